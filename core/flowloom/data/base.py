@@ -1,0 +1,140 @@
+"""The data set contract: rows by index, a spec, and named splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import DataError
+from flowloom.spec import Condition, Spec
+from flowloom.state import Cond, State, batch_size, shape_of, take, to_device
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A batch of states with their conditions.
+
+    Args:
+        x: state of shape ``(n, *event)`` (or a dict of such).
+        cond: conditions, each with first dimension ``n``.
+    """
+
+    x: State
+    cond: Cond = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return batch_size(self.x)
+
+    def take(self, rows: Tensor) -> Examples:
+        """Rows ``rows`` (int64, shape ``(k,)``) of states and conditions alike."""
+        return Examples(take(self.x, rows), {name: value[rows] for name, value in self.cond.items()})
+
+    def to(self, device: torch.device | str) -> Examples:
+        """The same examples on another device."""
+        return Examples(
+            to_device(self.x, device), {name: value.to(device) for name, value in self.cond.items()}
+        )
+
+
+class Dataset(ABC):
+    """Rows of data that can be asked for by index.
+
+    A data set is cheap to construct where it can be (files are read on first use), and its constructor
+    arguments are what a recipe may set. Randomness belongs to the caller: the same rows give the same
+    examples in every process, which is what makes a run resumable.
+    """
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Shape, kind and conditions of the examples."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, rows: Tensor) -> Examples:
+        """The examples at ``rows`` (int64, shape ``(n,)``), on the CPU."""
+
+    def split(self, name: str) -> Dataset:
+        """The data set of another split: ``train``, ``val`` or ``test``.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if name == "train":
+            return self
+        raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train")
+
+    def all(self) -> Examples:
+        """Every example, in order."""
+        return self.take(torch.arange(len(self)))
+
+
+class Tensors(Dataset):
+    """A data set held in memory.
+
+    Args:
+        x: states of shape ``(n, *event)``; int64 leaves count as tokens.
+        cond: conditions with first dimension ``n``; int64 entries of shape ``(n,)`` count as class ids.
+        test: examples of the ``test`` split, if there is one.
+        spec: overrides the spec that is derived from the tensors.
+
+    >>> Tensors(torch.zeros(10, 2), {"label": torch.arange(10) % 3}).spec.conditions["label"].classes
+    3
+    """
+
+    def __init__(
+        self,
+        x: State,
+        cond: Mapping[str, Tensor] | None = None,
+        *,
+        test: Examples | None = None,
+        spec: Spec | None = None,
+    ) -> None:
+        self.examples = Examples(x, dict(cond or {}))
+        self.test = test
+        self._spec = spec or _spec_of(x, self.examples.cond)
+        for name, value in self.examples.cond.items():
+            if len(value) != len(self):
+                raise DataError(f"condition '{name}' has {len(value)} rows beside {len(self)} states")
+
+    @property
+    def spec(self) -> Spec:
+        """Shape, kind and conditions of the examples."""
+        return self._spec
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, rows: Tensor) -> Examples:
+        """The examples at ``rows``."""
+        return self.examples.take(rows)
+
+    def split(self, name: str) -> Dataset:
+        """``train`` (itself) or ``test``, where one was given."""
+        if name == "test" and self.test is not None:
+            return Tensors(self.test.x, self.test.cond, spec=self._spec)
+        return super().split(name)
+
+
+def _spec_of(x: State, cond: Cond) -> Spec:
+    conditions = {}
+    for name, value in cond.items():
+        is_class = not value.is_floating_point() and value.dtype != torch.bool
+        classes = int(value.max()) + 1 if is_class and value.numel() else None
+        conditions[name] = Condition(classes, tuple(value.shape[1:]))
+    return _leaf_spec(x, conditions)
+
+
+def _leaf_spec(x: State, conditions: Mapping[str, Condition]) -> Spec:
+    if isinstance(x, dict):
+        return Spec(parts={k: _leaf_spec(v, {}) for k, v in x.items()}, conditions=conditions)
+    if x.numel() == 0:
+        raise DataError(f"a data set of shape {shape_of(x)} is empty; give at least one example")
+    vocab = None if x.is_floating_point() else int(x.max()) + 1
+    return Spec(shape=tuple(x.shape[1:]), vocab=vocab, conditions=conditions)

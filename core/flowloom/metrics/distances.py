@@ -1,0 +1,91 @@
+"""Distances between point clouds that need no features: energy distance and sliced Wasserstein."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowloom.data.base import Examples
+from flowloom.errors import ShapeError
+from flowloom.metrics.base import Metric
+from flowloom.state import State, leaves
+
+
+def flatten(state: State) -> Tensor:
+    """All real-valued parts of a state side by side: ``(n, features)``."""
+    return torch.cat([leaf.flatten(1).float() for _, leaf in leaves(state)], 1)
+
+
+def energy_distance(x: Tensor, y: Tensor, chunk: int = 2048) -> float:
+    r"""Energy distance :math:`2E|X-Y| - E|X-X'| - E|Y-Y'|` with unbiased within-sample means.
+
+    Székely and Rizzo, "Energy statistics" (2013). Zero in expectation for equal laws, so an estimate may
+    be slightly negative.
+
+    Args:
+        x: points ``(n, d)``, ``n >= 2``.
+        y: points ``(m, d)``, ``m >= 2``.
+        chunk: rows of the distance matrix held at a time.
+    """
+    if len(x) < 2 or len(y) < 2:
+        raise ShapeError(f"energy distance needs at least 2 points a side, got {len(x)} and {len(y)}")
+
+    def total(a: Tensor, b: Tensor) -> float:
+        return sum(float(torch.cdist(rows, b).double().sum()) for rows in a.split(chunk))
+
+    n, m = len(x), len(y)
+    between = 2 * total(x, y) / (n * m)
+    return between - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1))
+
+
+def sliced_wasserstein(x: Tensor, y: Tensor, projections: int = 128, seed: int = 0) -> float:
+    r"""Sliced 2-Wasserstein distance: root mean square over random directions of the 1-D distance.
+
+    Bonneel et al. (2015). Both sides are reduced to the same number of quantiles, so sizes may differ.
+
+    Args:
+        x: points ``(n, d)``.
+        y: points ``(m, d)``.
+        projections: number of directions.
+        seed: of the directions, fixed so that values can be compared.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(x.shape[1], projections, generator=generator).to(x.device, x.dtype)
+    directions = directions / directions.norm(dim=0, keepdim=True)
+    a, b = (x @ directions).sort(0).values, (y @ directions).sort(0).values
+    if len(a) != len(b):
+        size = min(len(a), len(b))
+        q = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) / size
+        a, b = torch.quantile(a, q, dim=0), torch.quantile(b, q, dim=0)
+    return float((a - b).square().mean().sqrt())
+
+
+class EnergyDistance(Metric):
+    """Energy distance of flattened states to the real ones (see `energy_distance`)."""
+
+    better: ClassVar = {"energy_distance": "lower"}
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare samples with real examples."""
+        return {"energy_distance": energy_distance(flatten(samples.x), flatten(real.x))}
+
+
+class SlicedWasserstein(Metric):
+    """Sliced 2-Wasserstein distance of flattened states to the real ones.
+
+    Args:
+        projections: number of random directions.
+        seed: of the directions.
+    """
+
+    better: ClassVar = {"sliced_wasserstein": "lower"}
+
+    def __init__(self, projections: int = 128, seed: int = 0) -> None:
+        self.projections, self.seed = projections, seed
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare samples with real examples."""
+        value = sliced_wasserstein(flatten(samples.x), flatten(real.x), self.projections, self.seed)
+        return {"sliced_wasserstein": value}
