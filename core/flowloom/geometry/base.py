@@ -1,0 +1,190 @@
+"""The geometry contract.
+
+Points and tangent vectors are tensors of shape ``(batch, *power, *point)``: the last ``point_ndim``
+dimensions hold one point, any dimensions between them and the batch are a power of the space (the residues
+of a chain, say) with the product metric. Every operation maps over powers; ``distance``, ``inner`` and
+``norm`` sum over them and return shape ``(batch,)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import OffManifoldError, ShapeError
+from flowloom.state import Shape, expand, sum_event
+
+
+class Geometry(ABC):
+    """A Riemannian manifold, given in ambient (or periodic, or chart) coordinates.
+
+    Subclasses supply ``project, to_tangent, exp, log, inner_point, random`` and, where the space is
+    bounded, ``log_volume``; the rest follows. Closed forms should override ``geodesic``.
+
+    Attributes:
+        point_ndim: trailing dimensions of one point (1 for vectors, 2 for matrices).
+        continuous: False for finite sets, which have points and ``random`` but no tangent vectors.
+        flat: True where ``exp`` is addition, up to wrapping: solvers then use ordinary stages.
+        dim: intrinsic dimension of one point, where it does not depend on the shape.
+    """
+
+    point_ndim: int = 1
+    continuous: bool = True
+    flat: bool = False
+    dim: int | None = None
+
+    # -- to be supplied ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def project(self, x: Any) -> Any:
+        """The nearest point of the manifold (or a cheap stand-in that fixes rounding): same shape."""
+
+    @abstractmethod
+    def to_tangent(self, x: Any, v: Any) -> Any:
+        """Project the ambient vector ``v`` onto the tangent space at ``x``: same shape."""
+
+    @abstractmethod
+    def exp(self, x: Any, v: Any) -> Any:
+        """The point reached from ``x`` by following the geodesic with tangent ``v`` for unit time."""
+
+    @abstractmethod
+    def log(self, x: Any, y: Any) -> Any:
+        """The shortest tangent vector at ``x`` with ``exp(x, log(x, y)) = y``.
+
+        On the cut locus (antipodes) the direction is not unique; implementations choose one, say which,
+        and never return NaN.
+        """
+
+    @abstractmethod
+    def inner_point(self, x: Any, u: Any, v: Any) -> Any:
+        """Riemannian inner product of each point of a power: ``(batch, *power)``."""
+
+    @abstractmethod
+    def random(
+        self,
+        shape: Any,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Points of full shape ``(n, *power, *point)``: uniform on a compact space, else a standard law."""
+
+    def log_volume(self) -> float:
+        """Log of the Riemannian volume of one point's space.
+
+        Raises:
+            NotImplementedError: the volume is infinite or not known.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no finite volume")
+
+    def log_sqrt_det(self, x: Any) -> Any:
+        """Log of the volume density of the coordinates, ``(batch,)``.
+
+        Zero for isometric embeddings and for flat coordinates; charts (the Poincaré ball, say) override
+        it, and the divergence of a field then gains ``<v, grad log_sqrt_det>``.
+        """
+        return x.new_zeros(x.shape[0])
+
+    def violation(self, x: Any) -> Any:
+        """How far each row is from the manifold, ``(batch,)``; 0 on it."""
+        return (self.project(x) - x).flatten(1).abs().amax(1) if x[0].numel() else x.new_zeros(x.shape[0])
+
+    # -- derived -------------------------------------------------------------------------------------
+
+    def geodesic(self, x0: Any, x1: Any, t: Any) -> tuple[Any, Any]:
+        """The point at time ``t`` of the shortest geodesic from ``x0`` to ``x1``, and its velocity.
+
+        Args:
+            x0: points at t=0.
+            x1: points at t=1.
+            t: times of shape ``(batch,)`` (or with leading event dimensions).
+
+        Returns:
+            ``x_t`` and ``d x_t / d t``, both in the shape of ``x0``. This default follows
+            ``exp_{x0}(t log_{x0} x1)`` and takes the velocity by forward-mode differentiation.
+        """
+        u = self.log(x0, x1)
+        times = expand(t, u)
+
+        def curve(time: Tensor) -> Tensor:
+            return self.exp(x0, time * u)
+
+        return torch.func.jvp(curve, (times,), (torch.ones_like(times),))
+
+    def inner(self, x: Any, u: Any, v: Any) -> Any:
+        """Riemannian inner product, summed over a power: ``(batch,)``."""
+        return sum_event(self.inner_point(x, u, v))
+
+    def norm(self, x: Any, v: Any) -> Any:
+        """Riemannian norm: ``(batch,)``."""
+        return self.inner(x, v, v).clamp_min(0).sqrt()
+
+    def distance_point(self, x: Any, y: Any) -> Any:
+        """Geodesic distance of each point of a power: ``(batch, *power)``."""
+        u = self.log(x, y)
+        squared = self.inner_point(x, u, u)
+        return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+
+    def distance(self, x: Any, y: Any) -> Any:
+        """Geodesic distance (root of summed squares over a power): ``(batch,)``."""
+        d = self.distance_point(x, y)
+        if d.ndim == 1:
+            return d
+        squared = sum_event(d.square())
+        return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+
+    def points(self, shape: Shape) -> int:
+        """How many points one example of event shape ``shape`` holds (1 unless it is a power)."""
+        power = self._power(shape)
+        count = 1
+        for size in power:
+            count *= size
+        return count
+
+    def degrees_of_freedom(self, shape: Shape) -> int:
+        """Intrinsic dimension of one example of event shape ``shape``."""
+        if self.dim is None:
+            raise NotImplementedError(f"{type(self).__name__} does not say its dimension")
+        return self.dim * self.points(shape)
+
+    def log_uniform(self, shape: Shape) -> float:
+        """Log density of the uniform law on a compact space, per example of event shape ``shape``."""
+        return -self.points(shape) * self.log_volume()
+
+    def require(self, x: Any, atol: float | None = None, name: str = "x") -> None:
+        """Check that every row lies on the manifold.
+
+        Raises:
+            OffManifoldError: names the worst row and its distance.
+            ShapeError: the batch is empty or half precision is used, which no closed form survives.
+        """
+        if x.shape[0] == 0:
+            raise ShapeError(f"{name} is an empty batch; give at least one row")
+        if x.dtype in (torch.float16, torch.bfloat16):
+            raise ShapeError(
+                f"{name} is {str(x.dtype).removeprefix('torch.')}; {type(self).__name__} needs float32 or "
+                "float64 (cast the points, and keep half precision for the network)"
+            )
+        off = self.violation(x)
+        limit = atol if atol is not None else (1e-4 if off.dtype == torch.float32 else 1e-8)
+        # NaN is off every manifold, and NaN > limit is False.
+        bad = ~(off <= limit)
+        if bool(bad.any()):
+            row = int(torch.where(off.isnan(), torch.inf, off).argmax())
+            raise OffManifoldError(
+                f"{name}: row {row} is off {self} by {float(off[row]):.3g} (allowed {limit:g}; "
+                f"{int(bad.sum())} of {len(off)} rows); apply geometry.project first"
+            )
+
+    def _power(self, shape: Shape) -> Sequence[int]:
+        if isinstance(shape, dict):
+            raise ShapeError(f"{type(self).__name__} holds one tensor, not the parts {sorted(shape)}")
+        return shape[: len(shape) - self.point_ndim] if self.point_ndim else shape
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"

@@ -1,0 +1,66 @@
+"""Euclidean space of any shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowloom.geometry.base import Geometry
+from flowloom.state import Shape, expand
+
+
+class Euclidean(Geometry):
+    """R^n with the standard metric; events of any shape, every entry one coordinate.
+
+    >>> Euclidean().distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+    tensor([5.])
+    """
+
+    point_ndim = 0
+    flat = True
+    dim = 1
+
+    def project(self, x: Tensor) -> Tensor:
+        """Every point lies in the space."""
+        return x
+
+    def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
+        """Every vector is tangent."""
+        return v
+
+    def exp(self, x: Tensor, v: Tensor) -> Tensor:
+        """``x + v``."""
+        return x + v
+
+    def log(self, x: Tensor, y: Tensor) -> Tensor:
+        """``y - x``."""
+        return y - x
+
+    def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The straight line and its constant velocity ``x1 - x0``."""
+        velocity = x1 - x0
+        return torch.addcmul(x0, expand(t, x0), velocity), velocity
+
+    def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Products of coordinates."""
+        return u * v
+
+    def distance_point(self, x: Tensor, y: Tensor) -> Tensor:
+        """Absolute differences of coordinates."""
+        return (y - x).abs()
+
+    def violation(self, x: Tensor) -> Tensor:
+        """Zero for finite points, infinite otherwise."""
+        finite = x.isfinite().flatten(1).all(1) if x.ndim > 1 else x.isfinite()
+        return torch.where(finite, 0.0, torch.inf)
+
+    def random(
+        self,
+        shape: Shape,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Standard normal points (the space has no uniform law)."""
+        return torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]

@@ -1,0 +1,7 @@
+"""Networks: the model contract, shared embeddings, and a reference MLP."""
+
+from flowloom.models.base import Model
+from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
+from flowloom.models.mlp import MLP
+
+__all__ = ["MLP", "ConditionEmbedding", "Model", "TimeEmbedding"]

@@ -1,0 +1,28 @@
+"""The model contract."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from flowloom.state import State, Time
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A network that reads a state and a time: ``model(x, t, **cond)``.
+
+    * ``x``: state of shape ``(batch, *event)``, or a dict of such for a product space.
+    * ``t``: time of shape ``(batch,)``; networks of two times (flow maps) take ``s=`` as well.
+    * ``cond``: tensors whose first dimension is the batch; ``null`` (boolean ``(batch,)``) withholds the
+      conditions from a row, ``mask`` (boolean ``(batch, L)``) marks padding. See `flowloom.conditions`.
+    * returns a state in the structure of ``x``; for a discrete part, logits with one more dimension of
+      size ``vocab``.
+
+    Models must be safe under ``torch.func.jvp``, ``torch.compile`` and bf16, or say that they are not by a
+    class attribute ``jvp_safe = False`` (likewise ``compile_safe``, ``bf16_safe``). A model whose rows see
+    each other sets ``batch_independent = False``, and samplers then never split its batch. One that can
+    be withheld conditions sets ``conditional = True``. Models are ``torch.nn.Module``s; a constructor
+    parameter annotated with `flowloom.spec.Spec` receives the spec of the data.
+    """
+
+    def __call__(self, x: State, t: Time, /) -> State: ...
