@@ -1,0 +1,87 @@
+"""A finite set of tokens: a geometry with points but no directions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import IncompatibleError
+from flowloom.geometry.base import Geometry
+from flowloom.state import Shape
+
+
+class Discrete(Geometry):
+    """Token ids ``0 .. vocab - 1``; events of any shape, every entry one token.
+
+    Paths between tokens are jumps (see `flowloom.paths.MixturePath`), so tangent operations raise.
+
+    Args:
+        vocab: number of tokens.
+        mask: whether one more id, ``vocab``, stands for the mask token and counts as a point.
+    """
+
+    point_ndim = 0
+    continuous = False
+    dim = 0
+
+    def __init__(self, vocab: int, mask: bool = False) -> None:
+        if vocab < 1:
+            raise ValueError(f"vocab must be at least 1, got {vocab}")
+        self.vocab, self.mask = vocab, mask
+
+    def _none(self) -> NoReturn:
+        raise IncompatibleError(
+            "a discrete geometry has no tangent vectors; use a path and a solver for discrete states "
+            "(path: mixture, solver: ctmc-euler)"
+        )
+
+    def project(self, x: Tensor) -> Tensor:
+        """Token ids are points already."""
+        return x
+
+    def to_tangent(self, x: Any, v: Any) -> NoReturn:
+        """Raises IncompatibleError."""
+        self._none()
+
+    def exp(self, x: Any, v: Any) -> NoReturn:
+        """Raises IncompatibleError."""
+        self._none()
+
+    def log(self, x: Any, y: Any) -> NoReturn:
+        """Raises IncompatibleError."""
+        self._none()
+
+    def inner_point(self, x: Any, u: Any, v: Any) -> NoReturn:
+        """Raises IncompatibleError."""
+        self._none()
+
+    def distance_point(self, x: Tensor, y: Tensor) -> Tensor:
+        """1 where tokens differ; ``distance`` is then the root of the Hamming distance."""
+        return (x != y).to(torch.get_default_dtype())
+
+    def log_volume(self) -> float:
+        """Log of the number of tokens (counting measure)."""
+        return math.log(self.vocab)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """How far the worst id is outside the vocabulary."""
+        top = self.vocab - (0 if self.mask else 1)
+        outside = torch.maximum(-x, x - top).clamp_min(0).to(torch.get_default_dtype())
+        return outside.flatten(1).amax(1) if x.ndim > 1 else outside
+
+    def random(
+        self,
+        shape: Shape,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Uniform tokens (never the mask), int64."""
+        return torch.randint(self.vocab, shape, generator=generator, device=device)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"Discrete(vocab={self.vocab})"
