@@ -1,0 +1,214 @@
+"""Couplings: which x0 goes with which x1 inside a batch.
+
+A coupling returns rows of x0; x1 and its conditions stay where they are, so a label can never come loose
+from its example. Pooladian et al., "Multisample Flow Matching" (2304.14772); Tong et al. (2302.00482).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.geometry import Euclidean, Geometry, Product
+from flowloom.state import Cond, State, batch_size, leaves
+
+
+class Coupling(ABC):
+    """Pairs the rows of x0 with the rows of x1."""
+
+    @abstractmethod
+    def rows(
+        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """Which row of x0 goes with each row of x1.
+
+        Args:
+            x0: source states, ``n`` rows.
+            x1: data states, ``n`` rows.
+            cond: conditions of x1.
+            generator: for couplings that draw.
+
+        Returns:
+            int64 ``(n,)``, a permutation unless the coupling says otherwise, or None for the order they
+            came in.
+        """
+
+
+class Independent(Coupling):
+    """The product coupling: rows as they came."""
+
+    def rows(
+        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """None: the order is already random."""
+        return None
+
+
+class _WithinGroups(Coupling):
+    """Couplings by cost that may be confined to rows with equal class ids.
+
+    Coupling across classes skews the law of x0 given the class, while sampling draws x0 independently of
+    it; ``within`` solves one problem per class and keeps that law intact.
+    """
+
+    def __init__(self, geometry: Geometry, within: str | None = None) -> None:
+        self.geometry, self.within = geometry, within
+
+    def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Row of x0 for each row of x1, given the cost ``(n0, n1)``."""
+        raise NotImplementedError
+
+    def rows(
+        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """Solve on the whole batch, or class by class."""
+        if batch_size(x0) != batch_size(x1):
+            raise ShapeError(f"x0 has {batch_size(x0)} rows, x1 has {batch_size(x1)}")
+        cost = squared_distances(x0, x1, self.geometry)
+        if self.within is None:
+            return self.solve(cost, generator)
+        if self.within not in cond:
+            raise IncompatibleError(
+                f"the coupling is confined within '{self.within}', but the data has no such condition; "
+                f"it has: {sorted(cond) or 'none'}"
+            )
+        groups = cond[self.within]
+        chosen = torch.empty(len(groups), dtype=torch.long, device=groups.device)
+        for value in groups.unique():
+            members = (groups == value).nonzero(as_tuple=True)[0]
+            inner = self.solve(cost[members][:, members], generator)
+            chosen[members] = members[inner]
+        return chosen
+
+
+class OptimalTransport(_WithinGroups):
+    """Exact minibatch optimal transport of the squared distance: a permutation.
+
+    The assignment is solved by scipy's Jonker-Volgenant code on the CPU.
+
+    Args:
+        geometry: whose distance is squared; injected from the recipe where none is given.
+        within: name of a class condition; pairs are then made only among rows of equal class.
+    """
+
+    def __init__(self, geometry: Geometry | None = None, within: str | None = None) -> None:
+        super().__init__(geometry or Euclidean(), within)
+
+    def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The permutation of least total cost."""
+        return _assign(cost)
+
+
+class Sinkhorn(_WithinGroups):
+    """Entropic optimal transport (Cuturi 2013), solved in the log domain on the device.
+
+    Args:
+        geometry: whose distance is squared; injected from the recipe where none is given.
+        epsilon: regularisation, as a fraction of the mean cost.
+        iterations: most Sinkhorn iterations; stops early once the marginals hold to 1 %.
+        draw: ``permutation`` uses every x0 exactly once: Gumbel noise is added to the log plan and the
+            best assignment taken. ``plan`` draws x0 for each x1 from its column of the plan, as
+            2304.14772 does; x0 may then repeat, and its law is kept in expectation only.
+        within: see `OptimalTransport`.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry | None = None,
+        epsilon: float = 0.05,
+        iterations: int = 200,
+        draw: Literal["permutation", "plan"] = "permutation",
+        within: str | None = None,
+    ) -> None:
+        super().__init__(geometry or Euclidean(), within)
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon}")
+        self.epsilon, self.iterations, self.draw = epsilon, iterations, draw
+
+    def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A draw from the entropic plan."""
+        log_plan = self.log_plan(cost)
+        uniform = torch.rand(cost.shape, generator=generator, device=cost.device, dtype=cost.dtype)
+        gumbel = -(-uniform.clamp_min(torch.finfo(cost.dtype).tiny).log()).log()
+        noisy = log_plan + gumbel
+        return noisy.argmax(0) if self.draw == "plan" else _assign(-noisy)
+
+    def log_plan(self, cost: Tensor) -> Tensor:
+        """Log of the plan ``(n0, n1)``, whose rows and columns sum to ``1/n``."""
+        n, m = cost.shape
+        kernel = -cost / (self.epsilon * cost.mean().clamp_min(torch.finfo(cost.dtype).tiny))
+        row = torch.zeros(n, 1, device=cost.device, dtype=cost.dtype)
+        column = torch.zeros(1, m, device=cost.device, dtype=cost.dtype)
+        log_n, log_m = float(np.log(n)), float(np.log(m))
+        for step in range(self.iterations):
+            row = -torch.logsumexp(kernel + column, 1, keepdim=True) - log_n
+            column = -torch.logsumexp(kernel + row, 0, keepdim=True) - log_m
+            if step % 10 == 9:
+                marginal = torch.logsumexp(kernel + row + column, 1) + log_n
+                if bool(marginal.abs().max() < 0.01):
+                    break
+        return kernel + row + column
+
+
+class StableMatching(_WithinGroups):
+    """Stable matching by rank of distance (Gale and Shapley): a permutation in O(n^2), cheaper than OT.
+
+    Args:
+        geometry: whose distance ranks; injected from the recipe where none is given.
+        within: see `OptimalTransport`.
+    """
+
+    def __init__(self, geometry: Geometry | None = None, within: str | None = None) -> None:
+        super().__init__(geometry or Euclidean(), within)
+
+    def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Rows of x0 propose to rows of x1, nearest first."""
+        values = cost.detach().cpu().numpy()
+        wishes = values.argsort(1)
+        n = len(values)
+        partner, asked, free = np.full(n, -1), np.zeros(n, int), list(range(n))
+        while free:
+            suitor = free.pop()
+            choice = wishes[suitor, asked[suitor]]
+            asked[suitor] += 1
+            rival = partner[choice]
+            if rival < 0 or values[suitor, choice] < values[rival, choice]:
+                partner[choice] = suitor
+                if rival >= 0:
+                    free.append(rival)
+            else:
+                free.append(suitor)
+        return torch.as_tensor(partner, device=cost.device)
+
+
+def squared_distances(x0: State, x1: State, geometry: Geometry) -> Tensor:
+    """All squared distances, ``(n0, n1)``; parts of a product add up."""
+    if isinstance(geometry, Product) and isinstance(x0, dict) and isinstance(x1, dict):
+        parts = [squared_distances(x0[k], x1[k], g) for k, g in geometry.parts.items()]
+        return torch.stack(parts).sum(0)
+    if isinstance(geometry, Euclidean):
+        flat0 = torch.cat([v.flatten(1) for _, v in leaves(x0)], 1)
+        flat1 = torch.cat([v.flatten(1) for _, v in leaves(x1)], 1)
+        return torch.cdist(flat0, flat1).square()
+    if isinstance(x0, dict) or isinstance(x1, dict):
+        raise IncompatibleError(f"a product state needs a product geometry for its coupling, got {geometry}")
+    n0, n1 = len(x0), len(x1)
+    rows: list[Tensor] = []
+    for chunk in x0.split(max(1, 2**18 // max(1, n1))):
+        left = chunk.repeat_interleave(n1, 0)
+        right = x1.repeat((len(chunk),) + (1,) * (x1.ndim - 1))
+        rows.append(geometry.distance(left, right).square().reshape(len(chunk), n1))
+    return torch.cat(rows) if n0 else x0.new_zeros(0, n1)
+
+
+def _assign(cost: Tensor) -> Tensor:
+    solver: Callable[..., tuple[np.ndarray, np.ndarray]] = linear_sum_assignment
+    _, rows = solver(cost.detach().t().double().cpu().numpy())
+    return torch.as_tensor(rows, dtype=torch.long, device=cost.device)

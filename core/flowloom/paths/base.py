@@ -1,0 +1,60 @@
+"""The path contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from flowloom.geometry import Geometry
+from flowloom.schedules import Schedule
+from flowloom.state import State, Time
+
+
+@dataclass(frozen=True)
+class Point:
+    """A draw of the conditional path, with everything an objective may regress on.
+
+    Args:
+        x_t: state at time t.
+        t: its time.
+        velocity: ``d x_t / d t`` given both ends; None where the path jumps (discrete states).
+        x0: state at t=0.
+        x1: state at t=1.
+    """
+
+    x_t: State
+    t: Time
+    velocity: State | None
+    x0: State
+    x1: State
+
+
+class Path(ABC):
+    """Joins x0 at t=0 with x1 at t=1.
+
+    Attributes:
+        geometry: the space it runs in.
+        schedule: its alpha and sigma, where it has them.
+        affine: True where ``x_t = alpha x1 + sigma x0`` holds, which the conversions between velocity,
+            data and noise need.
+    """
+
+    geometry: Geometry
+    schedule: Schedule | None = None
+    affine: bool = False
+
+    @abstractmethod
+    def sample(
+        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
+    ) -> Point:
+        """The point at time t.
+
+        Args:
+            x0: ``(batch, *event)``.
+            x1: ``(batch, *event)``.
+            t: ``(batch,)``, or with leading event dimensions (a time per token); for a product state a
+                dict may give each part its own.
+            generator: for paths that draw.
+        """

@@ -1,0 +1,268 @@
+"""Sources: the law of x0 at t=0."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.data.base import Dataset
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.geometry import Discrete, Euclidean, Geometry
+from flowloom.state import (
+    Cond,
+    Shape,
+    State,
+    first_leaf,
+    float_dtype,
+    map_state,
+    shape_of,
+    sum_event,
+    to_device,
+)
+
+
+class Source(ABC):
+    """Draws x0. Training and sampling must use the same one.
+
+    Attributes:
+        gaussian: True for a centred isotropic Gaussian, for which a velocity gives a score. ``std`` is
+            then its standard deviation.
+    """
+
+    gaussian: bool = False
+
+    @abstractmethod
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Draw a state of full shape ``shape`` (batch first; a dict of shapes for a product).
+
+        A source may look at ``cond``; then row i belongs to row i of the conditions.
+        """
+
+    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+        """Log density of every row, ``(batch,)``.
+
+        Raises:
+            IncompatibleError: this source has no tractable density.
+        """
+        raise IncompatibleError(f"source {type(self).__name__} has no density; likelihoods need one")
+
+
+class Gaussian(Source):
+    """Independent normal entries with mean 0.
+
+    Args:
+        std: standard deviation.
+    """
+
+    gaussian = True
+
+    def __init__(self, std: float = 1.0) -> None:
+        if std <= 0:
+            raise ValueError(f"std must be positive, got {std}")
+        self.std = std
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Normal noise in every part."""
+        if isinstance(shape, dict):
+            return {
+                k: self.sample(s, generator=generator, device=device, dtype=dtype) for k, s in shape.items()
+            }
+        noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        return noise if self.std == 1 else noise * self.std
+
+    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+        """``-|x|^2 / (2 std^2) - d log(std sqrt(2 pi))``, summed over parts; padding (``mask``) counts 0."""
+        if isinstance(x, dict):
+            return torch.stack([self.log_prob(v, cond) for v in x.values()]).sum(0)
+        constant = math.log(self.std) + 0.5 * math.log(2 * math.pi)
+        entries = -0.5 * (x / self.std).square() - constant
+        mask = (cond or {}).get("mask")
+        if mask is not None and entries.ndim > 1 and entries.shape[1] == mask.shape[1]:
+            entries = entries * mask.reshape(mask.shape + (1,) * (entries.ndim - 2))
+        return sum_event(entries)
+
+
+class Uniform(Source):
+    """Uniform on a compact geometry: a sphere, a torus, a box, a set of tokens, a product of such.
+
+    Args:
+        geometry: the space; injected from the recipe where none is given.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        if isinstance(geometry, Euclidean):
+            raise IncompatibleError(
+                "there is no uniform law on all of R^n; use source: gaussian, or a bounded geometry"
+            )
+        self.geometry = geometry
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Uniform points."""
+        return self.geometry.random(shape, generator=generator, device=device, dtype=dtype)
+
+    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+        """Minus the log volume, the same for every row."""
+        if isinstance(x, dict):
+            event: Shape = {k: tuple(v.shape[1:]) for k, v in x.items()}
+            first = next(iter(x.values()))
+        else:
+            event, first = tuple(x.shape[1:]), x
+        dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
+        return torch.full((first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype)
+
+
+class Mask(Source):
+    """Every token is the mask, id ``vocab``: the absorbing source of masked discrete flows.
+
+    Args:
+        geometry: the discrete space; injected from the recipe where none is given.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        if not isinstance(geometry, Discrete):
+            raise IncompatibleError(f"source mask needs a discrete geometry, got {geometry}")
+        self.token = geometry.vocab
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """A constant state of mask ids, int64."""
+        return torch.full(shape, self.token, device=device, dtype=torch.long)
+
+
+class FromDataset(Source):
+    """Draws x0 from another data set, with replacement: data-to-data flows.
+
+    Args:
+        dataset: where x0 comes from; its states have the shape of the data's.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Random rows of the data set."""
+        first = shape
+        while isinstance(first, dict):
+            first = next(iter(first.values()))
+        where = generator.device if generator is not None else "cpu"
+        rows = torch.randint(len(self.dataset), (first[0],), generator=generator, device=where)
+        x = to_device(self.dataset.take(rows.cpu()).x, device or where)
+        if shape_of(x) != shape:
+            raise ShapeError(f"the source data set gives states of shape {shape_of(x)}, wanted {shape}")
+        return map_state(lambda v: v.to(dtype) if v.is_floating_point() and dtype else v, x)
+
+
+class Paired(Source):
+    """x0 comes with the example, as the condition ``x0``: stored couplings, reflow pairs, data-to-data tasks.
+
+    Args:
+        key: name of the condition.
+    """
+
+    def __init__(self, key: str = "x0") -> None:
+        self.key = key
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """The condition itself."""
+        if not cond or self.key not in cond:
+            raise ShapeError(f"source paired needs the condition '{self.key}'; given: {sorted(cond or {})}")
+        return cond[self.key].to(device=device)
+
+
+class Product(Source):
+    """An own source for every part of a product state.
+
+    Args:
+        parts: sources by name of the part.
+    """
+
+    def __init__(self, parts: Mapping[str, Source]) -> None:
+        self.parts = dict(parts)
+        stds = {getattr(s, "std", None) for s in self.parts.values()}
+        self.gaussian = all(s.gaussian for s in self.parts.values()) and len(stds) == 1
+        if self.gaussian:
+            self.std = stds.pop()
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """Independent draws of the parts."""
+        if not isinstance(shape, dict) or shape.keys() != self.parts.keys():
+            raise ShapeError(f"this source has the parts {sorted(self.parts)}, the shape is {shape}")
+        return {
+            k: s.sample(shape[k], cond=cond, generator=generator, device=device, dtype=dtype)
+            for k, s in self.parts.items()
+        }
+
+    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+        """Sum over parts."""
+        return torch.stack([s.log_prob(x[k], cond) for k, s in self.parts.items()]).sum(0)
+
+
+def draw_like(
+    source: Source, x1: State, cond: Cond | None, generator: torch.Generator | None
+) -> State:
+    """Draw x0 in the shape, dtype and place of ``x1``."""
+    leaf = first_leaf(x1)
+    return source.sample(
+        shape_of(x1), cond=cond, generator=generator, device=leaf.device, dtype=float_dtype(x1)
+    )
+
