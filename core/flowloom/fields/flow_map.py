@@ -1,0 +1,97 @@
+"""Flow maps: fields of two times that jump from one to the other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowloom.fields.base import Field
+from flowloom.paths import Path
+from flowloom.state import Cond, State, expand, map_state
+
+
+class FlowMap(Field):
+    """``X(x, s, t)``: where the state ``x`` at time ``s`` is at time ``t``; ``X(x, s, s) = x``."""
+
+    kind = "flow-map"
+
+    @abstractmethod
+    def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
+        """Carry ``x`` from times ``s`` to times ``t``, both ``(batch,)``."""
+
+    @abstractmethod
+    def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
+        """The instantaneous velocity ``d/dt X(x, s, t)`` at ``s = t``."""
+
+    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+        """Jump to t=1."""
+        return self.jump(x, t, t.new_ones(t.shape), cond)
+
+
+class AverageVelocityMap(FlowMap):
+    """A network of two times that answers with the average velocity between them.
+
+    ``X(x, s, t) = exp_x((t - s) u(x, t, s=s))``, as MeanFlow (2505.13447) and its relatives train it; on
+    Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity.
+
+    Args:
+        model: called as ``model(x, t, s=s, **cond)``; ``x`` is the state at time ``s``.
+        path: the path it was trained on.
+    """
+
+    def __init__(self, model: nn.Module, path: Path) -> None:
+        self.model, self.path, self.geometry = model, path, path.geometry
+        self.batch_independent = getattr(model, "batch_independent", True)
+
+    def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
+        """One network call."""
+        mean = self.geometry.to_tangent(x, self.model(x, t, s=s, **cond))
+        return self.geometry.exp(x, map_state(lambda v: v * expand(t - s, v), mean))
+
+    def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
+        """The network at coinciding times."""
+        return self.geometry.to_tangent(x, self.model(x, t, s=t, **cond))
+
+
+class EulerMap(FlowMap):
+    """The map of one Euler step of a velocity field: ``X(x, s, t) = exp_x((t - s) v(x, s))``.
+
+    Args:
+        field: of kind velocity.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self._like(field)
+        self.field, self.kind = field, "flow-map"
+
+    def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
+        """One evaluation at the start."""
+        step = map_state(lambda v: v * expand(t - s, v), self.field(x, s, cond))
+        return self.geometry.exp(x, step)
+
+    def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
+        """The field itself."""
+        return self.field(x, t, cond)
+
+    def calls(self, t: float) -> int:
+        """As the field it reads."""
+        return self.field.calls(t)
+
+
+class Instantaneous(Field):
+    """The velocity field of a flow map.
+
+    Args:
+        field: the flow map.
+    """
+
+    def __init__(self, field: FlowMap) -> None:
+        self._like(field)
+        self.field, self.kind = field, "velocity"
+
+    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+        """The velocity at coinciding times."""
+        return self.field.velocity(x, t, cond)
+

@@ -1,0 +1,17 @@
+"""Objectives: what a network is trained to be, and the field it then is."""
+
+from flowloom.objectives.base import Batch, Loss, Objective, PointObjective, TrainingModule
+from flowloom.objectives.discrete import PosteriorMatching
+from flowloom.objectives.flow_matching import FlowMatching
+from flowloom.objectives.product import ProductObjective
+
+__all__ = [
+    "Batch",
+    "FlowMatching",
+    "Loss",
+    "Objective",
+    "PointObjective",
+    "PosteriorMatching",
+    "ProductObjective",
+    "TrainingModule",
+]

@@ -1,0 +1,66 @@
+"""One network call scored part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from flowloom.errors import IncompatibleError
+from flowloom.fields import Field, Kind, NetworkField
+from flowloom.objectives.base import PointObjective
+from flowloom.paths import Point, ProductPath
+from flowloom.state import Cond, State, part
+from flowloom.times import TimeLaw
+
+
+class ProductObjective(PointObjective):
+    """An own objective for every part of a product state, over a single network call.
+
+    Args:
+        parts: objectives by name of the part; each brings its own path. Their time laws are not used.
+        weights: factors of the parts' losses, 1 where absent.
+        times: law of the shared t.
+        condition_dropout: see `PointObjective`.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, PointObjective],
+        weights: Mapping[str, float] | None = None,
+        times: TimeLaw | None = None,
+        condition_dropout: float = 0.0,
+    ) -> None:
+        strangers = sorted(set(weights or {}) - set(parts))
+        if strangers:
+            raise IncompatibleError(f"weights name {strangers}; the parts are {sorted(parts)}")
+        path = ProductPath({name: objective.path for name, objective in parts.items()})
+        super().__init__(path, times, None, condition_dropout)
+        self.parts = nn.ModuleDict(dict(parts))
+        self.weights = dict(weights or {})
+
+    @property
+    def kind(self) -> Kind:
+        """Kinds by part."""
+        return {name: objective.kind for name, objective in self._objectives().items()}
+
+    def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
+        """Weighted sum of the parts' losses, ``(batch,)``."""
+        total: Tensor | None = None
+        for name, objective in self._objectives().items():
+            inner = Point(*(part(v, name) for v in vars(point).values()))
+            rows = objective.compare(part(prediction, name), inner, cond)
+            if objective.weight is not None:
+                rows = rows * objective.weight(part(point.t, name))
+            rows = rows * self.weights.get(name, 1.0)
+            total = rows if total is None else total + rows
+        assert total is not None
+        return total
+
+    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+        """The network as a field with a kind for every part."""
+        return NetworkField(model, self.kind, self.path, source_std)
+
+    def _objectives(self) -> dict[str, PointObjective]:
+        return {name: module for name, module in self.parts.items() if isinstance(module, PointObjective)}
+
