@@ -69,13 +69,16 @@ class _Guided(Field):
         low, high = self.rule.interval
         return self.rule.scale != 1 and low <= t <= high
 
+    def _active_at(self, t: Any) -> bool:
+        if self.rule.interval == (0.0, 1.0):
+            # Reading t would wait for the device at every step.
+            return self.rule.scale != 1
+        return self._active(float(first_leaf(t).flatten()[0]))
+
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """One network call on the doubled batch, then the affine mix."""
         names = [n for n in cond if n != "mask" and not n.startswith("null")]
-        first = t
-        while isinstance(first, dict):
-            first = next(iter(first.values()))
-        if not names or not self._active(float(first.flatten()[0])):
+        if not names or not self._active_at(t):
             return self.field(x, t, cond)
         n, device = batch_size(x), first_leaf(x).device
         kept = {k: v for k, v in cond.items() if not k.startswith("null")}

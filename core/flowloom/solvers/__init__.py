@@ -1,0 +1,25 @@
+"""Solvers: they integrate a field of the kind they consume, on any geometry."""
+
+from flowloom.solvers.adaptive import Dopri5
+from flowloom.solvers.base import FixedGrid, Solution, Solver
+from flowloom.solvers.ctmc import CTMCEuler
+from flowloom.solvers.explicit import RK4, Euler, ExplicitRungeKutta, Heun, Midpoint
+from flowloom.solvers.flow_map import FlowMapSteps
+from flowloom.solvers.mixed import Mixed
+from flowloom.solvers.sde import EulerMaruyama
+
+__all__ = [
+    "RK4",
+    "CTMCEuler",
+    "Dopri5",
+    "Euler",
+    "EulerMaruyama",
+    "ExplicitRungeKutta",
+    "FixedGrid",
+    "FlowMapSteps",
+    "Heun",
+    "Midpoint",
+    "Mixed",
+    "Solution",
+    "Solver",
+]

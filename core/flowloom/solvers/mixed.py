@@ -1,0 +1,90 @@
+"""Product states whose parts move in different ways, over one network call a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from flowloom.errors import IncompatibleError
+from flowloom.fields import Field, Kind
+from flowloom.geometry import Euclidean
+from flowloom.paths import Path, ProductPath
+from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.solvers.explicit import ExplicitRungeKutta
+from flowloom.state import Cond, State, part
+
+
+class _Fixed(Field):
+    """A prediction that was made already, read as a field by a one-stage solver."""
+
+    def __init__(self, value: State, kind: Kind, like: Field, path: Path | None) -> None:
+        self.value, self.kind, self.path = value, kind, path
+        self.geometry = path.geometry if path is not None else Euclidean()
+        self.source_std, self.batch_independent = like.source_std, like.batch_independent
+
+    def __call__(self, x: State, t: object, cond: Cond) -> State:
+        return self.value
+
+
+class Mixed(FixedGrid):
+    """A solver for every part of a product state: positions by Euler steps, types by jumps.
+
+    All parts share the grid and one evaluation of the network a step, so every part's solver must be one
+    that looks at the field once a step (euler, euler-maruyama, ctmc-euler).
+
+    Args:
+        parts: solvers by name of the part; their own ``steps`` are not used.
+        steps: number of equal steps.
+        grid: times to walk instead.
+    """
+
+    order = 1
+
+    def __init__(
+        self, parts: Mapping[str, FixedGrid], steps: int = 50, grid: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(steps, grid)
+        self.parts = dict(parts)
+        for name, solver in self.parts.items():
+            stages = len(solver.tableau.weights) if isinstance(solver, ExplicitRungeKutta) else 1
+            if not isinstance(solver, FixedGrid) or stages > 1:
+                raise IncompatibleError(
+                    f"part '{name}': {type(solver).__name__} looks at the field more than once a step; "
+                    "use euler, euler-maruyama or ctmc-euler"
+                )
+        self.stochastic = any(s.stochastic for s in self.parts.values())  # type: ignore[misc]
+
+    def wanted(self) -> Kind:
+        """Kinds by part."""
+        return {name: solver.wanted() for name, solver in self.parts.items()}
+
+    def prepare(self, field: Field) -> Field:
+        """The field itself; parts are converted as they are read."""
+        if isinstance(field.kind, dict) and field.kind.keys() != self.parts.keys():
+            raise IncompatibleError(
+                f"this solver has the parts {sorted(self.parts)}, the field has {sorted(field.kind)}"
+            )
+        return field
+
+    def step(
+        self,
+        evaluate: Evaluator,
+        x: State,
+        t: float,
+        t_next: float,
+        *,
+        last: bool,
+        generator: torch.Generator | None,
+    ) -> State:
+        """One network evaluation, then every part's own step."""
+        assert isinstance(x, dict)
+        output, field = evaluate(x, t), evaluate.field
+        moved: dict[str, State] = {}
+        for name, solver in self.parts.items():
+            path = field.path.parts[name] if isinstance(field.path, ProductPath) else field.path
+            fixed = _Fixed(part(output, name), part(field.kind, name), field, path)
+            inner = Evaluator(solver.prepare(fixed), {})
+            moved[name] = solver.step(inner, x[name], t, t_next, last=last, generator=generator)
+        return moved
+

@@ -1,0 +1,94 @@
+"""Stochastic sampling with the marginals of the flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import IncompatibleError
+from flowloom.fields import Field, convert
+from flowloom.geometry import Product
+from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.state import State, axpy, map_state
+
+
+class EulerMaruyama(FixedGrid):
+    r"""Euler-Maruyama on :math:`dx = (v + \tfrac12 g_t^2 \nabla\log p_t)\,dt + g_t\,dW`.
+
+    Any :math:`g` leaves the marginals :math:`p_t` unchanged (Song et al. 2011.13456; 2412.06264, section
+    4.10). Velocity and score come from one network evaluation. The last step is the deterministic one, as
+    noise added at t=1 would only blur the sample.
+
+    Args:
+        steps: number of equal steps.
+        grid: times to walk instead.
+        diffusion: the scale of g; 0 is the ODE.
+        form: ``sigma`` takes :math:`g_t = \text{diffusion}\,\sqrt{\sigma_t}`, which vanishes at the data;
+            ``constant`` takes :math:`g_t = \text{diffusion}`.
+    """
+
+    order = 1
+    stochastic = True
+
+    def __init__(
+        self,
+        steps: int = 100,
+        grid: Sequence[float] | None = None,
+        diffusion: float = 1.0,
+        form: Literal["sigma", "constant"] = "sigma",
+    ) -> None:
+        super().__init__(steps, grid)
+        if diffusion < 0:
+            raise ValueError(f"diffusion must not be negative, got {diffusion}")
+        self.diffusion, self.form = diffusion, form
+
+    def prepare(self, field: Field) -> Field:
+        """The velocity field; checks that a score can be had from it."""
+        if field.source_std is None or field.path is None or not field.path.affine:
+            raise IncompatibleError(
+                "euler-maruyama needs the score, which an affine path from a Gaussian source gives; "
+                "use an ODE solver (euler, midpoint, dopri5) on this path"
+            )
+        if isinstance(field.geometry, Product) and not field.geometry.flat:
+            raise IncompatibleError("euler-maruyama runs in flat space; this product has curved parts")
+        return super().prepare(field)
+
+    def step(
+        self,
+        evaluate: Evaluator,
+        x: State,
+        t: float,
+        t_next: float,
+        *,
+        last: bool,
+        generator: torch.Generator | None,
+    ) -> State:
+        """One step with one network evaluation."""
+        dt = t_next - t
+        if dt < 0:
+            raise IncompatibleError("euler-maruyama runs from source to data; its span must increase")
+        velocity = evaluate(x, t)
+        if self.diffusion == 0 or last:
+            return axpy(x, dt, velocity)
+        field = evaluate.field
+        assert field.path is not None and field.path.schedule is not None
+        schedule = field.path.schedule
+        time = torch.tensor(t, dtype=torch.float64)
+        g = self.diffusion * (math.sqrt(float(schedule.sigma(time))) if self.form == "sigma" else 1.0)
+        score = convert(
+            velocity, x, _like(time, x), schedule, "velocity", "score", field.source_std or 1.0
+        )
+        drifted = axpy(axpy(x, dt, velocity), 0.5 * g * g * dt, score)
+        return map_state(lambda y: y + (g * math.sqrt(dt)) * _noise(y, generator), drifted)
+
+
+def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _like(time: Tensor, x: State) -> State:
+    return map_state(lambda leaf: time.to(leaf.device).expand(leaf.shape[0]), x)
