@@ -1,0 +1,34 @@
+"""The table of commands. A new command is one line here and one module.
+
+A command module has ``configure(parser)``, which adds its arguments, and ``run(args) -> int``, which does
+the work and returns the exit code. It is imported only when its command was chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        name: word after ``flowloom``.
+        module: where ``configure`` and ``run`` live.
+        summary: one line for ``flowloom --help``.
+    """
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("list", "flowloom_registry.cli.list_rows", "list components and recipes"),
+    Command("show", "flowloom_registry.cli.show", "show a component's parameters, or a recipe"),
+    Command(
+        "plugins", "flowloom_registry.cli.plugins", "list installed plugins, broken ones with their error"
+    ),
+    Command("new", "flowloom_registry.cli.new", "write the skeleton of a plugin"),
+)

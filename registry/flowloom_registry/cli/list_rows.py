@@ -1,0 +1,57 @@
+"""``flowloom list [KIND] [--plugin P]``."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowloom_registry.cli.columns import columns, warn_of_broken
+
+RECIPE = "recipe"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("kind", nargs="?", help="a kind of component, or 'recipe'; all of them when left out")
+    parser.add_argument("--plugin", metavar="P", help="only what this plugin provides")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table for each kind."""
+    from flowloom_registry.discovery import catalog
+    from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.nearest import did_you_mean, join_hints
+
+    found = catalog()
+    warn_of_broken()
+    names = [plugin.name for plugin in found.plugins]
+    if args.plugin is not None and args.plugin not in names:
+        hint = join_hints(did_you_mean(args.plugin, names), f"plugins: {', '.join(names)}")
+        raise UnknownComponent(f"no plugin is named {args.plugin!r}; {hint}")
+    kind = args.kind.removesuffix("s") if args.kind not in found.kinds and args.kind else args.kind
+    if kind not in (None, RECIPE) and kind not in found.kinds:
+        kinds = [*found.kinds, RECIPE]
+        hint = join_hints(did_you_mean(args.kind, kinds), f"kinds: {', '.join(kinds)}")
+        raise UnknownComponent(f"no kind of component is named {args.kind!r}; {hint}")
+    clashing = {row.label for rows in found.collisions() for row in rows}
+    sections: list[tuple[str, str, list[tuple[str, str, str]]]] = []
+    for name, meaning in ((one.name, one.meaning) for one in found.kinds.values()):
+        if kind in (None, name):
+            table = [
+                (row.qualified if row.label in clashing else row.name, row.plugin.name, row.summary)
+                for row in found.of_kind(name)
+                if args.plugin in (None, row.plugin.name)
+            ]
+            sections.append((name, meaning, table))
+    if kind in (None, RECIPE):
+        recipes = sorted(found.recipes, key=lambda recipe: recipe.name)
+        table = [
+            (recipe.name, recipe.plugin.name, recipe.summary)
+            for recipe in recipes
+            if args.plugin in (None, recipe.plugin.name)
+        ]
+        sections.append((RECIPE, "a whole run, ready to start", table))
+    shown = [section for section in sections if section[2] or kind is not None]
+    for i, (name, meaning, table) in enumerate(shown):
+        print(f"{'' if i == 0 else chr(10)}{name}  ({meaning})")
+        print("\n".join(columns(table, indent="  ")) if table else "  none installed")
+    return 0

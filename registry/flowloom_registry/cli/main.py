@@ -1,0 +1,103 @@
+"""Parsing arguments, choosing a command, and turning errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from flowloom_registry.cli.commands import COMMANDS
+
+EXIT_USER = 2
+"""Something that the user can mend."""
+EXIT_INTERRUPTED = 130
+"""Stopped by Ctrl-C."""
+
+_DISK = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; those of the process when None.
+
+    Returns:
+        0 where all went well, 2 for a mistake of the user's (told in one line per problem), 130 after
+        Ctrl-C. A bug shows its traceback.
+    """
+    from flowloom.errors import FlowloomError
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else (0 if stop.code is None else EXIT_USER)
+    except FlowloomError as error:
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(line, file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{error.strerror}{where}", file=sys.stderr)
+        return EXIT_USER
+
+
+def _run(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="flowloom",
+        description="Flow matching and its relatives on every kind of data.",
+        epilog="Plugins may add commands of their own; each command has --help.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    known = {command.name for command in COMMANDS}
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
+        if command.name == chosen:
+            module = import_module(command.module)
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+    if chosen is not None and chosen not in known:
+        _add_plugin_commands(subparsers)
+    args = parser.parse_args(words)
+    if args.version:
+        from importlib.metadata import version
+
+        print(version("flowloom"))
+        return 0
+    run: Callable[[argparse.Namespace], int] | None = getattr(args, "run", None)
+    if run is None:
+        parser.print_help()
+        return 0
+    return run(args)
+
+
+def _add_plugin_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from flowloom_registry.discovery import catalog
+
+    catalog().hooks.flowloom_commands(subparsers=subparsers)

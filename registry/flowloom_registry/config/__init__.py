@@ -1,0 +1,1 @@
+"""Recipes: YAML with positions, bound to constructor signatures, built into objects."""

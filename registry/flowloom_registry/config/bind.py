@@ -1,0 +1,351 @@
+"""Binding YAML to constructor signatures. Nothing is built here, and every problem is collected."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import pathlib
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from flowloom.errors import FlowloomError
+from flowloom_registry.config.annotations import (
+    LISTS,
+    MAPPINGS,
+    SCALARS,
+    alternatives,
+    describe,
+    is_none,
+    is_record,
+)
+from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, given, plain
+from flowloom_registry.config.plan import ComponentPlan, RecordPlan
+from flowloom_registry.config.scope import Scope
+from flowloom_registry.config.signature import NOTHING, Parameter, Signature, read_signature
+from flowloom_registry.errors import PluginError, Problem
+from flowloom_registry.lookup import Catalog
+from flowloom_registry.nearest import did_you_mean, join_hints
+
+INVALID: Any = object()
+"""Stands for a value whose problems have been noted."""
+
+USE = "use"
+"""Key that names a component."""
+
+
+class Binder:
+    """Checks values against annotations and notes what is wrong.
+
+    Args:
+        catalog: where components are looked up.
+        scope: what may fill a parameter that the recipe leaves out.
+        problems: list to which problems are added.
+    """
+
+    def __init__(self, catalog: Catalog, scope: Scope, problems: list[Problem]) -> None:
+        self.catalog = catalog
+        self.scope = scope
+        self.problems = problems
+        self._kinds: dict[Any, str] | None = None
+
+    def component(self, node: Node, kind: str, path: str, default: str | None = None) -> Any:
+        """The plan of a component.
+
+        Args:
+            node: its name, or a mapping with ``use`` and constructor arguments.
+            kind: what it must be.
+            path: dotted path, for messages.
+            default: name that stands where a mapping has no ``use``.
+        """
+        entries: Mapping[Any, Entry] = {}
+        name_at = node.at
+        if isinstance(node, MapNode):
+            entries = {key: entry for key, entry in node.entries.items() if key != USE}
+            use = node.entries.get(USE)
+            if use is None and default is None:
+                return self._note(
+                    node.at, path, f"a {kind} needs 'use: NAME'", f"'flowloom list {kind}' shows the names"
+                )
+            reference = use.node if use else ScalarNode(default, node.at)
+            name_at = reference.at
+        else:
+            reference = node
+        if not (isinstance(reference, ScalarNode) and isinstance(reference.value, str)):
+            wanted = f"expected the name of a {kind}, or a mapping with 'use: NAME'"
+            return self._note(name_at, path, f"{wanted}, got {given(reference)}")
+        try:
+            row = self.catalog.find(kind, reference.value, folder=name_at.folder)
+            target = self.catalog.load(row)
+            signature = read_signature(target, self._contract_names())
+        except FlowloomError as error:
+            return self._note(name_at, path, str(error))
+        arguments, injected = self.arguments(
+            entries, signature, getattr(target, "__name__", row.name), path, name_at
+        )
+        return ComponentPlan(row, target, signature, arguments, injected, path, node.at)
+
+    def record(self, node: Node, target: Any, path: str) -> Any:
+        """The plan of a dataclass written as a mapping of its fields."""
+        if not isinstance(node, MapNode):
+            return self._note(node.at, path, f"expected {describe(target)}, got {given(node)}")
+        signature = read_signature(target, self._contract_names())
+        arguments, injected = self.arguments(node.entries, signature, target.__name__, path, node.at)
+        return RecordPlan(target, signature, arguments, injected, path, node.at)
+
+    def arguments(
+        self, entries: Mapping[Any, Entry], signature: Signature, who: str, path: str, at: Position
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Checked arguments, and what fills parameters that are left out.
+
+        Args:
+            entries: what the recipe gives.
+            signature: what the constructor takes.
+            who: name of the constructor, for messages.
+            path: dotted path of the component.
+            at: where to point for something missing.
+        """
+        arguments: dict[str, Any] = {}
+        for key, entry in entries.items():
+            dotted = f"{path}.{key}" if path else str(key)
+            if key in signature.parameters:
+                arguments[key] = self.value(entry.node, signature.parameters[key].annotation, dotted)
+            elif signature.rest is not NOTHING and isinstance(key, str):
+                arguments[key] = self.value(entry.node, signature.rest, dotted)
+            else:
+                takes = ", ".join(signature.parameters) or "none"
+                hint = join_hints(did_you_mean(str(key), signature.parameters), f"it takes: {takes}")
+                self._note(entry.key_at, dotted, f"{who} takes no parameter {key!r}", hint)
+        injected: dict[str, str] = {}
+        for parameter in signature.parameters.values():
+            if parameter.name in arguments:
+                continue
+            source = self.injection(parameter)
+            if source is not None:
+                injected[parameter.name] = source
+            elif parameter.required:
+                self._note_missing(parameter, who, path, at)
+        return arguments, injected
+
+    def injection(self, parameter: Parameter) -> str | None:
+        """Where the rest of the recipe has what ``parameter`` asks for, or None."""
+        for member in alternatives(parameter.annotation):
+            if member is self._spec():
+                return self.scope.spec()
+            kind = self.kind_of(member)
+            if kind is not None:
+                return self.scope.component(parameter.name, kind)
+        return None
+
+    def kind_of(self, annotation: Any) -> str | None:
+        """The kind whose contract ``annotation`` is (or is derived from), or None."""
+        if not inspect.isclass(annotation) or annotation in SCALARS or annotation is object:
+            return None
+        contracts = self._contracts()
+        for base in annotation.__mro__:
+            if base in contracts and (base is annotation or not getattr(base, "_is_protocol", False)):
+                return contracts[base]
+        return None
+
+    def value(self, node: Node, annotation: Any, path: str) -> Any:
+        """The checked value of ``node``, which may be or hold plans, or `INVALID`."""
+        members = alternatives(annotation)
+        if len(members) == 1:
+            return self._single(node, members[0], path)
+        if isinstance(node, ScalarNode) and node.value is None and any(map(is_none, members)):
+            return None
+        tries: list[tuple[bool, int, Any]] = []
+        for member in members:
+            trial = self._trial()
+            value = trial._single(node, member, path)
+            if not trial.problems:
+                # 3 in `float | int` is an int: an exact fit is better than a widened one.
+                exact = not isinstance(node, ScalarNode) or type(value) is type(node.value)
+                tries.append((not exact, len(tries), value))
+        if tries:
+            return min(tries, key=lambda one: one[:2])[2]
+        real = [member for member in members if not is_none(member)]
+        if len(real) == 1:
+            return self._single(node, real[0], path)
+        structured = [member for member in real if self._looks_like(node, member)]
+        if len(structured) == 1:
+            return self._single(node, structured[0], path)
+        return self._refuse(node, annotation, path)
+
+    def _single(self, node: Node, annotation: Any, path: str) -> Any:
+        if annotation is Any or annotation is object or annotation is NOTHING:
+            return plain(node)
+        kind = self.kind_of(annotation)
+        if kind is not None:
+            return self._narrowed(self.component(node, kind, path), annotation, kind, path)
+        if is_record(annotation):
+            return self.record(node, annotation, path)
+        origin = typing.get_origin(annotation) or annotation
+        arguments = typing.get_args(annotation)
+        if origin is tuple:
+            return self._tuple(node, arguments, annotation, path)
+        if origin in LISTS:
+            return self._list(node, arguments[0] if arguments else Any, annotation, path)
+        if origin in MAPPINGS:
+            return self._mapping(node, arguments or (Any, Any), annotation, path)
+        if not isinstance(node, ScalarNode):
+            return self._refuse(node, annotation, path)
+        return self._scalar(node, annotation, path)
+
+    def _scalar(self, node: ScalarNode, annotation: Any, path: str) -> Any:
+        value = node.value
+        if is_none(annotation):
+            return None if value is None else self._refuse(node, annotation, path)
+        if annotation is float and type(value) is int:
+            return float(value)
+        if annotation in SCALARS:
+            return value if type(value) is annotation else self._refuse(node, annotation, path)
+        if typing.get_origin(annotation) is Literal:
+            for choice in typing.get_args(annotation):
+                if type(choice) is type(value) and choice == value:
+                    return choice
+            hint = (
+                did_you_mean(value, map(str, typing.get_args(annotation))) if isinstance(value, str) else ""
+            )
+            return self._refuse(node, annotation, path, hint)
+        if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+            for member in annotation:
+                if type(member.value) is type(value) and member.value == value:
+                    return member
+            return self._refuse(node, annotation, path)
+        if inspect.isclass(annotation) and issubclass(annotation, pathlib.PurePath):
+            return annotation(value) if isinstance(value, str) else self._refuse(node, annotation, path)
+        return self._note(
+            node.at, path, f"a {describe(annotation)} cannot be written in a recipe, got {given(node)}"
+        )
+
+    def _tuple(self, node: Node, items: tuple[Any, ...], annotation: Any, path: str) -> Any:
+        if not items:
+            items = (Any, ...)
+        if items[-1] is Ellipsis:
+            values = self._list(node, items[0], annotation, path)
+            return values if values is INVALID else tuple(values)
+        if not isinstance(node, ListNode) or len(node.items) != len(items):
+            return self._refuse(node, annotation, path)
+        pairs = zip(node.items, items, strict=True)
+        values = [self.value(item, kind, f"{path}[{i}]") for i, (item, kind) in enumerate(pairs)]
+        return INVALID if any(value is INVALID for value in values) else tuple(values)
+
+    def _list(self, node: Node, item: Any, annotation: Any, path: str) -> Any:
+        if not isinstance(node, ListNode):
+            return self._refuse(node, annotation, path)
+        values = [self.value(one, item, f"{path}[{i}]") for i, one in enumerate(node.items)]
+        return INVALID if any(value is INVALID for value in values) else values
+
+    def _mapping(self, node: Node, types: tuple[Any, ...], annotation: Any, path: str) -> Any:
+        if not isinstance(node, MapNode):
+            return self._refuse(node, annotation, path)
+        key_type, value_type = types
+        values: dict[Any, Any] = {}
+        for key, entry in node.entries.items():
+            dotted = f"{path}.{key}"
+            checked_key = self.value(ScalarNode(key, entry.key_at), key_type, dotted)
+            value = self.value(entry.node, value_type, dotted)
+            if checked_key is not INVALID:
+                values[checked_key] = value
+        return INVALID if any(value is INVALID for value in values.values()) else values
+
+    def _narrowed(self, plan: Any, annotation: Any, kind: str, path: str) -> Any:
+        """A parameter may ask for one class of a kind, not just any."""
+        if plan is INVALID or getattr(annotation, "_is_protocol", False):
+            return plan
+        if inspect.isclass(plan.target) and not issubclass(plan.target, annotation):
+            return self._note(
+                plan.at, path, f"expected a {kind} of class {annotation.__name__}, got {plan.row.name!r}"
+            )
+        return plan
+
+    def _looks_like(self, node: Node, annotation: Any) -> bool:
+        """Whether a value has the outer form that the annotation asks for."""
+        origin = typing.get_origin(annotation) or annotation
+        component = self.kind_of(annotation) is not None
+        if isinstance(node, MapNode):
+            return component or is_record(annotation) or origin in MAPPINGS
+        if isinstance(node, ListNode):
+            return origin is tuple or origin in LISTS
+        return component and isinstance(node.value, str)
+
+    def _note_missing(self, parameter: Parameter, who: str, path: str, at: Position) -> None:
+        wanted = describe(parameter.annotation, self.kind_of)
+        dotted = f"{path}.{parameter.name}" if path else parameter.name
+        for member in alternatives(parameter.annotation):
+            kind = self.kind_of(member)
+            home = self.scope.home_of(kind) if kind else None
+            if home and home != self.scope.current:
+                self._note(at, dotted, f"{who} needs {wanted}", f"add a section '{home}:', or give it here")
+                return
+        self._note(at, dotted, f"{who} needs {parameter.name!r} ({wanted})")
+
+    def _refuse(self, node: Node, annotation: Any, path: str, hint: str = "") -> Any:
+        expected = describe(annotation, self.kind_of)
+        return self._note(
+            node.at, path, f"expected {expected}, got {given(node)}", hint or _spelling_hint(node, annotation)
+        )
+
+    def _note(self, at: Position, path: str, message: str, hint: str = "") -> Any:
+        self.problems.append(at.problem(path, message, hint))
+        return INVALID
+
+    def _trial(self) -> Binder:
+        trial = Binder(self.catalog, self.scope, [])
+        trial._kinds = self._contracts()
+        return trial
+
+    def _contracts(self) -> dict[Any, str]:
+        if self._kinds is None:
+            self._kinds = {}
+            for kind in self.catalog.kinds:
+                try:
+                    self._kinds.setdefault(self.catalog.contract(kind), kind)
+                except PluginError:
+                    continue  # nothing that was imported can be annotated with it
+        return self._kinds
+
+    def _contract_names(self) -> dict[str, Any]:
+        named = {contract.__name__: contract for contract in self._contracts()}
+        return {**named, "Spec": self._spec()} if self._spec() is not None else named
+
+    def _spec(self) -> Any:
+        try:
+            return self.catalog.spec_class()
+        except PluginError:
+            return None
+
+
+def within(binder: Binder, scope: Scope) -> Binder:
+    """The same binder for another section."""
+    other = Binder(binder.catalog, scope, binder.problems)
+    other._kinds = binder._contracts()
+    return other
+
+
+def check_quietly(binder: Binder, node: Node, annotation: Any) -> Any:
+    """The checked value, or `INVALID`; no problem is noted."""
+    trial = binder._trial()
+    value = trial.value(node, annotation, "")
+    return INVALID if trial.problems else value
+
+
+def _spelling_hint(node: Node, annotation: Any) -> str:
+    if not isinstance(node, ScalarNode):
+        return ""
+    members, value = alternatives(annotation), node.value
+    if isinstance(value, str):
+        if bool in members and value.lower() in ("yes", "no", "on", "off", "y", "n"):
+            return "booleans are written true and false"
+        if int in members or float in members:
+            try:
+                number = float(value.replace(",", ".").replace("_", ""))
+            except ValueError:
+                return ""
+            return f"write it as a plain number: {int(number) if number.is_integer() else number}"
+    elif str in members and value is not None:
+        return "put it in quotes to make it text"
+    if int in members and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    return ""

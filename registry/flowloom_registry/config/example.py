@@ -1,0 +1,86 @@
+"""Building one component by itself: from its row's example, or from arguments given in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowloom_registry.config.bind import Binder
+from flowloom_registry.config.build import construct
+from flowloom_registry.config.nodes import Entry, MapNode, Position, ScalarNode, from_plain
+from flowloom_registry.config.plan import Plan
+from flowloom_registry.config.scope import SPEC_PREFIX, Scope
+from flowloom_registry.errors import ConfigError, PluginError, Problem
+from flowloom_registry.lookup import Catalog
+from flowloom_registry.rows import Row
+
+SPEC = "spec"
+"""Key under which a spec is handed over."""
+
+
+def build_component(
+    kind: str,
+    reference: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    given: Mapping[str, object] | None = None,
+    catalog: Catalog | None = None,
+    place: str = "",
+) -> Any:
+    """Build a component as a recipe would.
+
+    Args:
+        kind: its kind.
+        reference: its name, ``plugin:name`` or target.
+        arguments: constructor arguments as YAML could hold them; ``{use: name}`` nests components.
+        given: objects for parameters annotated with a contract (key: the kind) or a spec (key: ``spec``).
+        catalog: where names are looked up; everything installed when None.
+        place: what messages call the place of the arguments.
+
+    Raises:
+        ConfigError: holds every problem of the arguments.
+    """
+    if catalog is None:
+        from flowloom_registry.discovery import catalog as installed
+
+        catalog = installed()
+    objects = dict(given or {})
+    kinds = {name: name for name in objects if name != SPEC}
+    at = Position(place or f"{kind} {reference!r}")
+    try:
+        node = from_plain(arguments or {}, at)
+    except TypeError as error:
+        raise ConfigError([at.problem("", str(error))]) from error
+    if not isinstance(node, MapNode):
+        raise ConfigError([at.problem("", f"arguments are a mapping, got {arguments!r}")])
+    problems: list[Problem] = []
+    binder = Binder(catalog, Scope(kinds, kinds, "", SPEC if SPEC in objects else None), problems)
+    entries = {"use": Entry(at, ScalarNode(reference, at)), **node.entries}
+    plan = binder.component(MapNode(entries, at), kind, "")
+    if problems:
+        raise ConfigError(problems)
+
+    def fetch(source: str, asking: Plan, parameter: str) -> Any:
+        return objects[source.removeprefix(SPEC_PREFIX)]
+
+    return construct(plan, fetch)
+
+
+def build_example(
+    row: Row, *, given: Mapping[str, object] | None = None, catalog: Catalog | None = None
+) -> Any:
+    """Build a component from the example of its row.
+
+    Args:
+        row: which one.
+        given: as for `build_component`.
+        catalog: as for `build_component`.
+
+    Raises:
+        ConfigError: the example does not fit the constructor.
+        PluginError: the row does not come from a plugin and so has no example.
+    """
+    if not row.listed:
+        raise PluginError(f"{row.kind} {row.target} does not come from a plugin and has no example")
+    place = f"example of {row.kind}/{row.qualified}"
+    return build_component(row.kind, row.qualified, row.example, given=given, catalog=catalog, place=place)

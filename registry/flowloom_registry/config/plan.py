@@ -1,0 +1,86 @@
+"""A recipe that was checked and not yet built: which objects, from which arguments, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from flowloom_registry.config.nodes import Position
+from flowloom_registry.config.signature import Signature
+from flowloom_registry.rows import Row
+
+
+@dataclass(frozen=True)
+class ComponentPlan:
+    """A component to be built.
+
+    Args:
+        row: where it comes from.
+        target: its class or factory, already imported.
+        signature: what ``target`` takes.
+        arguments: checked values from the recipe; they may hold further plans.
+        injected: parameters filled from elsewhere: name -> section name, or ``spec:SECTION``.
+        path: dotted path in the recipe.
+        at: where it was written.
+    """
+
+    row: Row
+    target: Any
+    signature: Signature
+    arguments: Mapping[str, Any]
+    injected: Mapping[str, str]
+    path: str
+    at: Position
+
+
+@dataclass(frozen=True)
+class RecordPlan:
+    """A dataclass to be made from a mapping.
+
+    Args:
+        target: the dataclass.
+        signature: its fields.
+        arguments: checked values; they may hold further plans.
+        injected: as for a component.
+        path: dotted path in the recipe.
+        at: where it was written.
+    """
+
+    target: Any
+    signature: Signature
+    arguments: Mapping[str, Any]
+    injected: Mapping[str, str]
+    path: str
+    at: Position
+
+
+Plan: TypeAlias = "ComponentPlan | RecordPlan"
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """Every section of a recipe, checked.
+
+    Args:
+        sections: section -> plan, list of plans or plain value, in the order of the sections.
+        places: where each section was written.
+        order: sections that hold plans, each after those that it needs.
+    """
+
+    sections: Mapping[str, Any]
+    places: Mapping[str, Position]
+    order: tuple[str, ...] = field(default=())
+
+
+def plans_in(value: Any) -> Iterator[Plan]:
+    """Every plan within a checked value, outer ones first."""
+    if isinstance(value, (ComponentPlan, RecordPlan)):
+        yield value
+        value = value.arguments
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from plans_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from plans_in(item)

@@ -1,0 +1,170 @@
+"""Loading a recipe: from a file or a plugin, with what it extends and what was overridden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from flowloom_registry.config.merge import merge_sections
+from flowloom_registry.config.nodes import MapNode, Node, ScalarNode, given, plain
+from flowloom_registry.config.overrides import apply_override
+from flowloom_registry.config.yaml import read
+from flowloom_registry.errors import ConfigError, MissingDependency, Problem, UnknownComponent
+from flowloom_registry.lookup import Catalog
+from flowloom_registry.rows import RecipeRow
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that was read and not yet checked.
+
+    Args:
+        name: its own name, else that of its row or file.
+        file: the file it was read from, as shown in messages.
+        tree: its sections, with ``extends`` and overrides applied.
+        catalog: where its components are looked up.
+        problems: what was wrong so far; `flowloom_registry.config.check.check` raises them with its own.
+    """
+
+    name: str
+    file: str
+    tree: MapNode
+    catalog: Catalog
+    problems: tuple[Problem, ...] = field(default=())
+
+    def text(self, section: str) -> str:
+        """A text section, empty where it is left out."""
+        node = self.tree.get(section)
+        return node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) else ""
+
+    @property
+    def summary(self) -> str:
+        """One line about it."""
+        return self.text("summary")
+
+    @property
+    def paper(self) -> str:
+        """ArXiv id of its paper, or empty."""
+        return self.text("paper")
+
+    @property
+    def claim(self) -> Mapping[str, Any]:
+        """The raw claim, empty where there is none."""
+        node = self.tree.get("claim")
+        return plain(node) if isinstance(node, MapNode) else {}
+
+
+def load_recipe(
+    reference: str | Path, *, overrides: Iterable[str] = (), catalog: Catalog | None = None
+) -> Recipe:
+    """Read a recipe with everything it extends.
+
+    Args:
+        reference: a YAML file, or the name of a recipe that a plugin ships (``name`` or ``plugin:name``).
+        overrides: ``a.b=value`` texts, applied in order.
+        catalog: where names are looked up; everything installed when None.
+
+    Raises:
+        ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
+        UnknownComponent: no recipe has that name and no file is there.
+    """
+    if catalog is None:
+        from flowloom_registry.discovery import catalog as installed
+
+        catalog = installed()
+    problems: list[Problem] = []
+    name, file, tree = _read_chain(str(reference), Path(), catalog, problems, ())
+    defaults = {section.name: section.default for section in catalog.sections.values()}
+    for override in overrides:
+        try:
+            tree = apply_override(tree, override, defaults)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    own = tree.get("name")
+    if isinstance(own, ScalarNode) and isinstance(own.value, str) and own.value:
+        name = own.value
+    return Recipe(name, file, tree, catalog, tuple(problems))
+
+
+def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
+    """The file name and bytes of a recipe that a plugin ships.
+
+    Raises:
+        MissingDependency: the plugin's package cannot be imported.
+        UnknownComponent: the plugin ships no such file.
+    """
+    package, _, inside = row.target.partition(":")
+    try:
+        resource = files(package).joinpath(inside)
+        return str(resource), resource.read_bytes()
+    except ImportError as error:
+        raise MissingDependency(f"recipe {row.qualified}: package {package!r} cannot be imported") from error
+    except OSError as error:
+        raise UnknownComponent(
+            f"recipe {row.qualified}: there is no file {inside!r} in {package!r}"
+        ) from error
+
+
+def _read_chain(
+    reference: str, folder: Path, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]
+) -> tuple[str, str, MapNode]:
+    name, file, text = _locate(reference, folder, catalog)
+    identity = str(Path(file).resolve())
+    if identity in seen:
+        circle = " -> ".join(Path(one).name for one in (*seen, identity))
+        raise ConfigError(
+            [Problem(file, 1, 1, "extends", f"recipes extend each other in a circle: {circle}")]
+        )
+    document = read(text, file)
+    problems.extend(document.problems)
+    tree = document.root
+    if not isinstance(tree, MapNode):
+        hint = "write 'key: value' with a space after ':'" if ":" in str(plain(tree)) else ""
+        raise ConfigError([tree.at.problem("", f"expected a mapping of sections, got {given(tree)}", hint)])
+    base_node = tree.get("extends")
+    if base_node is None or (isinstance(base_node, ScalarNode) and base_node.value is None):
+        return name, file, tree
+    base = _read_base(base_node, catalog, problems, (*seen, identity))
+    defaults = {section.name: section.default for section in catalog.sections.values()}
+    inherited = {
+        key: entry
+        for key, entry in base.entries.items()
+        if key not in catalog.sections or catalog.sections[key].inherited
+    }
+    return name, file, merge_sections(MapNode(inherited, base.at), tree, defaults)
+
+
+def _read_base(node: Node, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]) -> MapNode:
+    if not (isinstance(node, ScalarNode) and isinstance(node.value, str)):
+        message = f"expected one recipe (file or name), got {given(node)}"
+        raise ConfigError([node.at.problem("extends", message)])
+    try:
+        return _read_chain(node.value, node.at.folder, catalog, problems, seen)[2]
+    except UnknownComponent as error:
+        raise ConfigError([node.at.problem("extends", str(error))]) from error
+
+
+def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, bytes]:
+    """Name, file name and bytes of a recipe."""
+    path = folder / reference
+    if reference.endswith((".yaml", ".yml")) or "/" in reference or "\\" in reference:
+        return path.stem, str(path), _read_file(path)
+    try:
+        row = catalog.find_recipe(reference)
+    except UnknownComponent:
+        if path.is_file():
+            return path.stem, str(path), _read_file(path)
+        raise
+    file, text = recipe_text(row)
+    return row.name, file, text
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason}")]) from error

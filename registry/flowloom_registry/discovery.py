@@ -1,0 +1,174 @@
+"""Finding the installed plugins. One that fails is set aside with its error; the others go on."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pluggy
+
+from flowloom_registry import hookspecs
+from flowloom_registry.errors import PluginError, one_line
+from flowloom_registry.kinds import KINDS, SPEC, Kind
+from flowloom_registry.lookup import Catalog
+from flowloom_registry.markers import PROJECT
+from flowloom_registry.nearest import did_you_mean, join_hints
+from flowloom_registry.registrar import Registrar
+from flowloom_registry.rows import BrokenPlugin, Plugin
+from flowloom_registry.sections import SECTIONS, Section
+
+CORE = "core"
+
+
+@functools.cache
+def catalog() -> Catalog:
+    """The catalog of everything installed, found once per process."""
+    return discover()
+
+
+def discover(
+    *,
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+    extra: Mapping[str, object] | None = None,
+    allow: Iterable[str] | None = None,
+    strict: bool | None = None,
+    kinds: Iterable[Kind] = KINDS,
+    sections: Iterable[Section] = SECTIONS,
+    spec: str = SPEC,
+) -> Catalog:
+    """Load plugins and collect their rows.
+
+    Args:
+        entry_points: plugins to load; those installed in group ``flowloom`` when None.
+        extra: further plugins by name: modules or objects that carry ``hookimpl`` functions.
+        allow: names to load besides core; None reads the comma list ``FLOWLOOM_PLUGINS`` and, where that
+            is not set, allows all.
+        strict: raise on the first broken plugin; None asks whether ``FLOWLOOM_STRICT_PLUGINS`` is ``1``.
+        kinds: kinds to begin with.
+        sections: recipe sections to begin with.
+        spec: ``module:Class`` of the spec.
+
+    Raises:
+        PluginError: a plugin is broken and ``strict`` is set.
+    """
+    if entry_points is None:
+        entry_points = importlib.metadata.entry_points(group=PROJECT)
+    if allow is None:
+        listed = os.environ.get("FLOWLOOM_PLUGINS")
+        allow = None if listed is None else [word.strip() for word in listed.split(",") if word.strip()]
+    if strict is None:
+        strict = os.environ.get("FLOWLOOM_STRICT_PLUGINS") == "1"
+    allowed = None if allow is None else {CORE, *allow}
+    loading = _Loading(strict, {kind.name: kind for kind in kinds}, {part.name: part for part in sections})
+    for entry_point in sorted(entry_points, key=lambda point: (point.name != CORE, point.name)):
+        if allowed is None or entry_point.name in allowed:
+            loading.load(_plugin_of(entry_point), entry_point)
+    for name, module in (extra or {}).items():
+        loading.load(Plugin(name), module)
+    return loading.finish(spec)
+
+
+def _plugin_of(entry_point: importlib.metadata.EntryPoint) -> Plugin:
+    distribution = entry_point.dist
+    if distribution is None:
+        return Plugin(entry_point.name)
+    return Plugin(entry_point.name, distribution.name, distribution.version)
+
+
+class _Loading:
+    """The state of one discovery."""
+
+    def __init__(self, strict: bool, kinds: dict[str, Kind], sections: dict[str, Section]) -> None:
+        self.strict = strict
+        self.kinds = kinds
+        self.sections = sections
+        self.manager = pluggy.PluginManager(PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.registrars: list[Registrar] = []
+        self.broken: list[BrokenPlugin] = []
+
+    def load(self, plugin: Plugin, source: object) -> None:
+        """Register one plugin; any error it raises sets it aside whole, so no half of its rows remain."""
+        module: object = None
+        try:
+            if any(other.plugin.name == plugin.name for other in self.registrars):
+                raise PluginError(f"another plugin is already named {plugin.name!r}")
+            module = source.load() if isinstance(source, importlib.metadata.EntryPoint) else source
+            registrar = self._register(plugin, module)
+        except (Exception, SystemExit) as error:
+            if module is not None and self.manager.get_name(module) == plugin.name:
+                self.manager.unregister(module)
+            self._set_aside(plugin, error)
+        else:
+            self.registrars.append(registrar)
+
+    def finish(self, spec: str) -> Catalog:
+        """Check what needs every plugin's kinds, and close the books."""
+        for registrar in self.registrars:
+            self._adopt(registrar)
+        for registrar in tuple(self.registrars):
+            try:
+                self._check_kinds(registrar)
+            except PluginError as error:
+                self._withdraw(registrar)
+                self._set_aside(registrar.plugin, error)
+        return Catalog(
+            plugins=[registrar.plugin for registrar in self.registrars],
+            broken=self.broken,
+            kinds=self.kinds,
+            sections=self.sections,
+            rows=[row for registrar in self.registrars for row in registrar.rows],
+            recipes=[recipe for registrar in self.registrars for recipe in registrar.recipes],
+            spec_target=spec,
+            hooks=self.manager.hook,
+        )
+
+    def _register(self, plugin: Plugin, module: object) -> Registrar:
+        self.manager.register(module, name=plugin.name)
+        self.manager.check_pending()
+        registrar = Registrar(plugin)
+        others = [other for other in self.manager.get_plugins() if other is not module]
+        call: Any = self.manager.subset_hook_caller("flowloom_register", remove_plugins=others)
+        call(reg=registrar)
+        return registrar
+
+    def _adopt(self, registrar: Registrar) -> None:
+        for kind in registrar.kinds:
+            self.kinds.setdefault(kind.name, kind)
+        for section in registrar.sections:
+            self.sections.setdefault(section.name, section)
+
+    def _check_kinds(self, registrar: Registrar) -> None:
+        who = f"plugin {registrar.plugin.name!r}"
+        for kind in registrar.kinds:
+            if self.kinds[kind.name] is not kind:
+                raise PluginError(f"{who}: a kind named {kind.name!r} exists already")
+        for section in registrar.sections:
+            if self.sections[section.name] is not section:
+                raise PluginError(f"{who}: a section named {section.name!r} exists already")
+        named = [(row.label, row.kind) for row in registrar.rows]
+        named += [(f"section {section.name!r}", str(section.kind)) for section in registrar.sections]
+        for what, word in named:
+            if word not in self.kinds:
+                hint = join_hints(did_you_mean(word, self.kinds), f"kinds: {', '.join(self.kinds)}")
+                raise PluginError(f"{who}, {what}: there is no kind {word!r}; {hint}")
+
+    def _withdraw(self, registrar: Registrar) -> None:
+        self.registrars.remove(registrar)
+        self.manager.unregister(name=registrar.plugin.name)
+        for kind in registrar.kinds:
+            if self.kinds[kind.name] is kind:
+                del self.kinds[kind.name]
+        for section in registrar.sections:
+            if self.sections[section.name] is section:
+                del self.sections[section.name]
+
+    def _set_aside(self, plugin: Plugin, error: BaseException) -> None:
+        if self.strict:
+            raise PluginError(f"plugin {plugin.name!r} is broken: {one_line(error)}") from error
+        trace = "".join(traceback.format_exception(error))
+        self.broken.append(BrokenPlugin(plugin, one_line(error), trace))

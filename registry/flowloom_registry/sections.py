@@ -1,0 +1,68 @@
+"""The sections of a recipe: what each may hold and what stands there when it is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["component", "components", "record", "text", "integer", "mapping", "meta"]
+"""``record`` is a dataclass; ``meta`` is read by the loader itself."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One top-level key of a recipe.
+
+    Args:
+        name: the key.
+        form: what its value is.
+        meaning: one line for a reader.
+        kind: kind of the component (or components) it names.
+        default: component used when the section is left out or has no ``use``.
+        required: True where a recipe without it is incomplete.
+        target: dataclass of a record, as ``module:Class``.
+        inherited: False where ``extends`` does not hand it down.
+    """
+
+    name: str
+    form: Form
+    meaning: str
+    kind: str | None = None
+    default: str | None = None
+    required: bool = False
+    target: str | None = None
+    inherited: bool = True
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("name", "text", "name of the recipe; the file's name when left out", inherited=False),
+    Section("summary", "text", "one line about it", inherited=False),
+    Section("paper", "text", "arXiv id of the paper it follows", inherited=False),
+    Section("extends", "meta", "recipe (file or name) that this one changes", inherited=False),
+    Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False),
+    Section("seed", "integer", "seed of everything random in the run"),
+    Section("data", "component", "the examples", "dataset", required=True),
+    Section("codec", "component", "raw data to states and back", "codec"),
+    Section("geometry", "component", "the space of the states", "geometry", "euclidean"),
+    Section("source", "component", "the law of x0", "source", "gaussian"),
+    Section("coupling", "component", "pairs x0 with x1", "coupling", "independent"),
+    Section("schedule", "component", "alpha(t) and sigma(t)", "schedule"),
+    Section("times", "component", "the law of t in training", "times", "uniform"),
+    Section("weight", "component", "the weight of the loss at t", "weight"),
+    Section("path", "component", "the way from x0 to x1", "path", "affine"),
+    Section("model", "component", "the network", "model", required=True),
+    Section("objective", "component", "the loss", "objective", "flow-matching"),
+    Section("guidance", "component", "steers the field in sampling", "guidance"),
+    Section("solver", "component", "integrates the field", "solver", "midpoint"),
+    Section("metrics", "components", "compare samples with real data", "metric"),
+    Section("renderer", "component", "shows samples in the report", "renderer"),
+    Section("trackers", "components", "record the run as it goes", "tracker"),
+    Section("train", "record", "how to train", target="flowloom.training:TrainConfig"),
+    Section("evaluate", "record", "how to evaluate", target="flowloom_registry.runs.config:EvaluateConfig"),
+    Section("sample", "record", "how to sample", target="flowloom_registry.runs.config:SampleConfig"),
+    Section("claim", "mapping", "what the paper claims, at this scale", inherited=False),
+)
+"""Core's sections, in the order in which a resolved recipe is written."""
+
+SPEC_GIVERS: tuple[str, ...] = ("codec", "data")
+"""Sections whose ``.spec`` describes the states, best first: after a codec, its spec is what counts."""

@@ -1,0 +1,142 @@
+"""From a target such as ``module:attribute`` or ``./file.py:attribute`` to the object itself."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flowloom_registry.errors import MissingDependency, PluginError, one_line
+from flowloom_registry.rows import Row
+
+
+def is_file_target(reference: str) -> bool:
+    """True for ``./file.py:Class`` and other spellings that name a file."""
+    location, _, attribute = reference.rpartition(":")
+    return bool(attribute) and (location.endswith(".py") or location.startswith(("./", "../", "/")))
+
+
+def load_target(row: Row) -> Any:
+    """Import what ``row.target`` names.
+
+    Raises:
+        MissingDependency: an import inside the module failed, or a library it loads is unusable.
+        PluginError: the module or attribute does not exist, or importing it raised another error.
+    """
+    location, _, attribute = row.target.rpartition(":")
+    try:
+        value: Any = (
+            _file_module(location) if is_file_target(row.target) else importlib.import_module(location)
+        )
+    except (ImportError, OSError) as error:
+        raise _import_failed(row, location, error) from error
+    except Exception as error:
+        raise PluginError(
+            f"{_who(row)}: importing {location!r} raised {one_line(error)} ({_raised_at(error)})"
+        ) from error
+    for name in attribute.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError as error:
+            raise PluginError(f"{_who(row)}: {location!r} has no attribute {attribute!r}") from error
+    return value
+
+
+def load_attribute(target: str) -> Any:
+    """What ``module:attribute`` names, for targets of flowloom's own tables.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    module, _, attribute = target.rpartition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, OSError, AttributeError) as error:
+        raise PluginError(f"{target!r} cannot be loaded: {one_line(error)}") from error
+
+
+def check_contract(row: Row, value: Any, contract: Any) -> None:
+    """Check that a loaded class keeps its kind's contract, as far as that can be seen without an instance.
+
+    Factories (functions) and attributes that are set in constructors are taken on trust.
+
+    Raises:
+        PluginError: ``value`` cannot be called, is no subclass, or lacks a method of a protocol.
+    """
+    if not callable(value):
+        raise PluginError(f"{_who(row)}: {row.target} is {value!r}, not a class or function")
+    if not (inspect.isclass(value) and inspect.isclass(contract)):
+        return
+    if not getattr(contract, "_is_protocol", False):
+        if not issubclass(value, contract):
+            raise PluginError(f"{_who(row)}: {row.target} is not a subclass of {_name(contract)}")
+        return
+    lacking = [name for name in _protocol_methods(contract) if not hasattr(value, name)]
+    if lacking:
+        raise PluginError(f"{_who(row)}: {row.target} lacks {', '.join(lacking)}, asked by {_name(contract)}")
+
+
+def _file_module(location: str) -> ModuleType:
+    path = Path(location).resolve()
+    # Two recipes naming one file must get one class, and equally named files must not meet.
+    name = f"flowloom_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise PluginError(f"there is no file {str(path)!r}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{str(path)!r} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import_failed(row: Row, location: str, error: ImportError | OSError) -> Exception:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and (location == missing or location.startswith(f"{missing}.")):
+        return PluginError(f"{_who(row)}: there is no module {missing!r}")
+    what = f"{missing!r}, which is not installed" if missing else f"a library that failed: {one_line(error)}"
+    install = list(row.requires) or ([missing.partition(".")[0]] if missing else [])
+    how = f"; pip install {' '.join(map(_quoted, install))}" if install else ""
+    return MissingDependency(f"{_who(row)} needs {what}{how}")
+
+
+def _quoted(requirement: str) -> str:
+    return f"'{requirement}'" if set(requirement) & set("<>=! ;[]") else requirement
+
+
+def _raised_at(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "no traceback"
+
+
+def _protocol_methods(contract: type) -> list[str]:
+    names: dict[str, None] = {}
+    for base in contract.__mro__:
+        if getattr(base, "_is_protocol", False):
+            methods = (name for name, value in vars(base).items() if inspect.isfunction(value))
+            names.update(dict.fromkeys(name for name in methods if name == "__call__" or name[0] != "_"))
+    return list(names)
+
+
+def _who(row: Row) -> str:
+    return f"{row.label} (plugin {row.plugin.name})" if row.listed else f"{row.kind} {row.target}"
+
+
+def _name(contract: type) -> str:
+    return f"{contract.__module__}.{contract.__qualname__}"
