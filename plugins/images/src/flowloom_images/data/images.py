@@ -1,0 +1,118 @@
+"""What the image data sets share: whole-number pixels in memory, scaled to [-1, 1] on the way out."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import DataError
+from flowloom.spec import Condition, Spec
+from flowloom_images.data.splits import stratified
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images as they are stored.
+
+    Args:
+        images: uint8 ``(n, C, H, W)``.
+        labels: class ids, int64 ``(n,)``.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def rows(self, rows: Tensor) -> Pixels:
+        """Images and labels at ``rows`` (int64 ``(k,)``)."""
+        return Pixels(self.images[rows], self.labels[rows])
+
+
+class PixelDataset(Dataset):
+    """Labelled images read whole on first use and kept as uint8.
+
+    Subclasses say their shape, class names and brightest value, and read one part; splitting, flipping
+    and scaling to ``[-1, 1]`` happen here.
+
+    Args:
+        flip: add the mirror image of every training example: rows ``n .. 2n - 1`` are rows ``0 .. n - 1``
+            mirrored left to right, so that the same row is the same image in every process.
+        val: share of the training part carved off as split ``val``, by class and ``seed``; 0 for none.
+        seed: of every split that is drawn.
+    """
+
+    shape: ClassVar[tuple[int, int, int]]
+    names: ClassVar[tuple[str, ...]]
+    brightest: ClassVar[int] = 255
+
+    def __init__(self, flip: bool = False, val: float = 0.0, seed: int = 0) -> None:
+        if not 0 <= val < 1:
+            raise DataError(f"val is a share of the training part in [0, 1), got {val}")
+        self.flip, self.val, self.seed = flip, val, seed
+        self._split = "train"
+        self._read: dict[str, Pixels] = {}
+
+    @abstractmethod
+    def read(self, part: str) -> Pixels:
+        """All images of part ``train`` or ``test``."""
+
+    @property
+    def spec(self) -> Spec:
+        """Images ``(C, H, W)`` in [-1, 1] with the class id as ``label``."""
+        label = Condition(len(self.names), names=self.names)
+        return Spec(shape=self.shape, conditions={"label": label}, limits=(-1.0, 1.0))
+
+    @property
+    def pixels(self) -> Pixels:
+        """The images of this split as stored, before any flip."""
+        if self._split not in self._read:
+            part = "test" if self._split == "test" else "train"
+            whole = self.read(part)
+            if part == "train" and self.val:
+                kept, held = stratified(whole.labels, self.val, self.seed)
+                self._read["train"], self._read["val"] = whole.rows(kept), whole.rows(held)
+            else:
+                self._read[part] = whole
+        return self._read[self._split]
+
+    def __len__(self) -> int:
+        count = len(self.pixels.labels)
+        return 2 * count if self._mirrored else count
+
+    @property
+    def _mirrored(self) -> bool:
+        return self.flip and self._split == "train"
+
+    def take(self, rows: Tensor) -> Examples:
+        """Images ``(n, C, H, W)`` in [-1, 1] and their ``label``."""
+        pixels = self.pixels
+        count = len(pixels.labels)
+        chosen = rows % count if self._mirrored else rows
+        images = pixels.images[chosen].float().mul_(2 / self.brightest).sub_(1)
+        if self._mirrored:
+            images = torch.where((rows >= count)[:, None, None, None], images.flip(-1), images)
+        return Examples(images, {"label": pixels.labels[chosen]})
+
+    def split(self, name: str) -> Dataset:
+        """``train`` (itself), ``test``, and ``val`` where a share was set aside for it.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if name not in ("train", "val", "test"):
+            raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train, val, test")
+        if name == "val" and not self.val:
+            raise DataError(
+                f"{type(self).__name__} keeps no split 'val' unless told so: set val to a share, 0.1"
+            )
+        if name == self._split:
+            return self
+        # A shallow copy: the splits share what has been read.
+        other = copy.copy(self)
+        other._split = name
+        return other
