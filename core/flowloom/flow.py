@@ -1,0 +1,296 @@
+"""A flow: the parts of one experiment in one object that trains, samples and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flowloom import likelihood
+from flowloom.codecs import Codec
+from flowloom.couplings import Coupling, Independent
+from flowloom.data.base import Dataset, Tensors
+from flowloom.errors import ShapeError
+from flowloom.fields import Field
+from flowloom.geometry import Euclidean, Geometry
+from flowloom.guidance import Guidance
+from flowloom.objectives import FlowMatching, Objective
+from flowloom.paths import AffinePath, GeodesicPath, Path
+from flowloom.solvers import Midpoint, Solution, Solver
+from flowloom.solvers.base import Hook
+from flowloom.sources import Gaussian, Source, Uniform
+from flowloom.spec import Spec
+from flowloom.state import State, concat, first_leaf, take, with_batch
+from flowloom.training.config import TrainConfig
+from flowloom.training.loop import Metrics, Trainer
+
+
+@dataclass
+class Flow:
+    """The parts of a flow, with defaults that fit each other.
+
+    Args:
+        model: the network.
+        spec: shape and conditions of the data; taken from ``model.spec`` where that exists.
+        geometry: the space; Euclidean by default.
+        source: law of x0; standard normal on Euclidean space, else uniform on the geometry.
+        coupling: pairs x0 with x1; independent by default.
+        path: affine on Euclidean space, else geodesic.
+        objective: flow matching by default.
+        guidance: applied to the field when sampling.
+        solver: midpoint with 20 steps by default.
+        codec: between data and states.
+
+    >>> import flowloom as fl
+    >>> data = fl.data.EightGaussians(1000)
+    >>> flow = fl.Flow(fl.models.MLP(data.spec, width=32))
+    >>> _ = flow.fit(data, steps=2, batch=32)
+    >>> flow.sample(5, label=3).shape
+    torch.Size([5, 2])
+    """
+
+    model: nn.Module
+    spec: Spec | None = None
+    geometry: Geometry | None = None
+    source: Source | None = None
+    coupling: Coupling = field(default_factory=Independent)
+    path: Path | None = None
+    objective: Objective | None = None
+    guidance: Guidance | None = None
+    solver: Solver = field(default_factory=lambda: Midpoint(20))
+    codec: Codec | None = None
+
+    def __post_init__(self) -> None:
+        if self.spec is None:
+            self.spec = getattr(self.model, "spec", None)
+        if self.path is None and self.objective is not None:
+            self.path = self.objective.path
+        if self.geometry is None:
+            self.geometry = self.path.geometry if self.path is not None else Euclidean()
+        if self.path is None:
+            flat = isinstance(self.geometry, Euclidean)
+            self.path = AffinePath() if flat else GeodesicPath(self.geometry)
+        if self.source is None:
+            self.source = Gaussian() if isinstance(self.geometry, Euclidean) else Uniform(self.geometry)
+        if self.objective is None:
+            self.objective = FlowMatching(self.path)
+
+    def trainer(
+        self, data: Dataset, config: TrainConfig, *, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> Trainer:
+        """A trainer over these parts; the codec is fitted by the caller."""
+        assert self.objective is not None and self.source is not None
+        return Trainer(
+            self.model,
+            self.objective,
+            data,
+            self.source,
+            self.coupling,
+            config,
+            seed=seed,
+            device=device,
+            codec=self.codec,
+        )
+
+    def fit(
+        self,
+        data: Dataset | Tensor,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        on_log: Callable[[Metrics], None] | None = None,
+        **settings: Any,
+    ) -> list[Metrics]:
+        """Train and keep the averaged weights.
+
+        Args:
+            data: a data set, or a tensor of states.
+            seed: of everything random.
+            device: where to train; the model stays there.
+            on_log: called with every line of metrics.
+            settings: fields of `TrainConfig` (``steps``, ``batch``, ``lr`` ...).
+
+        Returns:
+            The logged metrics.
+        """
+        dataset = Tensors(data) if isinstance(data, Tensor) else data
+        self.spec = self.spec or dataset.spec
+        if self.codec is not None:
+            self.codec.fit(dataset)
+        trainer = self.trainer(dataset, TrainConfig(**settings), seed=seed, device=device)
+        history = []
+        try:
+            for metrics in trainer.run():
+                history.append(metrics)
+                if on_log is not None:
+                    on_log(metrics)
+        finally:
+            trainer.close()
+        if trainer.ema is not None:
+            trainer.ema.copy_to(self.model)
+        return history
+
+    def field(self, guidance: Guidance | None = None) -> Field:
+        """The field that the model is, guided where guidance is set."""
+        assert self.objective is not None
+        std = getattr(self.source, "std", None) if self.source is not None and self.source.gaussian else None
+        plain = self.objective.field(self.model, std)
+        rule = guidance or self.guidance
+        return plain if rule is None else rule(plain)
+
+    def conditions(self, n: int, **cond: Any) -> dict[str, Tensor]:
+        """Conditions for ``n`` rows from plain values.
+
+        A class may be given by number or by name, for all rows or as a list of ``n``; tensors with ``n``
+        rows are used as they are.
+
+        Raises:
+            ShapeError: an unknown condition or class, or a wrong number of rows; says what is accepted.
+        """
+        assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
+        return {name: _condition(self.spec, name, value, n) for name, value in cond.items() if value is not None}
+
+    @torch.no_grad()
+    def solve(
+        self,
+        n: int,
+        *,
+        solver: Solver | None = None,
+        guidance: Guidance | None = None,
+        seed: int | None = None,
+        batch: int | None = None,
+        keep: int = 0,
+        on_step: Hook | None = None,
+        **cond: Any,
+    ) -> Solution:
+        """Draw ``n`` examples and return the solver's account (state, evaluations, trajectory).
+
+        States are not decoded. See `sample` for the arguments; ``keep`` and ``on_step`` go to the solver.
+        """
+        if n < 1:
+            raise ShapeError(f"n must be at least 1, got {n}")
+        assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
+        assert self.source is not None
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        draws = torch.Generator(device)
+        draws.manual_seed(seed) if seed is not None else draws.seed()
+        everything = {k: v.to(device) for k, v in self.conditions(n, **cond).items()}
+        x0 = self.source.sample(
+            with_batch(self.spec.event_shape(), n), cond=everything, generator=draws, device=device
+        )
+        field = self.field(guidance)
+        chosen = solver or self.solver
+        size = n if batch is None or not field.batch_independent else batch
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            parts = []
+            for rows in torch.arange(n, device=device).split(size):
+                part = {k: v[rows] for k, v in everything.items()}
+                parts.append(
+                    chosen.solve(
+                        field, take(x0, rows), cond=part, generator=draws, keep=keep, on_step=on_step
+                    )
+                )
+        finally:
+            self.model.train(was_training)
+        if len(parts) == 1:
+            return parts[0]
+        x = concat([p.x for p in parts])
+        # Adaptive solvers keep other times in every chunk, so only equal ones can be joined.
+        same = len({p.times for p in parts}) == 1
+        joined = [concat(list(s)) for s in zip(*(p.trajectory for p in parts), strict=True)] if same else []
+        return Solution(x, max(p.nfe for p in parts), parts[0].times if same else (), joined)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        solver: Solver | None = None,
+        guidance: Guidance | None = None,
+        seed: int | None = None,
+        batch: int | None = None,
+        **cond: Any,
+    ) -> State:
+        """Draw ``n`` examples of data.
+
+        Args:
+            n: how many.
+            solver: in place of the flow's own.
+            guidance: in place of the flow's own.
+            seed: fixes the draw; random where absent.
+            batch: rows at a time, to bound memory.
+            cond: conditions by name: ``label=3``, ``label="cat"``, ``label=[0, 1, 2]``, or tensors.
+        """
+        x = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, **cond).x
+        with torch.no_grad():
+            return self.codec.decode(x) if self.codec is not None else x
+
+    def log_prob(
+        self,
+        x: State,
+        *,
+        solver: Solver | None = None,
+        divergence: likelihood.Divergence = "exact",
+        seed: int = 0,
+        **cond: Any,
+    ) -> Tensor:
+        """Log density in nats of states ``x`` (encoded, where there is a codec), ``(batch,)``.
+
+        Args:
+            x: states ``(batch, *event)``.
+            solver: an ODE solver in place of the flow's own.
+            divergence: ``exact`` or ``hutchinson``.
+            seed: of Hutchinson's probe.
+            cond: conditions by name.
+        """
+        assert self.source is not None
+        leaf = first_leaf(x)
+        device = leaf.device
+        given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], **cond).items()}
+        solution = likelihood.log_prob(
+            self.field(),
+            self.source,
+            x,
+            solver=solver or self.solver,
+            cond=given,
+            divergence=divergence,
+            generator=torch.Generator(device).manual_seed(seed),
+        )
+        assert solution.log_prob is not None
+        return solution.log_prob
+
+
+def _condition(spec: Spec, name: str, value: Any, n: int) -> Tensor:
+    condition = spec.conditions.get(name)
+    if condition is None and name not in ("mask", "null") and not name.startswith("null_"):
+        known = ", ".join(spec.conditions) or "none"
+        raise ShapeError(f"unknown condition '{name}'; this flow knows: {known}")
+    if isinstance(value, (str, int)) or (
+        isinstance(value, (list, tuple)) and value and isinstance(value[0], str)
+    ):
+        names = condition.names if condition is not None else ()
+        words = [value] if isinstance(value, (str, int)) else list(value)
+        for word in words:
+            if isinstance(word, str) and word not in names:
+                raise ShapeError(f"{name} has no class '{word}'; it has: {', '.join(names) or 'no names'}")
+        ids = [names.index(w) if isinstance(w, str) else w for w in words]
+        value = torch.tensor(ids if len(ids) > 1 else ids * n)
+    tensor = torch.as_tensor(value)
+    if tensor.ndim == 0:
+        tensor = tensor.expand(n)
+    if tensor.shape[0] != n:
+        raise ShapeError(f"condition '{name}' has {tensor.shape[0]} rows for {n} examples")
+    if condition is not None and condition.classes is not None:
+        if tensor.is_floating_point():
+            raise ShapeError(f"condition '{name}' takes class ids (whole numbers), got {tensor.dtype}")
+        low, high = int(tensor.min()), int(tensor.max())
+        if low < 0 or high >= condition.classes:
+            raise ShapeError(
+                f"condition '{name}' = {low if low < 0 else high} is out of range; "
+                f"classes are 0 to {condition.classes - 1}"
+            )
+    return tensor
