@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+
+_SIMILAR = 0.6
+_MARGIN = 0.15
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Known words closest to ``word``, best first; upper case and ``_``/``-`` do not count as different."""
-    folded: dict[str, str] = {}
+    """Known words closest to ``word``, best first; upper case and ``_``/``-`` do not count as different.
+
+    Words clearly farther than the best one are left out.
+    """
+    matcher = SequenceMatcher(b=_fold(word))
+    scored: dict[str, float] = {}
     for name in known:
-        folded.setdefault(_fold(name), name)
-    return [folded[hit] for hit in get_close_matches(_fold(word), list(folded), n=count, cutoff=0.6)]
+        matcher.set_seq1(_fold(name))
+        scored.setdefault(name, matcher.ratio())
+    best = max(scored.values(), default=0.0)
+    close = [name for name, score in scored.items() if score >= max(_SIMILAR, best - _MARGIN)]
+    return sorted(close, key=lambda name: (-scored[name], name))[:count]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -58,7 +58,7 @@ class Row:
     target: str
     summary: str
     plugin: Plugin
-    example: Mapping[str, Any] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
     paper: str | None = None
     requires: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ def check_contract(row: Row, value: Any, contract: Any) -> None:
         if not issubclass(value, contract):
             raise PluginError(f"{_who(row)}: {row.target} is not a subclass of {_name(contract)}")
         return
-    lacking = [name for name in _protocol_methods(contract) if not hasattr(value, name)]
+    lacking = [name for name in _protocol_methods(contract) if not _has(value, name)]
     if lacking:
         raise PluginError(f"{_who(row)}: {row.target} lacks {', '.join(lacking)}, asked by {_name(contract)}")
 
@@ -132,6 +132,11 @@ def _protocol_methods(contract: type) -> list[str]:
             methods = (name for name, value in vars(base).items() if inspect.isfunction(value))
             names.update(dict.fromkeys(name for name in methods if name == "__call__" or name[0] != "_"))
     return list(names)
+
+
+def _has(value: type, name: str) -> bool:
+    # hasattr would find __call__ on every class, since its metaclass can be called
+    return any(name in vars(base) for base in value.__mro__)
 
 
 def _who(row: Row) -> str:

@@ -165,8 +165,6 @@ class Binder:
         if tries:
             return min(tries, key=lambda one: one[:2])[2]
         real = [member for member in members if not is_none(member)]
-        if len(real) == 1:
-            return self._single(node, real[0], path)
         structured = [member for member in real if self._looks_like(node, member)]
         if len(structured) == 1:
             return self._single(node, structured[0], path)
@@ -204,10 +202,7 @@ class Binder:
             for choice in typing.get_args(annotation):
                 if type(choice) is type(value) and choice == value:
                     return choice
-            hint = (
-                did_you_mean(value, map(str, typing.get_args(annotation))) if isinstance(value, str) else ""
-            )
-            return self._refuse(node, annotation, path, hint)
+            return self._refuse(node, annotation, path)
         if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
             for member in annotation:
                 if type(member.value) is type(value) and member.value == value:
@@ -275,16 +270,16 @@ class Binder:
         dotted = f"{path}.{parameter.name}" if path else parameter.name
         for member in alternatives(parameter.annotation):
             kind = self.kind_of(member)
-            home = self.scope.home_of(kind) if kind else None
+            home = self.scope.home_of(parameter.name, kind) if kind else None
             if home and home != self.scope.current:
                 self._note(at, dotted, f"{who} needs {wanted}", f"add a section '{home}:', or give it here")
                 return
         self._note(at, dotted, f"{who} needs {parameter.name!r} ({wanted})")
 
-    def _refuse(self, node: Node, annotation: Any, path: str, hint: str = "") -> Any:
+    def _refuse(self, node: Node, annotation: Any, path: str) -> Any:
         expected = describe(annotation, self.kind_of)
         return self._note(
-            node.at, path, f"expected {expected}, got {given(node)}", hint or _spelling_hint(node, annotation)
+            node.at, path, f"expected {expected}, got {given(node)}", _spelling_hint(node, annotation)
         )
 
     def _note(self, at: Position, path: str, message: str, hint: str = "") -> Any:
@@ -344,6 +339,8 @@ def _spelling_hint(node: Node, annotation: Any) -> str:
             except ValueError:
                 return ""
             return f"write it as a plain number: {int(number) if number.is_integer() else number}"
+        literals = [member for member in members if typing.get_origin(member) is Literal]
+        return did_you_mean(value, [str(word) for one in literals for word in typing.get_args(one)])
     elif str in members and value is not None:
         return "put it in quotes to make it text"
     if int in members and isinstance(value, float) and value.is_integer():

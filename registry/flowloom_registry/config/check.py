@@ -124,6 +124,8 @@ class _Checking:
 
     def _stands(self, section: Section) -> bool:
         """Whether the recipe has the section; ``null`` takes even a default away."""
+        if section.required:
+            return True  # its own absence is the problem, not what would follow from it
         node = self.recipe.tree.get(section.name)
         if node is None:
             return section.default is not None

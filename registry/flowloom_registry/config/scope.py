@@ -40,6 +40,8 @@ class Scope:
         """What fills a parameter annotated with the spec class, or None."""
         return f"{SPEC_PREFIX}{self.spec_giver}" if self.spec_giver else None
 
-    def home_of(self, kind: str) -> str | None:
-        """Section in which a recipe would set a component of ``kind``."""
+    def home_of(self, parameter: str, kind: str) -> str | None:
+        """Section in which a recipe would set what such a parameter asks for."""
+        if self.declared.get(parameter) == kind:
+            return parameter
         return next((name for name, its_kind in self.declared.items() if its_kind == kind), None)

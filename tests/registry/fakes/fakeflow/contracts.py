@@ -1,0 +1,46 @@
+"""Contracts in the shape of core's, without torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Spec:
+    shape: tuple[int, ...] = ()
+    parts: Mapping[str, Spec] = field(default_factory=dict)
+
+
+class Dataset(ABC):
+    @property
+    @abstractmethod
+    def spec(self) -> Spec: ...
+
+
+class Codec(ABC): ...
+
+
+class Geometry(ABC): ...
+
+
+class Source(ABC): ...
+
+
+class Schedule(ABC): ...
+
+
+class Path(ABC): ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    def __call__(self, x: object, t: object, /) -> object: ...
+
+
+class Solver(ABC): ...
+
+
+class Metric(ABC): ...

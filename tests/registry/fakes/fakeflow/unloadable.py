@@ -1,0 +1,1 @@
+raise OSError("libmissing.so: cannot open shared object file")

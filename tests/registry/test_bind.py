@@ -1,0 +1,299 @@
+"""One recipe, one mistake, one line: where, what was given, what is accepted."""
+
+import pytest
+
+HEAD = "data: digits\n"
+GOOD = HEAD + "model: net\n"
+
+
+def test_a_good_recipe_builds(load):
+    from fakeflow.contracts import Spec
+    from fakeflow.parts import Adaptive, Affine, Digits, Euclidean, Gaussian, Net, TrainConfig
+
+    from flowloom_registry import build
+
+    built = build(load("data: {use: digits, size: 4}\nmodel: {use: net, width: 8, rates: [1, 2e-1]}\n"
+                       "solver: {use: adaptive, rtol: 1e-4}\ntrain: {steps: 5, betas: [0, 1]}\nseed: 7\n"))  # fmt: skip
+    assert built["data"] == Digits(4)
+    assert built["model"] == Net(Spec((4, 4)), 8, [1.0, 0.2])
+    assert built["solver"] == Adaptive(1e-4)
+    assert built["geometry"] == Euclidean()
+    assert built["source"] == Gaussian(Euclidean())
+    assert built["path"] == Affine(Euclidean(), None)
+    assert built["train"] == TrainConfig(steps=5, betas=(0.0, 1.0))
+    assert all(type(rate) is float for rate in built["model"].settings["rates"])
+    assert built.seed == 7
+    assert built.get("codec") is None
+    assert "metrics" not in built.parts
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        pytest.param(
+            "data: digits\nmodel: nett\n",
+            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            id="unknown component",
+        ),
+        pytest.param(
+            "data: digits\nmodel:\n  use: nett\n",
+            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            id="unknown component in a mapping",
+        ),
+        pytest.param(
+            GOOD + "geometry: {use: sphere, dims: 2}\n",
+            ["r.yaml:3:25: geometry.dims: Sphere takes no parameter 'dims'; did you mean 'dim'?; it takes: dim, radius"],
+            id="misspelt key",
+        ),
+        pytest.param(
+            GOOD + "solvr: midpoint\n",
+            ["r.yaml:3:1: solvr: a recipe has no section 'solvr'; did you mean 'solver'?; sections: name, summary, "
+             "paper, extends, versions, seed, data, codec, geometry, source, schedule, path, model, solver, metrics, "
+             "train, claim, teacher"],
+            id="unknown section",
+        ),
+        pytest.param(
+            GOOD + "train:\n  steps: 1\n  steps: 2\n",
+            ["r.yaml:5:3: train.steps: key given twice; first at {dir}r.yaml:4:3; keep one of them"],
+            id="duplicate key",
+        ),
+        pytest.param(
+            GOOD + "solver: {use: adaptive, rtol: tight}\n",
+            ["r.yaml:3:31: solver.rtol: expected float, got 'tight' (str)"],
+            id="wrong type",
+        ),
+        pytest.param(
+            GOOD + "solver: {use: adaptive, rtol: '1e-4'}\n",
+            ["r.yaml:3:31: solver.rtol: expected float, got '1e-4' (str); write it as a plain number: 0.0001"],
+            id="quoted number",
+        ),
+        pytest.param(
+            GOOD + "train: {steps: 5.0}\n",
+            ["r.yaml:3:16: train.steps: expected int, got 5.0 (float); write 5"],
+            id="float for int",
+        ),
+        pytest.param(
+            GOOD + "train: {steps: true}\n",
+            ["r.yaml:3:16: train.steps: expected int, got true (bool)"],
+            id="bool for int",
+        ),
+        pytest.param(
+            GOOD + "train: {rate: true}\n",
+            ["r.yaml:3:15: train.rate: expected float, got true (bool)"],
+            id="bool for float",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, attention: yes}\n",
+            ["r.yaml:2:30: model.attention: expected bool, got 'yes' (str); booleans are written true and false"],
+            id="yes for true",
+        ),
+        pytest.param(
+            GOOD + "solver: {use: adaptive, controller: PID}\n",
+            ["r.yaml:3:37: solver.controller: expected 'pid' | 'constant', got 'PID' (str); did you mean 'pid'?"],
+            id="wrong literal",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, norm: batch}\n",
+            ["r.yaml:2:25: model.norm: expected 'group' | 'layer' | null, got 'batch' (str)"],
+            id="wrong literal in an optional",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, rates: 3}\n",
+            ["r.yaml:2:26: model.rates: expected list of float, got 3 (int)"],
+            id="scalar for list",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, rates: [1, x]}\n",
+            ["r.yaml:2:30: model.rates[1]: expected float, got 'x' (str)"],
+            id="wrong item",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, block: [1, 2, 3]}\n",
+            ["r.yaml:2:26: model.block: expected [int, int], got a list of 3"],
+            id="tuple of another length",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, extra: {a: 1, b: x}}\n",
+            ["r.yaml:2:36: model.extra.b: expected int, got 'x' (str)"],
+            id="wrong mapping value",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, scale: [1]}\n",
+            ["r.yaml:2:26: model.scale: expected int | float | str, got a list of 1"],
+            id="no member of a union",
+        ),
+        pytest.param(
+            GOOD + "geometry: {use: product, parts: {a: spher, b: {use: sphere, radios: 2}}}\n",
+            ["r.yaml:3:37: geometry.parts.a: no geometry is named 'spher'; did you mean 'sphere'?; "
+             "known: euclidean, product, sphere",
+             "r.yaml:3:61: geometry.parts.b.radios: Sphere takes no parameter 'radios'; did you mean 'radius'?; "
+             "it takes: dim, radius"],
+            id="nested components",
+        ),
+        pytest.param(
+            GOOD + "geometry: product\n",
+            ["r.yaml:3:11: geometry.parts: Product needs 'parts' (mapping to a geometry)"],
+            id="missing required argument",
+        ),
+        pytest.param(
+            GOOD + "path: geodesic\n",
+            ["r.yaml:3:7: path.schedule: Geodesic needs a schedule; add a section 'schedule:', or give it here"],
+            id="missing section",
+        ),
+        pytest.param(
+            GOOD + "schedule: cosine\npath: {use: geodesic, on: euclidean}\n",
+            ["r.yaml:4:27: path.on: expected a geometry of class Sphere, got 'euclidean'"],
+            id="one class of a kind",
+        ),
+        pytest.param(
+            "model: net\n",
+            ["r.yaml:1:1: data: a recipe needs a section 'data:' (the examples); "
+             "'flowloom list dataset' shows what can stand there"],
+            id="missing section data",
+        ),
+        pytest.param(
+            GOOD + "metrics: frechet\n",
+            ["r.yaml:3:10: metrics: expected a list of metric components, got 'frechet' (str); write [frechet]"],
+            id="no list",
+        ),
+        pytest.param(
+            GOOD + "metrics: [frechet, {use: frechet, k: many}]\n",
+            ["r.yaml:3:38: metrics[1].k: expected int, got 'many' (str)"],
+            id="in a list of components",
+        ),
+        pytest.param(
+            GOOD + "codec: {rate: 2}\n",
+            ["r.yaml:3:8: codec: a codec needs 'use: NAME'; 'flowloom list codec' shows the names"],
+            id="no use",
+        ),
+        pytest.param(
+            GOOD + "codec: [halving]\n",
+            ["r.yaml:3:8: codec: expected the name of a codec, or a mapping with 'use: NAME', got a list of 1"],
+            id="list for component",
+        ),
+        pytest.param(
+            GOOD + "train: fast\n",
+            ["r.yaml:3:8: train: expected mapping (steps, rate, batch, betas, clip, notes), got 'fast' (str)"],
+            id="scalar for record",
+        ),
+        pytest.param(
+            GOOD + "seed: x\nsummary: 5\nclaim: [1]\n",
+            ["r.yaml:3:7: seed: expected int, got 'x' (str)",
+             "r.yaml:4:10: summary: expected str, got 5 (int); put it in quotes to make it text",
+             "r.yaml:5:8: claim: expected a mapping, got a list of 1"],
+            id="plain sections",
+        ),
+        pytest.param(
+            "data:digits\n",
+            ["r.yaml:1:1: expected a mapping of sections, got 'data:digits' (str); write 'key: value' with a space after ':'"],
+            id="no space after the colon",
+        ),
+        pytest.param(
+            HEAD + "model: {use: net, width: 0}\n",
+            ["r.yaml:2:8: model: Net: width must be positive, got 0"],
+            id="refused by the constructor",
+        ),
+        pytest.param(
+            HEAD + "model: {use: not-a-model}\n",
+            ["r.yaml:2:14: model: model/not-a-model (plugin fakes): fakeflow.parts:NotAModel lacks __call__, "
+             "asked by fakeflow.contracts.Model"],
+            id="breaks a protocol",
+        ),
+        pytest.param(
+            GOOD + "solver: not-a-solver\n",
+            ["r.yaml:3:9: solver: solver/not-a-solver (plugin fakes): fakeflow.parts:NotASolver is not a subclass of "
+             "fakeflow.contracts.Solver"],
+            id="breaks a contract",
+        ),
+        pytest.param(
+            GOOD + "solver: needy\n",
+            ["r.yaml:3:9: solver: solver/needy (plugin fakes) needs 'a_library_nobody_has', which is not installed; "
+             "pip install 'nobody>=2'"],
+            id="missing library",
+        ),
+        pytest.param(
+            GOOD + "solver: unloadable\n",
+            ["r.yaml:3:9: solver: solver/unloadable (plugin fakes) needs a library that failed: "
+             "OSError: libmissing.so: cannot open shared object file"],
+            id="library that does not load",
+        ),
+        pytest.param(
+            GOOD + "solver: gone\n",
+            ["r.yaml:3:9: solver: solver/gone (plugin fakes): there is no module 'fakeflow.gone'"],
+            id="target without module",
+        ),
+    ],
+)  # fmt: skip
+def test_problem(problems, tmp_path, text, lines):
+    assert problems(text) == [line.replace("{dir}", "") for line in lines]
+
+
+def test_crashing_target_is_one_line_that_names_its_place(problems):
+    (line,) = problems(GOOD + "solver: crashing\n")
+    assert line.startswith("r.yaml:3:9: solver: ")
+    assert "RuntimeError: no GPU found" in line
+    assert "crashing.py:1" in line
+
+
+def test_all_problems_are_reported_at_once_in_reading_order(problems):
+    lines = problems(
+        "data: {use: digits, sise: 4}\n"
+        "model: {use: net, width: wide, norm: none}\n"
+        "geometry: circle\n"
+        "train: {steps: ten}\n"
+        "train: {}\n",
+        "solver.stepz=3",
+        "nothing",
+    )
+    assert [line.split(": ")[0] for line in lines] == [
+        "r.yaml:1:21", "r.yaml:2:26", "r.yaml:2:38", "r.yaml:3:11", "r.yaml:4:16", "r.yaml:5:1",
+        "--set nothing", "--set solver.stepz=3",
+    ]  # fmt: skip
+
+
+def test_nothing_is_built_while_there_are_problems(problems, monkeypatch):
+    import fakeflow.parts
+
+    built = []
+    monkeypatch.setattr(fakeflow.parts.Digits, "__post_init__", lambda self: built.append(self), raising=False)
+    problems(GOOD + "solver: {use: midpoint, stepz: 4}\n")
+    assert built == []
+
+
+def test_union_prefers_the_exact_type(load):
+    from flowloom_registry import build
+
+    for text, kind in (("3", int), ("3.0", float), ("auto", str)):
+        model = build(load(HEAD + f"model: {{use: net, scale: {text}}}\n"))["model"]
+        assert type(model.settings["scale"]) is kind
+
+
+def test_file_component_relative_to_the_recipe(load, tmp_path, monkeypatch):
+    from flowloom_registry import build
+
+    (tmp_path / "geo").mkdir()
+    (tmp_path / "geo" / "mine.py").write_text(
+        "from fakeflow.contracts import Geometry\n"
+        "class Cube(Geometry):\n    def __init__(self, side: int = 1): self.side = side\n"
+    )
+    monkeypatch.chdir("/")
+    built = build(load(GOOD + "geometry: {use: './geo/mine.py:Cube', side: 3}\n"))
+    assert built["geometry"].side == 3
+    again = build(load(GOOD + "geometry: ./geo/mine.py:Cube\n"))
+    assert type(again["geometry"]) is type(built["geometry"])
+
+
+def test_file_component_problems(problems, tmp_path):
+    (tmp_path / "broken.py").write_text("def x(:\n")
+    (missing,) = problems(GOOD + "geometry: ./absent.py:Cube\n")
+    assert missing.startswith("r.yaml:3:11: geometry: geometry './absent.py:Cube': there is no file")
+    (broken,) = problems(GOOD + "geometry: ./broken.py:Cube\n")
+    assert "SyntaxError" in broken
+
+
+def test_dotted_target(load, problems):
+    from flowloom_registry import build
+
+    assert build(load(GOOD + "geometry: {use: 'fakeflow.parts:Sphere', dim: 5}\n"))["geometry"].dim == 5
+    (line,) = problems(GOOD + "geometry: fakeflow.parts:Midpoint\n")
+    assert "is not a subclass of fakeflow.contracts.Geometry" in line
