@@ -20,7 +20,7 @@ class Codec(nn.Module, ABC):
     A codec is a module: statistics it has fitted are buffers, saved with the run that used them.
     """
 
-    def fit(self, data: Dataset) -> None:  # noqa: B027  (most codecs have nothing to fit)
+    def fit(self, data: Dataset) -> None:
         """Fit statistics on the training split. Called once, before training."""
 
     def spec(self, data: Spec) -> Spec:
@@ -69,7 +69,9 @@ class Standardize(Codec):
         """Measure the training data."""
         x = data.take(torch.arange(min(len(data), self.rows))).x
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise DataError("codec standardize takes one real-valued tensor; this data is tokens or a product")
+            raise DataError(
+                "codec standardize takes one real-valued tensor; this data is tokens or a product"
+            )
         self.mean = x.mean(0) if self.per_entry else x.mean()
         std = x.std(0) if self.per_entry else x.std()
         # A constant entry (an image's border) keeps its scale instead of dividing by zero.

@@ -13,7 +13,9 @@ from flowloom.state import State, leaves
 VectorField = Callable[[State], State]
 
 
-def exact_divergence(fn: VectorField, x: State, *, forward: bool = True, chunk: int = 64) -> tuple[State, Tensor]:
+def exact_divergence(
+    fn: VectorField, x: State, *, forward: bool = True, chunk: int = 64
+) -> tuple[State, Tensor]:
     """Value and divergence of ``fn`` at ``x``.
 
     The Jacobian's diagonal comes from one vectorised pass of forward-mode (or reverse-mode) derivatives
@@ -37,19 +39,19 @@ def exact_divergence(fn: VectorField, x: State, *, forward: bool = True, chunk: 
     if forward:
 
         def along(e: Tensor) -> tuple[Tensor, Tensor]:
-            value, slope = torch.func.jvp(flat_fn, (flat,), (e.expand_as(flat),))
+            value, slope = _jvp(flat_fn, flat, e.expand_as(flat))
             return value, slope @ e
 
         value: Tensor | None = None
         total = flat.new_zeros(flat.shape[0])
         for part in basis.split(chunk):
             # The primal does not depend on e, so vmap computes it once a chunk and not once a vector.
-            value, diagonal = torch.func.vmap(along, out_dims=(None, 0))(part)
+            value, diagonal = torch.func.vmap(along, out_dims=(None, 0))(part)  # type: ignore[arg-type]
             total = total + diagonal.sum(0)
         assert value is not None
         return unflatten(value), total
 
-    value, pullback = torch.func.vjp(flat_fn, flat)
+    value, pullback = _vjp(flat_fn, flat)
 
     def row(e: Tensor) -> Tensor:
         return pullback(e.expand_as(value))[0] @ e
@@ -76,9 +78,9 @@ def hutchinson_divergence(
         return flatten(fn(unflatten(z)))[0]
 
     if forward:
-        value, slope = torch.func.jvp(flat_fn, (flat,), (direction,))
+        value, slope = _jvp(flat_fn, flat, direction)
     else:
-        value, pullback = torch.func.vjp(flat_fn, flat)
+        value, pullback = _vjp(flat_fn, flat)
         slope = pullback(direction)[0]
     return unflatten(value), (slope * direction).sum(1)
 
@@ -104,3 +106,13 @@ def flatten(state: State) -> tuple[Tensor, Callable[[Tensor], Any]]:
         return walk(state)
 
     return torch.cat(columns, 1), rebuild
+
+
+def _jvp(fn: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    value, slope, *_ = torch.func.jvp(fn, (x,), (v,))
+    return value, slope
+
+
+def _vjp(fn: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
+    value, pullback, *_ = torch.func.vjp(fn, x)
+    return value, pullback

@@ -151,7 +151,9 @@ class Flow:
             ShapeError: an unknown condition or class, or a wrong number of rows; says what is accepted.
         """
         assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
-        return {name: _condition(self.spec, name, value, n) for name, value in cond.items() if value is not None}
+        return {
+            name: _condition(self.spec, name, value, n) for name, value in cond.items() if value is not None
+        }
 
     @torch.no_grad()
     def solve(

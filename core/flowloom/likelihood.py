@@ -57,7 +57,7 @@ class _Augmented(Field):
             assert self.probe is not None
             v, div = hutchinson_divergence(extended, point, self.probe, forward=self.forward)
         if not self.space.flat:
-            _, volume = torch.func.jvp(self.space.log_sqrt_det, (point,), (v,))
+            _, volume, *_ = torch.func.jvp(self.space.log_sqrt_det, (point,), (v,))
             div = div + volume
         return {"x": v, "gain": div}
 
@@ -136,13 +136,12 @@ def _integrate(
     gain = torch.zeros(leaf.shape[0], device=leaf.device, dtype=float_dtype(start))
     augmented = _Augmented(field, divergence, probe, chunk)
     solution = solver.solve(augmented, {"x": start, "gain": gain}, cond=cond, span=span)
-    end = solution.x
-    assert isinstance(end, dict)
+    end: Any = solution.x
     backwards = span[1] < span[0]
     # Forwards the gain is the integral of the divergence; backwards it is minus that integral.
     base = source.log_prob(end["x"] if backwards else start, cond)
     log_density = base + end["gain"] if backwards else base - end["gain"]
-    return Solution(end["x"], solution.nfe, log_prob=log_density)  # type: ignore[arg-type]
+    return Solution(end["x"], solution.nfe, log_prob=log_density)
 
 
 def _signs(like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

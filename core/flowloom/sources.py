@@ -137,7 +137,9 @@ class Uniform(Source):
         else:
             event, first = tuple(x.shape[1:]), x
         dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
-        return torch.full((first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype)
+        return torch.full(
+            (first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype
+        )
 
 
 class Mask(Source):
@@ -257,12 +259,9 @@ class Product(Source):
         return torch.stack([s.log_prob(x[k], cond) for k, s in self.parts.items()]).sum(0)
 
 
-def draw_like(
-    source: Source, x1: State, cond: Cond | None, generator: torch.Generator | None
-) -> State:
+def draw_like(source: Source, x1: State, cond: Cond | None, generator: torch.Generator | None) -> State:
     """Draw x0 in the shape, dtype and place of ``x1``."""
     leaf = first_leaf(x1)
     return source.sample(
         shape_of(x1), cond=cond, generator=generator, device=leaf.device, dtype=float_dtype(x1)
     )
-

@@ -39,7 +39,7 @@ def map_state(fn: Callable[..., Tensor], state: State, *others: Any) -> State:
 
 
 def leaves(state: State, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield ``(dotted name, tensor)`` of every leaf, in insertion order; a bare tensor has the name ``""``."""
+    """Yield ``(dotted name, tensor)`` of every leaf, in insertion order; a bare tensor is named ``""``."""
     if isinstance(state, dict):
         for name, part in state.items():
             yield from leaves(part, f"{prefix}.{name}" if prefix else name)
@@ -106,7 +106,7 @@ def concat(states: Sequence[State]) -> State:
     """Concatenate states along the batch dimension."""
     head = states[0]
     if isinstance(head, dict):
-        return {name: concat([s[name] for s in states]) for name in head}  # type: ignore[index,call-overload]
+        return {name: concat([s[name] for s in states]) for name in head}  # type: ignore[index]
     return torch.cat([s for s in states if isinstance(s, Tensor)])
 
 

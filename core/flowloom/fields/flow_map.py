@@ -94,4 +94,3 @@ class Instantaneous(Field):
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """The velocity at coinciding times."""
         return self.field.velocity(x, t, cond)
-

@@ -114,7 +114,8 @@ class Geometry(ABC):
         def curve(time: Tensor) -> Tensor:
             return self.exp(x0, time * u)
 
-        return torch.func.jvp(curve, (times,), (torch.ones_like(times),))
+        x_t, velocity, *_ = torch.func.jvp(curve, (times,), (torch.ones_like(times),))
+        return x_t, velocity
 
     def inner(self, x: Any, u: Any, v: Any) -> Any:
         """Riemannian inner product, summed over a power: ``(batch,)``."""

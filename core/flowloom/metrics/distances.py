@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -33,7 +34,7 @@ def energy_distance(x: Tensor, y: Tensor, chunk: int = 2048) -> float:
         raise ShapeError(f"energy distance needs at least 2 points a side, got {len(x)} and {len(y)}")
 
     def total(a: Tensor, b: Tensor) -> float:
-        return sum(float(torch.cdist(rows, b).double().sum()) for rows in a.split(chunk))
+        return math.fsum(float(torch.cdist(rows, b).double().sum()) for rows in a.split(chunk))
 
     n, m = len(x), len(y)
     between = 2 * total(x, y) / (n * m)

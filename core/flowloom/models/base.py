@@ -25,4 +25,5 @@ class Model(Protocol):
     parameter annotated with `flowloom.spec.Spec` receives the spec of the data.
     """
 
-    def __call__(self, x: State, t: Time, /) -> State: ...
+    def __call__(self, x: State, t: Time, /) -> State:
+        """Read a state at a time."""

@@ -69,8 +69,9 @@ class ConditionEmbedding(nn.Module):
             if name.endswith("mask"):
                 continue
             if condition.classes is not None:
-                self.embed[name] = nn.Embedding(condition.classes, dim)
-                nn.init.normal_(self.embed[name].weight, std=0.02)
+                table = nn.Embedding(condition.classes, dim)
+                nn.init.normal_(table.weight, std=0.02)
+                self.embed[name] = table
             else:
                 self.embed[name] = nn.Linear(max(1, math.prod(condition.shape)), dim)
             self.null[name] = nn.Parameter(0.02 * torch.randn(dim))

@@ -112,5 +112,3 @@ def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None or x.ndim < 2 or x.shape[1] != mask.shape[1]:
         return x
     return x * expand(mask, x).to(x.dtype)
-
-

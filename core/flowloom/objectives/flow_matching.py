@@ -76,7 +76,7 @@ class FlowMatching(PointObjective):
                 prediction, point.x_t, point.t, self.path.schedule, self.predict, self.compare_as
             )
         target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.compare_as]
-        error = map_state(torch.sub, prediction, target)  # type: ignore[arg-type]
+        error = map_state(torch.sub, prediction, target)
         return _squared(self.path.geometry, point.x_t, error, cond.get("mask"))
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
@@ -87,6 +87,6 @@ class FlowMatching(PointObjective):
 def _squared(geometry: object, x: State, error: State, mask: Tensor | None) -> Tensor:
     if isinstance(error, dict):
         parts = geometry.parts if isinstance(geometry, Product) else dict.fromkeys(error, geometry)
-        rows = [_squared(parts[k], x[k], e, mask) for k, e in error.items()]  # type: ignore[call-overload,index]
+        rows = [_squared(parts[k], x[k], e, mask) for k, e in error.items()]  # type: ignore[index]
         return torch.stack(rows).mean(0)
     return mean_of_points(geometry.inner_point(x, error, error), mask)  # type: ignore[attr-defined]

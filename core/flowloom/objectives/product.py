@@ -63,4 +63,3 @@ class ProductObjective(PointObjective):
 
     def _objectives(self) -> dict[str, PointObjective]:
         return {name: module for name, module in self.parts.items() if isinstance(module, PointObjective)}
-

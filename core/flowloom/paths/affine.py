@@ -12,7 +12,7 @@ from flowloom.state import State, Time, expand, map_state
 
 
 class AffinePath(Path):
-    r"""``x_t = alpha_t x1 + sigma_t x0`` with velocity ``alpha'_t x1 + sigma'_t x0`` (Lipman et al. 2210.02747).
+    r"""``x_t = alpha_t x1 + sigma_t x0`` with velocity ``alpha'_t x1 + sigma'_t x0`` (2210.02747).
 
     Args:
         schedule: alpha and sigma.
@@ -25,9 +25,7 @@ class AffinePath(Path):
         self.schedule: Schedule = schedule or CondOT()
         self.geometry = geometry or Euclidean()
 
-    def sample(
-        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
-    ) -> Point:
+    def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """The point at time t; nothing is drawn."""
         schedule = self.schedule
         if isinstance(schedule, CondOT):

@@ -46,9 +46,7 @@ class Path(ABC):
     affine: bool = False
 
     @abstractmethod
-    def sample(
-        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
-    ) -> Point:
+    def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """The point at time t.
 
         Args:

@@ -26,9 +26,7 @@ class GeodesicPath(Path):
         self.geometry = geometry or Euclidean()
         self.schedule: Schedule = schedule or CondOT()
 
-    def sample(
-        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
-    ) -> Point:
+    def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """The point at time t; nothing is drawn."""
         schedule = self.schedule
         if isinstance(schedule, CondOT):

@@ -29,9 +29,7 @@ class MixturePath(Path):
         self.geometry = geometry
         self.schedule: Schedule = schedule or CondOT()
 
-    def sample(
-        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
-    ) -> Point:
+    def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """Draw which tokens have arrived; ``velocity`` is None."""
 
         def mix(a: Tensor, b: Tensor, time: Tensor) -> Tensor:

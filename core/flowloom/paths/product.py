@@ -26,9 +26,7 @@ class ProductPath(Path):
         self.affine = all(path.affine for path in self.parts.values()) and len(schedules) == 1
         self.schedule = schedules.pop() if len(schedules) == 1 else None
 
-    def sample(
-        self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None
-    ) -> Point:
+    def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """The points of all parts; parts that jump have the velocity None."""
         if not isinstance(x0, dict) or not isinstance(x1, dict) or x1.keys() != self.parts.keys():
             given = sorted(x1) if isinstance(x1, dict) else "one tensor"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -115,7 +116,7 @@ class FixedGrid(Solver):
 
     def __init__(self, steps: int = 20, grid: Sequence[float] | None = None) -> None:
         if grid is not None:
-            if len(grid) < 2 or any(b <= a for a, b in zip(grid, list(grid)[1:], strict=False)):
+            if len(grid) < 2 or any(b <= a for a, b in pairwise(grid)):
                 raise ValueError(f"grid must hold at least two increasing times, got {list(grid)}")
             steps = len(grid) - 1
         if steps < 1:
@@ -167,7 +168,7 @@ class FixedGrid(Solver):
         last_index = len(times) - 2
         kept = kept_indices(len(times), keep)
         x, states = x0, [x0] if 0 in kept else []
-        for i, (t, t_next) in enumerate(zip(times, times[1:], strict=False)):
+        for i, (t, t_next) in enumerate(pairwise(times)):
             x = self.step(evaluate, x, t, t_next, last=i == last_index, generator=generator)
             if on_step is not None:
                 replaced = on_step(x, t_next)

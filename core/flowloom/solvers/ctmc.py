@@ -77,8 +77,7 @@ class CTMCEuler(FixedGrid):
         if isinstance(x, dict):
             assert isinstance(logits, dict) and isinstance(path, ProductPath)
             return {
-                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator)
-                for k, v in x.items()
+                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator) for k, v in x.items()
             }
         assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
         if last:

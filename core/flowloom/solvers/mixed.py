@@ -87,4 +87,3 @@ class Mixed(FixedGrid):
             inner = Evaluator(solver.prepare(fixed), {})
             moved[name] = solver.step(inner, x[name], t, t_next, last=last, generator=generator)
         return moved
-

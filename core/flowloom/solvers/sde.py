@@ -79,9 +79,7 @@ class EulerMaruyama(FixedGrid):
         schedule = field.path.schedule
         time = torch.tensor(t, dtype=torch.float64)
         g = self.diffusion * (math.sqrt(float(schedule.sigma(time))) if self.form == "sigma" else 1.0)
-        score = convert(
-            velocity, x, _like(time, x), schedule, "velocity", "score", field.source_std or 1.0
-        )
+        score = convert(velocity, x, _like(time, x), schedule, "velocity", "score", field.source_std or 1.0)
         drifted = axpy(axpy(x, dt, velocity), 0.5 * g * g * dt, score)
         return map_state(lambda y: y + (g * math.sqrt(dt)) * _noise(y, generator), drifted)
 

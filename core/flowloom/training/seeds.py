@@ -23,8 +23,6 @@ def derive(seed: int, stream: str, step: int = 0) -> int:
     return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 
 
-def generator(
-    seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator on ``device`` seeded by `derive`."""
     return torch.Generator(device).manual_seed(derive(seed, stream, step))
