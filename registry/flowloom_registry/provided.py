@@ -8,12 +8,7 @@ from __future__ import annotations
 PROVIDED: dict[str, tuple[str, ...]] = {
     "flowloom-images": (
         "dataset/digits",
-        "dataset/mnist",
-        "dataset/fashion-mnist",
-        "dataset/cifar10",
         "model/unet",
-        "model/dit",
-        "geometry/unit-box",
     ),
 }
 """Distribution -> ``kind/name`` of its rows (``recipe/name`` for recipes)."""

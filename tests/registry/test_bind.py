@@ -255,7 +255,9 @@ def test_nothing_is_built_while_there_are_problems(problems, monkeypatch):
     import fakeflow.parts
 
     built = []
-    monkeypatch.setattr(fakeflow.parts.Digits, "__post_init__", lambda self: built.append(self), raising=False)
+    monkeypatch.setattr(
+        fakeflow.parts.Digits, "__post_init__", lambda self: built.append(self), raising=False
+    )
     problems(GOOD + "solver: {use: midpoint, stepz: 4}\n")
     assert built == []
 

@@ -16,7 +16,9 @@ def test_section_fills_annotated_parameter_even_where_it_has_a_default(load):
 
 
 def test_local_value_wins(load):
-    built = build(load(GOOD + "geometry: {use: sphere, dim: 5}\nsource: {use: gaussian, geometry: euclidean}\n"))
+    built = build(
+        load(GOOD + "geometry: {use: sphere, dim: 5}\nsource: {use: gaussian, geometry: euclidean}\n")
+    )
     assert type(built["source"].geometry).__name__ == "Euclidean"
 
 

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+
 from flowloom_registry.config.nodes import MapNode, plain
 from flowloom_registry.config.yaml import read, write
 from flowloom_registry.errors import ConfigError

@@ -183,7 +183,8 @@ class Binder:
         if origin is tuple:
             return self._tuple(node, arguments, annotation, path)
         if origin in LISTS:
-            return self._list(node, arguments[0] if arguments else Any, annotation, path)
+            values = self._list(node, arguments[0] if arguments else Any, annotation, path)
+            return values if origin is list or values is INVALID else tuple(values)
         if origin in MAPPINGS:
             return self._mapping(node, arguments or (Any, Any), annotation, path)
         if not isinstance(node, ScalarNode):

@@ -41,14 +41,19 @@ class _Checking:
         places: dict[str, Position] = {}
         for section in self.catalog.sections.values():
             node = self._node(section)
-            places[section.name] = node.at if node else Position(self.recipe.file)
+            written = self.recipe.tree.get(section.name)
+            places[section.name] = written.at if written else Position(self.recipe.file)
             value = self._section(section, node)
             if value is not INVALID:
                 sections[section.name] = value
-        needs = {name: _needs(value) for name, value in sections.items()}
+        needs = {
+            name: _needs(value)
+            for name, value in sections.items()
+            if self.catalog.sections[name].form in ("component", "components", "record")
+        }
         order = self._order(needs, places)
         if self.problems:
-            raise ConfigError(_in_reading_order(self.problems))
+            raise ConfigError(_in_reading_order(self.problems, self.recipe.file))
         return RecipePlan(sections, places, tuple(order))
 
     def _check_keys(self) -> None:
@@ -81,7 +86,8 @@ class _Checking:
         if node is None:
             if section.required:
                 message = f"a recipe needs a section '{section.name}:' ({section.meaning})"
-                at = Position(self.recipe.file, 1, 1)
+                switched_off = self.recipe.tree.get(section.name)
+                at = switched_off.at if switched_off else Position(self.recipe.file, 1, 1)
                 hint = f"'flowloom list {section.kind}' shows what can stand there"
                 self.problems.append(at.problem(section.name, message, hint))
             return INVALID if section.required else None
@@ -176,8 +182,8 @@ def _needs(value: Any) -> dict[str, str]:
     return needs
 
 
-def _in_reading_order(problems: list[Problem]) -> list[Problem]:
-    """Unique problems, files in the order met, lines ascending, those without a line first."""
+def _in_reading_order(problems: list[Problem], first: str) -> list[Problem]:
+    """Unique problems: those of file ``first``, then other files as met; by line, those without one first."""
     unique = list(dict.fromkeys(problems))
-    files = list(dict.fromkeys(problem.file for problem in unique))
+    files = list(dict.fromkeys([first, *(problem.file for problem in unique)]))
     return sorted(unique, key=lambda p: (files.index(p.file), p.line or 0, p.column or 0))

@@ -76,4 +76,5 @@ def _reads_back(annotation: Any, value: Any, default: Any, binder: Binder) -> bo
     if value is None and any(binder.kind_of(member) for member in alternatives(annotation)):
         return False  # a later override may add the section that fills it
     read = check_quietly(binder, node, annotation)
-    return read is not INVALID and type(read) is type(default) and bool(read == default)
+    numbers = type(read) is float and type(default) is int
+    return read is not INVALID and (numbers or type(read) is type(default)) and bool(read == default)

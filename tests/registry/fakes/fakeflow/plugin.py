@@ -10,8 +10,12 @@ def flowloom_register(reg):
     reg.dataset("digits", P + "Digits", summary="digits", example={"size": 4})
     reg.codec("halving", P + "Halving", summary="half the size", example={"given": {"shape": [4, 4]}})
     reg.geometry("euclidean", P + "Euclidean", summary="flat")
-    reg.geometry("sphere", P + "Sphere", summary="round", example={"dim": 3}, paper="2302.03660", tags=["curved"])
-    reg.geometry("product", P + "Product", summary="parts", example={"parts": {"a": {"use": "sphere", "dim": 1}}})
+    reg.geometry(
+        "sphere", P + "Sphere", summary="round", example={"dim": 3}, paper="2302.03660", tags=["curved"]
+    )
+    reg.geometry(
+        "product", P + "Product", summary="parts", example={"parts": {"a": {"use": "sphere", "dim": 1}}}
+    )
     reg.source("gaussian", P + "Gaussian", summary="normal")
     reg.schedule("cosine", P + "Cosine", summary="cosine")
     reg.path("affine", P + "Affine", summary="straight")
