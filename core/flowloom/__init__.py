@@ -31,8 +31,10 @@ _MODULES = (
     "sources",
     "spec",
     "state",
+    "tasks",
     "testing",
     "times",
+    "trackers",
     "training",
     "weights",
 )
@@ -60,8 +62,10 @@ if TYPE_CHECKING:
         sources,
         spec,
         state,
+        tasks,
         testing,
         times,
+        trackers,
         training,
         weights,
     )
@@ -92,8 +96,10 @@ __all__ = [
     "sources",
     "spec",
     "state",
+    "tasks",
     "testing",
     "times",
+    "trackers",
     "training",
     "weights",
 ]

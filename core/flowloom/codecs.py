@@ -18,14 +18,22 @@ class Codec(nn.Module, ABC):
     """Maps data to the states a flow runs on, and back.
 
     A codec is a module: statistics it has fitted are buffers, saved with the run that used them.
+
+    Args:
+        spec: of the data; injected from the recipe.
     """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.data_spec = spec
+
+    @property
+    def spec(self) -> Spec:
+        """Spec of the states; the data's where a codec does not change it."""
+        return self.data_spec
 
     def fit(self, data: Dataset) -> None:
         """Fit statistics on the training split. Called once, before training."""
-
-    def spec(self, data: Spec) -> Spec:
-        """Spec of the states, given the data's; unchanged by default."""
-        return data
 
     @abstractmethod
     def encode(self, x: Any) -> State:
@@ -52,6 +60,7 @@ class Standardize(Codec):
     """Subtract the mean and divide by the standard deviation of the training data.
 
     Args:
+        spec: of the data; injected from the recipe.
         per_entry: statistics for every entry of the event, or one pair for all.
         rows: training rows to fit on, at most.
     """
@@ -59,8 +68,8 @@ class Standardize(Codec):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, per_entry: bool = True, rows: int = 10_000) -> None:
-        super().__init__()
+    def __init__(self, spec: Spec, per_entry: bool = True, rows: int = 10_000) -> None:
+        super().__init__(spec)
         self.per_entry, self.rows = per_entry, rows
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))

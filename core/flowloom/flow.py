@@ -65,7 +65,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         if self.spec is None:
-            self.spec = getattr(self.model, "spec", None)
+            self.spec = self.codec.spec if self.codec is not None else getattr(self.model, "spec", None)
         if self.path is None and self.objective is not None:
             self.path = self.objective.path
         if self.geometry is None:

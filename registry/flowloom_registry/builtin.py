@@ -13,4 +13,186 @@ if TYPE_CHECKING:
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
     """Add the components of ``flowloom`` itself."""
-    reg.geometry("euclidean", "flowloom.geometry:Euclidean", summary="flat space", tags=("flat",))
+    _data(reg)
+    _spaces(reg)
+    _transport(reg)
+    _networks(reg)
+    _inference(reg)
+    reg.recipe(
+        "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
+    )
+
+
+def _data(reg: Registrar) -> None:
+    small = {"n": 256}
+    reg.dataset(
+        "eight-gaussians",
+        "flowloom.data:EightGaussians",
+        summary="eight Gaussians on a circle",
+        example=small,
+    )
+    reg.dataset("moons", "flowloom.data:Moons", summary="two interleaved half circles", example=small)
+    reg.dataset(
+        "checkerboard", "flowloom.data:Checkerboard", summary="eight squares of a board", example=small
+    )
+    reg.codec("identity", "flowloom.codecs:Identity", summary="data are states already")
+    reg.codec("standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
+
+
+def _spaces(reg: Registrar) -> None:
+    reg.geometry("euclidean", "flowloom.geometry:Euclidean", summary="flat space of any shape")
+    reg.geometry("sphere", "flowloom.geometry:Sphere", summary="the unit sphere S^n", example={"dim": 2})
+    reg.geometry("torus", "flowloom.geometry:FlatTorus", summary="coordinates with periods")
+    reg.geometry(
+        "discrete", "flowloom.geometry:Discrete", summary="a finite set of tokens", example={"vocab": 5}
+    )
+    reg.geometry(
+        "product",
+        "flowloom.geometry:Product",
+        summary="named geometries side by side",
+        example={"parts": {"where": "euclidean", "heading": {"use": "sphere", "dim": 2}}},
+    )
+    reg.source("gaussian", "flowloom.sources:Gaussian", summary="independent normal entries")
+    reg.source(
+        "uniform",
+        "flowloom.sources:Uniform",
+        summary="uniform on a compact geometry",
+        example={"geometry": {"use": "sphere", "dim": 2}},
+    )
+    reg.source(
+        "mask",
+        "flowloom.sources:Mask",
+        summary="every token is the mask",
+        example={"geometry": {"use": "discrete", "vocab": 5}},
+    )
+    reg.source(
+        "dataset",
+        "flowloom.sources:FromDataset",
+        summary="draws from another data set",
+        example={"dataset": {"use": "moons", "n": 256}},
+    )
+    reg.source("paired", "flowloom.sources:Paired", summary="x0 comes with the example, as a condition")
+    reg.source(
+        "product",
+        "flowloom.sources:Product",
+        summary="an own source for every part",
+        example={"parts": {"where": "gaussian"}},
+    )
+
+
+def _transport(reg: Registrar) -> None:
+    reg.coupling("independent", "flowloom.couplings:Independent", summary="rows as they come")
+    reg.coupling(
+        "optimal-transport",
+        "flowloom.couplings:OptimalTransport",
+        summary="exact minibatch optimal transport",
+        paper="2304.14772",
+    )
+    reg.coupling(
+        "sinkhorn", "flowloom.couplings:Sinkhorn", summary="entropic optimal transport", paper="2304.14772"
+    )
+    reg.coupling(
+        "stable",
+        "flowloom.couplings:StableMatching",
+        summary="stable matching by distance",
+        paper="2304.14772",
+    )
+    reg.schedule("cond-ot", "flowloom.schedules:CondOT", summary="the straight path", paper="2210.02747")
+    reg.schedule("polynomial", "flowloom.schedules:Polynomial", summary="alpha = t^n, sigma = 1 - t^n")
+    reg.schedule("cosine", "flowloom.schedules:Cosine", summary="alpha = sin, sigma = cos")
+    reg.schedule("linear-vp", "flowloom.schedules:LinearVP", summary="alpha = t, sigma = sqrt(1 - t^2)")
+    reg.schedule("vp", "flowloom.schedules:VP", summary="variance-preserving diffusion", paper="2011.13456")
+    reg.times("uniform", "flowloom.times:Uniform", summary="every t alike")
+    reg.times(
+        "stratified",
+        "flowloom.times:Stratified",
+        summary="uniform, spread over each batch",
+        paper="2107.00630",
+    )
+    reg.times(
+        "logit-normal", "flowloom.times:LogitNormal", summary="most visits in the middle", paper="2403.03206"
+    )
+    reg.times("beta", "flowloom.times:Beta", summary="a Beta law of t")
+    reg.weight("constant", "flowloom.weights:Constant", summary="every time counts alike")
+    reg.weight(
+        "min-snr", "flowloom.weights:MinSNR", summary="capped signal-to-noise ratio", paper="2303.09556"
+    )
+    reg.weight("inverse-sigma", "flowloom.weights:InverseSigma", summary="1 / sigma^p, capped")
+    reg.path("affine", "flowloom.paths:AffinePath", summary="alpha x1 + sigma x0", paper="2210.02747")
+    reg.path("geodesic", "flowloom.paths:GeodesicPath", summary="the shortest geodesic", paper="2302.03660")
+    reg.path(
+        "mixture",
+        "flowloom.paths:MixturePath",
+        summary="tokens jump from x0 to x1",
+        paper="2407.15595",
+        example={"geometry": {"use": "discrete", "vocab": 5}},
+    )
+    reg.path(
+        "product",
+        "flowloom.paths:ProductPath",
+        summary="an own path for every part",
+        example={"parts": {"where": "affine", "heading": {"use": "geodesic", "geometry": {"use": "sphere"}}}},
+    )
+
+
+def _networks(reg: Registrar) -> None:
+    reg.model(
+        "mlp", "flowloom.models:MLP", summary="a perceptron on the flattened state", example={"width": 32}
+    )
+    reg.objective(
+        "flow-matching",
+        "flowloom.objectives:FlowMatching",
+        summary="regress the velocity",
+        paper="2210.02747",
+    )
+    reg.objective(
+        "discrete-flow-matching",
+        "flowloom.objectives:PosteriorMatching",
+        summary="cross-entropy of p(x1 | x_t)",
+        paper="2407.15595",
+        example={"path": {"use": "mixture", "geometry": {"use": "discrete", "vocab": 5}}},
+    )
+    reg.objective(
+        "product",
+        "flowloom.objectives:ProductObjective",
+        summary="an own objective for every part",
+        example={"parts": {"where": {"use": "flow-matching", "path": "affine"}}},
+    )
+
+
+def _inference(reg: Registrar) -> None:
+    reg.guidance("none", "flowloom.guidance:Unguided", summary="the field as it is")
+    reg.guidance(
+        "classifier-free",
+        "flowloom.guidance:ClassifierFree",
+        summary="mix conditional and unconditional answers",
+        paper="2207.12598",
+    )
+    reg.solver("euler", "flowloom.solvers:Euler", summary="order 1, one evaluation a step")
+    reg.solver("midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
+    reg.solver("heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
+    reg.solver("rk4", "flowloom.solvers:RK4", summary="order 4, four evaluations a step")
+    reg.solver("dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
+    reg.solver("euler-maruyama", "flowloom.solvers:EulerMaruyama", summary="an SDE with the flow's marginals")
+    reg.solver(
+        "ctmc-euler", "flowloom.solvers:CTMCEuler", summary="jumps of discrete states", paper="2407.15595"
+    )
+    reg.solver("flow-map", "flowloom.solvers:FlowMapSteps", summary="few jumps of a flow map")
+    reg.solver(
+        "mixed",
+        "flowloom.solvers:Mixed",
+        summary="an own solver for every part",
+        example={"parts": {"where": "euler", "kind": "ctmc-euler"}},
+    )
+    reg.metric("energy-distance", "flowloom.metrics:EnergyDistance", summary="energy distance to real data")
+    reg.metric(
+        "sliced-wasserstein", "flowloom.metrics:SlicedWasserstein", summary="sliced 2-Wasserstein distance"
+    )
+    reg.renderer("scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
+    reg.tracker("csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
+    reg.tracker(
+        "tensorboard",
+        "flowloom.trackers:TensorBoardTracker",
+        summary="TensorBoard event files",
+        requires=("tensorboard",),
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.errors import IncompatibleError
 from flowloom.geometry.base import Geometry
+from flowloom.spec import Spec
 from flowloom.state import Shape
 
 
@@ -19,18 +20,23 @@ class Discrete(Geometry):
     Paths between tokens are jumps (see `flowloom.paths.MixturePath`), so tangent operations raise.
 
     Args:
-        vocab: number of tokens.
+        vocab: number of tokens; the spec's where left out.
         mask: whether one more id, ``vocab``, stands for the mask token and counts as a point.
+        spec: of the data; injected from the recipe.
     """
 
     point_ndim = 0
     continuous = False
     dim = 0
 
-    def __init__(self, vocab: int, mask: bool = False) -> None:
+    def __init__(self, vocab: int | None = None, mask: bool = False, spec: Spec | None = None) -> None:
+        vocab = spec.vocab if vocab is None and spec is not None else vocab
+        if vocab is None:
+            raise IncompatibleError("the data is not made of tokens, so a discrete geometry needs vocab")
         if vocab < 1:
             raise ValueError(f"vocab must be at least 1, got {vocab}")
-        self.vocab, self.mask = vocab, mask
+        self.vocab: int = vocab
+        self.mask = mask
 
     def _none(self) -> NoReturn:
         raise IncompatibleError(

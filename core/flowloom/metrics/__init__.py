@@ -1,6 +1,14 @@
 """Metrics: numbers that compare samples with real data."""
 
 from flowloom.metrics.base import Metric
+from flowloom.metrics.baseline import gaussian_baseline
 from flowloom.metrics.distances import EnergyDistance, SlicedWasserstein, energy_distance, sliced_wasserstein
 
-__all__ = ["EnergyDistance", "Metric", "SlicedWasserstein", "energy_distance", "sliced_wasserstein"]
+__all__ = [
+    "EnergyDistance",
+    "Metric",
+    "SlicedWasserstein",
+    "energy_distance",
+    "gaussian_baseline",
+    "sliced_wasserstein",
+]

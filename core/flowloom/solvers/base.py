@@ -72,6 +72,11 @@ class Solver(ABC):
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = False
 
+    @property
+    def evaluations_per_step(self) -> int:
+        """Network evaluations of one step, guidance not counted."""
+        return 1
+
     def wanted(self) -> Kind:
         """Kind of field consumed; a solver of product states answers part by part."""
         return self.consumes

@@ -46,6 +46,11 @@ class ExplicitRungeKutta(FixedGrid):
         super().__init__(steps, grid)
         self.retraction: Retraction = retraction
 
+    @property
+    def evaluations_per_step(self) -> int:
+        """One per stage."""
+        return len(self.tableau.weights)
+
     def step(
         self,
         evaluate: Evaluator,
