@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -16,16 +17,22 @@ from flowloom.spec import Condition, Spec
 from flowloom_images.data.splits import stratified
 
 
+class Rows(Protocol):
+    """What gives uint8 images ``(k, C, H, W)`` for row numbers: a tensor, or files read on demand."""
+
+    def __getitem__(self, rows: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Pixels:
     """Images as they are stored.
 
     Args:
-        images: uint8 ``(n, C, H, W)``.
-        labels: class ids, int64 ``(n,)``.
+        images: uint8 ``(n, C, H, W)``, or what gives such for row numbers.
+        labels: class ids, int64 ``(n,)``; all zero where there are no classes.
     """
 
-    images: Tensor
+    images: Rows
     labels: Tensor
 
     def rows(self, rows: Tensor) -> Pixels:
@@ -34,7 +41,7 @@ class Pixels:
 
 
 class PixelDataset(Dataset):
-    """Labelled images read whole on first use and kept as uint8.
+    """Images read on first use and kept as uint8, with class ids where there are classes.
 
     Subclasses say their shape, class names and brightest value, and read one part; splitting, flipping
     and scaling to ``[-1, 1]`` happen here.
@@ -55,7 +62,8 @@ class PixelDataset(Dataset):
             raise DataError(f"val is a share of the training part in [0, 1), got {val}")
         self.flip, self.val, self.seed = flip, val, seed
         self._split = "train"
-        self._read: dict[str, Pixels] = {}
+        # Shared by the splits of one data set, so that nothing is read twice.
+        self._parts: dict[str, Pixels] = {}
 
     @abstractmethod
     def read(self, part: str) -> Pixels:
@@ -68,21 +76,24 @@ class PixelDataset(Dataset):
         return Spec(shape=self.shape, conditions={"label": label}, limits=(-1.0, 1.0))
 
     @property
-    def pixels(self) -> Pixels:
-        """The images of this split as stored, before any flip."""
-        if self._split not in self._read:
-            part = "test" if self._split == "test" else "train"
-            whole = self.read(part)
-            if part == "train" and self.val:
-                kept, held = stratified(whole.labels, self.val, self.seed)
-                self._read["train"], self._read["val"] = whole.rows(kept), whole.rows(held)
-            else:
-                self._read[part] = whole
-        return self._read[self._split]
+    def part(self) -> Pixels:
+        """The part, ``train`` or ``test``, that this split is drawn from; read on first use."""
+        name = "test" if self._split == "test" else "train"
+        if name not in self._parts:
+            self._parts[name] = self.read(name)
+        return self._parts[name]
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Row numbers of this split within its part, int64."""
+        labels = self.part.labels
+        if self._split == "test" or not self.val:
+            return torch.arange(len(labels))
+        kept, held = stratified(labels, self.val, self.seed)
+        return held if self._split == "val" else kept
 
     def __len__(self) -> int:
-        count = len(self.pixels.labels)
-        return 2 * count if self._mirrored else count
+        return len(self.index) * (2 if self._mirrored else 1)
 
     @property
     def _mirrored(self) -> bool:
@@ -90,13 +101,12 @@ class PixelDataset(Dataset):
 
     def take(self, rows: Tensor) -> Examples:
         """Images ``(n, C, H, W)`` in [-1, 1] and their ``label``."""
-        pixels = self.pixels
-        count = len(pixels.labels)
-        chosen = rows % count if self._mirrored else rows
-        images = pixels.images[chosen].float().mul_(2 / self.brightest).sub_(1)
+        count = len(self.index)
+        chosen = self.index[rows % count if self._mirrored else rows]
+        images = self.part.images[chosen].float().mul_(2 / self.brightest).sub_(1)
         if self._mirrored:
             images = torch.where((rows >= count)[:, None, None, None], images.flip(-1), images)
-        return Examples(images, {"label": pixels.labels[chosen]})
+        return Examples(images, {"label": self.part.labels[chosen]} if self.spec.conditions else {})
 
     def split(self, name: str) -> Dataset:
         """``train`` (itself), ``test``, and ``val`` where a share was set aside for it.
@@ -114,5 +124,6 @@ class PixelDataset(Dataset):
             return self
         # A shallow copy: the splits share what has been read.
         other = copy.copy(self)
+        other.__dict__.pop("index", None)
         other._split = name
         return other

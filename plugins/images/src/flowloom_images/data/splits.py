@@ -28,7 +28,7 @@ def stratified(labels: Tensor, held: float, seed: int) -> tuple[Tensor, Tensor]:
     chosen = []
     for label in range(int(labels.max()) + 1 if len(labels) else 0):
         rows = torch.where(labels == label)[0]
-        count = min(max(round(held * len(rows)), 1), len(rows) - 1)
+        count = max(0, min(max(round(held * len(rows)), 1), len(rows) - 1))
         chosen.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
     out = torch.cat(chosen) if chosen else labels
     is_held = torch.zeros(len(labels), dtype=torch.bool)

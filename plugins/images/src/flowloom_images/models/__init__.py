@@ -1,5 +1,6 @@
 """Backbones for images."""
 
+from flowloom_images.models.dit import DiT
 from flowloom_images.models.unet import UNet
 
-__all__ = ["UNet"]
+__all__ = ["DiT", "UNet"]

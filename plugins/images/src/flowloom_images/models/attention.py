@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torch.autograd import forward_ad
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import scaled_dot_product_attention
 
 
@@ -20,4 +20,4 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _tangent(x: Tensor) -> Tensor | None:
-    return forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
+    return forward_ad.unpack_dual(x).tangent

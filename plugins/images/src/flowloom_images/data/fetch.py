@@ -1,0 +1,90 @@
+"""Downloads: from a list of mirrors, checked, and never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+from urllib.request import urlopen
+
+from flowloom.errors import DataError
+
+_CHUNK = 1 << 18
+
+
+def fetch(urls: Sequence[str], sha256: str, target: Path, timeout: float = 30.0) -> Path:
+    """Download a file unless its checksum fails, trying one mirror after the other.
+
+    The file is written beside its target and moved there once complete, so that an interrupted download
+    leaves nothing that could be taken for data.
+
+    Args:
+        urls: the same file at different homes, best first.
+        sha256: checksum that the file must have.
+        target: where to put it; missing folders are made.
+        timeout: seconds to wait for an answer.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        DataError: no mirror gave the right file, or the target cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    except OSError as error:
+        raise DataError(
+            f"cannot write {target.name} into {target.parent} ({error.strerror}); "
+            "set FLOWLOOM_DATA to a folder that can be written"
+        ) from error
+    partial = Path(name)
+    troubles = []
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for url in urls:
+                file.seek(0)
+                file.truncate()
+                try:
+                    found = _copy(url, file, target.name, timeout)
+                except OSError as error:
+                    troubles.append(f"{url}: {getattr(error, 'reason', None) or error}")
+                    continue
+                if found == sha256:
+                    break
+                troubles.append(f"{url}: the checksum is {found[:12]}... and should be {sha256[:12]}...")
+            else:
+                raise DataError(
+                    f"could not download {target.name} ({'; '.join(troubles)}); "
+                    f"get it by other means and put it into {target.parent}"
+                )
+        partial.chmod(0o644)
+        partial.replace(target)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return target
+
+
+def _copy(url: str, file: IO[bytes], name: str, timeout: float) -> str:
+    # Rich comes with flowloom; it shows nothing where standard error is no terminal.
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    digest = hashlib.sha256()
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with (
+        urlopen(url, timeout=timeout) as answer,
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+    ):
+        length = answer.headers.get("Content-Length")
+        bar = progress.add_task(name, total=int(length) if length else None)
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            progress.advance(bar, len(chunk))
+    return digest.hexdigest()

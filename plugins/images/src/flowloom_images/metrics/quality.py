@@ -1,0 +1,184 @@
+"""Metrics of image quality: all of them look through the features of one judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.metrics import Metric
+from flowloom.state import first_leaf
+from flowloom_images.metrics.frechet import frechet_distance
+from flowloom_images.metrics.judge import Judge, judge_of
+from flowloom_images.metrics.manifolds import precision_recall
+
+
+class _Judged(Metric):
+    """A metric that looks at images through a judge, or through given features."""
+
+    def __init__(self, features: str | None, judge_steps: int, seed: int) -> None:
+        if judge_steps < 1:
+            raise ValueError(f"judge_steps must be at least 1, got {judge_steps}")
+        self.judge_steps, self.seed = judge_steps, seed
+        self._given = _imported(features) if features else None
+        self._judge: Judge | None = None
+        self._train: Dataset | None = None
+
+    def fit(self, train: Dataset) -> None:
+        """Remember the real training split; the judge is trained when first needed."""
+        self._train, self._judge = train, None
+
+    @property
+    def judge(self) -> Judge:
+        """The classifier trained on the real training split, shared with other metrics of the same data.
+
+        Raises:
+            IncompatibleError: `fit` has not been called.
+        """
+        if self._judge is None:
+            if self._train is None:
+                raise IncompatibleError(f"{type(self).__name__} has no judge yet; call fit(train) first")
+            self._judge = judge_of(self._train, self.judge_steps, self.seed)
+        return self._judge
+
+    def features(self, examples: Examples) -> Tensor:
+        """Features ``(n, d)`` of images ``(n, C, H, W)``, on the CPU."""
+        return _in_chunks(self._given or self.judge.features, examples, self._device())
+
+    def accuracy(self, examples: Examples) -> float:
+        """Share of examples whose judged class is their ``label``."""
+        judged = _in_chunks(self.judge, examples, self._device()).argmax(1)
+        return float((judged == examples.cond["label"].cpu()).double().mean())
+
+    def _device(self) -> torch.device | None:
+        return None if self._given is not None else next(self.judge.parameters()).device
+
+
+class ClassifierFrechet(_Judged):
+    """Fréchet distance of samples to real images in the features of a small classifier.
+
+    The idea of the FID (Heusel et al. 1706.08500), with a classifier trained on the data at hand in place
+    of Inception, so that nothing is downloaded and the features suit small images.
+
+    Args:
+        features: a function of images ``(n, C, H, W)`` in [-1, 1] to features ``(n, d)`` to use instead of
+            the classifier, as ``module:function``.
+        judge_steps: training steps of the classifier, of 64 images each; harder data need more.
+        seed: of the classifier.
+    """
+
+    better: ClassVar = {"frechet": "lower"}
+
+    def __init__(self, features: str | None = None, judge_steps: int = 400, seed: int = 0) -> None:
+        super().__init__(features, judge_steps, seed)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare samples with real images."""
+        return {"frechet": frechet_distance(self.features(samples), self.features(real))}
+
+
+class PrecisionRecall(_Judged):
+    """Precision and recall by nearest neighbours in the features of a small classifier (1904.06991).
+
+    Args:
+        k: which neighbour sets the radius of a point's ball.
+        features: features to use instead, as ``module:function``; see `ClassifierFrechet`.
+        judge_steps: training steps of the classifier, of 64 images each; harder data need more.
+        seed: of the classifier.
+    """
+
+    better: ClassVar = {"precision": "higher", "recall": "higher"}
+
+    def __init__(
+        self, k: int = 3, features: str | None = None, judge_steps: int = 400, seed: int = 0
+    ) -> None:
+        super().__init__(features, judge_steps, seed)
+        self.k = k
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare samples with real images."""
+        precision, recall = precision_recall(self.features(samples), self.features(real), self.k)
+        return {"precision": precision, "recall": recall}
+
+
+class ClassAccuracy(_Judged):
+    """Share of conditional samples whose class, as judged by a small classifier, is the one asked for.
+
+    Args:
+        judge_steps: training steps of the classifier, of 64 images each; harder data need more.
+        seed: of the classifier.
+    """
+
+    better: ClassVar = {"class_accuracy": "higher"}
+
+    def __init__(self, judge_steps: int = 400, seed: int = 0) -> None:
+        super().__init__(None, judge_steps, seed)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Judge the samples; the real ones are not looked at.
+
+        Raises:
+            IncompatibleError: the samples carry no ``label``.
+        """
+        if "label" not in samples.cond:
+            raise IncompatibleError("class-accuracy judges conditional samples, and these carry no 'label'")
+        return {"class_accuracy": self.accuracy(samples)}
+
+
+class ImageQuality(_Judged):
+    """Fréchet distance, precision, recall and, for conditional samples, class accuracy, by one judge.
+
+    Args:
+        k: which neighbour sets the radius of a point's ball in precision and recall.
+        features: features for all but the accuracy, as ``module:function``; see `ClassifierFrechet`.
+        judge_steps: training steps of the classifier, of 64 images each; harder data need more.
+        seed: of the classifier.
+    """
+
+    better: ClassVar = {
+        **ClassifierFrechet.better,
+        **PrecisionRecall.better,
+        **ClassAccuracy.better,
+    }
+
+    def __init__(
+        self, k: int = 3, features: str | None = None, judge_steps: int = 400, seed: int = 0
+    ) -> None:
+        super().__init__(features, judge_steps, seed)
+        self.k = k
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare samples with real images."""
+        theirs, ours = self.features(real), self.features(samples)
+        precision, recall = precision_recall(ours, theirs, self.k)
+        values = {"frechet": frechet_distance(ours, theirs), "precision": precision, "recall": recall}
+        if "label" in samples.cond:
+            values["class_accuracy"] = self.accuracy(samples)
+        return values
+
+
+@torch.no_grad()
+def _in_chunks(
+    network: Callable[[Tensor], Tensor], examples: Examples, device: torch.device | None, size: int = 512
+) -> Tensor:
+    images = first_leaf(examples.x)
+    parts = [
+        network(rows if device is None else rows.to(device)).cpu() for rows in images.float().split(size)
+    ]
+    return torch.cat(parts)
+
+
+def _imported(target: str) -> Callable[[Tensor], Tensor]:
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise IncompatibleError(
+            f"features: '{target}' cannot be imported ({error}); give 'module:function', a function "
+            "of images (n, C, H, W) in [-1, 1] to features (n, d)"
+        ) from error
