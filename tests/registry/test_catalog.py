@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (expected messages are single lines)
 """Discovery that survives broken plugins, and lookup by name."""
 
 from importlib.metadata import EntryPoint

@@ -1,4 +1,4 @@
-"""Every hook is documented and is called with what it promises. A hook without a test here fails the last one."""
+"""Every hook is documented and called with what it promises; one without a test here fails the last."""
 
 import inspect
 import sys

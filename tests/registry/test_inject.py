@@ -90,7 +90,7 @@ def test_clashes_point_at_both_sections(problems, no_compat):
 
 
 def test_hints_that_only_type_checkers_import(load):
-    """`Distilled.teacher: Model` is imported under TYPE_CHECKING, and `Path` there is a contract, not pathlib's."""
+    """One module may use the contract `Path` and `pathlib.Path`; neither is taken for the other."""
     built = build(load("data: {use: digits, root: some/where}\nmodel: net\n"))
     import pathlib
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (expected messages are single lines)
 """extends, --set, and the resolved recipe."""
 
 import pytest

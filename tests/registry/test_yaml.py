@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (expected messages are single lines)
 import math
 
 import pytest

@@ -9,10 +9,12 @@ from typing import Any
 
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.check import check
+from flowloom_registry.config.nodes import Position
 from flowloom_registry.config.plan import ComponentPlan, Plan, RecipePlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import SPEC_PREFIX
 from flowloom_registry.errors import ConfigError, Problem
+from flowloom_registry.sections import SPEC_GIVERS
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,15 @@ def _clashes(plan: RecipePlan, parts: Mapping[str, Any]) -> list[Problem]:
             raise
         return []
     problems = []
-    for clash in compat.problems(dict(parts)):
-        first, second = plan.places[clash.first], plan.places[clash.second]
-        hint = f"'{clash.second}' is at {second}"
+    for clash in compat.problems({"spec": spec_of(parts), **parts}):
+        nowhere = Position(plan.file)
+        first, second = (plan.places.get(name, nowhere) for name in (clash.first, clash.second))
+        hint = f"'{clash.second}' is at {second}" if second.line else ""
         problems.append(first.problem(f"{clash.first} + {clash.second}", clash.message, hint))
     return problems
+
+
+def spec_of(parts: Mapping[str, Any]) -> Any:
+    """The spec of the states: of the codec where there is one, else of the data; None without either."""
+    giver = next((parts[name] for name in SPEC_GIVERS if name in parts), None)
+    return getattr(giver, "spec", None)

@@ -54,7 +54,7 @@ class _Checking:
         order = self._order(needs, places)
         if self.problems:
             raise ConfigError(_in_reading_order(self.problems, self.recipe.file))
-        return RecipePlan(sections, places, tuple(order))
+        return RecipePlan(sections, places, self.recipe.file, tuple(order))
 
     def _check_keys(self) -> None:
         sections = self.catalog.sections

@@ -65,11 +65,13 @@ class RecipePlan:
     Args:
         sections: section -> plan, list of plans or plain value, in the order of the sections.
         places: where each section was written.
+        file: the recipe's file.
         order: sections that hold plans, each after those that it needs.
     """
 
     sections: Mapping[str, Any]
     places: Mapping[str, Position]
+    file: str
     order: tuple[str, ...] = field(default=())
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: B024  (what matters here is who subclasses whom)
 """Contracts in the shape of core's, without torch."""
 
 from __future__ import annotations

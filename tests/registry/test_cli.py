@@ -1,0 +1,264 @@
+# ruff: noqa: E501  (expected messages are single lines)
+"""The command line: what it prints, its exit codes, and what it keeps from importing."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from fakeflow.handmade import plugin
+
+from flowloom_registry.cli import main
+from flowloom_registry.cli.commands import COMMANDS
+
+
+@pytest.fixture
+def cli(fake_discover, monkeypatch, capsys):
+    """Run a command over the fakes: cli("list", "geometry") -> (code, out, err)."""
+    from flowloom_registry import discovery
+
+    def make(*words, strict=False, **plugins):
+        found = fake_discover(strict=strict, **plugins)
+        monkeypatch.setattr(discovery, "catalog", lambda: found)
+        code = main(list(words))
+        return (code, *capsys.readouterr())
+
+    return make
+
+
+def bad(reg):
+    raise RuntimeError("no luck")
+
+
+def test_list(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    assert "  sphere     fakes  round\n" in out
+    assert "recipe  (a whole run, ready to start)\n  digits-net  fakes  a recipe\n" in out
+
+
+def test_list_one_kind_also_in_the_plural(cli):
+    code, out, _ = cli("list", "geometry")
+    assert code == 0
+    assert out.splitlines() == [
+        "geometry  (fake geometry)", "  euclidean  fakes  flat", "  product    fakes  parts", "  sphere     fakes  round",
+    ]  # fmt: skip
+    assert cli("list", "recipes")[1].splitlines()[1] == "  digits-net  fakes  a recipe"
+    assert cli("list", "solvers")[1].startswith("solver  (")
+
+
+def test_list_one_plugin_and_ambiguous_names(cli):
+    other = plugin(lambda reg: reg.geometry("sphere", "fakeflow.parts:Sphere", summary="another"))
+    code, out, _ = cli("list", "--plugin", "other", other=other)
+    assert (code, out) == (0, "geometry  (fake geometry)\n  other:sphere  other  another\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["list", "geometrie"],
+            "no kind of component is named 'geometrie'; did you mean 'geometry'?; kinds: ",
+        ),
+        (["list", "--plugin", "fake"], "no plugin is named 'fake'; did you mean 'fakes'?; plugins: fakes"),
+        (["show", "spere"], "no component or recipe is named 'spere'; did you mean 'sphere'?; "),
+        (["show", "geometry/net"], "no component or recipe is named 'geometry/net'; did you mean 'net'?; "),
+        (["new", "plugin", "Bad Name"], "'Bad Name' is no name for a plugin"),
+        (["new", "plugin", "flowloom-x"], "leave out 'flowloom' from 'flowloom-x'; "),
+        (["new", "plugin", "fakes"], "a plugin named 'fakes' is installed already"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(cli, words, line):
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["lst"], ["list", "--plugn"], ["show"], ["new", "module", "x"]])
+def test_bad_usage_exits_2(cli, words):
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert "usage: flowloom" in err
+
+
+def test_help_and_version(cli):
+    code, out, _ = cli()
+    assert code == 0
+    assert all(command.name in out and command.summary in out for command in COMMANDS)
+    assert cli("--version")[1].strip()
+    assert cli("list", "--help")[0] == 0
+
+
+def test_broken_plugin_is_one_line_on_stderr_and_does_not_stop_the_list(cli):
+    code, out, err = cli("list", "geometry", broken=plugin(bad))
+    assert code == 0
+    assert "sphere" in out
+    assert err == ("plugin 'broken' is broken and left out: RuntimeError: no luck; "
+                   "'flowloom plugins --verbose' shows where\n")  # fmt: skip
+
+
+def test_plugins(cli):
+    code, out, _ = cli("plugins", broken=plugin(bad))
+    assert code == 0
+    header, row, broken = out.splitlines()
+    assert header.split() == ["plugin", "distribution", "version", "components", "recipes"]
+    assert row.split() == ["fakes", "23", "1"]
+    assert broken == "broken: broken: RuntimeError: no luck"
+
+
+def test_plugins_verbose_shows_traces_and_doctors(cli):
+    ill = plugin(flowloom_doctor=lambda: ["no sound card"])
+    _, out, _ = cli("plugins", "--verbose", broken=plugin(bad), ill=ill)
+    assert "Traceback (most recent call last)" in out
+    assert "in bad" in out
+    assert out.endswith("doctor: no sound card\n")
+
+
+def test_show_component(cli):
+    code, out, _ = cli("show", "sphere")
+    assert (code, out.splitlines()) == (0, [
+        "geometry/sphere: round",
+        "  plugin  fakes",
+        "  target  fakeflow.parts:Sphere",
+        "  paper   arXiv:2302.03660",
+        "  tags    curved",
+        "  The unit sphere.",
+        "  parameters:",
+        "    dim     int    = 2",
+        "    radius  float  = 1.0",
+    ])  # fmt: skip
+
+
+def test_show_says_where_parameters_come_from(cli):
+    assert [line.split() for line in cli("show", "gaussian")[1].splitlines()[-2:]] == [
+        ["geometry", "a", "geometry", "from", "section", "'geometry'"], ["std", "float", "=", "1.0"],
+    ]  # fmt: skip
+    out = cli("show", "net")[1]
+    assert "from the data" in out
+    assert [line.split() for line in out.splitlines() if " norm " in line] == [
+        ["norm", "'group'", "|", "'layer'", "|", "null", "=", "'group'"]
+    ]
+    assert [line.split()[-1] for line in out.splitlines() if " width " in line] == ["channels."]
+    assert "from section 'schedule', else null" in cli("show", "affine")[1]
+
+
+def test_show_recipe(cli):
+    code, out, _ = cli("show", "digits-net")
+    assert code == 0
+    assert "# recipe/digits-net: a recipe" in out
+    assert "solver: {use: adaptive, rtol: 1e-4}" in out
+
+
+def test_show_what_cannot_be_imported(cli):
+    code, _, err = cli("show", "needy")
+    assert code == 2
+    assert "pip install 'nobody>=2'" in err
+
+
+def test_errors_that_are_not_the_users_keep_their_trace(cli):
+    def add(subparsers):
+        subparsers.add_parser("boom").set_defaults(run=lambda args: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        cli("boom", b=plugin(flowloom_commands=add))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [(KeyboardInterrupt(), 130, "interrupted\n"), (PermissionError(13, "Permission denied", "/x/y"), 2, "Permission denied: /x/y\n"),
+     (OSError(28, "No space left on device"), 2, "No space left on device\n"), (SystemExit(3), 3, "")],
+)  # fmt: skip
+def test_exit_codes(cli, error, code, text):
+    def fail(args):
+        raise error
+
+    def add(subparsers):
+        subparsers.add_parser("fails").set_defaults(run=fail)
+
+    got, _, err = cli("fails", b=plugin(flowloom_commands=add))
+    assert (got, err) == (code, text)
+
+
+def test_config_error_is_printed_one_line_each(cli, tmp_path):
+    def add(subparsers):
+        from flowloom_registry import build, discovery, load_recipe
+
+        parser = subparsers.add_parser("try")
+        parser.set_defaults(
+            run=lambda args: build(load_recipe(tmp_path / "r.yaml", catalog=discovery.catalog()))
+        )
+
+    (tmp_path / "r.yaml").write_text("data: digit\nmodel: nett\nseed: x\n")
+    code, out, err = cli("try", b=plugin(flowloom_commands=add))
+    assert (code, out) == (2, "")
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["data", "model", "seed"]
+
+
+def test_every_command_module_is_complete():
+    from importlib import import_module
+
+    for command in COMMANDS:
+        module = import_module(command.module)
+        assert callable(module.configure)
+        assert callable(module.run)
+        assert module.__doc__.startswith(f"``flowloom {command.name}"), command.name
+
+
+HEAVY = {
+    "torch",
+    "numpy",
+    "scipy",
+    "transformers",
+    "matplotlib",
+    "sklearn",
+    "rich",
+    "jinja2",
+    "PIL",
+    "geoopt",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "also"),
+    [(["list"], {"yaml"}), (["list", "geometry"], {"yaml"}), (["plugins"], {"yaml"}),
+     (["--help"], {"yaml", "pluggy", "importlib.metadata"}), (["list", "--help"], {"yaml", "pluggy", "importlib.metadata"})],
+    ids=" ".join,
+)  # fmt: skip
+def test_light_commands_import_nothing_heavy(words, also):
+    """With everything that is installed here, in a process of its own."""
+    code = f"""
+        import sys
+        from flowloom_registry.cli import main
+        before = set(sys.modules)
+        assert main({words!r}) == 0
+        print("IMPORTED", *sorted(set(sys.modules)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.rpartition("IMPORTED")[2].split())
+    assert "flowloom_registry.cli.main" in imported
+    assert not imported & (HEAVY | also)
+
+
+def test_list_costs_little():
+    """CPU time of the child, the least of several, since wall time means nothing on a shared machine."""
+    code = "import sys; from flowloom_registry.cli import main; sys.exit(main(['list']))"
+    measure = f"""
+        import os, subprocess, sys
+        def spent():
+            times = os.times()
+            return times.children_user + times.children_system
+        costs = []
+        for _ in range(7):
+            before = spent()
+            subprocess.run([sys.executable, "-c", {code!r}], stdout=subprocess.DEVNULL, check=True)
+            costs.append(spent() - before)
+        print(min(costs))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(measure)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) <= 0.25
