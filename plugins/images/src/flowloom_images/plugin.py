@@ -13,15 +13,125 @@ if TYPE_CHECKING:
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
     """Add data sets, backbones, the unit box, metrics, the renderer and recipes for images."""
-    reg.dataset(
-        "digits",
-        "flowloom_images.data:Digits",
-        summary="1,797 real handwritten digits of 8 x 8 pixels (scikit-learn)",
+    _data(reg)
+    _networks(reg)
+    _metrics(reg)
+    _recipes(reg)
+    reg.geometry(
+        "unit-box", "flowloom_images.geometry:UnitBox", summary="the box [-1, 1]^n of valid pixel values"
     )
+    reg.renderer(
+        "image-grid",
+        "flowloom_images.renderer:ImageGrid",
+        summary="PNG grids of samples by class, and noise-to-data strips",
+        example={"columns": 2, "rows": 2},
+    )
+
+
+def _data(reg: Registrar) -> None:
+    home = "flowloom_images.data"
+    reg.dataset(
+        "digits", f"{home}:Digits", summary="1,797 real handwritten digits of 8 x 8 pixels (scikit-learn)"
+    )
+    reg.dataset(
+        "mnist", f"{home}:MNIST", summary="70,000 handwritten digits of 28 x 28 pixels", tags=("files",)
+    )
+    reg.dataset(
+        "fashion-mnist",
+        f"{home}:FashionMNIST",
+        summary="70,000 pictures of clothing of 28 x 28 pixels",
+        paper="1708.07747",
+        tags=("files",),
+    )
+    reg.dataset(
+        "cifar10",
+        f"{home}:CIFAR10",
+        summary="60,000 photographs of 32 x 32 pixels in ten classes",
+        tags=("files",),
+    )
+    reg.dataset(
+        "image-folder",
+        f"{home}:ImageFolder",
+        summary="a folder of image files, subfolders as classes",
+        example={"path": "images", "size": 8},
+        tags=("files",),
+    )
+
+
+def _networks(reg: Registrar) -> None:
     reg.model(
         "unet",
         "flowloom_images.models:UNet",
         summary="U-Net of the ADM family: scale-shift residual blocks, attention, skips",
         example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
         paper="2105.05233",
+        tags=("convolution",),
+    )
+    reg.model(
+        "dit",
+        "flowloom_images.models:DiT",
+        summary="diffusion transformer with adaLN-Zero blocks, sizes S, B, L, XL",
+        example={"width": 32, "depth": 2, "heads": 2},
+        paper="2212.09748",
+        tags=("transformer", "sit"),
+    )
+
+
+def _metrics(reg: Registrar) -> None:
+    home = "flowloom_images.metrics"
+    quick = {"judge_steps": 10}
+    reg.metric(
+        "image-quality",
+        f"{home}:ImageQuality",
+        summary="Fréchet distance, precision, recall and class accuracy by one small classifier",
+        example=quick,
+    )
+    reg.metric(
+        "classifier-frechet",
+        f"{home}:ClassifierFrechet",
+        summary="Fréchet distance in the features of a classifier trained on the real data",
+        example=quick,
+        paper="1706.08500",
+    )
+    reg.metric(
+        "precision-recall",
+        f"{home}:PrecisionRecall",
+        summary="precision and recall by nearest-neighbour manifolds in those features",
+        example=quick,
+        paper="1904.06991",
+    )
+    reg.metric(
+        "class-accuracy",
+        f"{home}:ClassAccuracy",
+        summary="share of conditional samples that a classifier takes for their class",
+        example=quick,
+    )
+
+
+def _recipes(reg: Registrar) -> None:
+    home = "flowloom_images:recipes"
+    reg.recipe(
+        "digits", f"{home}/digits.yaml", summary="class-conditional flow on real digits, two minutes on CPU"
+    )
+    reg.recipe(
+        "digits-small", f"{home}/digits-small.yaml", summary="the same in seconds, to see that all works"
+    )
+    reg.recipe("mnist-unet", f"{home}/mnist-unet.yaml", summary="U-Net on MNIST for one GPU")
+    reg.recipe(
+        "cifar10-unet",
+        f"{home}/cifar10-unet.yaml",
+        summary="Flow Matching on CIFAR-10 at the paper's size",
+        paper="2210.02747",
+    )
+    reg.recipe(
+        "imagenet64-adm",
+        f"{home}/imagenet64-adm.yaml",
+        summary="Flow Matching on ImageNet-64 with the ADM U-Net at the paper's size",
+        paper="2210.02747",
+    )
+    reg.recipe(
+        "imagenet-sit-xl-2",
+        f"{home}/imagenet-sit-xl-2.yaml",
+        summary="SiT-XL/2 on a folder of ImageNet images, at the paper's size",
+        paper="2401.08740",
     )

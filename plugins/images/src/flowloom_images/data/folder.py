@@ -37,6 +37,8 @@ class ImageFolder(PixelDataset):
         seed: of the splits.
     """
 
+    reads_files = True  # worth a thread of its own beside the training step
+
     def __init__(
         self,
         path: str,
