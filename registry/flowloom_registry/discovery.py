@@ -12,7 +12,7 @@ from typing import Any
 import pluggy
 
 from flowloom_registry import hookspecs
-from flowloom_registry.errors import PluginError, one_line
+from flowloom_registry.errors import MissingDependency, PluginError, one_line
 from flowloom_registry.kinds import KINDS, SPEC, Kind
 from flowloom_registry.lookup import Catalog
 from flowloom_registry.markers import PROJECT
@@ -64,9 +64,12 @@ def discover(
         strict = os.environ.get("FLOWLOOM_STRICT_PLUGINS") == "1"
     allowed = None if allow is None else {CORE, *allow}
     loading = _Loading(strict, {kind.name: kind for kind in kinds}, {part.name: part for part in sections})
-    for entry_point in sorted(entry_points, key=lambda point: (point.name != CORE, point.name)):
+    points = sorted(entry_points, key=lambda point: (point.name != CORE, point.name))
+    for entry_point in points:
         if allowed is None or entry_point.name in allowed:
             loading.load(_plugin_of(entry_point), entry_point)
+    for name in sorted((allowed or set()) - {CORE, *(point.name for point in points)}):
+        loading.miss(name, [point.name for point in points])
     for name, module in (extra or {}).items():
         loading.load(Plugin(name), module)
     return loading.finish(spec)
@@ -105,6 +108,12 @@ class _Loading:
             self._set_aside(plugin, error)
         else:
             self.registrars.append(registrar)
+
+    def miss(self, name: str, installed: list[str]) -> None:
+        """Note that a plugin was asked for and is not there."""
+        hint = join_hints(did_you_mean(name, installed), f"installed: {', '.join(installed)}")
+        error = MissingDependency(f"allowed by FLOWLOOM_PLUGINS, and not installed; {hint}")
+        self._set_aside(Plugin(name), error)
 
     def finish(self, spec: str) -> Catalog:
         """Check what needs every plugin's kinds, and close the books."""

@@ -152,6 +152,21 @@ class Catalog:
             self._loaded[row] = value
         return self._loaded[row]
 
+    def call_each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call a hook of every plugin that has it; one that raises does not stop the others.
+
+        Returns:
+            Name of the plugin and what its hook returned, or the exception that it raised.
+        """
+        results: list[tuple[str, Any]] = []
+        for implementation in getattr(self.hooks, hook).get_hookimpls():
+            try:
+                given = [arguments[name] for name in implementation.argnames]
+                results.append((implementation.plugin_name, implementation.function(*given)))
+            except Exception as error:
+                results.append((implementation.plugin_name, error))
+        return results
+
     def contract(self, kind: str) -> Any:
         """The contract class of a kind, imported now.
 

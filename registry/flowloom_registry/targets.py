@@ -81,6 +81,14 @@ def check_contract(row: Row, value: Any, contract: Any) -> None:
         raise PluginError(f"{_who(row)}: {row.target} lacks {', '.join(lacking)}, asked by {_name(contract)}")
 
 
+def keeps(made: Any, contract: Any) -> bool:
+    """Whether an object is an instance of a contract; True where that cannot be asked."""
+    try:
+        return isinstance(made, contract)
+    except TypeError:
+        return True  # a protocol that is not made for run-time checks
+
+
 def _file_module(location: str) -> ModuleType:
     path = Path(location).resolve()
     # Two recipes naming one file must get one class, and equally named files must not meet.

@@ -300,3 +300,25 @@ def test_dotted_target(load, problems):
     assert build(load(GOOD + "geometry: {use: 'fakeflow.parts:Sphere', dim: 5}\n"))["geometry"].dim == 5
     (line,) = problems(GOOD + "geometry: fakeflow.parts:Midpoint\n")
     assert "is not a subclass of fakeflow.contracts.Geometry" in line
+
+
+def test_factory_must_make_what_its_kind_asks(problems, tmp_path):
+    (tmp_path / "made.py").write_text("def geometry():\n    return 5\n")
+    assert problems(GOOD + "geometry: ./made.py:geometry\n") == [
+        "r.yaml:3:11: geometry: geometry made a int, which is no geometry"
+    ]
+
+
+@pytest.mark.parametrize("target", ["./evil.py:Cube", "evil:Cube", "os:system"])
+def test_recipe_that_is_not_trusted_runs_no_code_of_its_own(fakes, tmp_path, monkeypatch, target):
+    from flowloom_registry import build, load_recipe
+    from flowloom_registry.errors import ConfigError
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Cube: ...\n")
+    (tmp_path / "r.yaml").write_text(GOOD + f"geometry: {target}\n")
+    with pytest.raises(ConfigError, match="code that no installed plugin lists"):
+        build(load_recipe(tmp_path / "r.yaml", catalog=fakes, trusted=False))
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "r.yaml").write_text(GOOD + "geometry: fakes:sphere\n")
+    assert build(load_recipe(tmp_path / "r.yaml", catalog=fakes, trusted=False))["geometry"].dim == 2

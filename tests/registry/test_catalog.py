@@ -173,6 +173,23 @@ def test_order_and_allow_list(fake_tables, monkeypatch, setting, names):
     assert [one.name for one in found.plugins] == names
 
 
+def test_allowed_plugin_that_is_not_installed(fake_tables):
+    found = discover(entry_points=POINTS, allow=["alfa"], strict=False, **fake_tables)
+    (missing,) = found.broken
+    assert missing.plugin.name == "alfa"
+    assert "not installed; did you mean 'alpha'?; installed: core, alpha, zeta" in missing.error
+
+
+def test_call_each_goes_on_after_an_error(fake_discover):
+    def fails():
+        raise RuntimeError("ill")
+
+    found = fake_discover(a=plugin(flowloom_doctor=fails), b=plugin(flowloom_doctor=lambda: ["fine"]))
+    results = dict(found.call_each("flowloom_doctor"))
+    assert isinstance(results["a"], RuntimeError)
+    assert results["b"] == ["fine"]
+
+
 def test_strict_from_the_environment(fake_tables, monkeypatch):
     points = [EntryPoint("bad", "fakeflow.crashing", "flowloom")]
     monkeypatch.setenv("FLOWLOOM_STRICT_PLUGINS", "0")

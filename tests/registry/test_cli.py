@@ -112,7 +112,7 @@ def test_plugins_verbose_shows_traces_and_doctors(cli):
     _, out, _ = cli("plugins", "--verbose", broken=plugin(bad), ill=ill)
     assert "Traceback (most recent call last)" in out
     assert "in bad" in out
-    assert out.endswith("doctor: no sound card\n")
+    assert out.endswith("doctor: ill: no sound card\n")
 
 
 def test_show_component(cli):

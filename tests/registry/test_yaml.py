@@ -105,6 +105,7 @@ def test_anchors_and_aliases():
         ("base: &x {k: 1}\nb:\n  <<: *x\n", "f.yaml:3:3", "merge keys"),
         ("ok: 1\nbad: \x07\n", "f.yaml:2:6", "not allowed"),
         (b"a: \xff\xfe\n", "f.yaml", "not UTF-8"),
+        (f"a: {'9' * 5000}\n", "f.yaml:1:4", "too long"),
         ("[" * 3000, "f.yaml", "nested too deeply"),
     ],
 )

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the installed plugins; the exit code is 0 even where one is broken."""
     from flowloom_registry.discovery import catalog
+    from flowloom_registry.errors import one_line
 
     found = catalog()
     table = [("plugin", "distribution", "version", "components", "recipes")]
@@ -36,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
         if args.verbose:
             print(broken.trace.rstrip())
     if args.verbose:
-        for findings in found.hooks.flowloom_doctor():
+        for name, findings in found.call_each("flowloom_doctor"):
+            if isinstance(findings, Exception):
+                findings = [f"its own check fails: {one_line(findings)}"]
             for finding in findings or ():
-                print(f"doctor: {finding}")
+                print(f"doctor: {name}: {finding}")
     return 0

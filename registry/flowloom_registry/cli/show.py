@@ -110,6 +110,8 @@ def _recipe(recipe: RecipeRow) -> list[str]:
 def _unknown(found: Catalog, name: str) -> str:
     from flowloom_registry.nearest import join_hints
 
+    if name in found.kinds:
+        return f"{name!r} is a kind of component; 'flowloom list {name}' shows those there are"
     near = found.nearest_named(name.rpartition("/")[2].rpartition(":")[2])
     hint = join_hints(
         f"did you mean {' or '.join(map(repr, near))}?" if near else "",

@@ -41,12 +41,16 @@ class Binder:
         catalog: where components are looked up.
         scope: what may fill a parameter that the recipe leaves out.
         problems: list to which problems are added.
+        trusted: whether components that no plugin lists may be imported.
     """
 
-    def __init__(self, catalog: Catalog, scope: Scope, problems: list[Problem]) -> None:
+    def __init__(
+        self, catalog: Catalog, scope: Scope, problems: list[Problem], *, trusted: bool = True
+    ) -> None:
         self.catalog = catalog
         self.scope = scope
         self.problems = problems
+        self.trusted = trusted
         self._kinds: dict[Any, str] | None = None
 
     def component(self, node: Node, kind: str, path: str, default: str | None = None) -> Any:
@@ -76,6 +80,9 @@ class Binder:
             return self._note(name_at, path, f"{wanted}, got {given(reference)}")
         try:
             row = self.catalog.find(kind, reference.value, folder=name_at.folder)
+            if not row.listed and not self.trusted:
+                message = f"{reference.value!r} is code that no installed plugin lists"
+                return self._note(name_at, path, message, "it runs only from a recipe that you trust")
             target = self.catalog.load(row)
             signature = read_signature(target, self._contract_names())
         except FlowloomError as error:
@@ -83,7 +90,8 @@ class Binder:
         arguments, injected = self.arguments(
             entries, signature, getattr(target, "__name__", row.name), path, name_at
         )
-        return ComponentPlan(row, target, signature, arguments, injected, path, node.at)
+        contract = self.catalog.contract(kind)
+        return ComponentPlan(row, target, contract, signature, arguments, injected, path, node.at)
 
     def record(self, node: Node, target: Any, path: str) -> Any:
         """The plan of a dataclass written as a mapping of its fields."""
@@ -288,7 +296,7 @@ class Binder:
         return INVALID
 
     def _trial(self) -> Binder:
-        trial = Binder(self.catalog, self.scope, [])
+        trial = Binder(self.catalog, self.scope, [], trusted=self.trusted)
         trial._kinds = self._contracts()
         return trial
 
@@ -315,7 +323,7 @@ class Binder:
 
 def within(binder: Binder, scope: Scope) -> Binder:
     """The same binder for another section."""
-    other = Binder(binder.catalog, scope, binder.problems)
+    other = Binder(binder.catalog, scope, binder.problems, trusted=binder.trusted)
     other._kinds = binder._contracts()
     return other
 

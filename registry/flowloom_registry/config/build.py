@@ -15,6 +15,7 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import SPEC_PREFIX
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.sections import SPEC_GIVERS
+from flowloom_registry.targets import keeps
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,17 @@ def construct(value: Any, fetch: Callable[[str, Plan, str], Any]) -> Any:
         arguments = {name: construct(item, fetch) for name, item in value.arguments.items()}
         for name, source in value.injected.items():
             arguments[name] = fetch(source, value, name)
+        who = getattr(value.target, "__name__", value.path)
         try:
-            return value.target(**arguments)
+            made = value.target(**arguments)
         except ConfigError:
             raise
         except (ValueError, FlowloomError) as error:
-            who = getattr(value.target, "__name__", value.path)
             raise ConfigError([value.at.problem(value.path, f"{who}: {error}")]) from error
+        if isinstance(value, ComponentPlan) and not keeps(made, value.contract):
+            message = f"{who} made a {type(made).__name__}, which is no {value.row.kind}"
+            raise ConfigError([value.at.problem(value.path, message)])
+        return made
     if isinstance(value, Mapping):
         return {key: construct(item, fetch) for key, item in value.items()}
     if isinstance(value, list):

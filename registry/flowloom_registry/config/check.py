@@ -33,7 +33,7 @@ class _Checking:
         components = [part for part in self.catalog.sections.values() if part.form == "component"]
         self.declared = {part.name: str(part.kind) for part in components}
         self.present = {part.name: str(part.kind) for part in components if self._stands(part)}
-        self.binder = Binder(self.catalog, self._scope(""), self.problems)
+        self.binder = Binder(self.catalog, self._scope(""), self.problems, trusted=recipe.trusted)
 
     def result(self) -> RecipePlan:
         self._check_keys()

@@ -18,6 +18,7 @@ class ComponentPlan:
     Args:
         row: where it comes from.
         target: its class or factory, already imported.
+        contract: what the object must be.
         signature: what ``target`` takes.
         arguments: checked values from the recipe; they may hold further plans.
         injected: parameters filled from elsewhere: name -> section name, or ``spec:SECTION``.
@@ -27,6 +28,7 @@ class ComponentPlan:
 
     row: Row
     target: Any
+    contract: Any
     signature: Signature
     arguments: Mapping[str, Any]
     injected: Mapping[str, str]

@@ -27,6 +27,7 @@ class Recipe:
         tree: its sections, with ``extends`` and overrides applied.
         catalog: where its components are looked up.
         problems: what was wrong so far; `flowloom_registry.config.check.check` raises them with its own.
+        trusted: whether it may name code that no installed plugin lists.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     tree: MapNode
     catalog: Catalog
     problems: tuple[Problem, ...] = field(default=())
+    trusted: bool = True
 
     def text(self, section: str) -> str:
         """A text section, empty where it is left out."""
@@ -58,7 +60,11 @@ class Recipe:
 
 
 def load_recipe(
-    reference: str | Path, *, overrides: Iterable[str] = (), catalog: Catalog | None = None
+    reference: str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    catalog: Catalog | None = None,
+    trusted: bool = True,
 ) -> Recipe:
     """Read a recipe with everything it extends.
 
@@ -66,6 +72,9 @@ def load_recipe(
         reference: a YAML file, or the name of a recipe that a plugin ships (``name`` or ``plugin:name``).
         overrides: ``a.b=value`` texts, applied in order.
         catalog: where names are looked up; everything installed when None.
+        trusted: whether ``use: package.module:name`` and ``use: ./file.py:name`` are followed. They run code
+            of the recipe author's choosing, so say False for a recipe from somebody else, in a run folder
+            for example; names that installed plugins list always work.
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
@@ -86,7 +95,7 @@ def load_recipe(
     own = tree.get("name")
     if isinstance(own, ScalarNode) and isinstance(own.value, str) and own.value:
         name = own.value
-    return Recipe(name, file, tree, catalog, tuple(problems))
+    return Recipe(name, file, tree, catalog, tuple(problems), trusted)
 
 
 def recipe_text(row: RecipeRow) -> tuple[str, bytes]:

@@ -170,7 +170,11 @@ class _Converter:
         if not pattern.match(text):
             self.problems.append(at.problem(path, f"{text!r} does not fit its tag {tag!r}"))
             return None
-        return _value(tag, text)
+        try:
+            return _value(tag, text)
+        except ValueError:
+            self.problems.append(at.problem(path, f"a number of {len(text)} digits is too long to read"))
+            return None
 
     def _check_tag(self, node: yaml.Node, path: str, at: Position, word: str) -> None:
         if node.tag != f"tag:yaml.org,2002:{word}":
