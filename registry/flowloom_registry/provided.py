@@ -8,7 +8,24 @@ from __future__ import annotations
 PROVIDED: dict[str, tuple[str, ...]] = {
     "flowloom-images": (
         "dataset/digits",
+        "dataset/mnist",
+        "dataset/fashion-mnist",
+        "dataset/cifar10",
+        "dataset/image-folder",
         "model/unet",
+        "model/dit",
+        "metric/image-quality",
+        "metric/classifier-frechet",
+        "metric/precision-recall",
+        "metric/class-accuracy",
+        "geometry/unit-box",
+        "renderer/image-grid",
+        "recipe/digits",
+        "recipe/digits-small",
+        "recipe/mnist-unet",
+        "recipe/cifar10-unet",
+        "recipe/imagenet64-adm",
+        "recipe/imagenet-sit-xl-2",
     ),
 }
 """Distribution -> ``kind/name`` of its rows (``recipe/name`` for recipes)."""

@@ -87,7 +87,8 @@ def _parameter(parameter: Parameter, binder: object, says: str) -> tuple[str, st
             default += f", else {_default(parameter.default)}"
     else:
         default = "required" if parameter.required else f"= {_default(parameter.default)}"
-    return parameter.name, describe(parameter.annotation, binder.kind_of), default, says
+    form = "a spec" if (source or "").startswith("spec:") else describe(parameter.annotation, binder.kind_of)
+    return parameter.name, form, default, says
 
 
 def _default(value: object) -> str:
