@@ -76,11 +76,14 @@ class Trainer:
             ahead=wants_thread(self.config.prefetch, data, coupling),
         )
         self.step = 0
+        self.stopping = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
 
     def run(self, until: int | None = None) -> Iterator[Metrics]:
         """Train to step ``until`` (the configured end by default), yielding metrics as they are logged.
+
+        Setting ``stopping`` (from a signal handler, say) ends the loop between two steps.
 
         Metrics are yielded after steps divisible by ``log_every`` and after the last: ``step`` (number of
         steps done), ``loss`` (mean since the last line), its parts, ``grad_norm``, ``lr``,
@@ -94,13 +97,13 @@ class Trainer:
         self.module.train()
         since, began = 0, time.perf_counter()
         sums: dict[str, torch.Tensor] = {}
-        while self.step < until:
+        while self.step < until and not self.stopping:
             values = self._step(self.batches[self.step])
             self.step += 1
             since += 1
             for name, value in values.items():
                 sums[name] = sums[name] + value if name in sums else value
-            if self.step % self.config.log_every == 0 or self.step == until:
+            if self.step % self.config.log_every == 0 or self.step == until or self.stopping:
                 means = {name: float(total) / since for name, total in sums.items()}
                 if not math.isfinite(means["loss"]):
                     self._not_finite(means)

@@ -1,0 +1,48 @@
+"""``flowloom run RECIPE``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("recipe", help="a recipe's name, a YAML file, or the folder of a run to go on with")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME, with the seed if not 0)")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help="change one value"
+    )
+    parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the recipe out."""
+    from flowloom.errors import RunError
+    from flowloom_registry.config.recipe import load_recipe
+
+    overrides = list(args.overrides) + ([f"seed={args.seed}"] if args.seed is not None else [])
+    given = Path(args.recipe)
+    if given.is_dir():
+        if overrides or args.out:
+            raise RunError(
+                f"{given} goes on with the recipe it has; --set, --seed and --out are for new runs"
+            )
+        from flowloom_registry.runs.folder import RunFolder
+
+        RunFolder(given).status()
+        recipe, out = load_recipe(str(given / "recipe.yaml")), given
+    else:
+        recipe = load_recipe(args.recipe, overrides=overrides)
+        seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
+        out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
+    # Mistakes in the recipe are reported before torch's slow import of everything else.
+    from flowloom_registry.runs.carry_out import carry_out, pick_device
+    from flowloom_registry.runs.table import print_table
+
+    folder, result = carry_out(recipe, out, pick_device(args.device))
+    if result is not None:
+        print_table(result)
+    print(f"report: {folder.report}")
+    return 0

@@ -1,0 +1,90 @@
+"""``flowloom sample RUN -n N``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("-n", type=int, default=16, help="how many (default: 16)")
+    parser.add_argument("--solver", help="name of a solver (default: the recipe's)")
+    parser.add_argument("--steps", type=int, help="its number of steps")
+    parser.add_argument(
+        "--cond", action="append", default=[], metavar="NAME=VALUE", help="a condition, such as label=3"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw, and write states and pictures."""
+    from flowloom.data import Examples
+    from flowloom_registry.runs.carry_out import open_run, pick_device
+    from flowloom_registry.runs.samples import save_examples, save_figures
+
+    device = pick_device(args.device)
+    experiment, folder = open_run(args.run_folder)
+    experiment.flow.model.to(device)
+    given = dict(_condition(text) for text in args.cond)
+    cond = experiment.flow.conditions(args.n, **given) if given else experiment.conditions_to_show(args.n)
+    solution = experiment.flow.solve(
+        args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, **cond
+    )
+    examples = Examples(experiment.decode(solution.x), cond)
+    out = args.out or folder.samples / "drawn"
+    save_examples(examples, out / "samples.safetensors")
+    print(f"{args.n} examples, {solution.nfe} network evaluations each: {out / 'samples.safetensors'}")
+    if experiment.renderer is not None:
+        for file in save_figures(experiment.renderer.samples(examples, examples), out):
+            print(file)
+    return 0
+
+
+def _condition(text: str) -> tuple[str, Any]:
+    from flowloom.errors import FlowloomError
+
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise FlowloomError(f"--cond {text}: expected NAME=VALUE, such as label=3")
+    items = [_number(item) for item in value.split(",")]
+    return name, items if len(items) > 1 else items[0]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _solver(args: argparse.Namespace, own: Any, experiment: Any) -> Any:
+    from copy import copy
+
+    from flowloom.errors import FlowloomError
+    from flowloom.solvers import FixedGrid
+    from flowloom_registry.config.example import build_component
+
+    if args.steps is not None and args.steps < 1:
+        raise FlowloomError(f"--steps must be at least 1, got {args.steps}")
+    if args.solver is not None:
+        settings = {} if args.steps is None else {"steps": args.steps}
+        catalog = experiment.built.recipe.catalog
+        return build_component(
+            "solver", args.solver, settings, catalog=catalog, place=f"--solver {args.solver}"
+        )
+    if args.steps is None:
+        return own
+    if not isinstance(own, FixedGrid):
+        raise FlowloomError(f"--steps: {type(own).__name__} chooses its own steps; name a --solver too")
+    changed = copy(own)
+    changed.steps, changed.grid = args.steps, None
+    return changed

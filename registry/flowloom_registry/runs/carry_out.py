@@ -1,0 +1,151 @@
+"""From a recipe to a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from flowloom.errors import FlowloomError, RunError
+from flowloom_registry.config.recipe import Recipe, load_recipe
+from flowloom_registry.runs.environment import describe
+from flowloom_registry.runs.evaluate import Evaluation, evaluate
+from flowloom_registry.runs.experiment import Experiment, assemble
+from flowloom_registry.runs.folder import RunFolder, write_text
+from flowloom_registry.runs.report import write_report
+from flowloom_registry.runs.samples import draw_for_report
+from flowloom_registry.runs.train import train
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name; the best one present where none is given.
+
+    Raises:
+        FlowloomError: there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise FlowloomError(f"device {name!r} cannot be used here ({first}); try --device cpu") from error
+    return device
+
+
+def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
+    """Train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
+
+    Raises:
+        RunError: ``out`` holds something else, or a run of another recipe.
+        ConfigError: the recipe has problems.
+    """
+    folder = RunFolder(out)
+    begun = folder.exists()
+    experiment = assemble(recipe)
+    resolved = experiment.built.resolved()
+    environment = describe(device, recipe.catalog)
+    if begun:
+        _require_same(folder, resolved)
+    with folder.locked():
+        if not begun:
+            folder.begin(resolved, environment)
+        experiment.flow.model.to(device)
+        for tracker in experiment.trackers:
+            tracker.start(folder.path, resolved)
+        if not begun or folder.status()["state"] in ("training", "failed"):
+            train(experiment, folder, device)
+        else:
+            restore(experiment, folder)
+        result = judge_and_report(experiment, folder)
+        folder.set_status("finished", experiment.train.steps)
+        recipe.catalog.hooks.flowloom_finished(run=folder)
+        for tracker in experiment.trackers:
+            tracker.finish(result.columns if result is not None else {})
+    return folder, result
+
+
+def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
+    """Sample, evaluate and write the report of a trained experiment."""
+    hooks = experiment.built.recipe.catalog.hooks
+    experiment.flow.model.eval()
+    figures = draw_for_report(experiment, folder.samples)
+    hooks.flowloom_sampled(run=folder, samples=folder.samples)
+    result = evaluate(experiment) if experiment.metrics else None
+    if result is not None:
+        write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
+        hooks.flowloom_evaluated(run=folder, results=result.columns)
+    recipe = experiment.built.recipe
+    write_report(
+        folder,
+        title=recipe.name,
+        summary=recipe.summary,
+        paper=recipe.paper,
+        environment=json.loads(folder.environment.read_text()),
+        evaluation=result,
+        figures=figures,
+    )
+    return result
+
+
+def restore(experiment: Experiment, folder: RunFolder) -> None:
+    """Load a run's trained weights into the experiment.
+
+    Raises:
+        RunError: there are none yet, or they belong to another model.
+    """
+    from flowloom.training.checkpoint import checkpoints, load_into, read_tensors
+
+    weights = folder.weights
+    if not weights.is_file():
+        saved = checkpoints(folder.checkpoints)
+        if not saved:
+            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
+        averaged = saved[-1] / "ema.safetensors"
+        weights = averaged if averaged.exists() else saved[-1] / "model.safetensors"
+    tensors = read_tensors(weights)
+    if weights.name == "ema.safetensors":
+        # Averages cover parameters only; buffers come with the plain weights beside them.
+        tensors = read_tensors(weights.with_name("model.safetensors")) | tensors
+    load_into(experiment.flow.model, tensors, weights)
+    codec = experiment.flow.codec
+    if codec is not None and folder.codec.is_file():
+        load_into(codec, read_tensors(folder.codec), folder.codec)
+
+
+def open_run(path: Path) -> tuple[Experiment, RunFolder]:
+    """Build the recipe of a run and load its weights.
+
+    Raises:
+        RunError: the folder is not a run, or its files do not fit together.
+        ConfigError: its recipe cannot be built here (a missing plugin, say).
+    """
+    folder = RunFolder(path)
+    folder.status()
+    if not folder.recipe.is_file():
+        raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
+    experiment = assemble(load_recipe(str(folder.recipe)))
+    restore(experiment, folder)
+    experiment.flow.model.eval()
+    return experiment, folder
+
+
+def _require_same(folder: RunFolder, resolved: str) -> None:
+    if not folder.recipe.is_file():
+        raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
+    before, now = _lines(folder.recipe.read_text()), _lines(resolved)
+    if before != now:
+        changed = next(
+            (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b), ""
+        )
+        raise RunError(
+            f"{folder.path} holds a run of another recipe ({changed or 'other sections'}); "
+            "choose another folder with --out"
+        )
+
+
+def _lines(resolved: str) -> list[str]:
+    # Versions may move between two sessions of one run.
+    return resolved.split("\nversions:")[0].splitlines()

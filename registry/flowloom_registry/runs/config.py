@@ -1,0 +1,65 @@
+"""What a recipe's ``evaluate`` and ``sample`` sections may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a trained run is judged.
+
+    Samples, held-out data and baseline are compared with the training data in the same numbers and under
+    the same conditions, so that their columns can be read side by side.
+
+    Args:
+        n: examples a column; 0 takes every held-out example.
+        reference: training examples that all columns are compared with, at most.
+        batch: examples sampled at a time.
+        seed: of the samples and of the baseline.
+        split: held-out split.
+        baseline: ``gaussian`` fits one Gaussian (one for each class, where the data has classes).
+        sweep_solvers: solvers whose quality against network evaluations is measured; three ODE solvers
+            where left out and the flow is an ODE.
+        sweep_nfe: network evaluations at which they are measured; 0 entries switch the sweep off.
+        sweep_n: examples a point of the sweep.
+    """
+
+    n: int = 0
+    reference: int = 10_000
+    batch: int = 500
+    seed: int = 0
+    split: str = "test"
+    baseline: Literal["gaussian", "none"] = "gaussian"
+    sweep_solvers: tuple[str, ...] = ()
+    sweep_nfe: tuple[int, ...] = (2, 4, 8, 16, 32)
+    sweep_n: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("reference", "batch", "sweep_n"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
+        if self.n < 0:
+            raise ValueError(f"evaluate.n must not be negative, got {self.n}")
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What a run draws for its report.
+
+    Args:
+        n: examples, spread over the classes where there are classes.
+        frames: states of the trajectory that are shown.
+        rows: examples whose trajectory is shown.
+        seed: of the draws.
+    """
+
+    n: int = 100
+    frames: int = 8
+    rows: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.frames < 2 or self.rows < 1:
+            raise ValueError("sample.n and sample.rows must be at least 1, sample.frames at least 2")

@@ -1,0 +1,173 @@
+"""The table of a run: samples beside real held-out data and beside a Gaussian."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from flowloom.data import Examples
+from flowloom.errors import FlowloomError, IncompatibleError
+from flowloom.metrics import gaussian_baseline
+from flowloom.solvers import FixedGrid, Solver
+from flowloom_registry.config.example import build_component
+from flowloom_registry.runs.experiment import Experiment, rows_of
+from flowloom_registry.runs.progress import progress
+
+SAMPLES, FLOOR, BASELINE = "samples", "held-out data", "Gaussian"
+_ODE_SWEEP = ("euler", "midpoint", "heun")
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """Quality at one number of evaluations.
+
+    Args:
+        solver: its name.
+        nfe: network evaluations an example, as counted.
+        values: metrics.
+    """
+
+    solver: str
+    nfe: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluation found.
+
+    Args:
+        n: examples a column.
+        reference: training examples that every column is compared with.
+        columns: column -> metric -> value.
+        better: metric -> ``lower`` or ``higher``.
+        sweep: quality against network evaluations.
+        nfe: evaluations of the recipe's own solver.
+        seconds: spent on sampling the first column.
+        notes: what was left out, and why.
+    """
+
+    n: int
+    reference: int
+    columns: dict[str, dict[str, float]]
+    better: dict[str, str]
+    sweep: list[SweepPoint] = field(default_factory=list)
+    nfe: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for ``evaluation.json``; values that are not finite become None."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {k: plain(v) for k, v in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [plain(v) for v in value]
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        result: dict[str, Any] = plain(asdict(self))
+        return result
+
+
+def evaluate(experiment: Experiment) -> Evaluation:
+    """Judge a trained experiment by its own metrics.
+
+    Raises:
+        IncompatibleError: the recipe names no metrics.
+    """
+    config = experiment.evaluate
+    if not experiment.metrics:
+        raise IncompatibleError(
+            "the recipe names no metrics; add a section such as 'metrics: [energy-distance]'"
+        )
+    notes: list[str] = []
+    for metric in experiment.metrics:
+        metric.fit(experiment.data)
+    reference = rows_of(experiment.data, config.reference, config.seed)
+    held_out = experiment.held_out()
+    if held_out is None:
+        notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
+        real = rows_of(experiment.data, config.n or 1000, config.seed + 1)
+    else:
+        real = rows_of(held_out, config.n or len(held_out), config.seed)
+    columns: dict[str, dict[str, float]] = {}
+    drawn, nfe, seconds = _draw(experiment, experiment.flow.solver, real)
+    columns[SAMPLES] = judge(experiment, drawn, reference)
+    if held_out is not None:
+        columns[FLOOR] = judge(experiment, real, reference)
+    if config.baseline == "gaussian":
+        try:
+            within = experiment.class_condition()
+            gaussian = gaussian_baseline(reference, real.cond, len(real), within=within, seed=config.seed)
+            columns[BASELINE] = judge(experiment, gaussian, reference)
+        except IncompatibleError as error:
+            notes.append(f"no Gaussian baseline: {error}")
+    better = {k: v for metric in experiment.metrics for k, v in metric.better.items()}
+    sweep = _sweep(experiment, real, reference, notes)
+    return Evaluation(len(real), len(reference), columns, better, sweep, nfe, seconds, notes)
+
+
+def judge(experiment: Experiment, examples: Examples, reference: Examples) -> dict[str, float]:
+    """All metrics of one column."""
+    values: dict[str, float] = {}
+    for metric in experiment.metrics:
+        values.update(metric(examples, reference))
+    return values
+
+
+def _draw(experiment: Experiment, solver: Solver, real: Examples) -> tuple[Examples, int, float]:
+    """As many samples as real examples, under the same conditions."""
+    began = time.perf_counter()
+    solution = experiment.flow.solve(
+        len(real),
+        solver=solver,
+        seed=experiment.evaluate.seed,
+        batch=experiment.evaluate.batch,
+        **dict(real.cond),
+    )
+    elapsed = time.perf_counter() - began
+    return Examples(experiment.decode(solution.x), real.cond), solution.nfe, elapsed
+
+
+def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: list[str]) -> list[SweepPoint]:
+    config = experiment.evaluate
+    names = config.sweep_solvers
+    if not names and experiment.flow.solver.wanted() == "velocity":
+        names = _ODE_SWEEP
+    if not names or not config.sweep_nfe:
+        return []
+    rows = real.take(torch.arange(min(config.sweep_n, len(real))))
+    field_cost = experiment.flow.field().calls(0.5)
+    points: list[SweepPoint] = []
+    with progress("sweep", len(names) * len(config.sweep_nfe)) as report:
+        for i, name in enumerate(names):
+            for j, nfe in enumerate(config.sweep_nfe):
+                solver = _with_budget(experiment, name, nfe // field_cost)
+                if solver is not None:
+                    drawn, spent, _ = _draw(experiment, solver, rows)
+                    points.append(SweepPoint(name, spent, judge(experiment, drawn, reference)))
+                report(i * len(config.sweep_nfe) + j + 1, {})
+    if field_cost > 1:
+        notes.append("guidance evaluates the network twice a step; both count")
+    return points
+
+
+def _with_budget(experiment: Experiment, name: str, calls: int) -> Solver | None:
+    """The solver of that name that spends about ``calls`` field calls, None where it cannot."""
+    catalog = experiment.built.recipe.catalog
+    probe = build_component("solver", name, {}, catalog=catalog, place="evaluate.sweep_solvers")
+    if not isinstance(probe, FixedGrid):
+        raise FlowloomError(
+            f"evaluate.sweep_solvers: {name} has no fixed number of steps; it cannot be swept"
+        )
+    steps = calls // probe.evaluations_per_step
+    if steps < 1:
+        return None
+    solver: Solver = build_component("solver", name, {"steps": steps}, catalog=catalog)
+    return solver

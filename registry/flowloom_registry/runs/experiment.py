@@ -1,0 +1,138 @@
+"""A built recipe as things that can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.codecs import Codec
+from flowloom.data import Dataset, Examples
+from flowloom.errors import DataError
+from flowloom.flow import Flow
+from flowloom.metrics import Metric
+from flowloom.renderers import Renderer
+from flowloom.state import map_state
+from flowloom.trackers import Tracker
+from flowloom.training import TrainConfig
+from flowloom.training.seeds import derive
+from flowloom_registry.config.build import Built, build
+from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.runs.config import EvaluateConfig, SampleConfig
+
+
+@dataclass
+class Experiment:
+    """The parts of a recipe, ready to train, sample and judge.
+
+    Args:
+        built: where they come from.
+        flow: model and everything around it.
+        data: training split.
+        metrics: judges.
+        renderer: shows samples, where there is one.
+        trackers: follow the run.
+        train: settings of training.
+        evaluate: settings of evaluation.
+        sample: settings of the report's samples.
+    """
+
+    built: Built
+    flow: Flow
+    data: Dataset
+    metrics: Sequence[Metric]
+    renderer: Renderer | None
+    trackers: Sequence[Tracker]
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    sample: SampleConfig
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.built.recipe.name
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.built.seed
+
+    def held_out(self) -> Dataset | None:
+        """The held-out split, None where the data has none."""
+        try:
+            return self.data.split(self.evaluate.split)
+        except DataError:
+            return None
+
+    def decode(self, x: Any) -> Any:
+        """States to data, on the CPU."""
+        with torch.no_grad():
+            data = self.flow.codec.decode(x) if self.flow.codec is not None else x
+        return map_state(lambda v: v.cpu(), data)
+
+    def class_condition(self) -> str | None:
+        """Name of the first condition that is a class, None where there is none."""
+        for name, condition in self.data.spec.conditions.items():
+            if condition.classes is not None and not condition.shape:
+                return name
+        return None
+
+    def conditions_to_show(self, n: int) -> dict[str, Tensor]:
+        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
+        spec = self.data.spec
+        if not spec.conditions:
+            return {}
+        source = self.held_out() or self.data
+        cond = dict(source.take(torch.arange(n) % len(source)).cond)
+        label = self.class_condition()
+        if label is not None and set(spec.conditions) == {label}:
+            classes = spec.conditions[label].classes or 1
+            cond[label] = torch.arange(n) * classes // n if n >= classes else torch.arange(n)
+        return cond
+
+
+def assemble(recipe: Recipe) -> Experiment:
+    """Build a recipe under its own seed, so that initial weights repeat.
+
+    Raises:
+        ConfigError: the recipe has problems.
+    """
+    seed = recipe.tree.get("seed")
+    value = getattr(seed, "value", 0)
+    torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
+    built = build(recipe)
+    codec = built.get("codec")
+    flow = Flow(
+        built["model"],
+        spec=codec.spec if isinstance(codec, Codec) else built["data"].spec,
+        geometry=built["geometry"],
+        source=built["source"],
+        coupling=built["coupling"],
+        path=built["path"],
+        objective=built["objective"],
+        guidance=built.get("guidance"),
+        solver=built["solver"],
+        codec=codec,
+    )
+    return Experiment(
+        built=built,
+        flow=flow,
+        data=built["data"],
+        metrics=built.get("metrics") or (),
+        renderer=built.get("renderer"),
+        trackers=built.get("trackers") or (),
+        train=built.get("train") or TrainConfig(),
+        evaluate=built.get("evaluate") or EvaluateConfig(),
+        sample=built.get("sample") or SampleConfig(),
+    )
+
+
+def rows_of(data: Dataset, n: int, seed: int) -> Examples:
+    """``n`` rows of a data set in a fixed random order; all of it where ``n`` is not smaller."""
+    if n >= len(data):
+        return data.all()
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive(seed, "evaluate")))
+    return data.take(order[:n])

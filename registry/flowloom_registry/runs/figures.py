@@ -1,0 +1,66 @@
+"""Plots that every run's report has: loss, and quality against network evaluations."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure as Canvas
+
+from flowloom.renderers import Figure
+from flowloom_registry.runs.evaluate import Evaluation, SweepPoint
+
+
+def loss_curve(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """The logged loss, with a running mean where there is enough of it."""
+    if not lines:
+        return None
+    steps, losses = [line["step"] for line in lines], [line["loss"] for line in lines]
+    canvas = Canvas(figsize=(7.5, 3.2), layout="constrained")
+    axes = canvas.subplots()
+    axes.plot(steps, losses, linewidth=0.8, alpha=0.5, label="loss")
+    window = len(losses) // 20
+    if window > 1:
+        sums = [sum(losses[i - window : i]) / window for i in range(window, len(losses) + 1)]
+        axes.plot(steps[window - 1 :], sums, linewidth=1.8, label=f"mean of {window} lines")
+        axes.legend(frameon=False)
+    if min(losses) > 0 and max(losses) > 20 * min(losses):
+        axes.set_yscale("log")
+    axes.set(xlabel="step", ylabel="loss")
+    axes.grid(alpha=0.3)
+    return Figure("Training loss", "image/svg+xml", _svg(canvas))
+
+
+def sweep_plots(evaluation: Evaluation) -> list[Figure]:
+    """One panel a metric: its value against network evaluations, a line a solver, with the floor."""
+    if not evaluation.sweep:
+        return []
+    metrics = [m for m in evaluation.sweep[0].values if m in evaluation.better]
+    columns = min(3, len(metrics))
+    height = -(-len(metrics) // columns)
+    canvas = Canvas(figsize=(3.9 * columns, 3.0 * height), layout="constrained")
+    panels = canvas.subplots(height, columns, squeeze=False).flatten()
+    by_solver: dict[str, list[SweepPoint]] = {}
+    for point in evaluation.sweep:
+        by_solver.setdefault(point.solver, []).append(point)
+    for axes, metric in zip(panels, metrics, strict=False):
+        for name, points in by_solver.items():
+            axes.plot([p.nfe for p in points], [p.values[metric] for p in points], "o-", ms=3, label=name)
+        floor = evaluation.columns.get("held-out data", {}).get(metric)
+        if floor is not None:
+            axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="held-out data")
+        axes.set(title=f"{metric} ({evaluation.better[metric]} is better)", xlabel="network evaluations")
+        axes.set_xscale("log", base=2)
+        axes.grid(alpha=0.3)
+    panels[0].legend(frameon=False, fontsize=8)
+    for axes in panels[len(metrics) :]:
+        axes.set_visible(False)
+    caption = "Every solver from the same noise. Evaluations are counted, both branches of guidance included."
+    return [Figure("Quality against network evaluations", "image/svg+xml", _svg(canvas), caption)]
+
+
+def _svg(canvas: Canvas) -> bytes:
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

@@ -1,0 +1,175 @@
+"""The run folder: what lies where, and writes that are never half done.
+
+::
+
+    recipe.yaml         the resolved recipe: every default, qualified names, plugin versions
+    environment.json    versions, machine, device
+    status.json         how far the run is
+    metrics.jsonl       one line of training metrics a log step
+    checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
+    model.safetensors   the trained weights (averaged ones, where there are)
+    samples/            states and figures
+    evaluation.json     the table and the sweep
+    report.html         all of it to look at
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flowloom.errors import RunError
+
+FORMAT = 1
+_BEFORE_STATUS = {"recipe.yaml", "environment.json", ".lock"}
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.environment = path / "environment.json"
+        self.status_file = path / "status.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.weights = path / "model.safetensors"
+        self.codec = path / "codec.safetensors"
+        self.samples = path / "samples"
+        self.evaluation = path / "evaluation.json"
+        self.report = path / "report.html"
+
+    def exists(self) -> bool:
+        """True for a run that was begun here.
+
+        Raises:
+            RunError: the folder holds something else, or a status that cannot be read.
+        """
+        if self.status_file.is_file():
+            self.status()
+            return True
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; choose another folder with --out")
+        strangers = {p.name for p in self.path.iterdir()} - _BEFORE_STATUS if self.path.is_dir() else set()
+        if strangers:
+            raise RunError(
+                f"{self.path} is not a flowloom run (it holds {sorted(strangers)[0]!r} and no status.json); "
+                "choose another folder with --out"
+            )
+        return False
+
+    def status(self) -> dict[str, Any]:
+        """The status: ``state`` (training, trained, finished, failed), ``step``, ``message``.
+
+        Raises:
+            RunError: there is none, or it is damaged or of another format.
+        """
+        if not self.status_file.is_file():
+            raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
+        try:
+            status = json.loads(self.status_file.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.status_file} cannot be read: {error}") from error
+        if not isinstance(status, dict) or status.get("format") != FORMAT:
+            raise RunError(f"{self.status_file} is not of format {FORMAT}, which this version reads")
+        return status
+
+    def set_status(self, state: str, step: int, message: str = "") -> None:
+        """Write the status."""
+        value = {"format": FORMAT, "state": state, "step": step, "message": message}
+        write_text(self.status_file, json.dumps(value, indent=2) + "\n")
+
+    def begin(self, recipe: str, environment: Mapping[str, Any]) -> None:
+        """Create the folder with its recipe; the status comes last, so a crash leaves no false run.
+
+        Raises:
+            RunError: no permission, or no space.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot create {self.path}: {error.strerror or error}") from error
+        write_text(self.recipe, recipe)
+        write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+        self.set_status("training", 0)
+
+    def trim_metrics(self, step: int) -> None:
+        """Forget lines logged after ``step``, which a run continued from there will log again."""
+        if self.metrics.exists():
+            kept = [line for line in self.read_metrics() if line["step"] <= step]
+            write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Logged lines; one cut short by a crash is left out."""
+        lines = []
+        if self.metrics.exists():
+            for text in self.metrics.read_text().splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except ValueError:
+                    continue
+        return lines
+
+    def append_metrics(self, line: Mapping[str, float]) -> None:
+        """Add one line."""
+        try:
+            with open(self.metrics, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.metrics}: {error.strerror or error}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the system lets go of it even where the process is killed.
+
+        Raises:
+            RunError: another process is at work on it, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / ".lock", "w")  # noqa: SIM115  (held for the whole block)
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
+        with handle:
+            try:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:
+                pass  # no such locks on this system
+            except OSError as error:
+                raise RunError(f"{self.path} is in use by another process") from error
+            yield
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one piece: beside it first, then renamed over it.
+
+    Raises:
+        RunError: no permission, or no space; what was there before is untouched.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` in UTF-8."""
+    write_bytes(path, text.encode())

@@ -1,0 +1,52 @@
+"""A finished run in two lines of Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowloom.flow import Flow
+from flowloom.solvers import Solver
+from flowloom.spec import Spec
+from flowloom.state import State
+from flowloom_registry.runs.carry_out import open_run, pick_device
+
+
+class Run:
+    """A trained run.
+
+    Args:
+        path: its folder.
+        device: where to put the model; the best one present where None.
+
+    Attributes:
+        flow: model and everything around it, ready to sample and score.
+        spec: of the data.
+    """
+
+    def __init__(self, path: str | Path, device: str | None = None) -> None:
+        self.experiment, self.folder = open_run(Path(path))
+        self.flow: Flow = self.experiment.flow
+        self.flow.model.to(pick_device(device))
+        self.spec: Spec = self.experiment.data.spec
+
+    def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
+        """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`."""
+        return self.flow.sample(n, solver=solver, seed=seed, **cond)
+
+    def log_prob(self, x: State, **settings: Any) -> torch.Tensor:
+        """Log density of states. See `flowloom.Flow.log_prob`."""
+        return self.flow.log_prob(x, **settings)
+
+
+def load(path: str | Path, device: str | None = None) -> Run:
+    """Load a run folder: ``load("runs/digits").sample(16, label=3)``.
+
+    Only YAML, JSON and safetensors are read; nothing is unpickled.
+
+    Raises:
+        RunError: the folder is not a run, is half-written, or its files do not fit together.
+    """
+    return Run(path, device)

@@ -1,0 +1,59 @@
+"""Progress that a person can read: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Report(Protocol):
+    """Called with the number of steps done and what to show beside it."""
+
+    def __call__(self, step: int, shown: Mapping[str, float]) -> None:
+        """Show progress."""
+
+
+class _Shown(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        shown: Mapping[str, float] = task.fields.get("shown", {})
+        return Text("  ".join(f"{k} {v:.4g}" for k, v in shown.items()), style="cyan")
+
+
+@contextmanager
+def progress(what: str, total: int, start: int = 0) -> Iterator[Report]:
+    """Show the progress of ``total`` steps of which ``start`` are done already."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            _Shown(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(what, total=total, completed=start, shown={})
+            # Steps done before this process must not count as its speed.
+            yield lambda step, shown: bar.update(task, completed=step, shown=shown)
+        return
+    began, last = time.monotonic(), -1
+
+    def line(step: int, shown: Mapping[str, float]) -> None:
+        nonlocal last
+        tenth = 10 * step // max(total, 1)
+        if tenth == last and step < total:
+            return
+        last = tenth
+        rate = (step - start) / max(time.monotonic() - began, 1e-9)
+        left = (total - step) / rate if rate > 0 else 0.0
+        values = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        print(f"{what} {step}/{total}  {values}  {left:.0f} s left", file=sys.stderr, flush=True)
+
+    yield line

@@ -1,0 +1,57 @@
+"""Samples of a run: drawn, shown, and kept as safetensors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from flowloom.data import Examples
+from flowloom.renderers import Figure
+from flowloom.state import leaves
+from flowloom_registry.runs.experiment import Experiment
+from flowloom_registry.runs.folder import write_bytes
+
+_ENDINGS = {"image/png": "png", "image/svg+xml": "svg", "audio/wav": "wav", "text/html": "html"}
+
+
+def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
+    """Draw the report's samples and a trajectory; write states and figures to ``folder``."""
+    config = experiment.sample
+    cond = experiment.conditions_to_show(config.n)
+    solution = experiment.flow.solve(config.n, seed=config.seed, batch=experiment.evaluate.batch, **cond)
+    examples = Examples(experiment.decode(solution.x), cond)
+    save_examples(examples, folder / "samples.safetensors")
+    if experiment.renderer is None:
+        return []
+    source = experiment.held_out() or experiment.data
+    real = source.take(torch.arange(min(config.n, len(source))))
+    figures = experiment.renderer.samples(examples, real)
+    few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
+    chosen = {k: v[few] for k, v in cond.items()}
+    walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, **chosen)
+    states = [experiment.decode(state) for state in walk.trajectory]
+    figures += experiment.renderer.trajectory(walk.times, states)
+    save_figures(figures, folder)
+    return figures
+
+
+def save_examples(examples: Examples, file: Path) -> None:
+    """Write states (``x``, or ``x.part``) and conditions (``cond.name``) as safetensors."""
+    tensors: dict[str, Tensor] = {f"x.{n}" if n else "x": v for n, v in leaves(examples.x)}
+    tensors |= {f"cond.{k}": v for k, v in examples.cond.items()}
+    write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+
+
+def save_figures(figures: list[Figure], folder: Path) -> list[Path]:
+    """Write every figure to a file named for its title."""
+    written = []
+    for figure in figures:
+        slug = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
+        file = folder / f"{slug}.{_ENDINGS.get(figure.mime, 'bin')}"
+        write_bytes(file, figure.data)
+        written.append(file)
+    return written

@@ -1,0 +1,117 @@
+"""Training inside a run folder: metrics, checkpoints, and going on where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from safetensors.torch import save
+
+from flowloom.errors import RunError, TrainingError
+from flowloom.training import Trainer, load_checkpoint, save_checkpoint
+from flowloom.training.checkpoint import checkpoints, prune
+from flowloom_registry.runs.experiment import Experiment
+from flowloom_registry.runs.folder import RunFolder, write_bytes
+from flowloom_registry.runs.progress import Report, progress
+
+
+def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
+    """Train to the last step, from the latest checkpoint where there is one.
+
+    On Ctrl-C or SIGTERM a checkpoint is written first. Averaged weights, where there are, end up in the
+    experiment's model and in ``model.safetensors``.
+
+    Raises:
+        TrainingError: a loss that is not finite; the last checkpoint is kept and named.
+        RunError: the folder cannot be written, or its checkpoint belongs to another recipe.
+    """
+    flow, config = experiment.flow, experiment.train
+    if flow.codec is not None:
+        flow.codec.fit(experiment.data)
+    trainer = flow.trainer(experiment.data, config, seed=experiment.seed, device=device)
+    _restore(trainer, folder)
+    folder.trim_metrics(trainer.step)
+    folder.set_status("training", trainer.step)
+    try:
+        experiment.built.recipe.catalog.hooks.flowloom_run_started(run=folder)
+        with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
+            _loop(experiment, folder, trainer, report)
+        if trainer.stopping:
+            raise KeyboardInterrupt
+    except TrainingError as error:
+        last = checkpoints(folder.checkpoints)
+        kept = f"the last good checkpoint is {last[-1]}" if last else "no checkpoint was written yet"
+        folder.set_status("failed", trainer.step, str(error))
+        raise TrainingError(f"{error}; {kept}") from error
+    finally:
+        trainer.close()
+    if trainer.ema is not None:
+        trainer.ema.copy_to(flow.model)
+    write_bytes(folder.weights, save(_plain(flow.model)))
+    if flow.codec is not None:
+        write_bytes(folder.codec, save(_plain(flow.codec)))
+    folder.set_status("trained", trainer.step)
+
+
+def _loop(experiment: Experiment, folder: RunFolder, trainer: Trainer, report: Report) -> None:
+    hooks = experiment.built.recipe.catalog.hooks
+    config = experiment.train
+    while trainer.step < config.steps:
+        # Checkpoints fall on the same steps whether or not the run was interrupted.
+        until = min(config.steps, (trainer.step // config.checkpoint_every + 1) * config.checkpoint_every)
+        for metrics in trainer.run(until):
+            folder.append_metrics(metrics)
+            step = int(metrics["step"])
+            report(step, {"loss": metrics["loss"], "examples/s": metrics["examples_per_second"]})
+            for tracker in experiment.trackers:
+                tracker.log(step, metrics)
+            hooks.flowloom_step(run=folder, step=step, metrics=metrics)
+        save_checkpoint(trainer, folder.checkpoints)
+        prune(folder.checkpoints, config.keep_checkpoints)
+        folder.set_status("training", trainer.step)
+        if trainer.stopping:
+            return
+
+
+def _restore(trainer: Trainer, folder: RunFolder) -> None:
+    """Load the latest checkpoint that is whole; one that is damaged is passed over for the one before."""
+    error: RunError | None = None
+    for candidate in reversed(checkpoints(folder.checkpoints)):
+        try:
+            load_checkpoint(trainer, candidate)
+            return
+        except RunError as problem:
+            if "does not fit" in str(problem):
+                raise
+            error = error or problem
+    if error is not None:
+        raise error
+
+
+@contextmanager
+def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end training between two steps; a second signal ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if trainer.stopping:
+            raise KeyboardInterrupt
+        trainer.stopping = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    # Cloned, because safetensors refuses tensors that share memory.
+    return {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
