@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,7 +141,7 @@ class Flow:
         rule = guidance or self.guidance
         return plain if rule is None else rule(plain)
 
-    def conditions(self, n: int, **cond: Any) -> dict[str, Tensor]:
+    def conditions(self, n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
         """Conditions for ``n`` rows from plain values.
 
         A class may be given by number or by name, for all rows or as a list of ``n``; tensors with ``n``
@@ -166,11 +166,12 @@ class Flow:
         batch: int | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
-        **cond: Any,
+        cond: Mapping[str, Any] | None = None,
     ) -> Solution:
         """Draw ``n`` examples and return the solver's account (state, evaluations, trajectory).
 
-        States are not decoded. See `sample` for the arguments; ``keep`` and ``on_step`` go to the solver.
+        States are not decoded. See `sample` for the arguments; conditions come as a mapping, ``keep`` and
+        ``on_step`` go to the solver.
         """
         if n < 1:
             raise ShapeError(f"n must be at least 1, got {n}")
@@ -179,7 +180,7 @@ class Flow:
         device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
-        everything = {k: v.to(device) for k, v in self.conditions(n, **cond).items()}
+        everything = {k: v.to(device) for k, v in self.conditions(n, cond or {}).items()}
         x0 = self.source.sample(
             with_batch(self.spec.event_shape(), n), cond=everything, generator=draws, device=device
         )
@@ -227,7 +228,7 @@ class Flow:
             batch: rows at a time, to bound memory.
             cond: conditions by name: ``label=3``, ``label="cat"``, ``label=[0, 1, 2]``, or tensors.
         """
-        x = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, **cond).x
+        x = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, cond=cond).x
         with torch.no_grad():
             return self.codec.decode(x) if self.codec is not None else x
 
@@ -252,7 +253,7 @@ class Flow:
         assert self.source is not None
         leaf = first_leaf(x)
         device = leaf.device
-        given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], **cond).items()}
+        given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
         solution = likelihood.log_prob(
             self.field(),
             self.source,

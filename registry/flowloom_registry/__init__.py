@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flowloom_registry.config.recipe import load_recipe
     from flowloom_registry.discovery import catalog, discover
     from flowloom_registry.markers import hookimpl, hookspec
+    from flowloom_registry.runs.load import load
 
 __all__ = [
     "build",
@@ -24,6 +25,7 @@ __all__ = [
     "discover",
     "hookimpl",
     "hookspec",
+    "load",
     "load_recipe",
 ]
 
@@ -35,6 +37,7 @@ _HOMES = {
     "discover": "flowloom_registry.discovery",
     "hookimpl": "flowloom_registry.markers",
     "hookspec": "flowloom_registry.markers",
+    "load": "flowloom_registry.runs.load",
     "load_recipe": "flowloom_registry.config.recipe",
 }
 

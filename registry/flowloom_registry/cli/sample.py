@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
     experiment, folder = open_run(args.run_folder)
     experiment.flow.model.to(device)
     given = dict(_condition(text) for text in args.cond)
-    cond = experiment.flow.conditions(args.n, **given) if given else experiment.conditions_to_show(args.n)
+    cond = experiment.flow.conditions(args.n, given) if given else experiment.conditions_to_show(args.n)
     solution = experiment.flow.solve(
-        args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, **cond
+        args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, cond=cond
     )
     examples = Examples(experiment.decode(solution.x), cond)
     out = args.out or folder.samples / "drawn"

@@ -108,7 +108,7 @@ def evaluate(experiment: Experiment) -> Evaluation:
             columns[BASELINE] = judge(experiment, gaussian, reference)
         except IncompatibleError as error:
             notes.append(f"no Gaussian baseline: {error}")
-    better = {k: v for metric in experiment.metrics for k, v in metric.better.items()}
+    better: dict[str, str] = {k: v for metric in experiment.metrics for k, v in metric.better.items()}
     sweep = _sweep(experiment, real, reference, notes)
     return Evaluation(len(real), len(reference), columns, better, sweep, nfe, seconds, notes)
 
@@ -129,7 +129,7 @@ def _draw(experiment: Experiment, solver: Solver, real: Examples) -> tuple[Examp
         solver=solver,
         seed=experiment.evaluate.seed,
         batch=experiment.evaluate.batch,
-        **dict(real.cond),
+        cond=real.cond,
     )
     elapsed = time.perf_counter() - began
     return Examples(experiment.decode(solution.x), real.cond), solution.nfe, elapsed

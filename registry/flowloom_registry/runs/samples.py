@@ -22,7 +22,7 @@ def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
     """Draw the report's samples and a trajectory; write states and figures to ``folder``."""
     config = experiment.sample
     cond = experiment.conditions_to_show(config.n)
-    solution = experiment.flow.solve(config.n, seed=config.seed, batch=experiment.evaluate.batch, **cond)
+    solution = experiment.flow.solve(config.n, seed=config.seed, batch=experiment.evaluate.batch, cond=cond)
     examples = Examples(experiment.decode(solution.x), cond)
     save_examples(examples, folder / "samples.safetensors")
     if experiment.renderer is None:
@@ -32,7 +32,7 @@ def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
     figures = experiment.renderer.samples(examples, real)
     few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
     chosen = {k: v[few] for k, v in cond.items()}
-    walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, **chosen)
+    walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
     states = [experiment.decode(state) for state in walk.trajectory]
     figures += experiment.renderer.trajectory(walk.times, states)
     save_figures(figures, folder)
