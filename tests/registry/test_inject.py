@@ -40,6 +40,19 @@ def test_spec_may_be_given_locally(load):
     assert built["model"].settings["spec"] == Spec((3,), {"a": Spec((1, 2))})
 
 
+def test_data_that_cannot_be_read_point_at_their_section(problems, tmp_path):
+    (tmp_path / "absent.py").write_text(
+        "from fakeflow.contracts import Dataset\n"
+        "from flowloom.errors import DataError\n"
+        "class Absent(Dataset):\n"
+        "    @property\n"
+        "    def spec(self):\n"
+        "        raise DataError('there is no file x.gz')\n"
+    )
+    lines = problems("model: net\ndata: ./absent.py:Absent\n")
+    assert lines == ["r.yaml:2:7: data: Absent: there is no file x.gz"]
+
+
 def test_section_of_the_parameters_own_name_comes_first(load):
     built = build(load("data: digits\nmodel: distilled\nteacher: {use: net, width: 3}\n"))
     assert built["model"].teacher is built["teacher"]

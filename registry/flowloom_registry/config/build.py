@@ -66,7 +66,11 @@ def build(recipe: Recipe) -> Built:
         section = source.removeprefix(SPEC_PREFIX)
         if not source.startswith(SPEC_PREFIX):
             return parts[section]
-        spec = getattr(parts[section], "spec", None)
+        try:
+            spec = getattr(parts[section], "spec", None)
+        except FlowloomError as error:  # data are read on first use, which may be this
+            who = type(parts[section]).__name__
+            raise ConfigError([plan.places[section].problem(section, f"{who}: {error}")]) from error
         if spec is None:
             message = f"{type(parts[section]).__name__} in section '{section}' has no 'spec' to give"
             raise ConfigError([asking.at.problem(f"{asking.path}.{parameter}", message)])
