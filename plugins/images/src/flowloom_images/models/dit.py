@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
-from flowloom_images.models.image_spec import image_shape
+from flowloom_images.models.image_spec import chosen, image_shape
 
 Size = Literal["S", "B", "L", "XL"]
 
@@ -43,13 +44,13 @@ class DiT(nn.Module):
         dropout: after attention and feed-forward, in training.
         out_channels: channels of the output; those of the input when None. The paper's DiT predicts a
             variance too and has twice as many.
+        conditions: names of the conditions to read, all of the data's when None; ``[]`` for an unconditional
+            network on data that have classes.
         second_time: also read a second time ``s=`` (flow maps).
 
     Raises:
         IncompatibleError: the data are no images, or the patch does not divide them.
     """
-
-    conditional = True
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class DiT(nn.Module):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
         out_channels: int | None = None,
+        conditions: Sequence[str] | None = None,
         second_time: bool = False,
     ) -> None:
         super().__init__()
@@ -84,7 +86,9 @@ class DiT(nn.Module):
         self.to_tokens = nn.Conv2d(channels, width, patch, stride=patch)
         # Fixed, so not part of a checkpoint.
         self.register_buffer("positions", sincos_positions(*self.grid, width), persistent=False)
-        self.context = Context(spec.conditions, width, features=256, second_time=second_time)
+        read = chosen(spec, conditions)
+        self.conditional = bool(read)
+        self.context = Context(read, width, features=256, second_time=second_time)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.steer = nn.Linear(width, 2 * width)

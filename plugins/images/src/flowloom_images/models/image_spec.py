@@ -1,9 +1,11 @@
-"""The shape of images, from a spec."""
+"""What a backbone needs to know of its data: the shape of images, and the conditions it reads."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from flowloom.errors import IncompatibleError
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
 
 
 def image_shape(spec: Spec, who: str) -> tuple[int, int, int]:
@@ -22,3 +24,19 @@ def image_shape(spec: Spec, who: str) -> tuple[int, int, int]:
         )
     channels, height, width = spec.shape
     return channels, height, width
+
+
+def chosen(spec: Spec, names: Sequence[str] | None) -> Mapping[str, Condition]:
+    """The conditions of ``spec`` that a network is told to read; all where ``names`` is None.
+
+    Raises:
+        IncompatibleError: the data have no condition of that name.
+    """
+    if names is None:
+        return spec.conditions
+    for name in names:
+        if name not in spec.conditions:
+            raise IncompatibleError(
+                f"the data have no condition '{name}'; they have: {', '.join(spec.conditions) or 'none'}"
+            )
+    return {name: spec.conditions[name] for name in names}

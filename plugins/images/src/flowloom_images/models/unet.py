@@ -12,7 +12,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
-from flowloom_images.models.image_spec import image_shape
+from flowloom_images.models.image_spec import chosen, image_shape
 
 
 class UNet(nn.Module):
@@ -36,13 +36,13 @@ class UNet(nn.Module):
         resample_blocks: resample inside residual blocks; otherwise by a plain convolution.
         middle_attention: attend in the middle of the network, whatever ``attention`` says.
         out_channels: channels of the output; those of the input when None.
+        conditions: names of the conditions to read, all of the data's when None; ``[]`` for an unconditional
+            network on data that have classes.
         second_time: also read a second time ``s=`` (flow maps).
 
     Raises:
         IncompatibleError: the data are no images, or a level cannot be halved.
     """
-
-    conditional = True
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class UNet(nn.Module):
         resample_blocks: bool = True,
         middle_attention: bool = True,
         out_channels: int | None = None,
+        conditions: Sequence[str] | None = None,
         second_time: bool = False,
     ) -> None:
         super().__init__()
@@ -74,7 +75,9 @@ class UNet(nn.Module):
                 f"{height} x {breadth} is not divisible by {factor}; give fewer multipliers or pad the images"
             )
         dim = 4 * width
-        self.context = Context(spec.conditions, dim, features=width, second_time=second_time)
+        read = chosen(spec, conditions)
+        self.conditional = bool(read)
+        self.context = Context(read, dim, features=width, second_time=second_time)
 
         def block(c_in: int, c_out: int, resample: str = "") -> ResidualBlock:
             return ResidualBlock(c_in, c_out, dim, dropout, scale_shift, resample)
