@@ -229,7 +229,8 @@ class VP(Schedule):
 
     def time_of_ratio(self, rho: Tensor) -> Tensor:
         """Solves ``T(s) = log(1 + 1/rho^2)`` for s; ratios below the first are t=0."""
-        target = torch.log1p(rho.square().reciprocal())
+        # A ratio of 0 would end as infinity over infinity below.
+        target = torch.log1p(rho.square().clamp_min(torch.finfo(rho.dtype).tiny).reciprocal())
         slope = self.beta_max - self.beta_min
         root = (self.beta_min**2 + 2 * slope * target).sqrt()
         # The rationalised quadratic formula keeps its digits near s=0 and survives a constant rate.

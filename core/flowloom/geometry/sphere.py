@@ -49,15 +49,20 @@ class Sphere(Geometry):
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent at ``x`` towards ``y`` whose length is their angle."""
-        angle, direction = self._polar(x, y)
-        return angle * direction
+        angle, direction, toward = self._polar(x, y)
+        # At y = x the polar form has the right value and a vanishing derivative; the difference has both.
+        return torch.where(angle > 0, angle * direction, toward)
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The great circle: ``cos(t a) x0 + sin(t a) e`` and its derivative."""
-        angle, e = self._polar(x0, x1)
-        swept = expand(t, x0) * angle
+        angle, e, toward = self._polar(x0, x1)
+        time = expand(t, x0)
+        swept = time * angle
         cos, sin = swept.cos(), swept.sin()
-        return torch.addcmul(cos * x0, sin, e), angle * torch.addcmul(cos * e, sin, x0, value=-1)
+        apart = angle > 0
+        x_t = torch.addcmul(cos * x0, sin, e)
+        velocity = angle * torch.addcmul(cos * e, sin, x0, value=-1)
+        return torch.where(apart, x_t, x0 + time * toward), torch.where(apart, velocity, toward)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The ambient inner product."""
@@ -89,8 +94,8 @@ class Sphere(Geometry):
         normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
         return self.project(normal)
 
-    def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Angle ``(..., 1)`` from x to y and a unit tangent at x pointing there (0 where x = y)."""
+    def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Angle ``(..., 1)`` from x to y, a unit tangent at x pointing there (0 where x = y), and P_x(y)."""
         cos = (x * y).sum(-1, keepdim=True)
         # P_x(y) = P_x(y -+ x): subtracting the nearer of the two poles first avoids cancellation.
         toward = self.to_tangent(x, torch.where(cos < 0, y + x, y - x))
@@ -101,7 +106,7 @@ class Sphere(Geometry):
         sin = torch.where(positive, squared, 1).sqrt() * positive
         direction = toward / torch.where(positive, sin, 1)
         direction = torch.where(antipodal, self._scatter(x), direction)
-        return torch.atan2(sin, cos), direction
+        return torch.atan2(sin, cos), direction, toward
 
     def _scatter(self, x: Tensor) -> Tensor:
         """A unit tangent at x that depends on x like a hash does; detached, as the choice is arbitrary."""

@@ -1,0 +1,156 @@
+"""States for checks: their shapes inferred, drawn, and compared."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.geometry import Discrete, Euclidean, Geometry, Product
+from flowloom.spec import Condition, Spec
+from flowloom.state import Shape, State, leaves, map_state, with_batch
+from flowloom.testing.laws import Context, NotApplicable
+
+
+def event_shape(geometry: Geometry, context: Context | None = None) -> Shape:
+    """Event shape of one point of a geometry.
+
+    Taken from the context, from the geometry's own ``point_shape`` where it has one, part by part for a
+    product; else found by trying: a shape fits where ``random`` works, lies on the manifold, and the rank
+    of the tangent projection is the dimension that the geometry claims.
+
+    Raises:
+        NotApplicable: nothing fits; give ``shape=``.
+    """
+    if context is not None and context.shape is not None:
+        return context.shape
+    own = getattr(geometry, "point_shape", None)
+    if own is not None:
+        return tuple(own)
+    if isinstance(geometry, Product):
+        return {name: event_shape(inner) for name, inner in geometry.parts.items()}
+    if isinstance(geometry, (Euclidean, Discrete)):
+        return (3,)
+    if geometry.point_ndim == 0:
+        return ()
+    dim = geometry.dim or 2
+    sizes = dict.fromkeys([dim + 1, dim, *range(1, dim + 3)])
+    candidates = [(k,) * geometry.point_ndim for k in sizes if k > 0]
+    for shape in candidates:
+        try:
+            if _fits(geometry, shape):
+                return shape
+        except Exception:
+            continue
+    raise NotApplicable(f"no point shape of {geometry} found; give shape= or the attribute point_shape")
+
+
+def _fits(geometry: Geometry, shape: tuple[int, ...]) -> bool:
+    draws = torch.Generator().manual_seed(0)
+    x = geometry.random((1, *shape), generator=draws, dtype=torch.float64)
+    if tuple(x.shape) != (1, *shape) or float(geometry.violation(x).max()) > 1e-6:
+        return False
+    if geometry.dim is None:
+        return True
+    size = math.prod(shape)
+    basis = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
+    images = geometry.to_tangent(x.expand(size, *shape), basis).reshape(size, size)
+    return int(torch.linalg.matrix_rank(images, atol=1e-6)) == geometry.dim
+
+
+def draw_points(
+    geometry: Geometry, context: Context, n: int, stream: int, dtype: torch.dtype = torch.float64
+) -> Any:
+    """``n`` random points of a geometry."""
+    shape = with_batch(event_shape(geometry, context), n)
+    return geometry.random(shape, generator=context.generator(stream), dtype=dtype)
+
+
+def noise_like(state: State, generator: torch.Generator) -> Any:
+    """Standard normal entries in the structure and dtype of ``state``."""
+    return map_state(lambda v: torch.randn(v.shape, generator=generator, dtype=v.dtype), state)
+
+
+def scaled(state: State, factor: float | Tensor) -> Any:
+    """Every leaf times a number, or times one number per row."""
+
+    def leaf(v: Tensor) -> Tensor:
+        if isinstance(factor, Tensor) and factor.ndim == 1:
+            return v * factor.to(v.dtype).reshape(-1, *(1,) * (v.ndim - 1))
+        return v * factor
+
+    return map_state(leaf, state)
+
+
+def minus(a: State, b: State) -> Any:
+    """Leafwise difference."""
+    return map_state(torch.sub, a, b)
+
+
+def rows_max(state: State) -> Tensor:
+    """Largest absolute entry of every row, over all leaves: ``(batch,)``; NaN counts as infinite."""
+    rows = [
+        torch.nan_to_num(leaf.detach().double().abs().flatten(1), nan=math.inf).amax(1)
+        if leaf.ndim > 1
+        else torch.nan_to_num(leaf.detach().double().abs(), nan=math.inf)
+        for _, leaf in leaves(state)
+        if leaf.numel()
+    ]
+    return torch.stack(rows).amax(0) if rows else torch.zeros(0)
+
+
+def gap(a: State, b: State) -> float:
+    """Largest absolute difference of two states; NaN anywhere is infinite."""
+    difference = map_state(lambda u, v: u.detach().double() - v.detach().double(), a, b)
+    worst = rows_max(difference)
+    return float(worst.max()) if worst.numel() else 0.0
+
+
+def all_finite(state: State) -> bool:
+    """Whether no leaf holds NaN or infinity."""
+    return all(bool(leaf.isfinite().all()) for _, leaf in leaves(state))
+
+
+def cast(state: State, dtype: torch.dtype) -> Any:
+    """Floating leaves in another dtype; token ids stay."""
+    return map_state(lambda v: v.to(dtype) if v.is_floating_point() else v, state)
+
+
+def states_for(spec: Spec, n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Any:
+    """Random states of a spec: normal entries (uniform within ``limits``), uniform tokens."""
+    if spec.parts:
+        return {name: states_for(inner, n, generator, dtype) for name, inner in spec.parts.items()}
+    if spec.vocab is not None:
+        return torch.randint(spec.vocab, (n, *spec.shape), generator=generator)
+    if spec.limits is not None:
+        low, high = spec.limits
+        return low + (high - low) * torch.rand((n, *spec.shape), generator=generator, dtype=dtype)
+    return torch.randn((n, *spec.shape), generator=generator, dtype=dtype)
+
+
+def conditions_for(spec: Spec, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random conditions of a spec; a ``mask`` where the spec is ragged."""
+    cond = {name: condition_for(c, n, generator) for name, c in spec.conditions.items() if name != "mask"}
+    if spec.ragged:
+        cond["mask"] = mask_for(spec, n, generator)
+    return cond
+
+
+def condition_for(condition: Condition, n: int, generator: torch.Generator) -> Tensor:
+    """Random class ids or normal entries."""
+    if condition.classes is not None:
+        return torch.randint(condition.classes, (n, *condition.shape), generator=generator)
+    return torch.randn((n, *condition.shape), generator=generator)
+
+
+def mask_for(spec: Spec, n: int, generator: torch.Generator) -> Tensor:
+    """A mask of random lengths, at least one real and (in row 0) at least one padded entry."""
+    first = spec
+    while first.parts:
+        first = next(iter(first.parts.values()))
+    length = first.shape[0]
+    real = torch.randint(1, length + 1, (n,), generator=generator)
+    real[0] = max(1, length // 2)
+    return torch.arange(length) < real[:, None]
