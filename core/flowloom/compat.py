@@ -137,12 +137,13 @@ def _solver(parts: Mapping[str, Any]) -> Iterator[Clash]:
     kind, wanted = objective.kind, solver.wanted()
     path: Any = getattr(objective, "path", None)
     affine, gaussian = bool(path is not None and path.affine), bool(getattr(source, "gaussian", True))
-    if not can_convert(kind, wanted, affine=affine, gaussian=gaussian):
+    vertices = bool(getattr(path, "vertices", False))
+    if not can_convert(kind, wanted, affine=affine, gaussian=gaussian, vertices=vertices):
         yield Clash(
             "solver",
             "objective",
             f"{_name(solver)} integrates a {_kind(wanted)} field, and {_name(objective)} trains a "
-            f"{_kind(kind)} one; use {_fitting(kind)}",
+            f"{_kind(kind)} one; use {_fitting(kind, path)}",
         )
     elif isinstance(solver, EulerMaruyama) and not (affine and gaussian):
         yield Clash(
@@ -153,8 +154,10 @@ def _solver(parts: Mapping[str, Any]) -> Iterator[Clash]:
         )
 
 
-def _fitting(kind: Kind) -> str:
+def _fitting(kind: Kind, path: Any = None) -> str:
     single = uniform_kind(kind)
+    if single == "posterior" and getattr(path, "vertices", False):
+        return "solver: simplex-euler, or any ODE solver"
     if single is None:
         return "solver: mixed, with one solver per part"
     return {

@@ -4,6 +4,9 @@
 context ...). Reserved names:
 
 * ``mask``: boolean ``(batch, L)``, True where an entry is real and not padding. Never withheld.
+* ``prompt_mask``: boolean ``(batch, L)``, True where the state is given and must not move, and
+  ``prompt``: the states given there (``(batch, L, ...)``, anything elsewhere). Source, loss and jump
+  solvers respect them; never withheld.
 * ``null``: boolean ``(batch,)``, True for rows whose conditions are withheld. Classifier-free training
   draws it per row, and guidance sets it for its unconditional branch, so the true labels stay visible to
   the objective.

@@ -35,6 +35,8 @@ class Spec:
         ragged: examples differ in length along the first event dimension; ``cond["mask"]`` says which
             entries are real, and ``shape`` holds the largest.
         limits: lowest and highest value of a bounded real state, e.g. ``(-1.0, 1.0)`` for images.
+        tokens: text of every token id (letters of an alphabet, pieces of a tokenizer), for prompts and
+            reports; empty where tokens have none. A codec that embeds tokens hands it on.
     """
 
     shape: tuple[int, ...] = ()
@@ -43,6 +45,7 @@ class Spec:
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     ragged: bool = False
     limits: tuple[float, float] | None = None
+    tokens: tuple[str, ...] = ()
 
     @property
     def discrete(self) -> bool:

@@ -7,9 +7,12 @@ A field is a function of state and time with a declared meaning, its *kind*:
 ``data``       ``E[x1 | x_t = x]``
 ``noise``      ``E[x0 | x_t = x]``
 ``score``      ``grad log p_t(x)``
-``posterior``  logits of ``p(x1 = . | x_t = x)`` for every token: one more dimension, of size vocab
+``posterior``  logits of ``p(x1 = . | x_t = x)`` for every token: one more dimension, of size vocab; for
+               one-hot rows ``(..., K)``, as many
 ``flow-map``   the state at a later time, ``X(x, s, t)``
 =============  =====================================================================================
+
+``source-posterior`` is the posterior of x0 in the same form.
 
 A product state whose parts mean different things has a dict of kinds.
 """

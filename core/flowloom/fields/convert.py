@@ -77,7 +77,9 @@ def convert(
     return map_state(leaf, value, x, t)
 
 
-def can_convert(field_kind: Kind, wanted: Kind, *, affine: bool, gaussian: bool) -> bool:
+def can_convert(
+    field_kind: Kind, wanted: Kind, *, affine: bool, gaussian: bool, vertices: bool = False
+) -> bool:
     """Whether a field of one kind can serve where another is wanted.
 
     Args:
@@ -85,16 +87,19 @@ def can_convert(field_kind: Kind, wanted: Kind, *, affine: bool, gaussian: bool)
         wanted: what the solver consumes.
         affine: whether the path is affine.
         gaussian: whether the source is a centred Gaussian (needed for scores).
+        vertices: whether the path turns a posterior over vertices of a simplex into a velocity.
     """
     if isinstance(field_kind, dict):
         return all(
-            can_convert(kind, part(wanted, name), affine=affine, gaussian=gaussian)
+            can_convert(kind, part(wanted, name), affine=affine, gaussian=gaussian, vertices=vertices)
             for name, kind in field_kind.items()
         )
     if isinstance(wanted, dict):
         return False
     if field_kind == wanted or (field_kind, wanted) == ("flow-map", "velocity"):
         return True
+    if (field_kind, wanted) == ("posterior", "velocity"):
+        return vertices
     if field_kind not in AFFINE_KINDS or wanted not in AFFINE_KINDS or not affine:
         return False
     return gaussian or "score" not in (field_kind, wanted)
@@ -125,6 +130,30 @@ class Converted(Field):
         return self.field.calls(t)
 
 
+class PosteriorVelocity(Field):
+    """The velocity of a posterior over the vertices of a simplex, ``E[u_t(x | x1)]`` under it.
+
+    Args:
+        field: of kind posterior, on a path that ends on vertices.
+    """
+
+    kind = "velocity"
+
+    def __init__(self, field: Field) -> None:
+        self._like(field)
+        self.field, self.kind = field, "velocity"
+
+    def __call__(self, x: State, t: Time, cond: Cond) -> State:
+        """Evaluate once and average the conditional velocities."""
+        assert self.path is not None
+        p = map_state(lambda logits: torch.softmax(logits, -1), self.field(x, t, cond))
+        return self.path.posterior_velocity(p, x, t)
+
+    def calls(self, t: float) -> int:
+        """As the field it reads."""
+        return self.field.calls(t)
+
+
 def converted(field: Field, kind: Kind) -> Field:
     """``field`` as one of ``kind``, itself where it is one already.
 
@@ -137,6 +166,8 @@ def converted(field: Field, kind: Kind) -> Field:
         return field
     if isinstance(field, FlowMap) and kind == "velocity":
         return Instantaneous(field)
+    if field.kind == "posterior" and kind == "velocity" and field.path is not None and field.path.vertices:
+        return PosteriorVelocity(field)
     affine = field.path is not None and field.path.affine
     if not can_convert(field.kind, kind, affine=affine, gaussian=field.source_std is not None):
         why = "the path is not affine" if not affine else "the source is not a centred Gaussian"

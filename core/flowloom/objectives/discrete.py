@@ -1,14 +1,15 @@
-"""Posterior matching for tokens."""
+"""Posterior matching: classify what a token was, or will be."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
-from flowloom.geometry import Discrete
 from flowloom.objectives.base import PointObjective, mean_of_points
 from flowloom.paths import MixturePath, Path, Point
 from flowloom.state import Cond, State, part
@@ -17,14 +18,22 @@ from flowloom.weights import Weight
 
 
 class PosteriorMatching(PointObjective):
-    """Cross-entropy of ``p(x1 | x_t)`` for every token (Gat et al. 2407.15595).
+    r"""Cross-entropy of :math:`p_{1|t}(x_1^i | x_t)` for every token i.
+
+    On a mixture path this is discrete flow matching (Gat et al. 2407.15595). On a path between points of
+    R^K and vertices of a simplex (states ``(batch, L, K)``, x1 one-hot rows) it is variational flow
+    matching with a categorical posterior, CatFlow (Eijkelboom et al. 2406.04843), and on a Dirichlet path
+    Dirichlet flow matching (Stark et al. 2402.05841): the same loss, because each of their velocities is
+    linear in the posterior.
 
     Args:
-        path: a mixture path; injected from the recipe where none is given.
+        path: a mixture path, or one that ends on vertices; injected from the recipe where none is given.
         times: law of t; the default stops at 1 - 1e-3, where everything has arrived.
         weight: per-time weight.
         masked_only: count only tokens that still show the mask id; right for the mask source, where
-            tokens that have arrived are known.
+            tokens that have arrived are known, and the default where the path knows that it has one.
+        predict: ``data`` for the posterior of x1; ``source`` for that of x0 (noise prediction), with which
+            jump solvers run from data to source. Mixture paths only.
         condition_dropout: see `PointObjective`.
     """
 
@@ -33,21 +42,30 @@ class PosteriorMatching(PointObjective):
         path: Path,
         times: TimeLaw | None = None,
         weight: Weight | None = None,
-        masked_only: bool = False,
+        masked_only: bool | None = None,
+        predict: Literal["data", "source"] = "data",
         condition_dropout: float = 0.0,
     ) -> None:
-        if not isinstance(path, MixturePath):
-            raise IncompatibleError(f"this objective needs path: mixture, got {type(path).__name__}")
+        leaves = list(getattr(path, "parts", {"": path}).values())
+        if not all(isinstance(leaf, MixturePath) or leaf.vertices for leaf in leaves):
+            raise IncompatibleError(
+                "this objective needs path: mixture for tokens, or affine or dirichlet for one-hot rows; "
+                f"got {type(path).__name__}"
+            )
+        if predict == "source" and not all(isinstance(leaf, MixturePath) for leaf in leaves):
+            raise IncompatibleError("predict: source is for tokens (path: mixture)")
         super().__init__(path, times or Uniform(latest=1 - 1e-3), weight, condition_dropout)
-        self.masked_only = masked_only
+        if masked_only is None:
+            masked_only = bool(getattr(path, "absorbing", False)) and predict == "data"
+        self.masked_only, self.predict = masked_only, predict
 
     @property
     def kind(self) -> Kind:
-        """Posterior."""
-        return "posterior"
+        """Posterior of x1, or of x0."""
+        return "posterior" if self.predict == "data" else "source-posterior"
 
     def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
-        """Cross-entropy in nats of every row, averaged over its tokens."""
+        """Loss of every row in nats, averaged over its tokens; padding and prompts count nothing."""
         if isinstance(prediction, dict):
             rows = [
                 self.compare(logits, Point(*(part(v, k) for v in vars(point).values())), cond)
@@ -55,14 +73,34 @@ class PosteriorMatching(PointObjective):
             ]
             return torch.stack(rows).mean(0)
         assert isinstance(point.x1, Tensor) and isinstance(point.x_t, Tensor)
-        flat = F.cross_entropy(prediction.flatten(0, -2), point.x1.flatten(), reduction="none")
-        nats = flat.reshape(point.x1.shape)
-        geometry, mask = self.path.geometry, cond.get("mask")
-        if self.masked_only and isinstance(geometry, Discrete):
-            waiting = point.x_t == geometry.vocab
-            mask = waiting if mask is None else waiting & mask
-        return mean_of_points(nats, mask)
+        target = point.x1 if self.predict == "data" else point.x0
+        assert isinstance(target, Tensor)
+        nats = self.per_token(prediction, target, point)
+        return mean_of_points(nats, self._counted(point, cond, nats))
+
+    def per_token(self, logits: Tensor, target: Tensor, point: Point) -> Tensor:
+        """Loss of every token, ``(batch, *event)``, from logits ``(batch, *event, K)`` and ids or rows."""
+        if target.is_floating_point():
+            return -(target * torch.log_softmax(logits, -1)).sum(-1)
+        if logits.shape[:-1] != target.shape:
+            raise ShapeError(
+                f"the model answered {tuple(logits.shape)} for tokens {tuple(target.shape)}; "
+                "logits have one more dimension, of size vocab"
+            )
+        flat = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
+        return flat.reshape(target.shape)
+
+    def _counted(self, point: Point, cond: Cond, nats: Tensor) -> Tensor | None:
+        """Which tokens count, ``(batch, L)``, or None for all."""
+        mask, prompt = cond.get("mask"), cond.get("prompt_mask")
+        if prompt is not None and prompt.shape == nats.shape:
+            mask = ~prompt if mask is None else mask & ~prompt
+        if self.masked_only and isinstance(self.path, MixturePath):
+            assert isinstance(point.x_t, Tensor)
+            waiting = point.x_t == self.path.vocab
+            mask = waiting if mask is None or mask.shape != waiting.shape else waiting & mask
+        return mask
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
         """The network as a posterior."""
-        return NetworkField(model, "posterior", self.path, None)
+        return NetworkField(model, self.kind, self.path, source_std)

@@ -20,6 +20,7 @@ class AffinePath(Path):
     """
 
     affine = True
+    vertices = True
 
     def __init__(self, schedule: Schedule | None = None, geometry: Geometry | None = None) -> None:
         self.schedule: Schedule = schedule or CondOT()
@@ -50,3 +51,9 @@ class AffinePath(Path):
             return torch.addcmul(schedule.d_sigma(time) * a, schedule.d_alpha(time), b)
 
         return Point(map_state(mix, x0, x1, t), t, map_state(slope_of, x0, x1, t), x0, x1)
+
+    def posterior_velocity(self, p: State, x: State, t: Time) -> State:
+        """``(p - x) / (1 - t)`` on the straight path: ``p`` is ``E[x1]`` (CatFlow, 2406.04843)."""
+        from flowloom.fields.convert import convert
+
+        return convert(p, x, t, self.schedule, "data", "velocity")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.schedules import Schedule
 from flowloom.state import State, Time
@@ -39,11 +40,14 @@ class Path(ABC):
         schedule: its alpha and sigma, where it has them.
         affine: True where ``x_t = alpha x1 + sigma x0`` holds, which the conversions between velocity,
             data and noise need.
+        vertices: True where `posterior_velocity` exists: a posterior over the vertices of a simplex
+            (rows of an event's last dimension) then is a velocity.
     """
 
     geometry: Geometry
     schedule: Schedule | None = None
     affine: bool = False
+    vertices: bool = False
 
     @abstractmethod
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
@@ -56,3 +60,16 @@ class Path(ABC):
                 dict may give each part its own.
             generator: for paths that draw.
         """
+
+    def posterior_velocity(self, p: State, x: State, t: Time) -> State:
+        """The velocity ``E[u_t(x | x1)]`` when x1 is vertex k of a simplex with probability ``p[..., k]``.
+
+        Args:
+            p: probabilities ``(batch, *power, K)``.
+            x: states in the same shape.
+            t: times ``(batch,)``.
+
+        Raises:
+            IncompatibleError: x1 of this path are not vertices.
+        """
+        raise IncompatibleError(f"{type(self).__name__} does not end on the vertices of a simplex")

@@ -2,7 +2,8 @@
 
 from flowloom.solvers.adaptive import Dopri5
 from flowloom.solvers.base import FixedGrid, Solution, Solver
-from flowloom.solvers.ctmc import CTMCEuler
+from flowloom.solvers.ctmc import CTMCEuler, TauLeaping
+from flowloom.solvers.ctmc_adaptive import AdaptiveCTMC
 from flowloom.solvers.explicit import RK4, Euler, ExplicitRungeKutta, Heun, Midpoint
 from flowloom.solvers.flow_map import FlowMapSteps
 from flowloom.solvers.mixed import Mixed
@@ -10,6 +11,7 @@ from flowloom.solvers.sde import EulerMaruyama
 
 __all__ = [
     "RK4",
+    "AdaptiveCTMC",
     "CTMCEuler",
     "Dopri5",
     "Euler",
@@ -22,4 +24,5 @@ __all__ = [
     "Mixed",
     "Solution",
     "Solver",
+    "TauLeaping",
 ]

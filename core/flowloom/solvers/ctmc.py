@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
 from flowloom.paths import MixturePath, Path, ProductPath
 from flowloom.solvers.base import Evaluator, FixedGrid
-from flowloom.state import State
+from flowloom.solvers.categorical import draw, probability_of
+from flowloom.state import Cond, State
 
 
 class CTMCEuler(FixedGrid):
@@ -21,12 +22,24 @@ class CTMCEuler(FixedGrid):
     With the rate :math:`\lambda = \dot\kappa_t/(1-\kappa_t)`, a token jumps within a step of length h with
     probability :math:`1 - e^{-h\lambda}`, and then to a draw of the posterior. Draws are made only where a
     jump happens, which is the same law at a fraction of the cost. The last step draws every token from the
-    posterior.
+    posterior. Under the mask source only tokens that still show the mask move; tokens of a prompt
+    (``prompt_mask``) never do.
+
+    With ``stochasticity`` c, tokens also go back: the velocity is
+    :math:`(1 + \beta_t) \hat u_t - \beta_t \check u_t` with :math:`\beta_t = c\, t^a (1-t)^b`, which keeps
+    every marginal and lets early mistakes be redone (section 3.3 there). ``corrector_steps`` adds, after each
+    step, steps at fixed time with :math:`\hat u_t - \check u_t`, at one evaluation each.
+
+    A field of kind source-posterior runs the same chain from data to source, on a decreasing span.
 
     Args:
         steps: number of equal steps.
         grid: times to walk instead.
         temperature: divides the logits; below 1 sharpens.
+        top_p: draw only among the likeliest tokens that together hold this probability.
+        stochasticity: c.
+        powers: a and b.
+        corrector_steps: number of corrector steps after every step but the last.
     """
 
     consumes = "posterior"
@@ -34,12 +47,25 @@ class CTMCEuler(FixedGrid):
     stochastic = True
 
     def __init__(
-        self, steps: int = 64, grid: Sequence[float] | None = None, temperature: float = 1.0
+        self,
+        steps: int = 64,
+        grid: Sequence[float] | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stochasticity: float = 0.0,
+        powers: tuple[float, float] = (1.0, 1.0),
+        corrector_steps: int = 0,
     ) -> None:
         super().__init__(steps, grid)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        self.temperature = temperature
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
+        if stochasticity < 0 or corrector_steps < 0 or min(powers) < 0:
+            raise ValueError("stochasticity, powers and corrector_steps must not be negative")
+        self.temperature, self.top_p = temperature, top_p
+        self.stochasticity, self.powers = stochasticity, (float(powers[0]), float(powers[1]))
+        self.corrector_steps = corrector_steps
 
     def prepare(self, field: Field) -> Field:
         """The posterior field; checks its path."""
@@ -48,7 +74,9 @@ class CTMCEuler(FixedGrid):
                 raise IncompatibleError(
                     f"ctmc-euler needs path: mixture, whose jump rate it follows; got {type(path).__name__}"
                 )
-        return super().prepare(field)
+            if self.stochasticity or self.corrector_steps:
+                path.backward_rate(0.5)
+        return field if field.kind == "source-posterior" else super().prepare(field)
 
     def step(
         self,
@@ -60,8 +88,21 @@ class CTMCEuler(FixedGrid):
         last: bool,
         generator: torch.Generator | None,
     ) -> State:
-        """One step with one network evaluation."""
-        return self.advance(evaluate(x, t), x, evaluate.field.path, t, t_next, last, generator)
+        """One step with one network evaluation, and one for every corrector step."""
+        path, cond = evaluate.field.path, evaluate.cond
+        if (evaluate.field.kind == "source-posterior") != (t_next < t):
+            way = "down (1 to 0)" if t_next > t else "up (0 to 1)"
+            raise IncompatibleError(f"a {evaluate.field.kind} field of jumps runs {way}; turn the span")
+        x = self.advance(evaluate(x, t), x, path, t, t_next, last, generator, cond)
+        for _ in range(0 if last or t_next < t else self.corrector_steps):
+            x = self.correct(evaluate(x, t_next), x, path, t_next, t_next - t, generator, cond)
+        return x
+
+    def jump_probability(self, path: MixturePath, t: float, t_next: float) -> float:
+        """Probability that a waiting token jumps within the step: ``1 - exp(-h rate(t))``."""
+        if t_next < t:
+            return path.departure(t, t_next)
+        return self._over(float(path.rate(torch.tensor(t, dtype=torch.float64))), t_next - t)
 
     def advance(
         self,
@@ -72,32 +113,143 @@ class CTMCEuler(FixedGrid):
         t_next: float,
         last: bool,
         generator: torch.Generator | None,
+        cond: Cond | None = None,
     ) -> State:
         """Jump given the posterior's logits."""
         if isinstance(x, dict):
             assert isinstance(logits, dict) and isinstance(path, ProductPath)
             return {
-                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator) for k, v in x.items()
+                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator, _own(cond, v))
+                for k, v in x.items()
             }
         assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
+        free = _free(x, path, cond, forward=t_next > t)
         if last:
-            return draw(logits, self.temperature, generator)
+            return self._jump(x, logits, free, generator)
+        forward, beta = self.jump_probability(path, t, t_next), 0.0
+        if self.stochasticity and t_next > t:
+            a, b = self.powers
+            beta = self.stochasticity * t**a * (1 - t) ** b
+            # (1 + beta) times the rate: 1 - p is e^{-h rate}.
+            forward = 1 - (1 - forward) ** (1 + beta)
+        moved = self._jump(x, logits, self._chosen(x, forward, free, generator), generator)
+        if not beta:
+            return moved
+        back = self._backward(x, logits, path, t, beta * (t_next - t), generator, cond)
+        # Where both happen within one step, either may come last; the forward jump is kept.
+        return torch.where(moved == x, back, moved)
+
+    def correct(
+        self,
+        logits: State,
+        x: State,
+        path: Path | None,
+        t: float,
+        h: float,
+        generator: torch.Generator | None,
+        cond: Cond | None = None,
+    ) -> State:
+        """A step of length ``h`` along the divergence-free velocity ``u^ - u_`` at fixed ``t``."""
+        if isinstance(x, dict):
+            assert isinstance(logits, dict) and isinstance(path, ProductPath)
+            return {
+                k: self.correct(logits[k], v, path.parts[k], t, h, generator, _own(cond, v))
+                for k, v in x.items()
+            }
+        assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
         rate = float(path.rate(torch.tensor(t, dtype=torch.float64)))
-        probability = -math.expm1(-(t_next - t) * rate)
-        uniform = torch.rand(x.shape, generator=generator, device=x.device)
-        jumping = (uniform < probability).nonzero(as_tuple=True)
+        free = _free(x, path, cond, forward=True)
+        moved = self._jump(x, logits, self._chosen(x, self._over(rate, h), free, generator), generator)
+        return torch.where(moved == x, self._backward(x, logits, path, t, h, generator, cond), moved)
+
+    def _backward(
+        self,
+        x: Tensor,
+        logits: Tensor,
+        path: MixturePath,
+        t: float,
+        h: float,
+        generator: torch.Generator | None,
+        cond: Cond | None,
+    ) -> Tensor:
+        """Send tokens back to the source over a time ``h`` at the path's backward rate."""
+        rate = path.backward_rate(t)
+        free = _free(x, path, cond, forward=False)
+        if path.absorbing:
+            arrived = x != path.vocab
+            free = arrived if free is None else free & arrived
+            gone = self._chosen(x, self._over(rate, h), free, generator)
+            return x.masked_fill(gone, path.vocab)
+        # The rate carries the factor p(x), at most 1: choose by the bound, keep by the ratio.
+        bound = self._over(rate, h)
+        where = self._chosen(x, bound, free, generator).nonzero(as_tuple=True)
+        if where[0].numel() == 0:
+            return x
+        p = probability_of(logits[where], x[where], self.temperature)
+        keep = torch.rand(p.shape, generator=generator, device=p.device) * bound < -torch.expm1(-h * rate * p)
+        fresh = torch.randint(path.vocab, p.shape, generator=generator, device=x.device)
         moved = x.clone()
-        moved[jumping] = draw(logits[jumping], self.temperature, generator)
+        moved[where] = torch.where(keep, fresh, x[where])
         return moved
 
+    def _jump(
+        self, x: Tensor, logits: Tensor, where: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Replace the tokens at ``where`` (all, if None) by draws of the posterior."""
+        if where is None:
+            return draw(logits, self.temperature, generator, self.top_p)
+        chosen = where.nonzero(as_tuple=True)
+        moved = x.clone()
+        if chosen[0].numel():
+            moved[chosen] = draw(logits[chosen], self.temperature, generator, self.top_p)
+        return moved
 
-def draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """One token from each row of logits: ``(*shape, vocab) -> (*shape)``."""
-    flat = logits.flatten(0, -2).float()
-    if flat.shape[0] == 0:
-        return torch.zeros(logits.shape[:-1], dtype=torch.long, device=logits.device)
-    p = torch.softmax(flat / temperature, -1)
-    return torch.multinomial(p, 1, generator=generator).reshape(logits.shape[:-1])
+    @staticmethod
+    def _chosen(
+        x: Tensor, probability: float, free: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Each token by itself with the given probability, among the free ones."""
+        chosen = torch.rand(x.shape, generator=generator, device=x.device) < probability
+        return chosen if free is None else chosen & free
+
+    @staticmethod
+    def _over(rate: float, h: float) -> float:
+        """Probability of an event at ``rate`` within a time ``h``; 1 where the rate is infinite."""
+        return -math.expm1(-h * rate) if h > 0 else 0.0
+
+
+class TauLeaping(CTMCEuler):
+    r"""Leaps with the jump probability integrated exactly over the step.
+
+    While the posterior is held fixed over a step, a waiting token has jumped by its end with probability
+    :math:`(\kappa_{t+h} - \kappa_t) / (1 - \kappa_t)`, whatever the schedule and however long the step; the
+    first and last steps need no exception. Under the mask source this is the ancestral sampler of masked
+    diffusion (2406.07524). Arguments as for `CTMCEuler`.
+    """
+
+    def jump_probability(self, path: MixturePath, t: float, t_next: float) -> float:
+        """The integrated rate."""
+        return path.arrival(t, t_next) if t_next > t else path.departure(t, t_next)
+
+
+def _own(cond: Cond | None, x: State) -> Cond | None:
+    """The condition as one part of a product sees it: a prompt of another shape is another part's."""
+    prompt = (cond or {}).get("prompt_mask")
+    return cond if prompt is not None and isinstance(x, Tensor) and prompt.shape == x.shape else None
+
+
+def _free(x: Tensor, path: MixturePath, cond: Cond | None, *, forward: bool) -> Tensor | None:
+    """Tokens that may move, or None where all may."""
+    prompt = (cond or {}).get("prompt_mask")
+    if prompt is not None and prompt.shape != x.shape:
+        raise SolverError(
+            f"prompt_mask has shape {tuple(prompt.shape)}, the tokens {tuple(x.shape)}; they must agree"
+        )
+    free = None if prompt is None else ~prompt
+    if path.absorbing and forward:
+        waiting = x == path.vocab
+        free = waiting if free is None else free & waiting
+    return free
 
 
 def _leaf_paths(path: Path | None) -> list[Path | None]:
