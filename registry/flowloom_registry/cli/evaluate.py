@@ -10,6 +10,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("-n", type=int, help="examples a column (default: the recipe's)")
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that the recipe names by file or module"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
 
@@ -22,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.table import print_table
 
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder)
+    experiment, folder = open_run(args.run_folder, trust=args.trust)
     if args.n is not None:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")

@@ -14,6 +14,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help="change one value"
     )
     parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="for a run folder: run code that its recipe names by file or module",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
 
@@ -32,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         from flowloom_registry.runs.folder import RunFolder
 
         RunFolder(given).status()
-        recipe, out = load_recipe(str(given / "recipe.yaml")), given
+        recipe, out = load_recipe(str(given / "recipe.yaml"), trusted=args.trust), given
     else:
         recipe = load_recipe(args.recipe, overrides=overrides)
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0

@@ -20,6 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn)"
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that the recipe names by file or module"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
 
@@ -30,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.samples import save_examples, save_figures
 
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder)
+    experiment, folder = open_run(args.run_folder, trust=args.trust)
     experiment.flow.model.to(device)
     given = dict(_condition(text) for text in args.cond)
     cond = experiment.flow.conditions(args.n, given) if given else experiment.conditions_to_show(args.n)

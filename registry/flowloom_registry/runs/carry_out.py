@@ -13,6 +13,7 @@ from flowloom_registry.runs.environment import describe
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, write_text
+from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
@@ -61,7 +62,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             restore(experiment, folder)
         result = judge_and_report(experiment, folder)
         folder.set_status("finished", experiment.train.steps)
-        recipe.catalog.hooks.flowloom_finished(run=folder)
+        notify(recipe.catalog, "flowloom_finished", run=folder)
         for tracker in experiment.trackers:
             tracker.finish(result.columns if result is not None else {})
     return folder, result
@@ -69,14 +70,14 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
 
 def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
     """Sample, evaluate and write the report of a trained experiment."""
-    hooks = experiment.built.recipe.catalog.hooks
+    catalog = experiment.built.recipe.catalog
     experiment.flow.model.eval()
     figures = draw_for_report(experiment, folder.samples)
-    hooks.flowloom_sampled(run=folder, samples=folder.samples)
+    notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result = evaluate(experiment) if experiment.metrics else None
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
-        hooks.flowloom_evaluated(run=folder, results=result.columns)
+        notify(catalog, "flowloom_evaluated", run=folder, results=result.columns)
     recipe = experiment.built.recipe
     write_report(
         folder,
@@ -115,8 +116,13 @@ def restore(experiment: Experiment, folder: RunFolder) -> None:
         load_into(codec, read_tensors(folder.codec), folder.codec)
 
 
-def open_run(path: Path) -> tuple[Experiment, RunFolder]:
+def open_run(path: Path, *, trust: bool = False) -> tuple[Experiment, RunFolder]:
     """Build the recipe of a run and load its weights.
+
+    Args:
+        path: the run folder.
+        trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
+            folder from somebody else should not be trusted with it.
 
     Raises:
         RunError: the folder is not a run, or its files do not fit together.
@@ -126,7 +132,7 @@ def open_run(path: Path) -> tuple[Experiment, RunFolder]:
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    experiment = assemble(load_recipe(str(folder.recipe)))
+    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust))
     restore(experiment, folder)
     experiment.flow.model.eval()
     return experiment, folder

@@ -14,7 +14,7 @@ class EvaluateConfig:
     the same conditions, so that their columns can be read side by side.
 
     Args:
-        n: examples a column; 0 takes every held-out example.
+        n: examples a column, at most as many as are held out.
         reference: training examples that all columns are compared with, at most.
         batch: examples sampled at a time.
         seed: of the samples and of the baseline.
@@ -26,7 +26,7 @@ class EvaluateConfig:
         sweep_n: examples a point of the sweep.
     """
 
-    n: int = 0
+    n: int = 2000
     reference: int = 10_000
     batch: int = 500
     seed: int = 0
@@ -37,11 +37,9 @@ class EvaluateConfig:
     sweep_n: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("reference", "batch", "sweep_n"):
+        for name in ("n", "reference", "batch", "sweep_n"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
-        if self.n < 0:
-            raise ValueError(f"evaluate.n must not be negative, got {self.n}")
 
 
 @dataclass(frozen=True)

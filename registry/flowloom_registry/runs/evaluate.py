@@ -93,9 +93,9 @@ def evaluate(experiment: Experiment) -> Evaluation:
     held_out = experiment.held_out()
     if held_out is None:
         notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
-        real = rows_of(experiment.data, config.n or 1000, config.seed + 1)
+        real = rows_of(experiment.data, config.n, config.seed + 1)
     else:
-        real = rows_of(held_out, config.n or len(held_out), config.seed)
+        real = rows_of(held_out, config.n, config.seed)
     columns: dict[str, dict[str, float]] = {}
     drawn, nfe, seconds = _draw(experiment, experiment.flow.solver, real)
     columns[SAMPLES] = judge(experiment, drawn, reference)

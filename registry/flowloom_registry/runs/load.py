@@ -20,14 +20,15 @@ class Run:
     Args:
         path: its folder.
         device: where to put the model; the best one present where None.
+        trust: see `load`.
 
     Attributes:
         flow: model and everything around it, ready to sample and score.
         spec: of the data.
     """
 
-    def __init__(self, path: str | Path, device: str | None = None) -> None:
-        self.experiment, self.folder = open_run(Path(path))
+    def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
+        self.experiment, self.folder = open_run(Path(path), trust=trust)
         self.flow: Flow = self.experiment.flow
         self.flow.model.to(pick_device(device))
         self.spec: Spec = self.experiment.data.spec
@@ -41,12 +42,18 @@ class Run:
         return self.flow.log_prob(x, **settings)
 
 
-def load(path: str | Path, device: str | None = None) -> Run:
+def load(path: str | Path, device: str | None = None, *, trust: bool = False) -> Run:
     """Load a run folder: ``load("runs/digits").sample(16, label=3)``.
 
     Only YAML, JSON and safetensors are read; nothing is unpickled.
 
+    Args:
+        path: the run folder.
+        device: where to put the model; the best one present where None.
+        trust: also build components from files and modules that no installed plugin lists. That runs
+            their code, so set it only for runs of your own.
+
     Raises:
         RunError: the folder is not a run, is half-written, or its files do not fit together.
     """
-    return Run(path, device)
+    return Run(path, device, trust=trust)

@@ -16,6 +16,7 @@ from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.training.checkpoint import checkpoints, prune
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
+from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
 
 
@@ -37,7 +38,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     folder.trim_metrics(trainer.step)
     folder.set_status("training", trainer.step)
     try:
-        experiment.built.recipe.catalog.hooks.flowloom_run_started(run=folder)
+        notify(experiment.built.recipe.catalog, "flowloom_run_started", run=folder)
         with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
             _loop(experiment, folder, trainer, report)
         if trainer.stopping:
@@ -58,7 +59,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
 
 
 def _loop(experiment: Experiment, folder: RunFolder, trainer: Trainer, report: Report) -> None:
-    hooks = experiment.built.recipe.catalog.hooks
+    catalog = experiment.built.recipe.catalog
     config = experiment.train
     while trainer.step < config.steps:
         # Checkpoints fall on the same steps whether or not the run was interrupted.
@@ -69,7 +70,7 @@ def _loop(experiment: Experiment, folder: RunFolder, trainer: Trainer, report: R
             report(step, {"loss": metrics["loss"], "examples/s": metrics["examples_per_second"]})
             for tracker in experiment.trackers:
                 tracker.log(step, metrics)
-            hooks.flowloom_step(run=folder, step=step, metrics=metrics)
+            notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         save_checkpoint(trainer, folder.checkpoints)
         prune(folder.checkpoints, config.keep_checkpoints)
         folder.set_status("training", trainer.step)

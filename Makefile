@@ -1,0 +1,39 @@
+# Everything a fresh machine needs is Python >= 3.10 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+MEMBERS := -e ".[dev]" $(foreach p,$(PLUGINS),-e $(dir $(p)))
+# Rebuilt whenever a project file or the constraints change, reused otherwise.
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: $(READY)
+	$(BIN)/flowloom run digits --out runs/digits
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict core registry $(wildcard plugins/*/src)
+
+$(READY): pyproject.toml constraints.txt $(PLUGINS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "flowloom needs Python 3.10 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch by itself first, so that its pinned build satisfies every other package's range.
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt hatchling
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation $(MEMBERS)
+	touch $@
+
+bench: $(READY)
+	$(BIN)/python benchmarks/bench_step.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
