@@ -1,0 +1,1 @@
+"""Manifolds beyond the core's few, and real data that lives on them."""

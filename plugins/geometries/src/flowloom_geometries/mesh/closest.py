@@ -1,0 +1,88 @@
+"""The closest point of a triangle mesh."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def closest_on_triangles(x: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Barycentric coordinates of the point of triangle ``(a, b, c)`` nearest to ``x``.
+
+    All of shape ``(..., 3)``; degenerate triangles are treated as their edges.
+
+    The plane's projection where it falls inside; else the best of the three edges.
+    """
+    ab, ac, ax = b - a, c - a, x - a
+    d11, d12, d22 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    p1, p2 = (ax * ab).sum(-1), (ax * ac).sum(-1)
+    det = d11 * d22 - d12 * d12
+    safe = torch.where(det > 0, det, 1)
+    v, w = (d22 * p1 - d12 * p2) / safe, (d11 * p2 - d12 * p1) / safe
+    inside = (det > 0) & (v >= 0) & (w >= 0) & (v + w <= 1)
+
+    def along(direction: Tensor, offset: Tensor) -> Tensor:
+        length = (direction * direction).sum(-1)
+        share = (offset * direction).sum(-1) / torch.where(length > 0, length, 1)
+        return share.clamp(0, 1)
+
+    s, zero = along(ab, ax), torch.zeros_like(v)
+    u, r = along(ac, ax), along(c - b, x - b)
+    edges = torch.stack(
+        [
+            torch.stack([1 - s, s, zero], -1),
+            torch.stack([1 - u, zero, u], -1),
+            torch.stack([zero, 1 - r, r], -1),
+        ]
+    )
+    corners = torch.stack([a, b, c], -2)
+    points = (edges[..., None] * corners).sum(-2)
+    nearest = (points - x).square().sum(-1).argmin(0)
+    edge = torch.take_along_dim(edges, nearest[None, ..., None], 0).squeeze(0)
+    return torch.where(inside[..., None], torch.stack([1 - v - w, v, w], -1), edge)
+
+
+class Finder:
+    """Finds the closest face for batches of points, among the faces around the nearest face centres.
+
+    A k-d tree over the centres proposes ``candidates`` faces; the bound by each face's radius tells
+    which points need a wider search, and those get one.
+
+    Args:
+        vertices: ``(V, 3)``.
+        triangles: ``(F, 3)``.
+        candidates: faces examined at first.
+    """
+
+    def __init__(self, vertices: Tensor, triangles: Tensor, candidates: int = 16) -> None:
+        from scipy.spatial import cKDTree
+
+        self.vertices, self.triangles = vertices.double(), triangles
+        self.corners = self.vertices[triangles]
+        centres = self.corners.mean(1)
+        self.radius = float((self.corners - centres[:, None]).norm(dim=-1).max())
+        self.tree = cKDTree(centres.numpy())
+        self.candidates = min(candidates, len(triangles))
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Face indices ``(n,)`` and barycentric coordinates ``(n, 3)`` of the points nearest to ``x``."""
+        x = x.detach().double().cpu()
+        size = self.candidates
+        face, weights = torch.zeros(len(x), dtype=torch.long), torch.zeros(len(x), 3, dtype=torch.float64)
+        open_rows = torch.arange(len(x))
+        while len(open_rows):
+            reach, near = self.tree.query(x[open_rows].numpy(), k=size)
+            reach = torch.from_numpy(reach).reshape(len(open_rows), size)
+            near = torch.from_numpy(near).long().reshape(len(open_rows), size)
+            corners = self.corners[near]
+            bary = closest_on_triangles(x[open_rows, None], *corners.unbind(2))
+            gap = ((bary[..., None] * corners).sum(2) - x[open_rows, None]).norm(dim=-1)
+            best, which = gap.min(1)
+            face[open_rows] = near.gather(1, which[:, None])[:, 0]
+            weights[open_rows] = bary[torch.arange(len(which)), which]
+            # A face not examined has its centre beyond `reach`, and no point nearer than reach - radius.
+            unsure = best > reach[:, -1] - self.radius
+            if size >= len(self.triangles):
+                break
+            open_rows, size = open_rows[unsure], min(4 * size, len(self.triangles))
+        return face, weights
