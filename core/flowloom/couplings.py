@@ -21,7 +21,14 @@ from flowloom.state import Cond, State, batch_size, leaves
 
 
 class Coupling(ABC):
-    """Pairs the rows of x0 with the rows of x1."""
+    """Pairs the rows of x0 with the rows of x1.
+
+    Attributes:
+        permutation: True where every row of x0 is used exactly once; couplings that draw x0 with
+            replacement say False.
+    """
+
+    permutation: bool = True
 
     @abstractmethod
     def rows(
@@ -131,6 +138,7 @@ class Sinkhorn(_WithinGroups):
         if epsilon <= 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
         self.epsilon, self.iterations, self.draw = epsilon, iterations, draw
+        self.permutation = draw == "permutation"
 
     def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
         """A draw from the entropic plan."""

@@ -91,9 +91,9 @@ class Dopri5(Solver):
                 slopes.append(evaluate(candidate, t + node * dt))
             error = self._error(x, candidate, slopes, dt)
             if not math.isfinite(error):
-                for k in slopes:
+                for node, k in zip(_NODES, slopes, strict=True):
                     for name, leaf in leaves(k):
-                        require_finite(leaf, t, f"the field {name}".rstrip())
+                        require_finite(leaf, t + node * dt, f"the field {name}".rstrip())
                 error = 1e6
             if error <= 1:
                 x, t, slope = candidate, t_next, slopes[-1]

@@ -18,7 +18,7 @@ from torch import Tensor
 from flowloom.errors import SolverError
 from flowloom.fields import Field, Kind, converted
 from flowloom.fields.base import time_tensor
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, leaves
 
 Hook = Callable[[State, float], "State | None"]
 
@@ -173,6 +173,7 @@ class FixedGrid(Solver):
         last_index = len(times) - 2
         kept = kept_indices(len(times), keep)
         x, states = x0, [x0] if 0 in kept else []
+        totals: list[Tensor] = []
         for i, (t, t_next) in enumerate(pairwise(times)):
             x = self.step(evaluate, x, t, t_next, last=i == last_index, generator=generator)
             if on_step is not None:
@@ -180,6 +181,8 @@ class FixedGrid(Solver):
                 x = x if replaced is None else replaced
             if i + 1 in kept:
                 states.append(x)
+            totals.append(_total(x))
+        _require_finite_steps(totals, times)
         return Solution(x, evaluate.nfe, tuple(times[i] for i in sorted(kept)), states)
 
     def __repr__(self) -> str:
@@ -193,6 +196,30 @@ def kept_indices(count: int, keep: int) -> set[int]:
     if keep == 1:
         return {count - 1}
     return {round(i * (count - 1) / (keep - 1)) for i in range(min(keep, count))}
+
+
+def _total(x: State) -> Tensor:
+    """A sum that is finite only if the state is; nobody waits for its value."""
+    sums = [
+        leaf.detach().sum(dtype=torch.promote_types(leaf.dtype, torch.float32))
+        for _, leaf in leaves(x)
+        if leaf.is_floating_point()
+    ]
+    if not sums:
+        return torch.zeros(())
+    return sums[0] if len(sums) == 1 else torch.stack([s.double() for s in sums]).sum()
+
+
+def _require_finite_steps(totals: Sequence[Tensor], times: Sequence[float]) -> None:
+    """Look at the sums of all steps at once, so that an accelerator is waited for once a solve."""
+    finite = torch.stack(list(totals)).isfinite()
+    try:
+        fine = bool(finite.all())
+    except RuntimeError:  # Inside torch.func.vmap no value can be read.
+        return
+    if not fine:
+        t = times[finite.tolist().index(False)]
+        require_finite(torch.nan, t, "the state after the step")
 
 
 def require_finite(value: Any, t: float, what: str) -> None:

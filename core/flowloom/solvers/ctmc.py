@@ -21,9 +21,9 @@ class CTMCEuler(FixedGrid):
 
     With the rate :math:`\lambda = \dot\kappa_t/(1-\kappa_t)`, a token jumps within a step of length h with
     probability :math:`1 - e^{-h\lambda}`, and then to a draw of the posterior. Draws are made only where a
-    jump happens, which is the same law at a fraction of the cost. The last step draws every token from the
-    posterior. Under the mask source only tokens that still show the mask move; tokens of a prompt
-    (``prompt_mask``) never do.
+    jump happens, which is the same law at a fraction of the cost. A last step that ends at t=1 draws every
+    token from the posterior. Under the mask source only tokens that still show the mask move; tokens of a
+    prompt (``prompt_mask``) never do.
 
     With ``stochasticity`` c, tokens also go back: the velocity is
     :math:`(1 + \beta_t) \hat u_t - \beta_t \check u_t` with :math:`\beta_t = c\, t^a (1-t)^b`, which keeps
@@ -124,7 +124,8 @@ class CTMCEuler(FixedGrid):
             }
         assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
         free = _free(x, path, cond, forward=t_next > t)
-        if last:
+        if last and t_next in (0.0, 1.0):
+            # Only at the ends has everything arrived; a span that stops earlier takes an ordinary step.
             return self._jump(x, logits, free, generator)
         forward, beta = self.jump_probability(path, t, t_next), 0.0
         if self.stochasticity and t_next > t:

@@ -47,9 +47,10 @@ class JointTable:
         counts = torch.bincount(code, minlength=self.table.numel()).double()
         return (counts / len(x)).reshape(self.table.shape)
 
-    def floor(self, n: int, generator: torch.Generator, repeats: int = 20) -> float:
-        """Mean total variation between the table and ``n`` of its own draws: what sampling alone costs."""
-        return sum(self.distance(self.sample(n, generator)) for _ in range(repeats)) / repeats
+    def floor(self, n: int, generator: torch.Generator, deviations: float = 4.0) -> float:
+        """Total variation between the table and ``n`` of its own draws: mean plus some standard deviations."""
+        found = torch.tensor([self.distance(self.sample(n, generator)) for _ in range(20)])
+        return float(found.mean() + deviations * found.std())
 
     def distance(self, x: Tensor) -> float:
         """Total variation between the table and the empirical law of sequences."""

@@ -1,0 +1,130 @@
+"""Laws of couplings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.couplings import Coupling
+from flowloom.geometry import Euclidean, Geometry
+from flowloom.state import map_state, take
+from flowloom.testing.laws import Context, Make, NotApplicable, law
+from flowloom.testing.states import draw_points, gap
+
+CLASSES = 3
+
+
+def _confined(coupling: Coupling) -> bool:
+    return getattr(coupling, "within", None) is not None
+
+
+def _permutes(coupling: Coupling) -> bool:
+    return coupling.permutation
+
+
+def _replaces(coupling: Coupling) -> bool:
+    return not coupling.permutation
+
+
+def _ends(coupling: Any, context: Context, n: int) -> tuple[Any, Any, dict[str, Tensor]]:
+    geometry: Geometry = getattr(coupling, "geometry", None) or Euclidean()
+    x0, x1 = draw_points(geometry, context, n, 1), draw_points(geometry, context, n, 2)
+    label = torch.randint(CLASSES, (n,), generator=context.generator(3))
+    return x0, x1, {getattr(coupling, "within", None) or "label": label}
+
+
+def _rows(coupling: Coupling, context: Context, n: int, stream: int = 4) -> Tensor:
+    x0, x1, cond = _ends(coupling, context, n)
+    rows = coupling.rows(x0, x1, cond, generator=context.generator(stream))
+    return torch.arange(n) if rows is None else rows
+
+
+@law("rows are int64 indices of x0, one for each row of x1")
+def check_rows_are_indices(make: Make, context: Context) -> None:
+    """For batches of 1, 2, 7 and 64 rows; None stands for the order they came in."""
+    coupling = make()
+    for n in (1, 2, 7, 64):
+        rows = _rows(coupling, context, n)
+        right = rows.dtype == torch.long and tuple(rows.shape) == (n,)
+        context.holds("rows are int64 of shape (n,)", right, f"{rows.dtype} {tuple(rows.shape)}")
+        context.holds("rows are in range", bool(((rows >= 0) & (rows < n)).all()))
+
+
+@law("every row of x0 is used exactly once", when=_permutes)
+def check_rows_are_a_permutation(make: Make, context: Context) -> None:
+    """Resampling thins out the source; couplings that do it say ``permutation = False``."""
+    coupling = make()
+    for n in (1, 2, 7, 64):
+        counts = torch.bincount(_rows(coupling, context, n).clamp(0, n - 1), minlength=n)
+        context.within(f"uses of each of {n} rows of x0, minus one", counts - 1, 0)
+
+
+@law("every row of x0 is used once on average", when=_replaces)
+def check_marginal_in_expectation(make: Make, context: Context) -> None:
+    """Over 400 draws of the same batch of 12 rows."""
+    coupling = make()
+    x0, x1, cond = _ends(coupling, context, 12)
+    generator = context.generator(4)
+    counts = torch.zeros(12)
+    for _ in range(400):
+        rows = coupling.rows(x0, x1, cond, generator=generator)
+        counts += torch.bincount(torch.arange(12) if rows is None else rows, minlength=12)
+    context.within("mean uses of each row of x0, minus one", counts / 400 - 1, 0.25)
+
+
+@law("pairs never cross the groups they are confined to", when=_confined)
+def check_within_groups(make: Make, context: Context) -> None:
+    """Row i of x1 gets a row of x0 that came with the same class."""
+    coupling = make()
+    for n in (1, 7, 64):
+        *_, cond = _ends(coupling, context, n)
+        groups = next(iter(cond.values()))
+        crossing = (groups[_rows(coupling, context, n)] != groups).sum()
+        context.within("pairs that cross groups", crossing, 0)
+
+
+@law("the generator determines the pairs, and x0 and x1 are left as they were")
+def check_follows_its_generator(make: Make, context: Context) -> None:
+    """Equal seeds give equal pairs, whatever the global generator (or numpy's) holds."""
+    coupling = make()
+    x0, x1, cond = _ends(coupling, context, 16)
+    copies = map_state(Tensor.clone, x0), map_state(Tensor.clone, x1)
+    first = coupling.rows(x0, x1, cond, generator=context.generator(4))
+    torch.rand(1)
+    second = coupling.rows(x0, x1, cond, generator=context.generator(4))
+    same = first is second if first is None or second is None else torch.equal(first, second)
+    context.holds("equal seeds give equal pairs", same)
+    context.holds("x0 and x1 are not changed", gap(x0, copies[0]) == 0 and gap(x1, copies[1]) == 0)
+
+
+@law("pairs depend on the points, not on the order they come in")
+def check_order_does_not_matter(make: Make, context: Context) -> None:
+    """Shuffling the rows of x1 shuffles the answer alike, for couplings that do not draw."""
+    coupling = make()
+    n = 24
+    x0, x1, cond = _ends(coupling, context, n)
+    first = coupling.rows(x0, x1, cond, generator=context.generator(4))
+    other = coupling.rows(x0, x1, cond, generator=context.generator(5))
+    if first is None or other is None or not torch.equal(first, other):
+        raise NotApplicable("the coupling draws, or keeps the order")
+    if _confined(coupling):
+        raise NotApplicable("groups tie rows of x0 and x1 together")
+    order = torch.randperm(n, generator=context.generator(6))
+    shuffled = coupling.rows(x0, take(x1, order), cond, generator=context.generator(4))
+    context.holds(
+        "shuffled x1 gives shuffled pairs", shuffled is not None and torch.equal(shuffled, first[order])
+    )
+
+
+@law("pairs are no further apart than pairs made by chance")
+def check_cost_is_not_raised(make: Make, context: Context) -> None:
+    """Mean squared distance over 64 pairs against the mean over all pairs, with room for luck."""
+    coupling: Any = make()
+    geometry: Geometry = getattr(coupling, "geometry", None) or Euclidean()
+    x0, x1, _ = _ends(coupling, context, 64)
+    paired = geometry.distance(take(x0, _rows(coupling, context, 64)), x1).square().mean()
+    i, j = torch.cartesian_prod(torch.arange(64), torch.arange(64)).T
+    chance = geometry.distance(take(x0, i), take(x1, j)).square().mean()
+    context.within("mean squared distance of pairs, relative to chance", paired / chance, 1.4)
