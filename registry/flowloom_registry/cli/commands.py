@@ -33,5 +33,6 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "plugins", "flowloom_registry.cli.plugins", "list installed plugins, broken ones with their error"
     ),
+    Command("check", "flowloom_registry.cli.check", "hold components to the laws of their kind"),
     Command("new", "flowloom_registry.cli.new", "write the skeleton of a plugin"),
 )

@@ -1,0 +1,101 @@
+"""``flowloom check NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowloom.testing import CheckResult
+    from flowloom_registry.lookup import Catalog
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "name", help="a plugin, a component (NAME, PLUGIN:NAME, KIND/NAME), or a class as ./file.py:Class"
+    )
+    parser.add_argument(
+        "--set",
+        dest="arguments",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="constructor arguments of a class given by file",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything drawn (default: 0)")
+    parser.add_argument("--slow", action="store_true", help="also run checks that take seconds")
+    parser.add_argument("--verbose", action="store_true", help="list every check, passed ones too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, and print one line a component and one a failure; 1 where something failed."""
+    from flowloom_registry.conformance import check_row
+    from flowloom_registry.discovery import catalog
+    from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.nearest import did_you_mean, join_hints
+
+    found = catalog()
+    if ":" in args.name and ("." in args.name.rpartition(":")[0]):
+        return _told(args.name, _check_class(args, found), args.verbose)
+    rows = [r for r in found.rows if r.plugin.name == args.name] or found.named(args.name)
+    if not rows:
+        for broken in found.broken:
+            if broken.plugin.name == args.name:
+                raise UnknownComponent(f"plugin {args.name} is broken: {broken.error}")
+        known = [*(p.name for p in found.plugins), *(r.name for r in found.rows)]
+        hint = join_hints(did_you_mean(args.name, known), "flowloom list shows all names")
+        raise UnknownComponent(f"there is no plugin or component named {args.name!r}; {hint}")
+    codes = [
+        _told(row.label, check_row(row, found, seed=args.seed, slow=args.slow), args.verbose) for row in rows
+    ]
+    return max(codes)
+
+
+def _check_class(args: argparse.Namespace, found: Catalog) -> list[CheckResult]:
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.config.nodes import plain
+    from flowloom_registry.config.yaml import read
+    from flowloom_registry.conformance import check_target
+
+    if args.name.endswith(":"):
+        raise FlowloomError(f"{args.name}: name the class after the colon")
+    arguments: dict[str, Any] = {}
+    for text in args.arguments:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise FlowloomError(f"--set {text}: expected NAME=VALUE")
+        arguments[name] = plain(read(value.encode(), f"--set {text}").root)
+    kind = _kind(args.name, found)
+    return check_target(kind, args.name, arguments, found, seed=args.seed, slow=args.slow)
+
+
+def _kind(reference: str, found: Catalog) -> str:
+    """The kind whose contract the class keeps."""
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.targets import load_target
+
+    row = found.find("geometry", reference)
+    value = load_target(row)
+    if not inspect.isclass(value):
+        raise FlowloomError(f"{reference} is not a class")
+    from torch import nn
+
+    for kind in found.kinds:
+        contract = found.contract(kind)
+        if not getattr(contract, "_is_protocol", False) and issubclass(value, contract):
+            return kind
+    if issubclass(value, nn.Module):
+        return "model"
+    bases = ", ".join(found.kinds)
+    raise FlowloomError(f"{reference} keeps no contract; derive it from the base class of a kind ({bases})")
+
+
+def _told(label: str, results: list[CheckResult], verbose: bool) -> int:
+    counts = {s: sum(r.status == s for r in results) for s in ("passed", "failed", "skipped", "expected")}
+    print(f"{label}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
+    for result in results:
+        if result.status == "failed" or verbose:
+            print(f"  {result.status:8} {result.name}" + (f": {result.message}" if result.message else ""))
+    return 1 if counts["failed"] else 0
