@@ -77,7 +77,8 @@ def train_judge(train: Dataset, *, steps: int = 400, batch: int = 64, seed: int 
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(), torch.enable_grad():
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
         torch.manual_seed(seed)
         judge = Judge(shape, label.classes).to(device)
         optimiser = torch.optim.AdamW(judge.parameters(), lr=5e-3, weight_decay=0.05)
