@@ -26,6 +26,8 @@ class UnitBox(Euclidean):
     tensor([[-1.0000,  0.5000]])
     """
 
+    convex = True
+
     def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"a box needs finite low < high, got low {low} and high {high}")
