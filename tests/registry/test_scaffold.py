@@ -78,7 +78,6 @@ def test_says_what_to_do_next(tmp_path, capsys):
     assert f"pip install -e {tmp_path / 'deep' / 'flowloom-sea-ice'}" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_installs_and_passes_its_own_tests(package, tmp_path):
     target = tmp_path / "site"
     pip = [
@@ -96,7 +95,11 @@ def test_installs_and_passes_its_own_tests(package, tmp_path):
     (installed,) = metadata.distributions(path=[str(target)])
     assert installed.metadata["Name"] == "flowloom-sea-ice"
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "tests")]
-    done = subprocess.run(
-        run, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(target)}
-    )
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    done = subprocess.run(run, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    check = [sys.executable, "-m", "flowloom_registry", "check", "sea-ice"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "schedule/sea-ice-power" in done.stdout
+    assert "failed" not in done.stdout
