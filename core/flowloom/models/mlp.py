@@ -60,7 +60,8 @@ class MLP(nn.Module):
         columns = []
         for name, leaf in leaves(x):
             embed = self.tokens[_key(name)](leaf) if self.parts[name].vocab is not None else leaf
-            columns.append(_masked(embed, mask).flatten(1))
+            kept = _masked(embed, mask)
+            columns.append(kept.flatten(1) if kept.ndim > 1 else kept[:, None])
         hidden = torch.cat(columns, 1)
         first = t
         while isinstance(first, dict):
@@ -111,4 +112,5 @@ def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
     # A mask speaks of the first event dimension only; parts without one (a class, a lattice) pass through.
     if mask is None or x.ndim < 2 or x.shape[1] != mask.shape[1]:
         return x
-    return x * expand(mask, x).to(x.dtype)
+    # Where, not multiply: what stands in padding may be NaN.
+    return torch.where(expand(mask, x), x, 0)

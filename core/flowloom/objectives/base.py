@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowloom.conditions import drop
 from flowloom.fields import Field, Kind
 from flowloom.paths import Path, Point
-from flowloom.state import Cond, State, batch_size, first_leaf, float_dtype
+from flowloom.state import Cond, State, batch_size, expand, first_leaf, float_dtype, map_state
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
 
@@ -121,12 +121,37 @@ class PointObjective(Objective):
         """Draw t and x_t, call the model once, compare."""
         n, leaf = batch_size(batch.x1), first_leaf(batch.x1)
         t = self.times.sample(n, generator=generator, device=leaf.device, dtype=float_dtype(batch.x1))
-        point = self.path.sample(batch.x0, batch.x1, t, generator=generator)
+        mask = batch.cond.get("mask")
+        x0, x1 = (batch.x0, batch.x1) if mask is None else (_filled(v, mask) for v in (batch.x0, batch.x1))
+        point = self.path.sample(x0, x1, t, generator=generator)
         cond = drop(batch.cond, self.condition_dropout, n, generator)
-        rows = self.compare(model(point.x_t, t, **cond), point, cond)
+        prediction = model(point.x_t, t, **cond)
+        rows = self.compare(prediction if mask is None else _zeroed(prediction, mask), point, cond)
         if self.weight is not None:
             rows = rows * self.weight(t)
         return Loss(rows.mean())
+
+
+def _filled(state: State, mask: Tensor) -> State:
+    """Padding replaced by the first real entry of its row: whatever stood there (NaN, id -1) is gone."""
+    first = mask.to(torch.uint8).argmax(1)
+
+    def leaf(v: Tensor) -> Tensor:
+        if v.ndim < 2 or v.shape[1] != mask.shape[1]:
+            return v
+        real = v[torch.arange(len(v), device=v.device), first][:, None]
+        return torch.where(expand(mask, v), v, real)
+
+    return map_state(leaf, state)
+
+
+def _zeroed(state: State, mask: Tensor) -> State:
+    """Padding set to 0 in value and gradient."""
+
+    def leaf(v: Tensor) -> Tensor:
+        return v if v.ndim < 2 or v.shape[1] != mask.shape[1] else torch.where(expand(mask, v), v, 0)
+
+    return map_state(leaf, state)
 
 
 def mean_of_points(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -18,8 +18,8 @@ def event_shape(geometry: Geometry, context: Context | None = None) -> Shape:
     """Event shape of one point of a geometry.
 
     Taken from the context, from the geometry's own ``point_shape`` where it has one, part by part for a
-    product; else found by trying: a shape fits where ``random`` works, lies on the manifold, and the rank
-    of the tangent projection is the dimension that the geometry claims.
+    product; else found by trying: a shape fits where ``random`` works and the rank of the tangent projection
+    is the dimension that the geometry claims.
 
     Raises:
         NotApplicable: nothing fits; give ``shape=``.
@@ -49,8 +49,8 @@ def event_shape(geometry: Geometry, context: Context | None = None) -> Shape:
 
 def _fits(geometry: Geometry, shape: tuple[int, ...]) -> bool:
     draws = torch.Generator().manual_seed(0)
-    x = geometry.random((1, *shape), generator=draws, dtype=torch.float64)
-    if tuple(x.shape) != (1, *shape) or float(geometry.violation(x).max()) > 1e-6:
+    x = geometry.project(geometry.random((1, *shape), generator=draws, dtype=torch.float64))
+    if tuple(x.shape) != (1, *shape) or not all_finite(x):
         return False
     if geometry.dim is None:
         return True

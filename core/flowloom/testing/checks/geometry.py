@@ -85,6 +85,11 @@ def _limit(off: Tensor) -> float:
 def check_random_is_on_the_manifold(make: Make, context: Context) -> None:
     """``violation(random(...))`` is zero up to rounding."""
     geometry = make()
+    try:
+        event_shape(geometry, context)
+    except NotApplicable as reason:
+        # Otherwise every check would be skipped, and a broken geometry would pass.
+        context.holds("a point shape can be found", False, str(reason))
     for dtype in FLOATS:
         x = draw_points(geometry, context, 64, 1, dtype)
         context.within(f"random lies on the manifold in {dtype}", geometry.violation(x), 1e-4)

@@ -48,7 +48,7 @@ class JointTable:
         return (counts / len(x)).reshape(self.table.shape)
 
     def floor(self, n: int, generator: torch.Generator, deviations: float = 4.0) -> float:
-        """Total variation between the table and ``n`` of its own draws: mean plus some standard deviations."""
+        """Total variation between the table and ``n`` own draws: mean plus some deviations."""
         found = torch.tensor([self.distance(self.sample(n, generator)) for _ in range(20)])
         return float(found.mean() + deviations * found.std())
 

@@ -1,0 +1,101 @@
+"""Laws of metrics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from flowloom.data.base import Dataset, Examples, Tensors
+from flowloom.metrics import Metric
+from flowloom.state import map_state
+from flowloom.testing.laws import Context, Make, law
+
+ROWS = 400
+
+
+def _data(context: Context) -> Dataset:
+    """The data of the context, or two Gaussian classes in the plane."""
+    if context.data is not None:
+        return context.data
+    draws = context.generator(1)
+    label = torch.randint(2, (ROWS,), generator=draws)
+    x = torch.randn(ROWS, 2, generator=draws) + 4 * label[:, None]
+    return Tensors(x, {"label": label})
+
+
+def _fitted(make: Make, context: Context) -> tuple[Metric, Examples]:
+    data = _data(context)
+    metric = make()
+    metric.fit(data)
+    return metric, data.take(torch.arange(min(ROWS, len(data))))
+
+
+def _spoiled(real: Examples, context: Context) -> Examples:
+    """Noise in the shape of the data, three times as wide, with its labels shuffled."""
+    draws = context.generator(2)
+
+    def leaf(v: Any) -> Any:
+        if not v.is_floating_point():
+            return torch.randint(int(v.max()) + 1, v.shape, generator=draws)
+        return v.mean() + 3 * v.std() * torch.randn(v.shape, generator=draws, dtype=v.dtype)
+
+    order = torch.randperm(len(real), generator=draws)
+    return Examples(map_state(leaf, real.x), {name: value[order] for name, value in real.cond.items()})
+
+
+@law("values are finite numbers, and every name in better is among them")
+def check_values(make: Make, context: Context) -> None:
+    """On the data against itself, and on noise."""
+    metric, real = _fitted(make, context)
+    for samples in (real, _spoiled(real, context)):
+        values = metric(samples, real)
+        missing = sorted(set(metric.better) - set(values))
+        context.holds("better names values that are returned", not missing, f"missing {missing}")
+        bad = {k: v for k, v in values.items() if not isinstance(v, float) or not math.isfinite(v)}
+        context.holds("values are finite floats", not bad, f"{bad}")
+    context.holds("better says lower or higher", set(metric.better.values()) <= {"lower", "higher"})
+
+
+@law("the data themselves are better than noise, and near perfect where lower is better")
+def check_real_beats_noise(make: Make, context: Context) -> None:
+    """A distance of the data to itself is at most a tenth of that of noise."""
+    metric, real = _fitted(make, context)
+    own, noise = metric(real, real), metric(_spoiled(real, context), real)
+    for name, way in metric.better.items():
+        detail = f"{own[name]:.4g} on the data, {noise[name]:.4g} on noise"
+        if way == "lower":
+            context.holds(f"{name} of the data is below that of noise", own[name] < noise[name], detail)
+            context.within(f"{name} of the data, relative to noise", own[name] / noise[name], 0.1)
+        else:
+            context.holds(f"{name} of the data is above that of noise", own[name] > noise[name], detail)
+
+
+@law("the order of rows does not matter")
+def check_order_does_not_matter(make: Make, context: Context) -> None:
+    """Shuffled samples with their conditions get the same values."""
+    metric, real = _fitted(make, context)
+    half = torch.arange(len(real) // 2)
+    samples, rest = real.take(half), real.take(half + len(half))
+    shuffled = samples.take(torch.randperm(len(half), generator=context.generator(3)))
+    first, second = metric(samples, rest), metric(shuffled, rest)
+    for name, value in first.items():
+        context.within(
+            f"{name} of shuffled samples - in order", second[name] - value, 1e-4 * (1 + abs(value))
+        )
+
+
+@law("the same sets get the same values")
+def check_is_deterministic(make: Make, context: Context) -> None:
+    """By one object twice and by another, whatever the global generator holds."""
+    metric, real = _fitted(make, context)
+    noise = _spoiled(real, context)
+    first = metric(noise, real)
+    torch.rand(1)
+    again = metric(noise, real)
+    other, _ = _fitted(make, context)
+    fresh = other(noise, real)
+    for name, value in first.items():
+        context.within(f"{name} when asked again", again[name] - value, 1e-6 * (1 + abs(value)))
+        context.within(f"{name} of another object", fresh[name] - value, 1e-6 * (1 + abs(value)))
