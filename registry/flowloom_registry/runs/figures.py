@@ -19,8 +19,8 @@ def loss_curve(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     steps, losses = [line["step"] for line in lines], [line["loss"] for line in lines]
     canvas = Canvas(figsize=(7.5, 3.2), layout="constrained")
     axes = canvas.subplots()
-    axes.plot(steps, losses, linewidth=0.8, alpha=0.5, label="loss")
     window = len(losses) // 20
+    axes.plot(steps, losses, linewidth=0.8, alpha=0.5 if window > 1 else 1.0, label="loss")
     if window > 1:
         sums = [sum(losses[i - window : i]) / window for i in range(window, len(losses) + 1)]
         axes.plot(steps[window - 1 :], sums, linewidth=1.8, label=f"mean of {window} lines")
@@ -52,6 +52,8 @@ def sweep_plots(evaluation: Evaluation) -> list[Figure]:
             axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="held-out data")
         axes.set(title=f"{metric} ({evaluation.better[metric]} is better)", xlabel="network evaluations")
         axes.set_xscale("log", base=2)
+        spent = sorted({p.nfe for p in evaluation.sweep})
+        axes.set_xticks(spent, [str(n) for n in spent], minor=False)
         axes.grid(alpha=0.3)
     panels[0].legend(frameon=False, fontsize=8)
     for axes in panels[len(metrics) :]:
