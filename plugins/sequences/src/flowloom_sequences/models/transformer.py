@@ -1,0 +1,147 @@
+"""A bidirectional transformer with adaptive layer norms and rotary positions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flowloom.errors import IncompatibleError
+from flowloom.spec import Spec
+from flowloom.state import State, Time
+from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
+
+Size = Literal["tiny", "small", "medium"]
+
+SIZES: dict[Size, tuple[int, int, int]] = {
+    "tiny": (128, 4, 4),
+    "small": (768, 12, 12),
+    "medium": (1024, 24, 16),
+}
+"""Width, depth and heads; ``small`` is the one of discrete flow matching and masked diffusion papers."""
+
+
+class SequenceTransformer(nn.Module):
+    """Reads all tokens at once and answers with logits for each.
+
+    Time and conditions scale, shift and gate every block (adaLN-Zero, 2212.09748); positions enter by
+    rotating queries and keys (2104.09864), so nothing is tied to an absolute place; attention is torch's
+    fused ``scaled_dot_product_attention``. Padding (``mask``) is never attended to. Reads token ids and
+    simplex points alike. Safe under ``torch.func.jvp``, ``torch.compile`` and bf16.
+
+    Args:
+        spec: of the states: tokens ``(L,)`` or rows ``(L, K)``.
+        size: width, depth and heads by name.
+        width: instead of the size's.
+        depth: number of blocks, instead of the size's.
+        heads: instead of the size's.
+        dropout: in training, after attention and MLP.
+        tie: logits from the transposed embedding table instead of a layer of their own.
+        see_prompt: also tell every token whether it is part of a prompt (``prompt_mask``), for sources from
+            which that does not show.
+    """
+
+    conditional = True
+
+    def __init__(
+        self,
+        spec: Spec,
+        size: Size = "tiny",
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        dropout: float = 0.0,
+        tie: bool = False,
+        see_prompt: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.length, self.vocab = sequence_shape(spec, "sequence-transformer")
+        width, depth, heads = width or SIZES[size][0], depth or SIZES[size][1], heads or SIZES[size][2]
+        if width % heads or (width // heads) % 2:
+            raise IncompatibleError(f"width {width} must divide into {heads} heads of even size")
+        self.embed = TokenInput(self.vocab, width)
+        self.prompt = nn.Parameter(torch.zeros(width)) if see_prompt else None
+        self.context = Context(spec, width)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate = nn.Linear(width, 2 * width)
+        self.out = None if tie else nn.Linear(width, self.vocab)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+        if self.out is not None:
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
+        """States ``(B, L)`` or ``(B, L, K)`` and times ``(B,)`` or ``(B, L)`` to logits ``(B, L, K)``."""
+        x = tokens_of(x, self.length, "sequence-transformer")
+        assert isinstance(t, Tensor)
+        hidden = self.embed(x)
+        shown = cond.get("prompt_mask")
+        if self.prompt is not None and shown is not None:
+            hidden = hidden + shown[..., None] * self.prompt
+        context = F.silu(self.context(t, cond, hidden.dtype))
+        mask = cond.get("mask")
+        # A row of padding alone would attend to nothing, which is NaN: let it see its first entry.
+        seen = None if mask is None else (mask | ~mask.any(1, keepdim=True))[:, None, None]
+        angles = rotary(x.shape[1], hidden.shape[-1] // self.blocks[0].heads, hidden)
+        for block in self.blocks:
+            hidden = block(hidden, context, angles, seen)
+        shift, scale = self.modulate(context).chunk(2, -1)
+        hidden = self.norm(hidden) * (1 + scale) + shift
+        if self.out is not None:
+            return self.out(hidden)
+        return hidden @ self.embed.table.weight[: self.vocab].T * hidden.shape[-1] ** -0.5
+
+
+class Block(nn.Module):
+    """Attention and MLP, each scaled, shifted and gated by the context.
+
+    Args:
+        width: of the tokens.
+        heads: of the attention.
+        dropout: after each branch.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.first = nn.LayerNorm(width, elementwise_affine=False)
+        self.second = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.join = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        self.modulate = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(
+        self, x: Tensor, context: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor | None
+    ) -> Tensor:
+        """Tokens ``(B, L, width)``; ``context`` ``(B, 1 or L, width)``; ``seen`` marks real keys."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(context).chunk(6, -1)
+        b, n, width = x.shape
+        qkv = self.qkv(self.first(x) * (1 + scale1) + shift1)
+        q, k, v = qkv.reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = turn(q, angles), turn(k, angles)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(b, n, width)
+        x = x + gate1 * F.dropout(self.join(mixed), self.dropout, self.training)
+        inner = self.mlp(self.second(x) * (1 + scale2) + shift2)
+        return x + gate2 * F.dropout(inner, self.dropout, self.training)
+
+
+def rotary(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``(length, size / 2)`` of the angles of every position (2104.09864)."""
+    frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
+    angle = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * frequency
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def turn(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of features ``(..., L, size)`` by the angles of their position."""
+    cos, sin = angles
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

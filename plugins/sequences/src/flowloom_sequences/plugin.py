@@ -1,0 +1,215 @@
+"""The rows of the sequences plugin: words only, nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.registrar import Registrar
+
+_DFM, _DIRICHLET, _CATFLOW = "2407.15595", "2402.05841", "2406.04843"
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add data sets, simplex parts, backbones, solvers, metrics, the renderer and recipes for sequences."""
+    _data(reg)
+    _transport(reg)
+    _networks(reg)
+    _inference(reg)
+    _recipes(reg)
+
+
+def _data(reg: Registrar) -> None:
+    home = "flowloom_sequences.languages"
+    reg.dataset(
+        "text",
+        "flowloom_sequences.data:Text",
+        summary="windows of a plain text file: characters, bytes, or a tokenizer's pieces",
+        example={"length": 32},
+    )
+    reg.dataset(
+        "sequence-file",
+        "flowloom_sequences.data:SequenceFile",
+        summary="FASTA, or one sequence a line: DNA, protein or any letters",
+        example={"file": "sequences.fasta"},
+    )
+    small = {"n": 256}
+    reg.dataset("markov", f"{home}:Markov", summary="strings of a Markov chain, entropy known", example=small)
+    reg.dataset(
+        "independent-tokens",
+        f"{home}:Independent",
+        summary="independent tokens of random laws: the Dirichlet paper's toy",
+        example=small,
+        paper=_DIRICHLET,
+    )
+    reg.dataset("dyck", f"{home}:Dyck", summary="balanced brackets, uniform, validity exact", example=small)
+    reg.dataset(
+        "motif-dna", f"{home}:MotifDNA", summary="DNA with a planted motif for each class", example=small
+    )
+    reg.dataset(
+        "prompted",
+        "flowloom_sequences.prompts:Prompted",
+        summary="any token data with a part of each example as prompt",
+        example={"dataset": {"use": "markov", "n": 256}},
+        paper=_DFM,
+    )
+    reg.codec(
+        "one-hot",
+        "flowloom_sequences.simplex:OneHot",
+        summary="tokens as vertices of the simplex, rows (L, K)",
+    )
+
+
+def _transport(reg: Registrar) -> None:
+    home = "flowloom_sequences.simplex"
+    reg.geometry("flat-simplex", f"{home}:FlatSimplex", summary="rows of probabilities, flat metric")
+    reg.source("dirichlet", f"{home}:DirichletSource", summary="rows from a symmetric Dirichlet law")
+    reg.source(
+        "prompt",
+        "flowloom_sequences.prompts:PromptSource",
+        summary="starts at the prompt where there is one, else as the source it holds",
+        example={"inner": {"use": "mask", "geometry": {"use": "discrete", "vocab": 5}}},
+        paper=_DFM,
+    )
+    reg.schedule(
+        "cubic",
+        "flowloom_sequences.schedules:Cubic",
+        summary="cubic kappa with chosen slopes at both ends",
+        paper=_DFM,
+    )
+    reg.times(
+        "exponential",
+        f"{home}:ExponentialTimes",
+        summary="a = 1 + 2 Exp(1) of Dirichlet flows, cut at t = 1",
+        paper=_DIRICHLET,
+    )
+    reg.times("at-source", f"{home}:AtSource", summary="always t = 0: one-step students")
+    reg.path(
+        "dirichlet",
+        f"{home}:DirichletPath",
+        summary="Dir(1 + s e_i), exact conditional velocity",
+        paper=_DIRICHLET,
+    )
+
+
+def _networks(reg: Registrar) -> None:
+    home = "flowloom_sequences.models"
+    reg.model(
+        "sequence-transformer",
+        f"{home}:SequenceTransformer",
+        summary="bidirectional transformer, adaLN time, rotary positions; tokens or simplex points",
+        example={"width": 16, "depth": 1, "heads": 2},
+    )
+    reg.model(
+        "dilated-cnn",
+        f"{home}:DilatedCNN",
+        summary="dilated residual convolutions for DNA; tokens or simplex points",
+        example={"width": 8, "stacks": 1},
+        paper=_DIRICHLET,
+    )
+    reg.model(
+        "hugging-face",
+        f"{home}:HuggingFaceEncoder",
+        summary="any transformers encoder as backbone, new or from a local folder",
+        example={
+            "config": {
+                "model_type": "bert",
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 16,
+            }
+        },
+    )
+    reg.objective(
+        "posterior",
+        "flowloom.objectives:PosteriorMatching",
+        summary="cross-entropy of p(x1 | x_t): discrete, Dirichlet and variational (CatFlow) flows alike",
+        paper=_CATFLOW,
+        example={"path": {"use": "affine"}},
+    )
+    reg.objective(
+        "generalized-kl",
+        "flowloom_sequences.elbo:GeneralizedKL",
+        summary="the likelihood bound of jump processes as loss",
+        paper="2412.06264",
+        example={"path": {"use": "mixture", "geometry": {"use": "discrete", "vocab": 5}}},
+    )
+
+
+def _inference(reg: Registrar) -> None:
+    home = "flowloom_sequences.simplex"
+    reg.guidance(
+        "simplex-classifier-free",
+        f"{home}:SimplexClassifierFree",
+        summary="classifier-free guidance by scores on the simplex",
+        paper=_DIRICHLET,
+    )
+    reg.solver(
+        "simplex-euler",
+        f"{home}:SimplexEuler",
+        summary="Euler on the simplex, finishing with the prediction",
+        paper=_DIRICHLET,
+    )
+    reg.solver(
+        "tau-leaping",
+        "flowloom.solvers:TauLeaping",
+        summary="jumps with the rate integrated exactly over each step; corrector",
+        paper=_DFM,
+    )
+    reg.solver(
+        "ctmc-adaptive",
+        "flowloom.solvers:AdaptiveCTMC",
+        summary="jumps with steps chosen by the expected share of changes",
+        paper=_DFM,
+    )
+    reg.task(
+        "infill",
+        "flowloom_sequences.prompts:Infill",
+        summary="fill in what a prompt leaves open; given tokens stay",
+        paper=_DFM,
+    )
+    home = "flowloom_sequences.metrics"
+    reg.metric("ngram-distance", f"{home}:NGramDistance", summary="Jensen-Shannon distance of n-grams")
+    reg.metric(
+        "judge-perplexity",
+        f"{home}:JudgePerplexity",
+        summary="perplexity under a small autoregressive judge, with entropies beside it",
+        example={"kind": "trigram"},
+    )
+    reg.metric("language-gap", f"{home}:LanguageGap", summary="nats a token above a toy language's entropy")
+    reg.metric("validity", f"{home}:Validity", summary="share of strings that the grammar allows")
+    reg.metric("motif-recovery", f"{home}:MotifRecovery", summary="whether guided DNA has its class's motif")
+    reg.metric("token-kl", f"{home}:TokenKL", summary="KL of token frequencies to the true table")
+    reg.renderer(
+        "sequence-text",
+        "flowloom_sequences.renderer:SequenceText",
+        summary="text as HTML: DNA in colour, prompts marked, tokens appearing",
+    )
+
+
+_RECIPES = {
+    "text-characters": ("readable Shakespeare, character by character, in 10 minutes", _DFM),
+    "markov-mask": ("an order-2 language from masks", _DFM),
+    "markov-uniform": ("the same from uniform tokens, with a corrector", _DFM),
+    "markov-dirichlet": ("the same on the simplex by a Dirichlet path", _DIRICHLET),
+    "catflow-markov": ("the same by variational flow matching from Gaussian noise", _CATFLOW),
+    "catflow-simplex": (
+        "the same on straight lines over the simplex: linear simplex flow matching",
+        _CATFLOW,
+    ),
+    "dyck-mask": ("balanced brackets from masks", _DFM),
+    "dirichlet-toy": ("the Dirichlet paper's toy: independent tokens", _DIRICHLET),
+    "dirichlet-toy-linear": ("its baseline: the linear path", _DIRICHLET),
+    "dna-guided": ("DNA with the motif of a class, guided on the simplex", _DIRICHLET),
+    "text-paper": ("the 150M transformer of masked and discrete flows, at paper scale", _DFM),
+    "dna-paper": ("the paper's 20-layer network for promoters and enhancers", _DIRICHLET),
+}
+
+
+def _recipes(reg: Registrar) -> None:
+    for name, (summary, paper) in _RECIPES.items():
+        reg.recipe(name, f"flowloom_sequences:recipes/{name}.yaml", summary=summary, paper=paper)

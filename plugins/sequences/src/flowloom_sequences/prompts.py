@@ -1,0 +1,213 @@
+"""Prompts: tokens that are given and stay, in training, in sampling and as a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.flow import Flow
+from flowloom.paths import MixturePath
+from flowloom.sources import Source
+from flowloom.spec import Condition, Spec
+from flowloom.state import Cond, State, expand
+from flowloom.tasks import Task
+from flowloom_sequences.data.vocabulary import Named, Vocabulary, require_ids
+
+
+class Prompted(Dataset):
+    """A data set whose examples come with a part of themselves as prompt.
+
+    Each row keeps a share of its tokens, uniform between 0 and ``most`` (drawn by ``seed`` and row, so the
+    same row has the same prompt in every process): a prefix, or tokens here and there. They come as
+    ``prompt`` (the tokens) and ``prompt_mask`` (which of them are given).
+
+    Args:
+        dataset: of tokens.
+        most: largest share of given tokens.
+        prefix: probability that the given tokens are the first ones instead of any.
+        seed: of the prompts.
+    """
+
+    def __init__(self, dataset: Dataset, most: float = 0.9, prefix: float = 0.5, seed: int = 0) -> None:
+        if not 0 < most <= 1 or not 0 <= prefix <= 1:
+            raise ValueError(f"most and prefix are shares, got {most} and {prefix}")
+        self.dataset, self.most, self.prefix, self.seed = dataset, most, prefix, seed
+
+    @property
+    def spec(self) -> Spec:
+        """The data's, with the two conditions."""
+        spec = self.dataset.spec
+        given = Condition(shape=spec.shape)
+        conditions = {**spec.conditions, "prompt": given, "prompt_mask": given}
+        return Spec(spec.shape, spec.vocab, conditions=conditions, ragged=spec.ragged, tokens=spec.tokens)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def take(self, rows: Tensor) -> Examples:
+        """Examples with their prompts."""
+        examples = self.dataset.take(rows)
+        x = examples.x
+        if not isinstance(x, Tensor) or x.is_floating_point():
+            raise DataError("data prompted is for token sequences")
+        length = x.shape[1]
+        # A hash of the row, not a stream of draws: rows may be asked for in any order.
+        generator = torch.Generator().manual_seed(self.seed)
+        salt = torch.rand(3 + length, generator=generator, dtype=torch.float64)
+        noise = torch.frac(
+            torch.sin((rows.double()[:, None] + 1) * 12.9898 + salt * 78.233) * 43758.5453
+        ).abs()
+        share, is_prefix = noise[:, :1] * self.most, noise[:, 1:2] < self.prefix
+        place = torch.arange(length) / length
+        given = torch.where(is_prefix, place < share, noise[:, 3:] < share)
+        return Examples(x, {**examples.cond, "prompt": x, "prompt_mask": given})
+
+    def split(self, name: str) -> Dataset:
+        """The same split of the data, prompted."""
+        return Prompted(self.dataset.split(name), self.most, self.prefix, self.seed)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("language", "vocabulary"):
+            return getattr(self.dataset, name)
+        raise AttributeError(name)
+
+
+class PromptSource(Source):
+    """A source that starts at the prompt where there is one (the C-coupling of 2407.15595, section 3.4).
+
+    Without ``prompt`` and ``prompt_mask`` among the conditions it is the inner source.
+
+    Args:
+        inner: draws the rest, ``mask`` or ``uniform``.
+    """
+
+    def __init__(self, inner: Source) -> None:
+        self.inner = inner
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Tokens ``(n, L)``."""
+        x = self.inner.sample(shape, cond=cond, generator=generator, device=device, dtype=dtype)
+        given, prompt = (cond or {}).get("prompt_mask"), (cond or {}).get("prompt")
+        if given is None or prompt is None:
+            return x
+        return torch.where(given, prompt.to(x.dtype), x)
+
+
+class Infill(Task):
+    """Fills in what a prompt leaves open; given tokens stay as they are.
+
+    Examples hold token ids, with ``prompt_mask`` among their conditions saying which are given. Works for
+    every flow of tokens and of one-hot rows, trained on prompts or not: given tokens are set in x0 and after
+    every step. Jump flows see the prompt as it is (under the mask source that is what they were trained on);
+    flows on the simplex see it noised to time t along their own path, as in training.
+    """
+
+    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> Examples:
+        """Completed tokens ``(n, L)``, with the conditions as given.
+
+        Raises:
+            ShapeError: there is no prompt_mask, or ids are out of range.
+            IncompatibleError: the flow is neither of tokens nor of one-hot rows.
+        """
+        ids, cond = examples.x, dict(examples.cond)
+        given = cond.get("prompt_mask")
+        if given is None or not isinstance(ids, Tensor) or given.shape != ids.shape:
+            raise ShapeError(
+                "infill needs token ids (n, L) and a boolean condition prompt_mask of that shape"
+            )
+        if flow.spec is None or flow.source is None or flow.path is None:
+            raise IncompatibleError("this flow has no spec, source or path; fit or load it first")
+        tokens = isinstance(flow.path, MixturePath)
+        vocab = flow.spec.vocab if tokens else flow.spec.shape[-1]
+        if vocab is None or not (tokens or flow.path.vertices):
+            raise IncompatibleError("infill is for flows of tokens or of one-hot rows")
+        require_ids(torch.where(given, ids, 0), vocab, "prompt")
+        if ids.shape[1] != flow.spec.shape[0]:
+            raise ShapeError(
+                f"the prompt has {ids.shape[1]} places, the flow {flow.spec.shape[0]}; pad it with open ones"
+            )
+        device = next((p.device for p in flow.model.parameters()), torch.device("cpu"))
+        ids, given = ids.to(device), given.to(device)
+        cond = {k: v.to(device) for k, v in cond.items()} | {"prompt": ids, "prompt_mask": given}
+        draws = torch.Generator(device).manual_seed(seed)
+        x0 = flow.source.sample((len(ids), *flow.spec.shape), cond=cond, generator=draws, device=device)
+        field = flow.field()
+        keep: dict[str, Tensor] = cond
+        ends = x0
+        if not tokens:
+            # The solver must not hold points still: they are moved along the prompt's own way below.
+            keep = {k: v for k, v in cond.items() if k not in ("prompt", "prompt_mask")}
+            ends = F.one_hot(torch.where(given, ids, 0), vocab).to(x0.dtype)
+
+        def hold(x: State, t: float) -> State:
+            assert isinstance(x, Tensor)
+            if tokens or t >= 1:
+                return torch.where(expand(given, x), ids if tokens else ends, x)
+            assert flow.path is not None
+            there = flow.path.sample(x0, ends, x.new_full((len(x),), t), generator=draws).x_t
+            assert isinstance(there, Tensor)
+            return torch.where(expand(given, x), there, x)
+
+        start = torch.where(given, ids, x0) if tokens else x0
+        training = flow.model.training
+        flow.model.eval()
+        with torch.no_grad():
+            x = flow.solver.solve(field, start, cond=keep, generator=draws, on_step=hold).x
+        flow.model.train(training)
+        assert isinstance(x, Tensor)
+        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
+
+
+def encode_prompt(
+    text: str, spec: Spec, *, vocabulary: Vocabulary | None = None, hole: str = "_", n: int = 1
+) -> Examples:
+    """A prompt with holes as examples for `Infill`: ``"ROMEO: ___ love"``.
+
+    Open places follow up to the run's length.
+
+    Args:
+        text: the prompt.
+        spec: of the run's states; its ``tokens`` are the vocabulary where none is given.
+        vocabulary: checked against the spec.
+        hole: the character that marks an open place.
+        n: number of copies.
+
+    Raises:
+        IncompatibleError: the vocabulary is not the run's.
+        DataError: a character is not in the vocabulary.
+        ShapeError: the prompt is longer than the run's sequences.
+    """
+    if vocabulary is None:
+        if not spec.tokens:
+            raise IncompatibleError("this run does not name its tokens; give its vocabulary")
+        vocabulary = Named(spec.tokens)
+    vocabulary.require(spec)
+    ids: list[int] = []
+    given: list[bool] = []
+    for i, piece in enumerate(text.split(hole)):
+        if i:
+            ids.append(0)
+            given.append(False)
+        part = vocabulary.encode(piece, "the prompt")
+        ids += part
+        given += [True] * len(part)
+    length = spec.shape[0]
+    if len(ids) > length:
+        raise ShapeError(f"the prompt has {len(ids)} tokens, more than the {length} of this run; shorten it")
+    rest = length - len(ids)
+    x = torch.tensor([ids + [0] * rest]).expand(n, -1)
+    mask = torch.tensor([given + [False] * rest]).expand(n, -1)
+    return Examples(x, {"prompt_mask": mask})

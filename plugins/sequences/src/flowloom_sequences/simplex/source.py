@@ -1,0 +1,55 @@
+"""Dirichlet noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import ShapeError
+from flowloom.sources import Source
+from flowloom.state import Cond, sum_event
+from flowloom_sequences.simplex.geometry import FlatSimplex
+
+
+class DirichletSource(Source):
+    """Independent rows from a symmetric Dirichlet law; concentration 1 is uniform on the simplex.
+
+    Args:
+        concentration: of every entry.
+    """
+
+    def __init__(self, concentration: float = 1.0) -> None:
+        if concentration <= 0:
+            raise ValueError(f"concentration must be positive, got {concentration}")
+        self.concentration = concentration
+
+    def sample(
+        self,
+        shape: Any,
+        *,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Rows ``(n, ..., K)``."""
+        if isinstance(shape, dict) or len(shape) < 2:
+            raise ShapeError(f"dirichlet noise needs rows of probabilities (n, ..., K), got shape {shape}")
+        if self.concentration == 1:
+            return FlatSimplex().random(shape, generator=generator, device=device, dtype=dtype)
+        alpha = torch.full(shape, self.concentration, device=device, dtype=dtype)
+        gamma = torch._standard_gamma(alpha, generator=generator).clamp_min(torch.finfo(alpha.dtype).tiny)
+        return gamma / gamma.sum(-1, keepdim=True)
+
+    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+        """Log density with respect to the simplex's volume, ``(batch,)``; padding (``mask``) counts 0."""
+        k, a = x.shape[-1], self.concentration
+        constant = math.lgamma(k * a) - k * math.lgamma(a) - 0.5 * math.log(k)
+        rows = constant + (a - 1) * x.clamp_min(torch.finfo(x.dtype).tiny).log().sum(-1)
+        mask = (cond or {}).get("mask")
+        if mask is not None and mask.shape == rows.shape:
+            rows = torch.where(mask, rows, 0.0)
+        return sum_event(rows)
