@@ -1,0 +1,100 @@
+"""Wrong couplings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowloom.couplings import Independent, OptimalTransport, Sinkhorn
+from flowloom.state import take
+
+KIND = "coupling"
+
+
+class Floats(OptimalTransport):
+    def rows(self, x0, x1, cond, *, generator=None):
+        return super().rows(x0, x1, cond).double()
+
+
+class Nearest(OptimalTransport):
+    """The nearest x0 of every x1: some x0 are used twice, some never."""
+
+    def solve(self, cost, generator):
+        return cost.argmin(0)
+
+
+class Skewed(Sinkhorn):
+    """Draws from the plan's rows instead of its columns: half of the x0 are never used."""
+
+    def __init__(self):
+        super().__init__(draw="plan")
+
+    def solve(self, cost, generator):
+        return torch.randint((len(cost) + 1) // 2, (len(cost),), generator=generator)
+
+
+class Crosses(OptimalTransport):
+    """Announces groups, and couples the whole batch."""
+
+    def __init__(self):
+        super().__init__(within="label")
+
+    def rows(self, x0, x1, cond, *, generator=None):
+        return OptimalTransport().rows(x0, x1, cond)
+
+
+class Global(Sinkhorn):
+    def solve(self, cost, generator):
+        return super().solve(cost, None)
+
+
+class InPlace(OptimalTransport):
+    def rows(self, x0, x1, cond, *, generator=None):
+        rows = super().rows(x0, x1, cond)
+        x0.copy_(take(x0, rows))
+        return rows
+
+
+class ByPlace(OptimalTransport):
+    """Reverses the batch: pairs are made by position."""
+
+    def rows(self, x0, x1, cond, *, generator=None):
+        return torch.arange(len(x0)).flip(0)
+
+
+class Farthest(OptimalTransport):
+    def solve(self, cost, generator):
+        return super().solve(-cost, generator)
+
+
+TWINS = {
+    "check_rows_are_indices": (Floats, ("check_rows_are_a_permutation", "check_cost_is_not_raised")),
+    "check_rows_are_a_permutation": (Nearest, ()),
+    "check_marginal_in_expectation": (Skewed, ()),
+    "check_within_groups": (Crosses, ()),
+    "check_follows_its_generator": (Global, ()),
+    "check_order_does_not_matter": (ByPlace, ()),
+    "check_cost_is_not_raised": (Farthest, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_changed_inputs_are_caught(fails_exactly):
+    fails_exactly(KIND, InPlace, "check_follows_its_generator", IN_PLACE)
+
+
+IN_PLACE = ()
+
+
+def test_right_couplings_have_no_failures(fails_exactly):
+    with pytest.raises(AssertionError, match="the twin passes"):
+        fails_exactly(KIND, Independent, "check_rows_are_a_permutation")
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)

@@ -1,0 +1,89 @@
+"""Wrong schedules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowloom.schedules import CondOT, Cosine, LinearVP, Polynomial, Schedule
+
+KIND = "schedule"
+
+
+class StopsEarly(CondOT):
+    """Ten per cent of the source is left at t=1."""
+
+    def sigma(self, t):
+        return 1 - 0.9 * t
+
+    def d_sigma(self, t):
+        return torch.full_like(t, -0.9)
+
+    def time_of_ratio(self, rho):
+        return torch.where(rho.isinf(), 1.0, rho / (1 + 0.9 * torch.where(rho.isinf(), 0.0, rho))).to(
+            rho.dtype
+        )
+
+
+class Rises(Schedule):
+    """sigma = (1 - t)(1 + 2 t) rises before it falls; the ratio still rises throughout."""
+
+    def alpha(self, t):
+        return t
+
+    def sigma(self, t):
+        return (1 - t) * (1 + 2 * t)
+
+    def d_alpha(self, t):
+        return torch.ones_like(t)
+
+    def d_sigma(self, t):
+        return 1 - 4 * t
+
+
+class HalfSlope(Polynomial):
+    def d_sigma(self, t):
+        return 0.5 * super().d_sigma(t)
+
+
+class NoInverse(Cosine):
+    def time_of_ratio(self, rho):
+        return rho / (1 + rho)
+
+
+class Diverges(LinearVP):
+    def d_sigma(self, t):
+        return -t / self.sigma(t)
+
+
+class Upcasts(CondOT):
+    def d_sigma(self, t):
+        return torch.full(t.shape, -1.0)
+
+
+class ByIdentity(CondOT):
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return self is other
+
+
+TWINS = {
+    "check_ends": (StopsEarly, ()),
+    "check_monotone": (Rises, ()),
+    "check_derivatives": (HalfSlope, ()),
+    "check_time_of_ratio": (NoInverse, ()),
+    "check_finite": (Diverges, ()),
+    "check_shape_and_dtype": (Upcasts, ()),
+    "check_equality": (ByIdentity, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)

@@ -1,0 +1,99 @@
+"""Wrong sources."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from flowloom.geometry import Sphere
+from flowloom.sources import Gaussian, Uniform
+
+KIND = "source"
+
+
+class Doubled(Gaussian):
+    """Twice as many rows as asked for."""
+
+    def sample(self, shape, **settings):
+        return super().sample((2 * shape[0], *shape[1:]), **settings)
+
+
+class Single(Gaussian):
+    """Ignores the dtype asked for."""
+
+    def sample(self, shape, *, dtype=None, **settings):
+        return super().sample(shape, **settings)
+
+
+class Global(Gaussian):
+    def sample(self, shape, *, cond=None, generator=None, device=None, dtype=None):
+        return super().sample(shape, dtype=dtype)
+
+
+class OneRow(Gaussian):
+    """All rows are copies of one draw; says nothing of a density."""
+
+    gaussian = False
+
+    def sample(self, shape, **settings):
+        return super().sample((1, *shape[1:]), **settings).expand(shape)
+
+    def log_prob(self, x, cond=None):
+        from flowloom.errors import IncompatibleError
+
+        raise IncompatibleError("no density")
+
+
+class Unnormalised(Gaussian):
+    gaussian = False
+
+    def log_prob(self, x, cond=None):
+        return super().log_prob(x, cond) + 0.1
+
+
+class OtherDensity(Gaussian):
+    """Draws with one spread, scores with another."""
+
+    gaussian = False
+
+    def log_prob(self, x, cond=None):
+        return Gaussian(0.8).log_prob(x, cond)
+
+
+class Laplace(Gaussian):
+    """Calls itself Gaussian."""
+
+    def sample(self, shape, *, cond=None, generator=None, device=None, dtype=None):
+        u = torch.rand(shape, generator=generator, dtype=dtype) - 0.5
+        return -u.sign() * (1 - 2 * u.abs()).clamp_min(1e-12).log() / math.sqrt(2)
+
+
+class OffSphere(Uniform):
+    def __init__(self):
+        super().__init__(Sphere(2))
+
+    def sample(self, shape, **settings):
+        return super().sample(shape, **settings) * 1.001
+
+
+TWINS = {
+    "check_shape_and_dtype": (Single, ()),
+    "check_follows_its_generator": (Global, ()),
+    "check_rows_differ": (OneRow, ()),
+    "check_density_integrates_to_one": (Unnormalised, ()),
+    "check_density_matches_draws": (OtherDensity, ()),
+    "check_gaussian_is_gaussian": (Laplace, ()),
+    "check_lies_on_its_geometry": (OffSphere, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)

@@ -1,0 +1,76 @@
+"""Wrong time laws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowloom.times import Stratified, Uniform
+
+KIND = "times"
+
+
+class Spills(Uniform):
+    """The quantile is right, but draws are shifted beyond latest."""
+
+    def sample(self, n, **settings):
+        return super().sample(n, **settings) + 1e-4
+
+
+class Backwards(Uniform):
+    """Also the uniform law, but the quantile falls."""
+
+    def quantile(self, u):
+        return 1 - u
+
+
+class Skewed(Uniform):
+    """Draws squared times, and says uniform."""
+
+    def sample(self, n, **settings):
+        return super().sample(n, **settings) ** 1.2
+
+
+class Global(Uniform):
+    def sample(self, n, *, generator=None, device=None, dtype=None):
+        return torch.rand(n, dtype=dtype)
+
+
+class Clumps(Uniform):
+    """Says stratified and is plain."""
+
+    def __init__(self):
+        super().__init__(stratified=True)
+
+    def sample(self, n, *, generator=None, device=None, dtype=None):
+        return torch.rand(n, generator=generator, dtype=dtype)
+
+
+class Ordered(Stratified):
+    """Stratified, but early rows get early times."""
+
+    def sample(self, n, **settings):
+        return super().sample(n, **settings).sort().values
+
+
+TWINS = {
+    "check_range": (Spills, ()),
+    "check_quantile_is_monotone": (Backwards, ("check_draws_follow_the_quantile",)),
+    "check_draws_follow_the_quantile": (Skewed, ()),
+    "check_follows_its_generator": (Global, ()),
+    "check_stratified_is_even": (Clumps, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_ordered_strata_are_caught(fails_exactly):
+    fails_exactly(KIND, Ordered, "check_stratified_is_even")
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)
