@@ -115,12 +115,13 @@ def digits():
 
 def test_the_judge_knows_held_out_digits_and_leaves_the_random_state_alone(digits):
     torch.manual_seed(7)
-    before = torch.get_rng_state()
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
     quality = ImageQuality()
     quality.fit(digits)
     held, train = digits.split("test").all(), digits.all()
     floor = quality(held, train)
     assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
     assert floor["class_accuracy"] >= 0.97
     assert floor["frechet"] < 2
     assert floor["precision"] > 0.8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -78,7 +80,7 @@ def train_judge(train: Dataset, *, steps: int = 400, batch: int = 64, seed: int 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(seed)
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad():
+    with torch.random.fork_rng(devices), torch.enable_grad(), _one_thread():
         torch.manual_seed(seed)
         judge = Judge(shape, label.classes).to(device)
         optimiser = torch.optim.AdamW(judge.parameters(), lr=5e-3, weight_decay=0.05)
@@ -105,6 +107,18 @@ def judge_of(train: Dataset, steps: int = 400, seed: int = 0) -> Judge:
     if (steps, seed) not in known:
         known[steps, seed] = train_judge(train, steps=steps, seed=seed)
     return known[steps, seed]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Sums then come out the same on any number of cores, and so does the judge; on small images threads
+    # would gain little, and lose much on a busy machine.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _shuffled(count: int, wanted: int, generator: torch.Generator) -> Tensor:
