@@ -1,0 +1,48 @@
+"""Parts that cannot work together are refused when the recipe is built: which two, why, and what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flowloom_registry.cli import main
+
+HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 1}\ntrain: {steps: 1, batch: 4}\n"
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("geometry: {use: sphere, dim: 1}\nsource: gaussian\npath: geodesic", ["source + geometry", "use source: uniform"]),
+        ("geometry: {use: sphere, dim: 1}\nsource: uniform\npath: affine", ["path + geometry", "use path: geodesic"]),
+        ("solver: ctmc-euler", ["solver", "posterior", "euler, midpoint"]),
+        ("solver: flow-map", ["solver", "flow-map", "velocity"]),
+        ("source: {use: dataset, dataset: moons}\nsolver: euler-maruyama", ["euler-maruyama", "gaussian source"]),
+        ("guidance: {use: classifier-free, scale: 2.0}", ["guidance + objective", "condition_dropout"]),
+        ("source: uniform", ["no uniform law on all of R^n", "gaussian"]),
+        ("geometry: {use: torus}\nsource: uniform\npath: geodesic\nobjective: {use: flow-matching, predict: data}", ["affine path", "predict: velocity"]),
+        ("geometry: {use: product, parts: {a: euclidean}}", ["geometry + data", "one tensor"]),
+        ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: discrete-flow-matching\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
+    ],
+)  # fmt: skip
+def test_misfits(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, said: list[str]) -> None:
+    recipe = tmp_path / "misfit.yaml"
+    recipe.write_text(HEAD + extra + "\n")
+    code = main(["run", str(recipe), "--out", str(tmp_path / "run")])
+    err = capsys.readouterr().err
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert f"{recipe}:" in err, "every problem has its place"
+    for words in said:
+        assert words in err
+    assert not (tmp_path / "run").exists(), "nothing is written for a recipe that cannot be built"
+
+
+@pytest.mark.parametrize("metric", ["energy-distance"])
+def test_a_fitting_recipe_on_a_curved_space_runs(tmp_path: Path, metric: str) -> None:
+    recipe = tmp_path / "torus.yaml"
+    recipe.write_text(
+        HEAD + "geometry: {use: torus, periods: 8.0}\nsource: uniform\npath: geodesic\nsolver: {use: euler, steps: 2}\n"
+        f"metrics: [{metric}]\nevaluate: {{n: 20, sweep_nfe: []}}\n"
+    )
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 0
