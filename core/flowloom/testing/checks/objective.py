@@ -151,7 +151,7 @@ def check_exact_answers_have_no_loss(make: Make, context: Context) -> None:
         raise NotApplicable(f"the objective wants more of its model: {error}") from error
     if exact.unknown:
         raise NotApplicable(exact.unknown)
-    context.holds("the answer zero has a loss", bool(scale > 1e-3), f"{float(scale):.3g}")
+    context.holds("the answer zero has a loss", bool(scale > 1e-3), f"{float(scale.detach()):.3g}")
     context.within("loss of exact answers, relative to that of zeros", found / scale, 1e-4)
 
 
@@ -229,7 +229,7 @@ def _ragged_shape(geometry: Geometry, length: int) -> Any:
 
 @law("padding counts nothing, not even where it is NaN")
 def check_padding_counts_nothing(make: Make, context: Context) -> None:
-    """Loss and gradient are the same whatever ends and answers hold where ``mask`` is False."""
+    """Loss and gradient are the same whatever stands where ``mask`` is False, and as if it were cut off."""
     objective = make()
     geometry, n, length = objective.path.geometry, 6, 5
     try:
@@ -266,6 +266,18 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
         context.holds("gradient is finite with NaN padding", grad is None or bool(grad.isfinite().all()))
         if grad is not None:
             context.within("gradient of padded answers", grad[~mask], 0)
+    again = objective.path.sample(x0, x1, torch.full((n,), 0.5)).x_t
+    if gap(again, x_t) == 0:
+
+        def cut(state: State) -> Any:
+            return map_state(lambda v: v.detach()[:, :3], state)
+
+        same_length = {"mask": (torch.arange(length) < 3).expand(n, length)}
+        padded = _loss(objective, _Stored(answers), Batch(x0, x1, same_length), context)
+        short = _loss(objective, _Stored(cut(answers)), Batch(cut(x0), cut(x1)), context)
+        context.within(
+            "loss of padded rows - of rows cut short", padded - short, 1e-5 * (1 + abs(float(short)))
+        )
 
 
 def _answers(kind: Kind, x: Any, geometry: Any, draws: torch.Generator) -> Any:

@@ -1,0 +1,157 @@
+"""Wrong guidance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowloom.conditions import without
+from flowloom.fields import Field
+from flowloom.guidance import ClassifierFree, Guidance
+
+KIND = "guidance"
+
+
+class _Wrapped(Field):
+    def __init__(self, field, rule):
+        self._like(field)
+        self.field, self.rule = field, rule
+
+    def __call__(self, x, t, cond):
+        return self.rule.mix(self.field, x, t, cond)
+
+    def calls(self, t):
+        return self.rule.price(t)
+
+
+class Rule(Guidance):
+    """Classifier-free guidance in two calls, whose pieces the twins break."""
+
+    def __init__(self, scale=2.0):
+        self.scale = scale
+
+    def __call__(self, field):
+        return _Wrapped(field, self)
+
+    def price(self, t):
+        return 2 if self.scale != 1 else 1
+
+    def mix(self, field, x, t, cond):
+        if "label" not in cond or self.scale == 1:
+            return field(x, t, cond)
+        plain, null = field(x, t, cond), field(x, t, without(cond, len(x)))
+        return self.combine(plain, null, field)
+
+    def combine(self, plain, null, field):
+        if field.kind == "posterior":
+            plain, null = plain.log_softmax(-1), null.log_softmax(-1)
+        return (1 - self.scale) * null + self.scale * plain
+
+
+class ForgetsKind(Rule):
+    def __call__(self, field):
+        guided = super().__call__(field)
+        guided.kind = "velocity"
+        return guided
+
+
+class Doubles(Rule):
+    """Returns both branches."""
+
+    def combine(self, plain, null, field):
+        return torch.cat([super().combine(plain, null, field), null])
+
+
+class AlwaysTwice(Rule):
+    """Asks for the null branch even where its weight is 0."""
+
+    def price(self, t):
+        return 2
+
+    def mix(self, field, x, t, cond):
+        if "label" not in cond:
+            return field(x, t, cond)
+        plain, null = field(x, t, cond), field(x, t, without(cond, len(x)))
+        return self.combine(plain, null, field)
+
+
+class OtherConvention(Rule):
+    """w = 0 means plain conditional sampling, as in the original paper."""
+
+    def combine(self, plain, null, field):
+        if field.kind == "posterior":
+            plain, null = plain.log_softmax(-1), null.log_softmax(-1)
+        return (1 + self.scale) * plain - self.scale * null
+
+
+class Squares(Rule):
+    def combine(self, plain, null, field):
+        self, scale = None, self.scale
+        if field.kind == "posterior":
+            plain, null = plain.log_softmax(-1), null.log_softmax(-1)
+        return null + scale**2 * (plain - null)
+
+
+class MixesLogits(Rule):
+    """Probabilities are mixed where log probabilities should be."""
+
+    def combine(self, plain, null, field):
+        if field.kind != "posterior":
+            return super().combine(plain, null, field)
+        p = (1 - self.scale) * null.softmax(-1) + self.scale * plain.softmax(-1)
+        return p.clamp_min(1e-9).log()
+
+
+class Undercounts(Rule):
+    def price(self, t):
+        return 1
+
+
+class DropsMask(Rule):
+    def mix(self, field, x, t, cond):
+        if "label" not in cond:
+            return field(x, t, {})
+        return super().mix(field, x, t, cond)
+
+
+class LeaksLabels(Rule):
+    """The null branch sees the labels of the batch rolled by one, not withheld in the first row."""
+
+    def mix(self, field, x, t, cond):
+        if "label" not in cond or self.scale == 1:
+            return field(x, t, cond)
+        plain, null = field(x, t, cond), field(x, t, without({"label": cond["label"]}, len(x)))
+        return self.combine(plain, null, field)
+
+
+TWINS = {
+    "check_kind_is_kept": (ForgetsKind, ()),
+    "check_shape_is_kept": (Doubles, ("check_scale_zero_is_unconditional", "check_affine_in_scale")),
+    "check_scale_one_is_the_field": (AlwaysTwice, ()),
+    "check_scale_zero_is_unconditional": (OtherConvention, ("check_affine_in_scale",)),
+    "check_affine_in_scale": (Squares, ()),
+    "check_evaluations_are_counted": (Undercounts, ()),
+    "check_unconditional_is_left_alone": (DropsMask, ()),
+    "check_branches": (LeaksLabels, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_mixed_probabilities_are_caught(fails_exactly):
+    fails_exactly(KIND, MixesLogits, "check_affine_in_scale")
+
+
+@pytest.mark.parametrize("make", [Rule, ClassifierFree])
+def test_right_ones_pass(make):
+    from flowloom.testing import check
+
+    assert [r for r in check(make, KIND) if not r.ok] == []
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)

@@ -1,0 +1,143 @@
+"""Wrong objectives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flowloom.fields import NetworkField
+from flowloom.objectives import FlowMatching, Loss
+from flowloom.objectives.base import mean_of_points
+from flowloom.paths import Point
+
+KIND = "objective"
+
+
+class Detached(FlowMatching):
+    def loss(self, model, batch, generator=None):
+        return Loss(super().loss(model, batch, generator).total.detach().requires_grad_())
+
+
+class Global(FlowMatching):
+    def loss(self, model, batch, generator=None):
+        return super().loss(model, batch, None)
+
+
+class WrongTarget(FlowMatching):
+    """Regresses x0 - x1 while its field says velocity."""
+
+    def compare(self, prediction, point, cond):
+        turned = Point(point.x_t, point.t, -point.velocity, point.x0, point.x1)
+        return super().compare(prediction, turned, cond)
+
+
+class WrongField(FlowMatching):
+    """Trains velocities and hands out a field that calls them data."""
+
+    def field(self, model, source_std=None):
+        return NetworkField(model, "data", self.path, source_std)
+
+
+class WholeBatch(FlowMatching):
+    """Withholds conditions from the whole batch or from nobody."""
+
+    def __init__(self):
+        super().__init__(condition_dropout=0.3)
+
+    def loss(self, model, batch, generator=None):
+        off = torch.rand((), generator=generator) < self.condition_dropout
+        null = off.expand(len(batch.x1))
+        return FlowMatching().loss(model, replace(batch, cond={**batch.cond, "null": null}), generator)
+
+
+class HidesLabels(FlowMatching):
+    """Withholds by overwriting the labels with class 0."""
+
+    def __init__(self):
+        super().__init__(condition_dropout=0.3)
+
+    def loss(self, model, batch, generator=None):
+        null = torch.rand(len(batch.x1), generator=generator) < self.condition_dropout
+        label = batch.cond.get("label")
+        if label is None:
+            return FlowMatching().loss(model, batch, generator)
+        cond = {**batch.cond, "label": label.masked_fill(null, 0), "null": null}
+        return FlowMatching().loss(model, replace(batch, cond=cond), generator)
+
+
+class Early(FlowMatching):
+    """Has a time law and squares its draws."""
+
+    def loss(self, model, batch, generator=None):
+        law, self.times = self.times, _Squared()
+        try:
+            return super().loss(model, batch, generator)
+        finally:
+            self.times = law
+
+
+class _Squared:
+    def sample(self, n, **settings):
+        from flowloom.times import Uniform
+
+        return Uniform().sample(n, **settings) ** 2
+
+
+class CountsPadding(FlowMatching):
+    """Averages over everything."""
+
+    def compare(self, prediction, point, cond):
+        return super().compare(prediction, point, {k: v for k, v in cond.items() if k != "mask"})
+
+
+class NaNPadding(FlowMatching):
+    """Excludes padding from the sum, after its NaN has reached the gradient."""
+
+    def loss(self, model, batch, generator=None):
+        t = self.times.sample(len(batch.x1), generator=generator)
+        point = self.path.sample(batch.x0, batch.x1, t)
+        error = (model(point.x_t, t, **batch.cond) - point.velocity).square()
+        return Loss(mean_of_points(error, batch.cond.get("mask")).mean())
+
+
+class Forgets(FlowMatching):
+    """Draws a scale of its own that no checkpoint holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = 1 + torch.rand(())
+
+    def loss(self, model, batch, generator=None):
+        return Loss(self.scale * super().loss(model, batch, generator).total)
+
+
+TWINS = {
+    "check_loss_reaches_the_model": (Detached, ()),
+    "check_follows_its_generator": (Global, ("check_state_round_trip",)),
+    "check_exact_answers_have_no_loss": (WrongTarget, ()),
+    "check_field_is_of_its_kind": (WrongField, ()),
+    "check_condition_dropout": (WholeBatch, ()),
+    "check_times_follow_the_law": (Early, ()),
+    "check_padding_counts_nothing": (CountsPadding, ()),
+    "check_state_round_trip": (Forgets, ()),
+}
+
+
+@pytest.mark.parametrize("target", TWINS)
+def test_wrong_twin_is_caught(target, fails_exactly):
+    make, also = TWINS[target]
+    fails_exactly(KIND, make, target, also)
+
+
+def test_hidden_labels_are_caught(fails_exactly):
+    fails_exactly(KIND, HidesLabels, "check_condition_dropout")
+
+
+def test_nan_gradients_are_caught(fails_exactly):
+    fails_exactly(KIND, NaNPadding, "check_padding_counts_nothing")
+
+
+def test_every_check_has_one(every_check_has_a_twin):
+    every_check_has_a_twin(KIND, TWINS)
