@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.conditions import withheld
+from flowloom.module_names import module_name
 from flowloom.spec import Condition
 
 
@@ -63,24 +64,25 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, conditions: Mapping[str, Condition], dim: int) -> None:
         super().__init__()
         self.dim = dim
+        self.names = tuple(name for name in conditions if not name.endswith("mask"))
         self.embed = nn.ModuleDict()
         self.null = nn.ParameterDict()
-        for name, condition in conditions.items():
-            if name.endswith("mask"):
-                continue
+        for name in self.names:
+            condition, key = conditions[name], module_name(name)
             if condition.classes is not None:
                 table = nn.Embedding(condition.classes, dim)
                 nn.init.normal_(table.weight, std=0.02)
-                self.embed[name] = table
+                self.embed[key] = table
             else:
-                self.embed[name] = nn.Linear(max(1, math.prod(condition.shape)), dim)
-            self.null[name] = nn.Parameter(0.02 * torch.randn(dim))
+                self.embed[key] = nn.Linear(max(1, math.prod(condition.shape)), dim)
+            self.null[key] = nn.Parameter(0.02 * torch.randn(dim))
 
     def forward(self, cond: Mapping[str, Tensor | None], batch: int) -> Tensor | float:
         """Embedding of shape ``(batch, dim)``, or 0.0 where there is nothing to embed."""
         total: Tensor | float = 0.0
-        for name, embed in self.embed.items():
-            null, value = self.null[name], cond.get(name)
+        for name in self.names:
+            embed, null = self.embed[module_name(name)], self.null[module_name(name)]
+            value = cond.get(name)
             if value is None:
                 total = total + null.expand(batch, -1)
                 continue

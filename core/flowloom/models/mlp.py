@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
+from flowloom.module_names import module_name
 from flowloom.spec import Spec
 from flowloom.state import State, Time, expand, leaves
 
@@ -44,7 +45,7 @@ class MLP(nn.Module):
         for name, leaf in self.parts.items():
             if leaf.vocab is not None:
                 # One more id than the vocabulary: sources may use it as the mask token.
-                self.tokens[_key(name)] = nn.Embedding(leaf.vocab + 1, token_dim)
+                self.tokens[module_name(name)] = nn.Embedding(leaf.vocab + 1, token_dim)
             size_in += leaf.numel() * (token_dim if leaf.vocab is not None else 1)
             size_out += leaf.numel() * (leaf.vocab or 1)
         self.time = TimeEmbedding(width)
@@ -59,7 +60,7 @@ class MLP(nn.Module):
         mask = cond.get("mask")
         columns = []
         for name, leaf in leaves(x):
-            embed = self.tokens[_key(name)](leaf) if self.parts[name].vocab is not None else leaf
+            embed = self.tokens[module_name(name)](leaf) if self.parts[name].vocab is not None else leaf
             kept = _masked(embed, mask)
             columns.append(kept.flatten(1) if kept.ndim > 1 else kept[:, None])
         hidden = torch.cat(columns, 1)
@@ -102,10 +103,6 @@ def _leaf_specs(spec: Spec, prefix: str = "") -> list[tuple[str, Spec]]:
         for name, inner in spec.parts.items()
         for row in _leaf_specs(inner, f"{prefix}.{name}" if prefix else name)
     ]
-
-
-def _key(name: str) -> str:
-    return "token" if not name else "token_" + name.replace(".", "_")
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind, NetworkField
+from flowloom.module_names import module_name
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import Point, ProductPath
 from flowloom.state import Cond, State, part
@@ -36,18 +37,19 @@ class ProductObjective(PointObjective):
             raise IncompatibleError(f"weights name {strangers}; the parts are {sorted(parts)}")
         path = ProductPath({name: objective.path for name, objective in parts.items()})
         super().__init__(path, times, None, condition_dropout)
-        self.parts = nn.ModuleDict(dict(parts))
+        self.names = tuple(parts)
+        self.scored = nn.ModuleDict({module_name(name): objective for name, objective in parts.items()})
         self.weights = dict(weights or {})
 
     @property
     def kind(self) -> Kind:
         """Kinds by part."""
-        return {name: objective.kind for name, objective in self._objectives().items()}
+        return {name: objective.kind for name, objective in self.parts.items()}
 
     def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
         """Weighted sum of the parts' losses, ``(batch,)``."""
         total: Tensor | None = None
-        for name, objective in self._objectives().items():
+        for name, objective in self.parts.items():
             inner = Point(*(part(v, name) for v in vars(point).values()))
             rows = objective.compare(part(prediction, name), inner, cond)
             if objective.weight is not None:
@@ -61,5 +63,8 @@ class ProductObjective(PointObjective):
         """The network as a field with a kind for every part."""
         return NetworkField(model, self.kind, self.path, source_std)
 
-    def _objectives(self) -> dict[str, PointObjective]:
-        return {name: module for name, module in self.parts.items() if isinstance(module, PointObjective)}
+    @property
+    def parts(self) -> dict[str, PointObjective]:
+        """Objectives by name of the part."""
+        modules = {name: self.scored[module_name(name)] for name in self.names}
+        return {name: module for name, module in modules.items() if isinstance(module, PointObjective)}

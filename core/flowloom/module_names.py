@@ -1,0 +1,14 @@
+"""Names of parts and conditions as names of submodules."""
+
+from __future__ import annotations
+
+
+def module_name(name: str) -> str:
+    """A name under which torch accepts a submodule, whatever a user calls a part or a condition.
+
+    ``nn.Module`` refuses dots and the names of its own methods (``type``, ``half``, ``float`` ...).
+
+    >>> module_name("type"), module_name("atom.charge")
+    ('of_type', 'of_atom_charge')
+    """
+    return "of_" + name.replace(".", "_")
