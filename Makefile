@@ -6,6 +6,8 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 MEMBERS := -e ".[dev]" $(foreach p,$(PLUGINS),-e $(dir $(p)))
 # Rebuilt whenever a project file or the constraints change, reused otherwise.
 READY := $(VENV)/.ready
+# One single-threaded worker a core: the tests' tensors are too small to share a core's work.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc 2>/dev/null || echo 2)
 
 .PHONY: demo test test-slow lint bench clean
 
@@ -13,10 +15,10 @@ demo: $(READY)
 	$(BIN)/flowloom run digits --out runs/digits
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -33,6 +33,9 @@ def sinusoid(t: Tensor, dim: int, scale: float = 1000.0, max_period: float = 10_
 class TimeEmbedding(nn.Module):
     """Sinusoidal features of a time followed by a two-layer SiLU network.
 
+    Features are taken in at least single precision, whatever the weights are: half precision cannot tell
+    0.997 from 1.
+
     Args:
         dim: size of the embedding.
         features: number of sinusoidal features, even.
@@ -47,7 +50,9 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Times ``(*shape)`` to embeddings ``(*shape, dim)``."""
-        return self.net(sinusoid(t, self.features))
+        precise = t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
+        weights = next(self.net.parameters()).dtype
+        return self.net(sinusoid(precise, self.features).to(weights))
 
 
 class ConditionEmbedding(nn.Module):

@@ -67,7 +67,7 @@ class MLP(nn.Module):
         first = t
         while isinstance(first, dict):
             first = next(iter(first.values()))
-        context = self.time(first.to(hidden.dtype) if first.ndim == 1 else first.flatten(1).mean(1))
+        context = self.time(first if first.ndim == 1 else first.flatten(1).mean(1))
         if self.later is not None:
             if s is None:
                 raise TypeError("this MLP was built with second_time=True and needs s=")

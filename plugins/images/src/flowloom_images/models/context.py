@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from flowloom.models import ConditionEmbedding, TimeEmbedding
-from flowloom.models.embeddings import sinusoid
 from flowloom.spec import Condition
 
 
 class Context(nn.Module):
     """Sum of the embeddings of time, of a second time where there is one, and of all conditions.
-
-    Sinusoids are taken in at least single precision, whatever the precision of the weights: half
-    precision cannot tell 0.997 from 1.
 
     Args:
         conditions: what may come, by name.
@@ -39,15 +34,10 @@ class Context(nn.Module):
         Raises:
             TypeError: built for two times and given one.
         """
-        vector = _embed(self.time, t)
+        vector = self.time(t)
         if self.later is not None:
             if s is None:
                 raise TypeError("this network was built with second_time=True and needs s=")
-            vector = vector + _embed(self.later, s)
+            vector = vector + self.later(s)
         return vector + self.condition(cond, len(t))
 
-
-def _embed(embedding: TimeEmbedding, t: Tensor) -> Tensor:
-    precise = t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
-    weights = next(embedding.parameters()).dtype
-    return embedding.net(sinusoid(precise, embedding.features).to(weights))

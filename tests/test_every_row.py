@@ -1,0 +1,19 @@
+"""Every row of every installed plugin is built from its example and held to the laws of its kind."""
+
+from __future__ import annotations
+
+import pytest
+from flowloom_registry import catalog
+from flowloom_registry.conformance import check_row
+from flowloom_registry.rows import Row
+
+
+@pytest.mark.parametrize("row", catalog().rows, ids=lambda row: f"{row.kind}/{row.qualified}")
+def test_row_keeps_the_laws(row: Row) -> None:
+    failed = [f"{result.name}: {result.message}" for result in check_row(row, catalog()) if not result.ok]
+    assert not failed, "\n".join(failed)
+
+
+def test_no_plugin_is_broken_and_no_name_is_taken_twice() -> None:
+    assert not [str(broken.error) for broken in catalog().broken]
+    assert not catalog().collisions()
