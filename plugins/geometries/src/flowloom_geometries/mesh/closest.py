@@ -71,9 +71,9 @@ class Finder:
         face, weights = torch.zeros(len(x), dtype=torch.long), torch.zeros(len(x), 3, dtype=torch.float64)
         open_rows = torch.arange(len(x))
         while len(open_rows):
-            reach, near = self.tree.query(x[open_rows].numpy(), k=size)
-            reach = torch.from_numpy(reach).reshape(len(open_rows), size)
-            near = torch.from_numpy(near).long().reshape(len(open_rows), size)
+            found = self.tree.query(x[open_rows].numpy(), k=size)
+            reach = torch.as_tensor(found[0]).reshape(len(open_rows), size)
+            near = torch.as_tensor(found[1]).long().reshape(len(open_rows), size)
             corners = self.corners[near]
             bary = closest_on_triangles(x[open_rows, None], *corners.unbind(2))
             gap = ((bary[..., None] * corners).sum(2) - x[open_rows, None]).norm(dim=-1)

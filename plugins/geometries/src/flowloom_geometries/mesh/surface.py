@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from torch import Tensor
 from flowloom.errors import DataError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
-from flowloom.state import Shape
 from flowloom_geometries.mesh.closest import Finder
 from flowloom_geometries.mesh.laplacian import face_areas, spectrum
 from flowloom_geometries.mesh.reading import read_mesh
+from flowloom_geometries.mesh.shapes import icosphere
 
 Premetric = Literal["biharmonic", "diffusion"]
 
@@ -35,7 +35,7 @@ class MeshSurface(Geometry):
     geodesics. Train on it with ``path: premetric``.
 
     Args:
-        file: an ``.obj`` or ``.off`` file.
+        file: an ``.obj`` or ``.off`` file, or ``icosphere`` for a sphere of 642 vertices.
         vertices: ``(V, 3)``, in place of a file.
         triangles: ``(F, 3)``, in place of a file.
         count: number of eigenpairs k.
@@ -61,7 +61,9 @@ class MeshSurface(Geometry):
         tau: float = 0.25,
         normalize: bool = True,
     ) -> None:
-        if file is not None:
+        if file == "icosphere":
+            vertices, triangles = icosphere(3)
+        elif file is not None:
             vertices, triangles = read_mesh(file)
         if vertices is None or triangles is None:
             raise DataError("a mesh needs file:, or vertices and triangles")
@@ -162,14 +164,14 @@ class MeshSurface(Geometry):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Uniform by area: a face by its area, then a uniform point of it."""
-        lead: tuple[int, ...] = tuple(shape[:-1])  # type: ignore[index]
+        lead: tuple[int, ...] = tuple(shape[:-1])
         count = math.prod(lead)
         where = torch.device(device) if device is not None else None
         face = torch.multinomial(self.areas.to(where), count, replacement=True, generator=generator)
@@ -185,4 +187,6 @@ class MeshSurface(Geometry):
         return table.to(x.device, x.dtype)[face].reshape(*x.shape[:-1], -1)
 
     def __repr__(self) -> str:
-        return f"MeshSurface({len(self.vertices)} vertices, {len(self.triangles)} triangles, {self.premetric})"
+        return (
+            f"MeshSurface({len(self.vertices)} vertices, {len(self.triangles)} triangles, {self.premetric})"
+        )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.geometry import Euclidean
-from flowloom.state import Shape
 
 
 class Box(Euclidean):
@@ -67,14 +67,14 @@ class Box(Euclidean):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Uniform points."""
-        unit = torch.rand(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        unit = torch.rand(shape, generator=generator, device=device, dtype=dtype)
         low, high = self._limits(unit)
         return low + unit * (high - low)
 

@@ -51,14 +51,11 @@ class GeooptGeometry(Geometry):
         import geoopt
 
         if isinstance(manifold, str):
-            kind = getattr(geoopt, manifold, None)
-            if not (isinstance(kind, type) and issubclass(kind, geoopt.Manifold)):
-                known = sorted(
-                    n
-                    for n in dir(geoopt)
-                    if isinstance(getattr(geoopt, n), type) and issubclass(getattr(geoopt, n), geoopt.Manifold)
-                )
-                raise IncompatibleError(f"geoopt has no manifold '{manifold}'; it has: {', '.join(known)}")
+            names = {n: v for n, v in vars(geoopt).items() if _is_manifold(v)}
+            if manifold not in names:
+                known = ", ".join(sorted(names))
+                raise IncompatibleError(f"geoopt has no manifold '{manifold}'; it has: {known}")
+            kind = names[manifold]
             manifold = kind(**dict(arguments or {}))
         if not isinstance(manifold, geoopt.Manifold):
             raise IncompatibleError(f"expected a geoopt.Manifold, got {type(manifold).__name__}")
@@ -106,7 +103,7 @@ class GeooptGeometry(Geometry):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -120,7 +117,7 @@ class GeooptGeometry(Geometry):
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(seed)
             if "random" in self.gaps:
-                return self.project(torch.randn(shape, dtype=dtype, device=target))  # type: ignore[arg-type]
+                return self.project(torch.randn(shape, dtype=dtype, device=target))
             try:
                 drawn = self.manifold.random(shape, dtype=dtype, device=target)
             except ValueError:  # manifolds with parameters insist on the dtype of those
@@ -140,7 +137,7 @@ class GeooptGeometry(Geometry):
     def degrees_of_freedom(self, shape: Shape) -> int:
         """As given, or the rank of the tangent projection at a random point."""
         if self.dim is None:
-            point = tuple(shape)[len(shape) - self.point_ndim :]  # type: ignore[arg-type]
+            point = tuple(shape)[len(shape) - self.point_ndim :]
             x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
             self.dim = self._basis(x).shape[1]
         return super().degrees_of_freedom(shape)
@@ -229,6 +226,12 @@ def _gaps(manifold: Any) -> list[tuple[str, str]]:
     if inherited("random"):
         found.append(("random", "no random law: a projected normal"))
     return found
+
+
+def _is_manifold(thing: Any) -> bool:
+    import geoopt
+
+    return isinstance(thing, type) and issubclass(thing, geoopt.Manifold)
 
 
 def _refuses(method: Any) -> bool:

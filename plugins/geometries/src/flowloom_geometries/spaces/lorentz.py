@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowloom.geometry.numerics import safe_norm
-from flowloom.state import Shape, expand
+from flowloom.state import expand
 from flowloom_geometries.spaces.hyperbolic import Hyperbolic, sinhc
 
 
@@ -87,14 +89,14 @@ class Lorentz(Hyperbolic):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """The wrapped normal at the origin ``(1/sqrt(c), 0, ...)``."""
-        size = (*shape[:-1], shape[-1] - 1)  # type: ignore[index]
+        size = (*shape[:-1], shape[-1] - 1)
         normal = torch.randn(size, generator=generator, device=device, dtype=dtype)
         v = torch.cat([torch.zeros_like(normal[..., :1]), normal], -1)
         return self.exp(self.origin(v), v)

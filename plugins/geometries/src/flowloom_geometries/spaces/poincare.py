@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.geometry.numerics import safe_norm
-from flowloom.state import Shape, expand, sum_event
+from flowloom.state import expand, sum_event
 from flowloom_geometries.spaces.hyperbolic import Hyperbolic, tanhc
 
 _RIM = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 class PoincareBall(Hyperbolic):
-    r"""The ball :math:`c|x|^2 < 1` with metric :math:`\lambda_x^2 |dx|^2`, :math:`\lambda_x = 2/(1 - c|x|^2)`.
+    r"""The ball :math:`c|x|^2 < 1` with the metric :math:`4 |dx|^2 / (1 - c|x|^2)^2`.
 
     Closed forms by Möbius addition (Ganea et al. 1805.09112; Mathieu et al. 1901.06033), rearranged so that
     nearby points lose no digits: distances by asinh of ``y - x``, not by artanh of a Möbius sum. Float32
@@ -25,7 +26,7 @@ class PoincareBall(Hyperbolic):
     """
 
     def conformal(self, x: Tensor) -> Tensor:
-        r""":math:`\lambda_x`, ``(..., 1)``."""
+        r""":math:`\lambda_x = 2/(1 - c|x|^2)`, ``(..., 1)``."""
         return 2 / self._gap(x)
 
     def project(self, x: Tensor) -> Tensor:
@@ -92,14 +93,14 @@ class PoincareBall(Hyperbolic):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """The wrapped normal at the origin: ``exp_0`` of a tangent that is standard normal in the metric."""
-        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         origin = torch.zeros_like(normal)
         return self.project(self.exp(origin, normal / 2))
 

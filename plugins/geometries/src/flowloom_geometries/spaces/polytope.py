@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.errors import DataError
 from flowloom.geometry import Euclidean
-from flowloom.state import Shape
 
 
 class Polytope(Euclidean):
@@ -92,14 +92,14 @@ class Polytope(Euclidean):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Uniform points."""
-        lead: tuple[int, ...] = tuple(shape[:-1])  # type: ignore[index]
+        lead: tuple[int, ...] = tuple(shape[:-1])
         count = math.prod(lead)
         where = torch.device(device) if device is not None else None
         share = (self._volumes / self._volumes.sum()).to(where)
@@ -135,18 +135,21 @@ class Polytope(Euclidean):
             raise DataError("the polytope is empty: no point satisfies all inequalities")
         if not bounded or found.status == 3:
             raise DataError("the polytope is unbounded; add inequalities until it is closed")
-        if found.x[-1] < 1e-12:
+        middle = np.asarray(found.x, dtype=np.float64)
+        if middle[-1] < 1e-12:
             raise DataError("the polytope is flat: it has no interior in its space")
         if self.dim == 1:
             ends = torch.tensor([[[(b[a[:, 0] < 0] * -1).max()], [b[a[:, 0] > 0].min()]]])
             return ends, (ends[:, 1] - ends[:, 0])[:, 0]
         try:
-            corners = HalfspaceIntersection(np.hstack([a, -b[:, None]]), found.x[:-1]).intersections
+            corners = HalfspaceIntersection(np.hstack([a, -b[:, None]]), middle[:-1]).intersections
             # The inner centre joins the corners, because qhull wants more points than one simplex has.
-            corners = np.vstack([np.unique(corners.round(12), axis=0), found.x[:-1]])
+            corners = np.vstack([np.unique(corners.round(12), axis=0), middle[:-1]])
             cells = torch.from_numpy(corners[Delaunay(corners, qhull_options="QJ").simplices])
         except QhullError as error:
-            raise DataError(f"qhull cannot find the polytope's corners: {str(error).splitlines()[0]}") from error
+            raise DataError(
+                f"qhull cannot find the polytope's corners: {str(error).splitlines()[0]}"
+            ) from error
         volumes = torch.linalg.det(cells[:, 1:] - cells[:, :1]).abs() / math.factorial(self.dim)
         return cells, volumes
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.geometry import Geometry, Sphere
-from flowloom.state import Shape, sum_event
+from flowloom.state import sum_event
 
 
 class Simplex(Geometry):
@@ -89,7 +90,7 @@ class Simplex(Geometry):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,

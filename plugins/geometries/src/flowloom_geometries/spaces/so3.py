@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm, sinc
-from flowloom.state import Shape, expand
+from flowloom.state import expand
 from flowloom_geometries.spaces.polar import polar_factor
 
 
@@ -124,14 +125,14 @@ class SO3(Geometry):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Uniform (Haar) rotations, from uniform unit quaternions."""
-        size = (*shape[:-2], 4)  # type: ignore[index]
+        size = (*shape[:-2], 4)
         q = torch.randn(size, generator=generator, device=device, dtype=dtype)
         return from_quaternion(q / q.norm(dim=-1, keepdim=True))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
-from flowloom.state import Shape, expand, sum_event
+from flowloom.state import expand, sum_event
 from flowloom_geometries.spaces.spectral_function import (
     divided_difference,
     frechet,
@@ -65,14 +67,14 @@ class _Positive(Geometry):
 
     def random(
         self,
-        shape: Shape,
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Exponentials of symmetric matrices that are standard normal in the Frobenius metric."""
-        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         # Off-diagonal entries of (a + a^T)/2 have variance 1/2, so each coordinate has variance 1.
         return symmetric_function(symmetric(normal), "exp")
 

@@ -1,0 +1,161 @@
+"""Densities on manifolds that are known in closed form."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import DataError
+from flowloom.spec import Spec
+
+
+class KnownDensity(Dataset):
+    """``n`` draws of a density that can also be evaluated; other splits are other draws.
+
+    Args:
+        n: rows.
+        seed: of the draws.
+    """
+
+    def __init__(self, n: int = 20_000, seed: int = 0) -> None:
+        if n < 1:
+            raise DataError(f"n must be at least 1, got {n}")
+        self.n, self.seed = n, seed
+        self._drawn: Tensor | None = None
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Points ``(n, d)``."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density with respect to the volume of the space, ``(n,)``."""
+
+    @abstractmethod
+    def _with_seed(self, seed: int) -> KnownDensity: ...
+
+    def __len__(self) -> int:
+        return self.n
+
+    def take(self, rows: Tensor) -> Examples:
+        """The examples at ``rows``."""
+        if self._drawn is None:
+            self._drawn = self.draw(self.n, torch.Generator().manual_seed(self.seed))
+        return Examples(self._drawn[rows])
+
+    def split(self, name: str) -> Dataset:
+        """``train`` (itself), or ``val`` and ``test``: independent draws."""
+        offset = {"train": 0, "val": 1_000_003, "test": 2_000_003}
+        if name not in offset:
+            return super().split(name)
+        return self if name == "train" else self._with_seed(self.seed + offset[name])
+
+
+class VonMisesFisherMixture(KnownDensity):
+    r"""Clusters on S^2: :math:`\sum_k \frac1K \frac{\kappa}{4\pi\sinh\kappa} e^{\kappa \mu_k \cdot x}`.
+
+    Args:
+        means: directions; by default four clusters, two of them on either side of the south pole.
+        concentration: :math:`\kappa`.
+        n: rows.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        means: Sequence[Sequence[float]] = (
+            (0.35, 0.0, -1.0),
+            (-0.35, 0.0, -1.0),
+            (1.0, 1.0, 0.5),
+            (-0.5, 1.0, 1.0),
+        ),
+        concentration: float = 50.0,
+        n: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(n, seed)
+        if concentration <= 0:
+            raise DataError(f"concentration must be positive, got {concentration}")
+        self.means, self.concentration = [tuple(map(float, m)) for m in means], concentration
+        self._centres = torch.tensor(self.means, dtype=torch.float64)
+        self._centres = self._centres / self._centres.norm(dim=1, keepdim=True)
+
+    @property
+    def spec(self) -> Spec:
+        """Unit vectors ``(3,)``."""
+        return Spec(shape=(3,))
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Exact draws: the height along the mean by inversion, the rest uniform on a circle."""
+        k = self.concentration
+        centre = self._centres[torch.randint(len(self._centres), (n,), generator=generator)]
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        height = 1 + torch.log(u + (1 - u) * math.exp(-2 * k)) / k
+        side = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+        side = side - (side * centre).sum(1, keepdim=True) * centre
+        side = side / side.norm(dim=1, keepdim=True)
+        x = height[:, None] * centre + (1 - height.square()).clamp_min(0).sqrt()[:, None] * side
+        return (x / x.norm(dim=1, keepdim=True)).float()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density per steradian."""
+        k = self.concentration
+        # log(k / (4 pi sinh k)) - written around exp(-2k), which does not overflow
+        constant = math.log(k / (2 * math.pi)) - math.log(-math.expm1(-2 * k)) - math.log(len(self.means))
+        return constant + torch.logsumexp(k * (x.double() @ self._centres.T.to(x.device) - 1), 1)
+
+    def _with_seed(self, seed: int) -> KnownDensity:
+        return VonMisesFisherMixture(self.means, self.concentration, self.n, seed)
+
+
+class WrappedNormalMixture(KnownDensity):
+    r"""Clusters on the flat torus ``[0, 2 pi)^d``: normals of standard deviation ``std``, wrapped.
+
+    Args:
+        means: centres in radians; by default three clusters on the 2-torus, two of them across the seam,
+            as torsion angles of RNA have them.
+        std: of every coordinate.
+        n: rows.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        means: Sequence[Sequence[float]] = ((0.1, 3.0), (6.1, 6.2), (2.5, 0.2)),
+        std: float = 0.35,
+        n: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(n, seed)
+        if not 0 < std < 2:
+            raise DataError(f"std must lie in (0, 2), got {std}")
+        self.means, self.std = [tuple(map(float, m)) for m in means], std
+
+    @property
+    def spec(self) -> Spec:
+        """Angles ``(d,)`` in ``[0, 2 pi)``."""
+        return Spec(shape=(len(self.means[0]),))
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Exact draws."""
+        centres = torch.tensor(self.means, dtype=torch.float64)
+        chosen = centres[torch.randint(len(centres), (n,), generator=generator)]
+        noise = torch.randn(chosen.shape, generator=generator, dtype=torch.float64)
+        return torch.remainder(chosen + self.std * noise, 2 * math.pi).float()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density per unit of angle; five turns to either side are summed."""
+        centres = torch.tensor(self.means, dtype=torch.float64, device=x.device)
+        turns = 2 * math.pi * torch.arange(-5, 6, device=x.device)
+        away = (x.double()[:, None, :, None] - centres[None, :, :, None] + turns) / self.std
+        constant = -0.5 * math.log(2 * math.pi) - math.log(self.std)
+        per_coordinate = torch.logsumexp(-0.5 * away.square(), -1) + constant
+        return torch.logsumexp(per_coordinate.sum(-1), 1) - math.log(len(self.means))
+
+    def _with_seed(self, seed: int) -> KnownDensity:
+        return WrappedNormalMixture(self.means, self.std, self.n, seed)

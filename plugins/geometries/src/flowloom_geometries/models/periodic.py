@@ -1,0 +1,57 @@
+"""An MLP on angles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowloom.models import MLP
+from flowloom.spec import Spec
+from flowloom.state import State
+
+
+class PeriodicMLP(nn.Module):
+    """An MLP that sees every coordinate through its cosine and sine, so that it is smooth across the seam.
+
+    Args:
+        spec: of the data: one real tensor of angles.
+        width: of the hidden layers.
+        depth: number of hidden layers.
+        harmonics: multiples of the angle that are seen, from 1.
+        periods: one period for all coordinates, or one for each entry of the last dimension.
+    """
+
+    conditional = True
+    rate: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int = 256,
+        depth: int = 3,
+        harmonics: int = 2,
+        periods: float | Sequence[float] = 2 * math.pi,
+    ) -> None:
+        super().__init__()
+        if spec.parts or spec.discrete:
+            raise ValueError(f"PeriodicMLP reads one real tensor of angles, not {spec.event_shape()}")
+        if harmonics < 1:
+            raise ValueError(f"harmonics must be at least 1, got {harmonics}")
+        self.spec, self.harmonics = spec, harmonics
+        period = torch.as_tensor(periods, dtype=torch.float32)
+        self.register_buffer("rate", 2 * math.pi / period)
+        seen = Spec(shape=(2 * harmonics * spec.numel(),), conditions=spec.conditions)
+        self.body = MLP(seen, width, depth)
+        self.head = nn.Linear(seen.numel(), spec.numel())
+
+    def forward(self, x: State, t: Tensor, **cond: Tensor) -> Tensor:
+        """Read angles ``(batch, *event)``; see `flowloom.models.Model`."""
+        assert isinstance(x, Tensor)
+        angle = x * self.rate
+        seen = [f(k * angle) for k in range(1, self.harmonics + 1) for f in (torch.cos, torch.sin)]
+        hidden = self.body(torch.stack(seen, -1).flatten(1), t, **cond)
+        assert isinstance(hidden, Tensor)
+        return self.head(hidden).reshape(x.shape)

@@ -1,0 +1,158 @@
+"""The rows of the geometries plugin: words only, nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.registrar import Registrar
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, and recipes."""
+    _spaces(reg)
+    _data(reg)
+    reg.path(
+        "premetric",
+        "flowloom_geometries.mesh.premetric:PremetricPath",
+        summary="flow down a premetric, simulated: for spaces without closed-form geodesics",
+        example={"geometry": {"use": "mesh", "file": "icosphere", "count": 20}, "steps": 20},
+        paper="2302.03660",
+    )
+    reg.source(
+        "wrapped-normal",
+        "flowloom_geometries.sources:WrappedNormal",
+        summary="exp of a normal tangent at the origin, with its density",
+        example={"geometry": {"use": "poincare-ball", "dim": 2}},
+        paper="1902.02992",
+    )
+    reg.model(
+        "grid-mlp",
+        "flowloom_geometries.models:GridMLP",
+        summary="MLP over a hash grid whose fine levels fade in with t: sharp densities on small spaces",
+        example={"width": 16, "levels": 3, "finest": 16, "table": 8},
+        paper="2201.05989",
+    )
+    reg.model(
+        "periodic-mlp",
+        "flowloom_geometries.models:PeriodicMLP",
+        summary="MLP on angles, smooth across the seam",
+        example={"width": 16},
+    )
+    reg.renderer(
+        "world-map",
+        "flowloom_geometries.world_map:WorldMap",
+        summary="points of the sphere on a plate carrée map, with densities",
+        example={"resolution": 16},
+    )
+    _recipes(reg)
+
+
+def _spaces(reg: Registrar) -> None:
+    home = "flowloom_geometries.spaces"
+    reg.geometry("so3", f"{home}:SO3", summary="rotation matrices; distance is the angle")
+    reg.geometry("se3", f"{home}:SE3", summary="rigid motions: SO(3) times R^3")
+    reg.geometry(
+        "poincare-ball", f"{home}:PoincareBall", summary="hyperbolic space as a ball", example={"dim": 2}
+    )
+    reg.geometry(
+        "lorentz", f"{home}:Lorentz", summary="hyperbolic space as a hyperboloid", example={"dim": 2}
+    )
+    reg.geometry(
+        "simplex",
+        f"{home}:Simplex",
+        summary="probability vectors with the Fisher-Rao metric",
+        example={"categories": 3},
+        paper="2405.14664",
+    )
+    reg.geometry(
+        "spd", f"{home}:SPD", summary="positive matrices, affine-invariant metric", example={"size": 2}
+    )
+    reg.geometry(
+        "log-euclidean",
+        f"{home}:LogEuclideanSPD",
+        summary="positive matrices, log-Euclidean metric",
+        example={"size": 2},
+    )
+    reg.geometry("stiefel", f"{home}:Stiefel", summary="orthonormal columns, by geoopt")
+    reg.geometry(
+        "geoopt",
+        f"{home}:GeooptGeometry",
+        summary="any geoopt manifold by name",
+        example={"manifold": "PoincareBall"},
+    )
+    reg.geometry("box", f"{home}:Box", summary="an interval for every coordinate")
+    reg.geometry(
+        "polytope",
+        f"{home}:Polytope",
+        summary="a bounded set A x <= b",
+        example={"normals": [[-1, 0], [0, -1], [1, 1]], "offsets": [0, 0, 1]},
+    )
+    reg.geometry(
+        "mesh",
+        "flowloom_geometries.mesh:MeshSurface",
+        summary="a triangle mesh with spectral distances",
+        example={"file": "icosphere", "count": 20},
+        paper="2302.03660",
+    )
+
+
+def _data(reg: Registrar) -> None:
+    home = "flowloom_geometries.data"
+    reg.dataset(
+        "earth",
+        f"{home}:Earth",
+        summary="volcanoes, earthquakes, floods and fires on the globe",
+        example={"event": "volcano"},
+        paper="2006.10605",
+    )
+    reg.dataset(
+        "von-mises-fisher",
+        f"{home}:VonMisesFisherMixture",
+        summary="clusters on the sphere, of known density",
+        example={"n": 256},
+    )
+    reg.dataset(
+        "wrapped-normals",
+        f"{home}:WrappedNormalMixture",
+        summary="clusters on the torus across its seam, of known density",
+        example={"n": 256},
+    )
+    reg.dataset(
+        "mesh-function",
+        f"{home}:MeshEigenfunction",
+        summary="points of a mesh where an eigenfunction is large",
+        example={"geometry": {"use": "mesh", "file": "icosphere", "count": 20}, "n": 64, "index": 5},
+        paper="2302.03660",
+    )
+
+
+def _recipes(reg: Registrar) -> None:
+    for event in ("volcano", "earthquake", "flood", "fire"):
+        reg.recipe(
+            f"earth-{event}",
+            f"flowloom_geometries:recipes/earth-{event}.yaml",
+            summary=f"Riemannian flow matching on the globe: {event}",
+            paper="2302.03660",
+        )
+    reg.recipe(
+        "sphere-clusters",
+        "flowloom_geometries:recipes/sphere-clusters.yaml",
+        summary="clusters on the sphere in a minute",
+        paper="2302.03660",
+    )
+    reg.recipe(
+        "torus-seam",
+        "flowloom_geometries:recipes/torus-seam.yaml",
+        summary="clusters on the torus that cross its seam, in a minute",
+        paper="2302.03660",
+    )
+    reg.recipe(
+        "mesh-eigenfunction",
+        "flowloom_geometries:recipes/mesh-eigenfunction.yaml",
+        summary="flow on a triangle mesh along spectral distances",
+        paper="2302.03660",
+    )

@@ -1,0 +1,122 @@
+"""Points of the sphere, and densities on it, as a map of the world."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowloom.data.base import Examples
+from flowloom.renderers import Figure, Renderer
+from flowloom.state import State, first_leaf
+from flowloom_geometries.data.earth import to_degrees, to_sphere
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+class WorldMap(Renderer):
+    """Plate carrée maps: longitude across, latitude up, a graticule every 30 degrees.
+
+    Args:
+        resolution: rows of the grid on which densities are drawn (twice as many columns).
+        limit: points drawn at most.
+    """
+
+    def __init__(self, resolution: int = 180, limit: int = 5000) -> None:
+        if resolution < 2 or limit < 1:
+            raise ValueError(f"resolution must be at least 2 and limit 1, got {resolution} and {limit}")
+        self.resolution, self.limit = resolution, limit
+
+    def samples(self, samples: Examples, real: Examples) -> list[Figure]:
+        """Generated and real points, one map each."""
+        canvas, panels = _maps(2)
+        for axes, name, examples in zip(panels, ("samples", "real"), (samples, real), strict=True):
+            self._points(axes, first_leaf(examples.x), "C0")
+            axes.set_title(f"{name} ({len(examples)})")
+        return [Figure("Samples on the map", "image/png", _png(canvas))]
+
+    def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
+        """One small map per time."""
+        canvas, panels = _maps(len(states), small=True)
+        for axes, time, state in zip(panels, times, states, strict=True):
+            self._points(axes, first_leaf(state), "C0")
+            axes.set_title(f"t = {time:.2f}")
+        return [Figure("From source to data, on the map", "image/png", _png(canvas))]
+
+    def density(self, log_prob: LogDensity, real: Tensor | None = None, title: str = "") -> Figure:
+        """A density on the sphere, with points over it.
+
+        Args:
+            log_prob: log density in nats per steradian of points ``(n, 3)``.
+            real: points to draw, ``(m, 3)``.
+            title: of the map.
+        """
+        canvas, (axes,) = _maps(1)
+        values = density_grid(log_prob, self.resolution).numpy()
+        top = float(values.max())
+        image = axes.imshow(
+            values,
+            extent=(-180, 180, -90, 90),
+            origin="lower",
+            cmap="magma",
+            vmin=max(float(values.min()), top - 12),
+            vmax=top,
+        )
+        canvas.colorbar(image, ax=axes, shrink=0.8, label="log density (nats per steradian)")
+        if real is not None:
+            self._points(axes, real, "deepskyblue")
+        axes.set_title(title)
+        return Figure("Learned density", "image/png", _png(canvas), title)
+
+    def _points(self, axes: Any, x: Tensor, colour: str) -> None:
+        degrees = to_degrees(x[: self.limit].detach().double().cpu()).numpy()
+        axes.scatter(degrees[:, 1], degrees[:, 0], s=2, linewidths=0, color=colour)
+
+
+def density_grid(log_prob: LogDensity, rows: int, batch: int = 4096) -> Tensor:
+    """Log density at the cell centres of a map of ``rows`` by ``2 rows``, south first: ``(rows, 2 rows)``."""
+    step = 180 / rows
+    latitude = torch.arange(rows, dtype=torch.float64) * step - 90 + step / 2
+    longitude = torch.arange(2 * rows, dtype=torch.float64) * step - 180 + step / 2
+    grid = torch.cartesian_prod(latitude, longitude)
+    points = to_sphere(grid).float()
+    return torch.cat([log_prob(part) for part in points.split(batch)]).cpu().reshape(rows, 2 * rows)
+
+
+def integral(log_density: Tensor) -> float:
+    """Integral over the sphere of the density on a `density_grid`, by the midpoint rule."""
+    rows = len(log_density)
+    step = math.pi / rows
+    latitude = torch.arange(rows, dtype=torch.float64) * step - math.pi / 2 + step / 2
+    # The exact area of each cell of the grid.
+    area = step * ((latitude + step / 2).sin() - (latitude - step / 2).sin())
+    return float((log_density.double().exp() * area[:, None]).sum())
+
+
+def _maps(count: int, small: bool = False) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure as Canvas
+
+    columns = min(count, 4 if small else 1)
+    rows = -(-count // columns)
+    size = (3.4 * columns, 1.9 * rows) if small else (9, 4.6 * rows)
+    canvas = Canvas(figsize=size, layout="constrained")
+    panels = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes in panels[:count]:
+        axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal")
+        axes.set_xticks(range(-180, 181, 60 if small else 30))
+        axes.set_yticks(range(-90, 91, 30))
+        axes.grid(linewidth=0.3)
+        axes.tick_params(labelsize=6 if small else 8)
+    return canvas, panels[:count]
+
+
+def _png(canvas: Any) -> bytes:
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
