@@ -41,7 +41,7 @@ class _Augmented(Field):
         self.space: Any = field.geometry
         self.geometry = Product({"x": self.space, "gain": Euclidean()})
         self.divergence, self.probe, self.chunk = divergence, probe, chunk
-        self.forward = getattr(field, "jvp_safe", True)
+        self.forward = field.jvp_safe
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         assert isinstance(x, dict)

@@ -41,6 +41,7 @@ class Field(ABC):
         geometry: the space of the state.
         source_std: standard deviation of a Gaussian source, None where the source is not Gaussian.
         batch_independent: False where rows of a batch see each other.
+        jvp_safe: False where forward-mode derivatives do not exist; likelihoods then take reverse mode.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Field(ABC):
     geometry: Geometry = Euclidean()
     source_std: float | None = None
     batch_independent: bool = True
+    jvp_safe: bool = True
 
     @abstractmethod
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
@@ -61,6 +63,7 @@ class Field(ABC):
         """Take over what ``other`` knows of its space and path."""
         self.kind, self.path, self.geometry = other.kind, other.path, other.geometry
         self.source_std, self.batch_independent = other.source_std, other.batch_independent
+        self.jvp_safe = other.jvp_safe
 
 
 class NetworkField(Field):
@@ -82,6 +85,7 @@ class NetworkField(Field):
         self.model, self.kind, self.path, self.source_std = model, kind, path, source_std
         self.geometry = path.geometry if path is not None else Euclidean()
         self.batch_independent = getattr(model, "batch_independent", True)
+        self.jvp_safe = getattr(model, "jvp_safe", True)
 
     def __call__(self, x: State, t: Time, cond: Cond) -> State:
         """Evaluate the network."""

@@ -50,11 +50,10 @@ def convert(
 
     def leaf(v: Tensor, x: Tensor, t: Tensor) -> Tensor:
         eps = margin(x.dtype)
-        t = expand(t.to(x.dtype), x).clamp(max=schedule.latest)
-        if given != "velocity":
-            # Data needs sigma > 0, noise alpha > 0; velocity needs neither.
-            t = t.clamp(eps, 1 - eps)
-        elif wanted == "score":
+        # The determinant of some schedules vanishes at t=0 (alpha = t^n), as alpha does for all.
+        t = expand(t.to(x.dtype), x).clamp(eps, schedule.latest)
+        if given != "velocity" or wanted == "score":
+            # Data and score need sigma > 0; velocity does not.
             t = t.clamp(max=1 - eps)
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         da, ds = schedule.d_alpha(t), schedule.d_sigma(t)

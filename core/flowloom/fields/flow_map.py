@@ -44,6 +44,7 @@ class AverageVelocityMap(FlowMap):
     def __init__(self, model: nn.Module, path: Path) -> None:
         self.model, self.path, self.geometry = model, path, path.geometry
         self.batch_independent = getattr(model, "batch_independent", True)
+        self.jvp_safe = getattr(model, "jvp_safe", True)
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call."""
