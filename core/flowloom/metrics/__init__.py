@@ -3,6 +3,7 @@
 from flowloom.metrics.base import Metric
 from flowloom.metrics.baseline import gaussian_baseline
 from flowloom.metrics.distances import EnergyDistance, SlicedWasserstein, energy_distance, sliced_wasserstein
+from flowloom.metrics.straightness import straightness, transport_cost
 
 __all__ = [
     "EnergyDistance",
@@ -11,4 +12,6 @@ __all__ = [
     "energy_distance",
     "gaussian_baseline",
     "sliced_wasserstein",
+    "straightness",
+    "transport_cost",
 ]
