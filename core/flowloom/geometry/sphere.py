@@ -33,14 +33,15 @@ class Sphere(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin, which has no nearest point, goes to the first axis."""
-        norm = x.norm(dim=-1, keepdim=True)
-        axis = torch.zeros_like(x)
-        axis[..., 0] = 1
-        return torch.where(norm > 0, x / torch.where(norm > 0, norm, 1), axis)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        nowhere = norm == 0
+        # Selections on (..., 1) are cheap; on whole points they would cost more than all the rest.
+        point = x * torch.where(nowhere, 1, norm).reciprocal()
+        return torch.cat([point[..., :1] + nowhere, point[..., 1:]], -1)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""
-        return v - (x * v).sum(-1, keepdim=True) * x
+        return torch.addcmul(v, (x * v).sum(-1, keepdim=True), x, value=-1)
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """``cos|v| x + sin|v| v/|v|``."""
@@ -49,20 +50,16 @@ class Sphere(Geometry):
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent at ``x`` towards ``y`` whose length is their angle."""
-        angle, direction, toward = self._polar(x, y)
-        # At y = x the polar form has the right value and a vanishing derivative; the difference has both.
-        return torch.where(angle > 0, angle * direction, toward)
+        angle, sin, toward = self._polar(x, y)
+        return angle / sin * toward
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The great circle: ``cos(t a) x0 + sin(t a) e`` and its derivative."""
-        angle, e, toward = self._polar(x0, x1)
-        time = expand(t, x0)
-        swept = time * angle
-        cos, sin = swept.cos(), swept.sin()
-        apart = angle > 0
-        x_t = torch.addcmul(cos * x0, sin, e)
-        velocity = angle * torch.addcmul(cos * e, sin, x0, value=-1)
-        return torch.where(apart, x_t, x0 + time * toward), torch.where(apart, velocity, toward)
+        angle, sin, toward = self._polar(x0, x1)
+        swept = expand(t, x0) * angle
+        across, along = swept.sin(), swept.cos()
+        x_t = torch.addcmul(along * x0, across / sin, toward)
+        return x_t, torch.addcmul(angle * along / sin * toward, angle * across, x0, value=-1)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The ambient inner product."""
@@ -95,30 +92,27 @@ class Sphere(Geometry):
         return self.project(normal)
 
     def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Angle ``(..., 1)`` from x to y, a unit tangent at x pointing there (0 where x = y), and P_x(y)."""
-        cos = (x * y).sum(-1, keepdim=True)
-        # P_x(y) = P_x(y -+ x): subtracting the nearer of the two poles first avoids cancellation.
-        toward = self.to_tangent(x, torch.where(cos < 0, y + x, y - x))
-        squared = toward.square().sum(-1, keepdim=True)
-        tiny = 16 * torch.finfo(x.dtype).eps ** 2
-        antipodal = (squared <= tiny) & (cos < 0)
-        positive = squared > 0
-        sin = torch.where(positive, squared, 1).sqrt() * positive
-        direction = toward / torch.where(positive, sin, 1)
-        direction = torch.where(antipodal, self._scatter(x), direction)
-        return torch.atan2(sin, cos), direction, toward
+        """Angle from x to y and its sine, both ``(..., 1)`` and never 0, and a tangent of that sine's length.
 
-    def _scatter(self, x: Tensor) -> Tensor:
-        """A unit tangent at x that depends on x like a hash does; detached, as the choice is arbitrary."""
-        x = x.detach()
+        Subtracting the nearer of the two poles before projecting, ``P_x(y) = P_x(y -+ x)``, avoids
+        cancellation. At the poles themselves nothing would be left, so a vector far below rounding is
+        added: it makes the quotients ``angle / sin`` and ``toward / sin`` exact limits (with the right
+        derivatives at y = x), and gives antipodes their direction.
+        """
+        cos = (x * y).sum(-1, keepdim=True)
+        pole = torch.where(cos < 0, -1.0, 1.0).to(x.dtype)
+        beside = torch.addcmul(y, pole, x, value=-1).add(self._speck(x))
+        toward = self.to_tangent(x, beside)
+        sin = toward.square().sum(-1, keepdim=True).sqrt()
+        return torch.atan2(sin, cos), sin, toward
+
+    @staticmethod
+    def _speck(x: Tensor) -> Tensor:
+        """A vector far below rounding that depends on x like a hash does; detached, the choice is arbitrary."""
         phase = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
-        noise = torch.sin(x.roll(1, -1) * 4375.85 + x * 1299.71 + phase)
-        # The axis least aligned with x is never parallel to it, so the tangent cannot vanish.
-        axis = torch.nn.functional.one_hot(x.abs().argmin(-1), x.shape[-1]).to(x.dtype)
-        tangent = self.to_tangent(x, noise)
-        fallback = self.to_tangent(x, axis)
-        tangent = torch.where(tangent.norm(dim=-1, keepdim=True) > 1e-2, tangent, fallback)
-        return tangent / tangent.norm(dim=-1, keepdim=True)
+        # The square must stay a normal number.
+        size = torch.finfo(x.dtype).tiny ** 0.4
+        return torch.add(phase, x.detach(), alpha=4375.85).sin_().mul_(size)
 
     def __repr__(self) -> str:
         return f"Sphere(dim={self.dim})"
