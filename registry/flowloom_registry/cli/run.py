@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -46,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.carry_out import carry_out, pick_device
     from flowloom_registry.runs.table import print_table
 
-    folder, result = carry_out(recipe, out, pick_device(args.device))
+    try:
+        folder, result = carry_out(recipe, out, pick_device(args.device))
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: flowloom run {out}", file=sys.stderr)
+        raise
     if result is not None:
         print_table(result)
     print(f"report: {folder.report}")

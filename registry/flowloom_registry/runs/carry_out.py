@@ -46,6 +46,8 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     folder = RunFolder(out)
     begun = folder.exists()
     experiment = assemble(recipe)
+    # Missing or damaged files are told before anything is written.
+    experiment.data.take(torch.arange(1))
     resolved = experiment.built.resolved()
     environment = describe(device, recipe.catalog)
     if begun:
