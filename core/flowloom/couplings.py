@@ -202,8 +202,7 @@ def squared_distances(x0: State, x1: State, geometry: Geometry) -> Tensor:
         parts = [squared_distances(x0[k], x1[k], g) for k, g in geometry.parts.items()]
         return torch.stack(parts).sum(0)
     if isinstance(geometry, Euclidean):
-        flat0 = torch.cat([v.flatten(1) for _, v in leaves(x0)], 1)
-        flat1 = torch.cat([v.flatten(1) for _, v in leaves(x1)], 1)
+        flat0, flat1 = (torch.cat([v.reshape(len(v), -1) for _, v in leaves(x)], 1) for x in (x0, x1))
         return torch.cdist(flat0, flat1).square()
     if isinstance(x0, dict) or isinstance(x1, dict):
         raise IncompatibleError(f"a product state needs a product geometry for its coupling, got {geometry}")
