@@ -15,7 +15,7 @@ import torch
 from flowloom.divergence import exact_divergence, hutchinson_divergence
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, converted
-from flowloom.geometry import Euclidean, Product
+from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.solvers.base import Solution, Solver
 from flowloom.sources import Source
 from flowloom.state import Cond, State, first_leaf, float_dtype, map_state
@@ -41,7 +41,8 @@ class _Augmented(Field):
         self.space: Any = field.geometry
         self.geometry = Product({"x": self.space, "gain": Euclidean()})
         self.divergence, self.probe, self.chunk = divergence, probe, chunk
-        self.forward = field.jvp_safe
+        # Most spaces have coordinates of constant volume, and then nothing is added.
+        self.curved = not field.geometry.flat and _has_volume_density(field.geometry)
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         assert isinstance(x, dict)
@@ -52,11 +53,11 @@ class _Augmented(Field):
             return self.inner(z if self.space.flat else self.space.project(z), t, cond)
 
         if self.divergence == "exact":
-            v, div = exact_divergence(extended, point, forward=self.forward, chunk=self.chunk)
+            v, div = exact_divergence(extended, point, chunk=self.chunk)
         else:
             assert self.probe is not None
-            v, div = hutchinson_divergence(extended, point, self.probe, forward=self.forward)
-        if not self.space.flat:
+            v, div = hutchinson_divergence(extended, point, self.probe)
+        if self.curved:
             _, volume, *_ = torch.func.jvp(self.space.log_sqrt_det, (point,), (v,))
             div = div + volume
         return {"x": v, "gain": div}
@@ -142,6 +143,12 @@ def _integrate(
     base = source.log_prob(end["x"] if backwards else start, cond)
     log_density = base + end["gain"] if backwards else base - end["gain"]
     return Solution(end["x"], solution.nfe, log_prob=log_density)
+
+
+def _has_volume_density(geometry: Geometry) -> bool:
+    if isinstance(geometry, Product):
+        return any(_has_volume_density(g) for g in geometry.parts.values())
+    return type(geometry).log_sqrt_det is not Geometry.log_sqrt_det
 
 
 def _signs(like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

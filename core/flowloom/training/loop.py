@@ -105,7 +105,7 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
             if self.step % self.config.log_every == 0 or self.step == until or self.stopping:
                 means = {name: float(total) / since for name, total in sums.items()}
-                if not math.isfinite(means["loss"]):
+                if not all(map(math.isfinite, means.values())):
                     self._not_finite(means)
                 elapsed = time.perf_counter() - began
                 yield {
