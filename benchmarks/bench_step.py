@@ -45,12 +45,12 @@ def hand_trainer(model, x1, label, batch, lr, dropout, decay):
         optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(average, parameters, 1 - decay)
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
 
-def train_ratio(data, unet, device, batch, rounds):
+def train_ratio(data, unet, device, batch, rounds, clock):
     """One training step of the digits U-Net through the Trainer and by hand."""
     torch.manual_seed(0)
     ours_model = unet(data.spec).to(device)
@@ -61,10 +61,11 @@ def train_ratio(data, unet, device, batch, rounds):
     lines = trainer.run()
     everything = data.all().to(device)
     hand = hand_trainer(hand_model, everything.x, everything.cond["label"], batch, 1e-3, 0.1, 0.999)
-    return interleave(f"training step, U-Net, batch {batch}", lambda: next(lines), hand, rounds)
+    name = f"training step, U-Net, batch {batch}"
+    return interleave(name, lambda: next(lines), hand, rounds, clock=clock)
 
 
-def sample_ratio(data, unet, device, batch, steps, rounds):
+def sample_ratio(data, unet, device, batch, steps, rounds, clock):
     """Euler sampling through the solver and by hand."""
     torch.manual_seed(0)
     model = unet(data.spec).to(device).eval()
@@ -85,7 +86,7 @@ def sample_ratio(data, unet, device, batch, steps, rounds):
         return x
 
     assert torch.allclose(ours(), hand(), atol=1e-4), "both must give the same samples"
-    return interleave(f"Euler sampling, {steps} steps, batch {batch}", ours, hand, rounds)
+    return interleave(f"Euler sampling, {steps} steps, batch {batch}", ours, hand, rounds, clock=clock)
 
 
 def list_seconds(runs=7):
@@ -108,18 +109,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     args = parser.parse_args()
     from flowloom_images.data import Digits
     from flowloom_images.models import UNet
 
     def unet(spec):
-        return UNet(spec, width=32, multipliers=(1, 2), blocks=1, attention=(4,))
+        return UNet(spec, width=24, multipliers=(1, 2), blocks=1, attention=(4,), head_width=24)
 
     data = Digits()
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else "CPU"
-    print(f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads, {args.rounds} rounds")
-    print(train_ratio(data, unet, args.device, 128, args.rounds))
-    print(sample_ratio(data, unet, args.device, 64, 10, args.rounds))
+    print(
+        f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads, "
+        f"{args.rounds} rounds, {args.clock} clock"
+    )
+    print(train_ratio(data, unet, args.device, 128, args.rounds, args.clock))
+    print(sample_ratio(data, unet, args.device, 64, 10, args.rounds, args.clock))
     print(f"{'flowloom list':44} {list_seconds():.3f} s of CPU time")
 
 

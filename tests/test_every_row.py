@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from flowloom_registry import catalog
 from flowloom_registry.conformance import check_row
 from flowloom_registry.rows import Row

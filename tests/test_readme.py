@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from flowloom_registry.cli import main
 
 README = Path(__file__).parents[1] / "README.md"

@@ -40,4 +40,3 @@ class Context(nn.Module):
                 raise TypeError("this network was built with second_time=True and needs s=")
             vector = vector + self.later(s)
         return vector + self.condition(cond, len(t))
-
