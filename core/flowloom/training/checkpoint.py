@@ -61,8 +61,10 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     if trainer.ema is not None:
         if not (folder / "ema.safetensors").exists():
             raise RunError(f"{folder} has no averaged weights, but the recipe sets train.ema")
-        trainer.ema.load_state_dict(read_tensors(folder / "ema.safetensors"))
-    _load_optimizer(trainer.optimizer, read_tensors(folder / "optimizer.safetensors"))
+        averages = read_tensors(folder / "ema.safetensors")
+        _require_same(trainer.ema.state_dict(), averages, folder, "the averaged weights")
+        trainer.ema.load_state_dict(averages)
+    _load_optimizer(trainer.optimizer, read_tensors(folder / "optimizer.safetensors"), folder)
     trainer.step = int(state["step"])
 
 
@@ -85,8 +87,12 @@ def read_state(folder: Path) -> dict[str, Any]:
         state = json.loads((folder / "state.json").read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is not a complete checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict):
+        raise RunError(f"{folder} is not a checkpoint: state.json holds a {type(state).__name__}")
+    if state.get("format") != FORMAT:
         raise RunError(f"{folder} has checkpoint format {state.get('format')!r}; this version reads {FORMAT}")
+    if not isinstance(state.get("step"), int) or state["step"] < 0:
+        raise RunError(f"{folder} is damaged: its step is {state.get('step')!r}, not a number of steps")
     return state
 
 
@@ -102,18 +108,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], origin: Path) -> None:
     """Load weights, naming the first tensor that does not fit."""
-    own = module.state_dict()
+    _require_same(module.state_dict(), tensors, origin, type(module).__name__)
+    module.load_state_dict(tensors)
+
+
+def _require_same(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: Path, what: str) -> None:
     missing, strangers = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or strangers:
         which = f"lacks {missing[0]}" if missing else f"has {strangers[0]}, which the model lacks"
-        raise RunError(f"{origin} does not fit {type(module).__name__}: it {which}")
+        raise RunError(f"{origin} does not fit {what}: it {which}")
     for name, value in own.items():
         if value.shape != tensors[name].shape and value.numel() and value.ndim:
             raise RunError(
-                f"{origin} does not fit {type(module).__name__}: {name} has shape "
+                f"{origin} does not fit {what}: {name} has shape "
                 f"{tuple(tensors[name].shape)} there and {tuple(value.shape)} here"
             )
-    module.load_state_dict(tensors)
 
 
 def _write(file: Path, tensors: dict[str, Tensor]) -> None:
@@ -131,10 +140,15 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], origin: Path) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
+        index, _, name = key.partition(".")
+        known = index.isdecimal() and int(index) < len(parameters)
+        # Moments have the shape of their parameter; counters have none.
+        if not known or (value.ndim and value.shape != parameters[int(index)].shape):
+            raise RunError(f"{origin} does not fit the optimiser: its state '{key}' belongs to another model")
         state.setdefault(int(index), {})[name] = value
     current = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

@@ -33,7 +33,10 @@ class EpochOrder:
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
     def _permutation(self, epoch: int) -> Tensor:
-        if epoch not in self._cached:
-            self._cached = {e: p for e, p in self._cached.items() if e == epoch - 1}
-            self._cached[epoch] = torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
-        return self._cached[epoch]
+        known = self._cached
+        found = known.get(epoch)
+        if found is None:
+            found = torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
+            # Replaced whole, never changed: a prefetching thread may ask at the same time.
+            self._cached = {e: p for e, p in known.items() if e == epoch - 1} | {epoch: found}
+        return found
