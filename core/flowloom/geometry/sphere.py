@@ -108,7 +108,7 @@ class Sphere(Geometry):
 
     @staticmethod
     def _speck(x: Tensor) -> Tensor:
-        """A vector far below rounding that depends on x like a hash does; detached, the choice is arbitrary."""
+        """A vector far below rounding, a hash of x; detached, because the choice is arbitrary."""
         phase = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
         # The square must stay a normal number.
         size = torch.finfo(x.dtype).tiny ** 0.4
