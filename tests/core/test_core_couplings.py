@@ -84,7 +84,7 @@ def test_draws_from_the_plan_follow_the_plan():
     columns = coupling.log_plan(cost).softmax(0)
     draws = torch.Generator().manual_seed(0)
     counts = torch.zeros(4, 4, dtype=torch.float64)
-    n = 4000
+    n = 2000
     for _ in range(n):
         counts[coupling.solve(cost, draws), torch.arange(4)] += 1
     assert float((counts / n - columns).abs().max()) < 5 * 0.5 / n**0.5
