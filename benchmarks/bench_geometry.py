@@ -10,6 +10,7 @@ Run: python benchmarks/bench_geometry.py [--rounds 30] [--markdown FILE]
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import time
@@ -113,8 +114,8 @@ class Swirl(nn.Module):
         self.axis = nn.Parameter(torch.tensor([0.3, -0.5, 0.8]))
 
     def forward(self, x, t):
-        time = t if t.ndim == 0 else t[:, None]
-        return torch.linalg.cross(self.axis.expand_as(x), x) * (1 + time) + torch.sin(2 * x.roll(1, -1))
+        # Without the time: the package hands over one number, flowloom one for each row.
+        return torch.linalg.cross(self.axis.expand_as(x), x) + torch.sin(2 * x.roll(1, -1))
 
 
 class Peer(ModelWrapper):
@@ -128,7 +129,7 @@ def solve_by_hand(model, x, steps):
     """The midpoint rule with projection."""
 
     def field(z, s):
-        v = model(z, torch.tensor(s))
+        v = model(z, torch.full((len(z),), s, dtype=z.dtype))
         return v - (z * v).sum(-1, keepdim=True) * z
 
     dt = 1 / steps
@@ -148,9 +149,8 @@ def order_of(solve):
     return math.log2(errors[0] / errors[1])
 
 
-def bench_solver(batch, rounds):
+def bench_solver(name, model, batch, rounds):
     """Solving on the sphere with the midpoint rule: two evaluations a step in all three."""
-    model = Swirl()
     space, steps = Sphere(2), 20
     x = space.random((batch, 3), generator=torch.Generator().manual_seed(0))
     field = fl.objectives.FlowMatching(GeodesicPath(space)).field(model)
@@ -179,24 +179,24 @@ def bench_solver(batch, rounds):
     }
     medians = {k: v / (2 * steps) for k, v in measure(functions, rounds).items()}
     note = f"order {orders[0]:.2f} and {orders[1]:.2f}"
-    row(f"sphere, midpoint, per evaluation, batch {batch} ({note})", medians, ">= 1x")
+    row(f"sphere, midpoint, per evaluation, {name}, batch {batch} ({note})", medians, ">= 1x")
 
 
 class Perceptron(nn.Module):
-    """Two hidden layers, the time appended."""
+    """Hidden layers with SiLU, the time appended."""
 
-    def __init__(self, dims):
+    def __init__(self, dims, width, depth):
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(dims + 1, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, dims)
-        )
+        sizes = [dims + 1, *(width,) * depth]
+        layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.SiLU())]
+        self.net = nn.Sequential(*layers, nn.Linear(width, dims))
 
     def forward(self, x, t):
         return self.net(torch.cat([x, t.expand(len(x))[:, None]], 1))
 
 
 def likelihood_by_hand(model, x, steps):
-    """Euler backwards; the Jacobian's diagonal by one vectorised forward-mode pass over unit vectors."""
+    """Euler backwards; the Jacobian's diagonal by one vectorised forward-mode pass, as textbooks have it."""
     basis = torch.eye(x.shape[1])
     gain, dt = torch.zeros(len(x)), 1 / steps
 
@@ -215,10 +215,10 @@ def likelihood_by_hand(model, x, steps):
     return -0.5 * x.square().sum(1) - 0.5 * x.shape[1] * math.log(2 * math.pi) - gain
 
 
-def bench_likelihood(dims, batch, rounds, target):
+def bench_likelihood(dims, batch, shape, rounds, target):
     """Exact log-likelihood by 10 Euler steps."""
     torch.manual_seed(0)
-    model, steps = Perceptron(dims), 10
+    model, steps = Perceptron(dims, *shape), 10
     x = torch.randn(batch, dims)
     field = fl.objectives.FlowMatching().field(model, 1.0)
     peer = ODESolver(velocity_model=Peer(model))
@@ -239,7 +239,11 @@ def bench_likelihood(dims, batch, rounds, target):
 
     agree("likelihood", 1e-3 * dims, ours(), theirs(), hand())
     medians = measure({"flowloom": ours, "package": theirs, "hand": hand}, rounds)
-    row(f"exact log-likelihood, {dims} dimensions, batch {batch}", medians, target)
+    row(
+        f"exact log-likelihood, {dims} dimensions, batch {batch}, MLP {shape[0]} x {shape[1]}",
+        medians,
+        target,
+    )
 
 
 def main():
@@ -255,12 +259,16 @@ def main():
         bench_path("sphere", Sphere(2), PeerSphere(), sphere_path_by_hand, 3, 4096, options.rounds)
         bench_path("torus", FlatTorus(), PeerTorus(), torus_path_by_hand, 7, 4096, options.rounds)
     if options.only in (None, "solve"):
-        bench_solver(256, options.rounds)
-        bench_solver(4096, options.rounds)
+        for batch in (256, 4096):
+            bench_solver("bare field", Swirl(), batch, options.rounds)
+            torch.manual_seed(0)
+            bench_solver("MLP 64 x 3", Perceptron(3, 64, 3), batch, options.rounds)
     if options.only in (None, "likelihood"):
         few = max(5, options.rounds // 3)
-        bench_likelihood(8, 256, few, ">= 1.8x")
-        bench_likelihood(64, 64, few, ">= 3x")
+        # The wider the network, the more of the time is matrix products that all three have in common.
+        for shape in ((64, 3), (128, 2), (256, 3)):
+            bench_likelihood(8, 256, shape, few, ">= 1.8x")
+            bench_likelihood(64, 64, shape, few, ">= 3x")
 
 
 if __name__ == "__main__":

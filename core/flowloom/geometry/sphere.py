@@ -32,12 +32,9 @@ class Sphere(Geometry):
         self.dim: int = dim
 
     def project(self, x: Tensor) -> Tensor:
-        """Divide by the norm; the origin, which has no nearest point, goes to the first axis."""
+        """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        nowhere = norm == 0
-        # Selections on (..., 1) are cheap; on whole points they would cost more than all the rest.
-        point = x * torch.where(nowhere, 1, norm).reciprocal()
-        return torch.cat([point[..., :1] + nowhere, point[..., 1:]], -1)
+        return x / norm.clamp_min(torch.finfo(x.dtype).tiny)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""

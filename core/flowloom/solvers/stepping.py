@@ -37,6 +37,11 @@ def move(
     # Where steps are sums, fuse them; an exponential would cost one pass more.
     additive = isinstance(geometry, Euclidean) or (how == "project" and not geometry.flat)
     if additive:
+        if isinstance(x, torch.Tensor):
+            for c, k in terms:
+                assert isinstance(k, torch.Tensor)
+                x = torch.add(x, k, alpha=dt * c)
+            return x if isinstance(geometry, Euclidean) else geometry.project(x)
         for c, k in terms:
             x = map_state(lambda a, b, s=dt * c: torch.add(a, b, alpha=s), x, k)
         return x if isinstance(geometry, Euclidean) else geometry.project(x)
