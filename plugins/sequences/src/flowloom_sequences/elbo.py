@@ -21,9 +21,10 @@ from torch.nn import functional as F
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.objectives import PosteriorMatching
-from flowloom.paths import MixturePath, Point
+from flowloom.paths import MixturePath, Path, Point
 from flowloom.sources import Source
 from flowloom.state import Cond, expand, sum_event
+from flowloom.times import TimeLaw
 
 
 def generalized_kl(logits: Tensor, x1: Tensor, x_t: Tensor, absorbing: bool) -> Tensor:
@@ -51,16 +52,25 @@ def generalized_kl(logits: Tensor, x1: Tensor, x_t: Tensor, absorbing: bool) -> 
 class GeneralizedKL(PosteriorMatching):
     r"""Trains the posterior by the bound itself: every token weighted by :math:`\lambda_t`.
 
-    Arguments as for `flowloom.objectives.PosteriorMatching`. The rate diverges at t = 1, so times stop
-    before; a mixture path only.
+    The rate diverges at t = 1, so times stop before.
+
+    Args:
+        path: a mixture path; injected from the recipe where none is given.
+        times: law of t.
+        condition_dropout: see `flowloom.objectives.PointObjective`.
     """
+
+    def __init__(self, path: Path, times: TimeLaw | None = None, condition_dropout: float = 0.0) -> None:
+        if not isinstance(path, MixturePath):
+            raise IncompatibleError(f"the generalised KL needs path: mixture, got {type(path).__name__}")
+        super().__init__(path, times, condition_dropout=condition_dropout)
 
     def compare(self, prediction: object, point: Point, cond: Cond) -> Tensor:
         """The bound's integrand of every row, averaged over its tokens."""
         path = self.path
-        if not isinstance(path, MixturePath) or self.predict != "data":
-            raise IncompatibleError("the generalised KL is for path: mixture and predict: data")
-        assert isinstance(prediction, Tensor) and isinstance(point.x_t, Tensor)
+        assert (
+            isinstance(path, MixturePath) and isinstance(prediction, Tensor) and isinstance(point.x_t, Tensor)
+        )
         assert isinstance(point.x1, Tensor) and isinstance(point.t, Tensor)
         rate = path.rate(point.t)
         nats = expand(rate, point.x1) * generalized_kl(prediction, point.x1, point.x_t, path.absorbing)

@@ -14,28 +14,38 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.metrics import Metric
 from flowloom_sequences.metrics.ngram import fit_ngrams, ngrams, tokens_and_mask
+from flowloom_sequences.models.transformer import Block, rotary
 
 
 class Judge(nn.Module):
-    """A recurrent language model: embedding, two GRU layers, logits.
+    """A causal transformer: embedding, blocks that look back only, logits.
 
     Args:
         vocab: number of tokens.
-        width: of the layers.
+        width: of the blocks.
+        depth: number of blocks.
+        heads: of the attention.
     """
 
-    def __init__(self, vocab: int, width: int = 192) -> None:
+    def __init__(self, vocab: int, width: int = 96, depth: int = 2, heads: int = 4) -> None:
         super().__init__()
-        self.vocab = vocab
+        self.vocab, self.size = vocab, width // heads
         self.embed = nn.Embedding(vocab + 1, width)
-        self.body = nn.GRU(width, width, num_layers=2, batch_first=True)
+        self.blocks = nn.ModuleList(Block(width, heads, 0.0) for _ in range(depth))
+        # The blocks read a context; for a judge it is one learned vector.
+        self.context = nn.Parameter(torch.randn(1, 1, width))
+        self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, vocab)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every token given those before it: ``(n, L)`` to ``(n, L, vocab)``."""
         start = torch.full_like(x[:, :1], self.vocab)
-        hidden, _ = self.body(self.embed(torch.cat([start, x[:, :-1]], 1)))
-        return self.out(hidden)
+        hidden = self.embed(torch.cat([start, x[:, :-1]], 1))
+        angles = rotary(x.shape[1], self.size, hidden)
+        behind = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        for block in self.blocks:
+            hidden = block(hidden, self.context, angles, behind)
+        return self.out(self.norm(hidden))
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, batch: int = 256) -> Tensor:
@@ -78,7 +88,7 @@ class JudgePerplexity(Metric):
     may only mean that samples repeat themselves. A good model comes close to the real text from above.
 
     Args:
-        kind: ``gru``, or ``trigram`` for a judge of counts that needs no training.
+        kind: ``transformer``, or ``trigram`` for a judge of counts that needs no training.
         steps: of the judge's training.
         batch: sequences a step.
         rows: most sequences of either side that are scored.
@@ -89,7 +99,7 @@ class JudgePerplexity(Metric):
 
     def __init__(
         self,
-        kind: Literal["gru", "trigram"] = "gru",
+        kind: Literal["transformer", "trigram"] = "transformer",
         steps: int = 400,
         batch: int = 32,
         rows: int = 512,

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
@@ -127,10 +128,23 @@ class Block(nn.Module):
         qkv = self.qkv(self.first(x) * (1 + scale1) + shift1)
         q, k, v = qkv.reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = turn(q, angles), turn(k, angles)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(b, n, width)
+        mixed = attend(q, k, v, seen).transpose(1, 2).reshape(b, n, width)
         x = x + gate1 * F.dropout(self.join(mixed), self.dropout, self.training)
         inner = self.mlp(self.second(x) * (1 + scale2) + shift2)
         return x + gate2 * F.dropout(inner, self.dropout, self.training)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
+    """Softmax attention ``(..., L, size)``; ``seen`` marks what each query may look at.
+
+    Fused kernels have no forward-mode derivative: under ``torch.func.jvp`` it is written out.
+    """
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in (q, k, v)):
+        weight = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if seen is not None:
+            weight = weight.masked_fill(~seen, -torch.inf)
+        return weight.softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def rotary(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,262 @@
+"""Jump processes on a closed form: two tokens of three symbols with a known joint law."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowloom.errors import IncompatibleError, SolverError
+from flowloom.fields import Field
+from flowloom.geometry import Discrete
+from flowloom.paths import MixturePath
+from flowloom.schedules import CondOT, Polynomial
+from flowloom.solvers import AdaptiveCTMC, CTMCEuler, TauLeaping
+from flowloom.solvers.categorical import draw, probability_of
+from flowloom.sources import Mask, Uniform
+from flowloom_sequences.elbo import generalized_kl, nll_bound
+from flowloom_sequences.schedules import Cubic
+
+V, N = 3, 1500
+
+
+def joint() -> Tensor:
+    table = torch.rand(V, V, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 2
+    return table / table.sum()
+
+
+class Exact(Field):
+    """The true posterior of the toy, of x1 or of x0."""
+
+    def __init__(self, path: MixturePath, kind: str = "posterior") -> None:
+        self.path, self.geometry, self.kind = path, path.geometry, kind
+
+    def __call__(self, x, t, cond):
+        kappa = self.path.schedule.alpha(t.double())[:, None]
+        symbols = torch.arange(V)
+        noise = (x == V).double() if self.path.absorbing else torch.full(x.shape, 1 / V).double()
+        likelihood = kappa[..., None] * (x[..., None] == symbols) + ((1 - kappa) * noise)[..., None]
+        both = likelihood[:, 0, :, None] * likelihood[:, 1, None, :] * joint()
+        both = both / both.sum((1, 2), keepdim=True)
+        p1 = torch.stack([both.sum(2), both.sum(1)], 1)
+        if self.kind == "source-posterior":
+            # Uniform source: arrived with probability p1(x) kappa / (kappa + (1 - kappa) / V), then uniform.
+            arrived = p1.gather(2, x[..., None]) * (kappa / (kappa + (1 - kappa) / V))[..., None]
+            p1 = arrived / V + (1 - arrived) * (x[..., None] == symbols)
+        return p1.clamp_min(1e-30).log().float()
+
+
+def variation(x: Tensor, law: Tensor) -> float:
+    counts = torch.bincount(x[:, 0] * law.shape[1] + x[:, 1], minlength=law.numel()).double() / len(x)
+    return 0.5 * float((counts - law.flatten()).abs().sum())
+
+
+def floor(law: Tensor, n: int = N) -> float:
+    generator = torch.Generator().manual_seed(9)
+    draws = torch.multinomial(law.flatten(), 20 * n, True, generator=generator).reshape(20, n)
+    pairs = [torch.stack([d // law.shape[1], d % law.shape[1]], 1) for d in draws]
+    return sum(variation(p, law) for p in pairs) / len(pairs)
+
+
+def make(mask: bool, schedule=None) -> tuple[MixturePath, Mask | Uniform]:
+    space = Discrete(V)
+    source = Mask(space) if mask else Uniform(space)
+    return MixturePath(space, schedule or CondOT(), source=source), source
+
+
+def repeated(solver, mask: bool, schedule=None, span=(0.0, 1.0), seeds: int = 4) -> list[Tensor]:
+    path, source = make(mask, schedule)
+    out = []
+    for seed in range(10, 10 + seeds):
+        g = torch.Generator().manual_seed(seed)
+        out.append(solver.solve(Exact(path), source.sample((N, 2), generator=g), span=span, generator=g).x)
+    return out
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize(
+    ("solver", "schedule"),
+    [
+        (CTMCEuler(64), CondOT()),
+        (TauLeaping(64), Polynomial(2.0)),
+        (TauLeaping(64), Cubic(1.0, 0.5)),
+        (AdaptiveCTMC(1 / 48), Polynomial(2.0)),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_samples_have_the_true_law(mask, schedule, solver):
+    mean = sum(variation(x, joint()) for x in repeated(solver, mask, schedule)) / 4
+    assert mean <= 1.5 * floor(joint())
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        CTMCEuler(128, stochasticity=2.0),
+        TauLeaping(128, stochasticity=2.0),
+        TauLeaping(128, corrector_steps=1),
+    ],
+    ids=["euler", "leap", "steps"],
+)
+def test_correctors_keep_the_law(mask, solver):
+    mean = sum(variation(x, joint()) for x in repeated(solver, mask)) / 4
+    assert mean <= 1.5 * floor(joint())
+
+
+def test_corrector_keeps_the_marginal_at_a_fixed_time():
+    path, source = make(mask=False)
+    g = torch.Generator().manual_seed(0)
+    pairs = torch.multinomial(joint().flatten(), 20_000, True, generator=g)
+    x1 = torch.stack([pairs // V, pairs % V], 1)
+    t = torch.full((len(x1),), 0.5)
+    x = path.sample(source.sample(tuple(x1.shape), generator=g), x1, t, generator=g).x_t
+    # The exact law of x at t = 1/2.
+    mix = 0.5 * torch.eye(V, dtype=torch.float64) + 0.5 / V
+    law = mix.T @ joint() @ mix
+    assert variation(x, law) <= 2 * floor(law, len(x1))
+    solver, field, moved = CTMCEuler(1), Exact(path), x
+    for _ in range(40):
+        moved = solver.correct(field(moved, t, {}), moved, path, 0.5, 0.1, g)
+    assert float((moved != x).double().mean()) > 0.3
+    assert variation(moved, law) <= 2 * floor(law, len(x1))
+
+
+def test_half_way_law():
+    path, _ = make(mask=False)
+    mix = 0.5 * torch.eye(V, dtype=torch.float64) + 0.5 / V
+    law = mix.T @ joint() @ mix
+    g = torch.Generator().manual_seed(1)
+    x = torch.randint(V, (2 * N, 2), generator=g)
+    field = Exact(path)
+    for k in range(64):
+        t = 0.5 * k / 64
+        logits = field(x, torch.full((len(x),), t), {})
+        x = TauLeaping(1).advance(logits, x, path, t, t + 0.5 / 64, False, g)
+    assert variation(x, law) <= 1.5 * floor(law, 2 * N)
+
+
+def test_noise_prediction_runs_back_to_the_source():
+    path, _ = make(mask=False)
+    g = torch.Generator().manual_seed(0)
+    pairs = torch.multinomial(joint().flatten(), 2 * N, True, generator=g)
+    x1 = torch.stack([pairs // V, pairs % V], 1)
+    back = TauLeaping(64).solve(Exact(path, "source-posterior"), x1, span=(1.0, 0.0), generator=g).x
+    law = torch.full((V, V), 1 / V**2, dtype=torch.float64)
+    assert variation(back, law) <= 1.5 * floor(law, 2 * N)
+    with pytest.raises(IncompatibleError, match="turn the span"):
+        TauLeaping(4).solve(Exact(path, "source-posterior"), x1, generator=g)
+
+
+def test_corrector_from_time_zero_is_finite_for_every_source():
+    for mask in (True, False):
+        path, source = make(mask)
+        g = torch.Generator().manual_seed(0)
+        solver = CTMCEuler(8, stochasticity=3.0, powers=(0.0, 0.0), corrector_steps=2)
+        x = solver.solve(Exact(path), source.sample((500, 2), generator=g), generator=g).x
+        assert int(x.min()) >= 0
+        assert int(x.max()) < V
+    with pytest.raises(IncompatibleError, match="source: mask or uniform"):
+        CTMCEuler(8, stochasticity=1.0).solve(Exact(MixturePath(Discrete(V))), torch.zeros(2, 2).long())
+
+
+def test_known_tokens_and_prompts_stay():
+    path, source = make(mask=True)
+
+    class Wild(Field):
+        kind = "posterior"
+
+        def __init__(self):
+            self.path, self.geometry = path, path.geometry
+
+        def __call__(self, x, t, cond):
+            return torch.randn(*x.shape, V)
+
+    x0 = torch.tensor([[0, V], [V, 2], [1, 1]])
+    for solver in (CTMCEuler(16), TauLeaping(16), AdaptiveCTMC()):
+        x = solver.solve(Wild(), x0).x
+        assert torch.equal(x[x0 != V], x0[x0 != V])
+        assert int(x.max()) < V
+    path_u, _ = make(mask=False)
+    given = torch.tensor([[True, False]] * 3)
+    field = Wild()
+    field.path = path_u
+    start = torch.tensor([[0, 1], [2, 2], [1, 0]])
+    solver = CTMCEuler(16, stochasticity=2.0, corrector_steps=1)
+    x = solver.solve(field, start, cond={"prompt_mask": given}).x
+    assert torch.equal(x[:, 0], start[:, 0])
+    with pytest.raises(SolverError, match="prompt_mask"):
+        solver.solve(field, start, cond={"prompt_mask": given[:, :1]})
+
+
+def test_adaptive_steps_change_what_they_say():
+    path, source = make(mask=True, schedule=Polynomial(3.0))
+    x0 = source.sample((4000, 2))
+    solution = AdaptiveCTMC(0.1).solve(Exact(path), x0, generator=torch.Generator().manual_seed(0), keep=1000)
+    masked = torch.tensor([float((x == V).double().mean()) for x in solution.trajectory])
+    assert 9 <= solution.nfe <= 13
+    assert float((masked[:-1] - masked[1:]).max()) < 0.13
+    with pytest.raises(SolverError, match="max_nfe"):
+        AdaptiveCTMC(0.01, max_nfe=5).solve(Exact(path), x0)
+
+
+def test_bound_is_exact_for_masks_and_above_for_uniform():
+    truth = -joint().log()
+    x1 = torch.cartesian_prod(torch.arange(V), torch.arange(V)).repeat_interleave(200, 0)
+    wanted = truth[x1[:, 0], x1[:, 1]].reshape(9, 200).mean(1)
+    for mask, slack in ((True, 0.06), (False, 0.10)):
+        path, source = make(mask)
+        g = torch.Generator().manual_seed(0)
+        bound = nll_bound(Exact(path), source, x1, draws=48, generator=g).reshape(9, 200)
+        error = 3 * bound.std(1) / 14
+        assert (bound.mean(1) >= wanted - error).all()
+        if mask:
+            assert ((bound.mean(1) - wanted).abs() <= error + slack).all()
+
+
+def test_generalized_kl_is_the_sum_over_jumps():
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 4, V, generator=g, dtype=torch.float64)
+    x1, x_t = torch.randint(V, (50, 4), generator=g), torch.randint(V, (50, 4), generator=g)
+    p, given = torch.softmax(logits, -1), torch.nn.functional.one_hot(x1, V).double()
+    elsewhere = torch.arange(V) != x_t[..., None]
+    # sum over y != x of model - given + given log(given / model), with 0 log 0 = 0
+    ratio = torch.where(given > 0, (given / p).log(), 0.0)
+    brute = torch.where(elsewhere, p - given + given * ratio, 0.0).sum(-1)
+    assert torch.allclose(generalized_kl(logits, x1, x_t, False), brute, atol=1e-10)
+
+
+def test_draws_follow_the_logits():
+    g = torch.Generator().manual_seed(0)
+    logits = torch.tensor([0.0, 1.0, -torch.inf, 2.0])
+    p = torch.softmax(logits, 0).double()
+    x = draw(logits.expand(60_000, -1), 1.0, g)
+    assert (torch.bincount(x, minlength=4) / 60_000 - p).abs().max() < 0.01
+    assert not (x == 2).any()
+    x = draw(logits.expand(60_000, -1), 0.5, g)
+    assert (torch.bincount(x, minlength=4) / 60_000 - torch.softmax(2 * logits, 0)).abs().max() < 0.01
+    # 0.67 and 0.24 hold 0.8 together: the third is cut.
+    assert set(draw(logits.expand(2000, -1), 1.0, g, top_p=0.8).unique().tolist()) == {1, 3}
+    assert torch.allclose(
+        probability_of(logits.expand(3, -1), torch.tensor([0, 3, 4])).double(),
+        torch.tensor([float(p[0]), float(p[3]), 0.0]).double(),
+    )
+    with pytest.raises(SolverError, match="not finite"):
+        draw(torch.full((2, 4), math.nan), 1.0, g)
+
+
+def test_cubic_ends_and_slopes():
+    schedule = Cubic(2.0, 0.5)
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    kappa = schedule.alpha(t)
+    assert kappa[0] == 0
+    assert torch.isclose(kappa[-1], torch.ones((), dtype=torch.float64))
+    slope = torch.func.vmap(torch.func.grad(schedule.alpha))(t)
+    assert torch.allclose(slope, schedule.d_alpha(t))
+    assert torch.allclose(schedule.d_alpha(t)[[0, -1]], torch.tensor([2.0, 0.5]).double())
+    assert (kappa.diff() > 0).all()
+    a, b = 2.0, 0.5
+    paper = -2 * t**3 + 3 * t**2 + a * (t**3 - 2 * t**2 + t) + b * (t**3 - t**2)
+    assert torch.allclose(kappa, paper)
