@@ -195,7 +195,8 @@ def kept_indices(count: int, keep: int) -> set[int]:
         return set()
     if keep == 1:
         return {count - 1}
-    return {round(i * (count - 1) / (keep - 1)) for i in range(min(keep, count))}
+    keep = min(keep, count)
+    return {round(i * (count - 1) / max(keep - 1, 1)) for i in range(keep)}
 
 
 def _total(x: State) -> Tensor:
