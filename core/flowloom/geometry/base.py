@@ -30,12 +30,17 @@ class Geometry(ABC):
         continuous: False for finite sets, which have points and ``random`` but no tangent vectors.
         flat: True where ``exp`` is addition, up to wrapping: solvers then use ordinary stages.
         dim: intrinsic dimension of one point, where it does not depend on the shape.
+        convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
+        point_shape: shape of one point, where it cannot be guessed from ``point_ndim`` and ``dim``; the
+            conformance kit draws points of it.
     """
 
     point_ndim: int = 1
     continuous: bool = True
     flat: bool = False
     dim: int | None = None
+    convex: bool = False
+    point_shape: tuple[int, ...] | None = None
 
     # -- to be supplied ------------------------------------------------------------------------------
 

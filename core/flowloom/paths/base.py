@@ -42,12 +42,17 @@ class Path(ABC):
             data and noise need.
         vertices: True where `posterior_velocity` exists: a posterior over the vertices of a simplex
             (rows of an event's last dimension) then is a velocity.
+        pathwise: False where x_t is drawn anew at every t, and the velocity is that of the flow of its law
+            and not the time derivative of a curve.
+        arrives: False where x_t at t=1 is only near x1.
     """
 
     geometry: Geometry
     schedule: Schedule | None = None
     affine: bool = False
     vertices: bool = False
+    pathwise: bool = True
+    arrives: bool = True
 
     @abstractmethod
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from flowloom.data.base import Dataset
+from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.state import Shape
 from flowloom.testing.kinds import checks_for, kind_of
@@ -97,6 +98,11 @@ def run_check(check: Check, make: Make, context: Context, excuse: str | None = N
             check(make, context)
         except NotApplicable as reason:
             return CheckResult(name, "skipped", str(reason), seed=context.seed)
+        except IncompatibleError as refusal:
+            # The stand-ins that a check brings along are not what this component works with.
+            return CheckResult(
+                name, "skipped", f"refuses what the check offers: {refusal}", seed=context.seed
+            )
         except LawBroken as broken:
             status, message = "failed", str(broken)
         except Exception as error:  # A component may raise anything; that is a verdict on it.

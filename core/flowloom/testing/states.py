@@ -26,9 +26,8 @@ def event_shape(geometry: Geometry, context: Context | None = None) -> Shape:
     """
     if context is not None and context.shape is not None:
         return context.shape
-    own = getattr(geometry, "point_shape", None)
-    if own is not None:
-        return tuple(own)
+    if geometry.point_shape is not None:
+        return tuple(geometry.point_shape)
     if isinstance(geometry, Product):
         return {name: event_shape(inner) for name, inner in geometry.parts.items()}
     if isinstance(geometry, (Euclidean, Discrete)):

@@ -45,14 +45,14 @@ def _spoiled(real: Examples, context: Context) -> Examples:
     return Examples(map_state(leaf, real.x), {name: value[order] for name, value in real.cond.items()})
 
 
-@law("values are finite numbers, and every name in better is among them")
+@law("values are finite numbers, and better names some of them")
 def check_values(make: Make, context: Context) -> None:
     """On the data against itself, and on noise."""
     metric, real = _fitted(make, context)
     for samples in (real, _spoiled(real, context)):
         values = metric(samples, real)
-        missing = sorted(set(metric.better) - set(values))
-        context.holds("better names values that are returned", not missing, f"missing {missing}")
+        judged = set(metric.better) & set(values)
+        context.holds("better names values that are returned", bool(judged), f"{sorted(values)}")
         bad = {k: v for k, v in values.items() if not isinstance(v, float) or not math.isfinite(v)}
         context.holds("values are finite floats", not bad, f"{bad}")
     context.holds("better says lower or higher", set(metric.better.values()) <= {"lower", "higher"})
@@ -60,14 +60,16 @@ def check_values(make: Make, context: Context) -> None:
 
 @law("the data themselves are better than noise, and near perfect where lower is better")
 def check_real_beats_noise(make: Make, context: Context) -> None:
-    """A distance of the data to itself is at most a tenth of that of noise."""
+    """A value that should be low is at most half of that of noise."""
     metric, real = _fitted(make, context)
     own, noise = metric(real, real), metric(_spoiled(real, context), real)
     for name, way in metric.better.items():
+        if name not in own:
+            continue
         detail = f"{own[name]:.4g} on the data, {noise[name]:.4g} on noise"
         if way == "lower":
             context.holds(f"{name} of the data is below that of noise", own[name] < noise[name], detail)
-            context.within(f"{name} of the data, relative to noise", own[name] / noise[name], 0.1)
+            context.within(f"{name} of the data, relative to noise", own[name] / noise[name], 0.5)
         else:
             context.holds(f"{name} of the data is above that of noise", own[name] > noise[name], detail)
 

@@ -15,12 +15,22 @@ from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import draw_points, event_shape, gap, minus, rows_max, scaled
 
 
-def _continuous(path: Path) -> bool:
-    return path.geometry.continuous
+def _curves(path: Path) -> bool:
+    return path.geometry.continuous and _parts(path, "pathwise")
 
 
 def _single(path: Path) -> bool:
-    return not isinstance(path.geometry, Product)
+    return not isinstance(path.geometry, Product) and path.arrives
+
+
+def _parts(path: Path, claim: str) -> bool:
+    """Whether a path, and every part of a product path, makes a claim."""
+    parts = getattr(path, "parts", {})
+    return bool(getattr(path, claim)) and all(_parts(inner, claim) for inner in parts.values())
+
+
+def _arrives(path: Path) -> bool:
+    return _parts(path, "arrives")
 
 
 def _jumps(path: Path) -> bool:
@@ -56,7 +66,7 @@ def _missing(path: Any, t: float) -> float:
     return max(abs(alpha - t), abs(sigma - (1 - t)) if path.affine else 0.0)
 
 
-@law("the path is at x0 for t=0 and at x1 for t=1")
+@law("the path is at x0 for t=0 and at x1 for t=1", when=_arrives)
 def check_ends(make: Make, context: Context) -> None:
     """Up to what the schedule leaves by design (0.7 % of the data at t=0 for VP)."""
     path = make()
@@ -83,7 +93,7 @@ def check_point_is_complete(make: Make, context: Context) -> None:
         context.holds("velocity is given", point.velocity is not None)
 
 
-@law("the velocity is the time derivative of the path", when=_continuous)
+@law("the velocity is the time derivative of the path", when=_curves)
 def check_velocity_is_the_derivative(make: Make, context: Context) -> None:
     """Central differences through ``log`` (coordinates may wrap), the randomness held fixed."""
     path = make()

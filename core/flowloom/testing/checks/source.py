@@ -108,6 +108,10 @@ def _proposal(source: Any, shape: Any, x: Any, n: int, draws: torch.Generator) -
         return {k: p[0] for k, p in pairs.items()}, torch.stack([p[1] for p in pairs.values()]).sum(0)
     geometry = getattr(source, "geometry", None)
     if isinstance(geometry, Geometry) and not isinstance(geometry, Euclidean):
+        try:
+            geometry.log_volume()
+        except NotImplementedError as reason:
+            raise NotApplicable(f"no law to compare with: {reason}") from reason
         y = geometry.random((n, *shape), generator=draws, dtype=torch.float64)
         points = geometry.points(shape)
         return y, torch.full((n,), -points * geometry.log_volume(), dtype=torch.float64)
