@@ -74,7 +74,7 @@ class Flow:
             flat = isinstance(self.geometry, Euclidean)
             self.path = AffinePath() if flat else GeodesicPath(self.geometry)
         if self.source is None:
-            self.source = Gaussian() if isinstance(self.geometry, Euclidean) else Uniform(self.geometry)
+            self.source = Gaussian() if type(self.geometry) is Euclidean else Uniform(self.geometry)
         if self.objective is None:
             self.objective = FlowMatching(self.path)
 

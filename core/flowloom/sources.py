@@ -111,7 +111,7 @@ class Uniform(Source):
     """
 
     def __init__(self, geometry: Geometry) -> None:
-        if isinstance(geometry, Euclidean):
+        if type(geometry) is Euclidean:
             raise IncompatibleError(
                 "there is no uniform law on all of R^n; use source: gaussian, or a bounded geometry"
             )

@@ -46,6 +46,7 @@ def _spaces(reg: Registrar) -> None:
     reg.geometry(
         "discrete", "flowloom.geometry:Discrete", summary="a finite set of tokens", example={"vocab": 5}
     )
+    reg.geometry("box", "flowloom.geometry:Box", summary="an interval for every coordinate")
     reg.geometry(
         "product",
         "flowloom.geometry:Product",

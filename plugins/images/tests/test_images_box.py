@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from flowloom.errors import OffManifoldError
-from flowloom_images.geometry import UnitBox
+from flowloom.geometry import Box
 
-BOX = UnitBox()
+BOX = Box()
 
 
 def test_points_are_uniform_inside():
-    box = UnitBox(0.0, 3.0)
+    box = Box(0.0, 3.0)
     x = box.random((4000, 2, 3), generator=torch.Generator().manual_seed(0))
     assert x.shape == (4000, 2, 3)
     assert x.min() >= 0
@@ -27,7 +27,7 @@ def test_points_are_uniform_inside():
 def test_density_of_the_uniform_law_integrates_to_one():
     assert BOX.log_volume() == pytest.approx(math.log(2))
     assert BOX.log_uniform((3, 8, 8)) == pytest.approx(-192 * math.log(2))
-    assert UnitBox(0.0, 1.0).log_uniform((5,)) == 0
+    assert Box(0.0, 1.0).log_uniform((5,)) == 0
 
 
 def test_projection_is_the_nearest_point():
@@ -58,4 +58,4 @@ def test_geodesics_are_straight_and_stay_inside():
 def test_an_empty_box_is_refused():
     for low, high in ((1.0, 1.0), (2.0, 1.0), (0.0, math.inf), (math.nan, 1.0)):
         with pytest.raises(ValueError, match="low < high"):
-            UnitBox(low, high)
+            Box(low, high)

@@ -84,7 +84,6 @@ def _spaces(reg: Registrar) -> None:
         summary="any geoopt manifold by name",
         example={"manifold": "PoincareBall"},
     )
-    reg.geometry("box", f"{home}:Box", summary="an interval for every coordinate")
     reg.geometry(
         "polytope",
         f"{home}:Polytope",

@@ -17,9 +17,7 @@ def flowloom_register(reg: Registrar) -> None:
     _networks(reg)
     _metrics(reg)
     _recipes(reg)
-    reg.geometry(
-        "unit-box", "flowloom_images.geometry:UnitBox", summary="the box [-1, 1]^n of valid pixel values"
-    )
+    reg.geometry("unit-box", "flowloom.geometry:Box", summary="the box [-1, 1]^n of valid pixel values")
     reg.renderer(
         "image-grid",
         "flowloom_images.renderer:ImageGrid",

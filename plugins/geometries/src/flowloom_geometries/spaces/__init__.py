@@ -1,6 +1,5 @@
 """Manifolds with closed forms, and the adapter for geoopt's."""
 
-from flowloom_geometries.spaces.box import Box
 from flowloom_geometries.spaces.geoopt_adapter import GeooptGeometry, Stiefel
 from flowloom_geometries.spaces.lorentz import Lorentz
 from flowloom_geometries.spaces.poincare import PoincareBall
@@ -14,7 +13,6 @@ __all__ = [
     "SE3",
     "SO3",
     "SPD",
-    "Box",
     "GeooptGeometry",
     "LogEuclideanSPD",
     "Lorentz",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.geometry import Euclidean
+from flowloom.geometry.euclidean import Euclidean
 
 
 class Box(Euclidean):
