@@ -163,7 +163,7 @@ def test_corrector_from_time_zero_is_finite_for_every_source():
 
 
 def test_known_tokens_and_prompts_stay():
-    path, source = make(mask=True)
+    path, _ = make(mask=True)
 
     class Wild(Field):
         kind = "posterior"

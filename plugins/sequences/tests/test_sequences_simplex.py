@@ -271,3 +271,29 @@ def test_one_word_changes_the_flow_and_a_student_takes_one_step():
     agree = (answer.x.argmax(-1) == pairs.examples.x.argmax(-1)).double().mean()
     assert answer.nfe == 1
     assert float(agree) > 0.7
+
+
+def test_parts_that_do_not_fit_are_told_apart():
+    from flowloom.compat import problems
+    from flowloom.solvers import CTMCEuler, Euler
+
+    codec = OneHot(Independent(n=10).spec)
+    space, objective = FlatSimplex(), PosteriorMatching(DirichletPath())
+
+    def clashes(**parts):
+        return [c.message for c in problems({"spec": codec.spec, "geometry": space, **parts})]
+
+    assert clashes(source=DirichletSource(), objective=objective, solver=SimplexEuler()) == []
+    assert clashes(source=DirichletSource(), objective=objective, solver=Euler()) == []
+    assert clashes(source=fl.sources.Uniform(space), objective=objective) == []
+    assert "gaussian noise does not lie on" in clashes(source=fl.sources.Gaussian())[0]
+    field = objective.field(MLP(codec.spec, width=8))
+    with pytest.raises(IncompatibleError, match="path: mixture"):
+        CTMCEuler(2).solve(field, torch.rand(1, 4, 20))
+    tokens = fl.paths.MixturePath(fl.geometry.Discrete(20))
+    with pytest.raises(IncompatibleError, match="dirichlet or affine"):
+        SimplexEuler(2).solve(PosteriorMatching(tokens).field(MLP(codec.spec, width=8)), torch.rand(1, 4, 20))
+    with pytest.raises(IncompatibleError, match="flat-simplex"):
+        DirichletPath(geometry=Euclidean())
+    with pytest.raises(IncompatibleError, match="velocity"):
+        converted(PosteriorMatching(tokens).field(MLP(codec.spec, width=8)), "velocity")

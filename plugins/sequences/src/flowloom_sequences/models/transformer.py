@@ -40,6 +40,8 @@ class SequenceTransformer(nn.Module):
         heads: instead of the size's.
         dropout: in training, after attention and MLP.
         tie: logits from the transposed embedding table instead of a layer of their own.
+        local: width of a depthwise convolution before every attention (odd), 0 for none: small networks then
+            need not learn from attention what neighbours are (2109.08668).
         see_prompt: also tell every token whether it is part of a prompt (``prompt_mask``), for sources from
             which that does not show.
     """
@@ -55,6 +57,7 @@ class SequenceTransformer(nn.Module):
         heads: int | None = None,
         dropout: float = 0.0,
         tie: bool = False,
+        local: int = 0,
         see_prompt: bool = False,
     ) -> None:
         super().__init__()
@@ -66,7 +69,9 @@ class SequenceTransformer(nn.Module):
         self.embed = TokenInput(self.vocab, width)
         self.prompt = nn.Parameter(torch.zeros(width)) if see_prompt else None
         self.context = Context(spec, width)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        if local and local % 2 == 0:
+            raise ValueError(f"local must be odd, so that both sides are seen alike; got {local}")
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, local) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(width, 2 * width)
         self.out = None if tie else nn.Linear(width, self.vocab)
@@ -105,10 +110,12 @@ class Block(nn.Module):
         width: of the tokens.
         heads: of the attention.
         dropout: after each branch.
+        local: width of the depthwise convolution, 0 for none.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, local: int = 0) -> None:
         super().__init__()
+        self.local = nn.Conv1d(width, width, local, padding=local // 2, groups=width) if local else None
         self.heads, self.dropout = heads, dropout
         self.first = nn.LayerNorm(width, elementwise_affine=False)
         self.second = nn.LayerNorm(width, elementwise_affine=False)
@@ -125,13 +132,18 @@ class Block(nn.Module):
         """Tokens ``(B, L, width)``; ``context`` ``(B, 1 or L, width)``; ``seen`` marks real keys."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(context).chunk(6, -1)
         b, n, width = x.shape
-        qkv = self.qkv(self.first(x) * (1 + scale1) + shift1)
+        inner = self.first(x) * (1 + scale1) + shift1
+        if self.local is not None:
+            # Padding must not leak into its neighbours.
+            real = inner if seen is None else inner * seen.reshape(b, n, 1)
+            inner = inner + self.local(real.transpose(1, 2)).transpose(1, 2)
+        qkv = self.qkv(inner)
         q, k, v = qkv.reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = turn(q, angles), turn(k, angles)
         mixed = attend(q, k, v, seen).transpose(1, 2).reshape(b, n, width)
         x = x + gate1 * F.dropout(self.join(mixed), self.dropout, self.training)
-        inner = self.mlp(self.second(x) * (1 + scale2) + shift2)
-        return x + gate2 * F.dropout(inner, self.dropout, self.training)
+        outer = self.mlp(self.second(x) * (1 + scale2) + shift2)
+        return x + gate2 * F.dropout(outer, self.dropout, self.training)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ class FlatSimplex(Euclidean):
     """
 
     point_ndim = 1
+    bounded = True
     dim = None  # type: ignore[assignment]
 
     def project(self, x: Tensor) -> Tensor:
