@@ -107,7 +107,7 @@ def _source(source: Any, geometry: Any) -> Iterator[Clash]:
         for name, inner in source.parts.items():
             if name in geometry.parts:
                 yield from _source(inner, geometry.parts[name])
-    elif isinstance(source, Gaussian) and isinstance(geometry, Geometry) and not _is_flat_space(geometry):
+    elif isinstance(source, Gaussian) and isinstance(geometry, Geometry) and not _holds_gaussian(geometry):
         fits = "mask or uniform" if not geometry.continuous else "uniform"
         yield Clash("source", "geometry", f"gaussian noise does not lie on {geometry}; use source: {fits}")
     elif isinstance(source, Mask) and isinstance(geometry, Geometry) and geometry.continuous:
@@ -164,6 +164,10 @@ def _fitting(kind: Kind, path: Any = None) -> str:
         "posterior": "solver: ctmc-euler",
         "flow-map": "solver: flow-map",
     }.get(single, "solver: euler, midpoint, heun, rk4 or dopri5")
+
+
+def _holds_gaussian(geometry: Geometry) -> bool:
+    return _is_flat_space(geometry) and not getattr(geometry, "bounded", False)
 
 
 def _is_flat_space(geometry: Geometry) -> bool:
