@@ -34,7 +34,15 @@ def check_row(row: Row, catalog: Catalog, *, seed: int = 0, slow: bool = False) 
     def make() -> Any:
         return build_example(row, given=given, catalog=catalog)
 
-    return check_made(make, row.kind, data, may_lack_files=FILES in row.tags, seed=seed, slow=slow)
+    return check_made(
+        make,
+        row.kind,
+        data,
+        may_lack_files=FILES in row.tags,
+        known_failures=row.known_failures,
+        seed=seed,
+        slow=slow,
+    )
 
 
 def check_target(
@@ -62,6 +70,7 @@ def check_made(
     data: Dataset,
     *,
     may_lack_files: bool = False,
+    known_failures: Mapping[str, str] | None = None,
     seed: int = 0,
     slow: bool = False,
 ) -> list[CheckResult]:
@@ -82,7 +91,16 @@ def check_made(
     built = CheckResult("check_builds", "passed", seed=seed)
     if kind not in KINDS:
         return [built]
-    return [built, *check(make, kind, spec=data.spec, data=data, seed=seed, slow=slow)]
+    results = check(
+        make,
+        kind,
+        spec=data.spec,
+        data=data,
+        expected_failures=known_failures,
+        seed=seed,
+        slow=slow,
+    )
+    return [built, *results]
 
 
 def data_of(plugin: str, catalog: Catalog) -> Dataset:

@@ -31,6 +31,7 @@ class RowFields(_Needed, total=False):
     paper: str | None
     requires: Iterable[str]
     tags: Iterable[str]
+    known_failures: Mapping[str, str] | None
 
 
 class Registrar:
@@ -58,6 +59,7 @@ class Registrar:
         paper: str | None = None,
         requires: Iterable[str] = (),
         tags: Iterable[str] = (),
+        known_failures: Mapping[str, str] | None = None,
     ) -> None:
         """Add a component.
 
@@ -70,6 +72,7 @@ class Registrar:
             paper: arXiv id, e.g. ``2210.02747``.
             requires: pip requirements beyond the plugin's own.
             tags: free words to search by.
+            known_failures: names of checks (``flowloom check``) that it is known to fail, with the reason.
 
         Raises:
             PluginError: one of them is malformed, or the plugin adds the same name twice.
@@ -88,7 +91,16 @@ class Registrar:
         if any(row.kind == kind and row.name == name for row in self.rows):
             raise self._error(where, "added twice")
         row = Row(
-            kind, name, target, summary, self.plugin, dict(example or {}), paper, tuple(requires), tuple(tags)
+            kind,
+            name,
+            target,
+            summary,
+            self.plugin,
+            dict(example or {}),
+            paper,
+            tuple(requires),
+            tuple(tags),
+            dict(known_failures or {}),
         )
         self.rows.append(row)
 

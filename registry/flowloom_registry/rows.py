@@ -51,6 +51,8 @@ class Row:
         paper: arXiv id.
         requires: pip requirements beyond those of the plugin itself.
         tags: free words to search by.
+        known_failures: laws of its kind that it is known to break, with the reason; strict.
+        listed: whether a plugin provides it, and not a target written in a recipe.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Row:
     paper: str | None = None
     requires: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
     listed: bool = True
 
     @property
