@@ -61,6 +61,9 @@ class HuggingFaceEncoder(nn.Module):
             except (OSError, ValueError) as error:
                 first = str(error).strip().splitlines()[0]
                 raise IncompatibleError(f"cannot load encoder {pretrained!r}: {first}") from error
+        if getattr(body, "pooler", None) is not None:
+            # The pooled vector is never used, and weights without gradients stall distributed training.
+            body.pooler = None
         limit = getattr(body.config, "max_position_embeddings", None)
         if limit is not None and limit < self.length:
             raise IncompatibleError(

@@ -22,7 +22,7 @@ class FlatSimplex(Euclidean):
     """
 
     point_ndim = 1
-    bounded = True
+    convex = True
     dim = None  # type: ignore[assignment]
 
     def project(self, x: Tensor) -> Tensor:

@@ -34,6 +34,8 @@ class DirichletPath(Path):
     """
 
     vertices = True
+    pathwise = False
+    arrives = False
 
     def __init__(self, largest: float = 8.0, geometry: Geometry | None = None) -> None:
         if largest <= 1:
