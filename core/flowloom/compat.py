@@ -167,7 +167,7 @@ def _fitting(kind: Kind, path: Any = None) -> str:
 
 
 def _holds_gaussian(geometry: Geometry) -> bool:
-    return _is_flat_space(geometry) and not getattr(geometry, "bounded", False)
+    return _is_flat_space(geometry) and not geometry.convex
 
 
 def _is_flat_space(geometry: Geometry) -> bool:

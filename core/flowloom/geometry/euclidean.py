@@ -19,9 +19,6 @@ class Euclidean(Geometry):
     point_ndim = 0
     flat = True
     dim = 1
-    # Convex pieces of R^n (a box, a simplex) subclass this and say True: they have a uniform law, and
-    # Gaussian noise does not lie on them.
-    bounded: bool = False
 
     def project(self, x: Tensor) -> Tensor:
         """Every point lies in the space."""
