@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ def _check_class(args: argparse.Namespace, found: Catalog) -> list[CheckResult]:
             raise FlowloomError(f"--set {text}: expected NAME=VALUE")
         arguments[name] = plain(read(value.encode(), f"--set {text}").root)
     kind = _kind(args.name, found)
-    return check_target(kind, args.name, arguments, found, seed=args.seed, slow=args.slow)
+    # A relative file is one of the working directory here, and not of some recipe's folder.
+    file, _, attribute = args.name.rpartition(":")
+    reference = f"{Path(file).resolve()}:{attribute}" if file.endswith(".py") else args.name
+    return check_target(kind, reference, arguments, found, seed=args.seed, slow=args.slow)
 
 
 def _kind(reference: str, found: Catalog) -> str:
