@@ -127,9 +127,11 @@ class SPD(_Positive):
 
     @staticmethod
     def _between(inverse: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        # I + x^(-1/2) (y - x) x^(-1/2): exact for coincident points.
+        # I + x^(-1/2) (y - x) x^(-1/2) is exact for coincident points, x^(-1/2) y x^(-1/2) for distant ones.
         eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        return eye + symmetric(inverse @ (y - x) @ inverse)
+        change = symmetric(inverse @ (y - x) @ inverse)
+        near = change.detach().abs().amax((-2, -1), keepdim=True) < 0.5
+        return torch.where(near, eye + change, symmetric(inverse @ y @ inverse))
 
 
 class LogEuclideanSPD(_Positive):
