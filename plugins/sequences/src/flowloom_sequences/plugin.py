@@ -29,14 +29,14 @@ def _data(reg: Registrar) -> None:
         "flowloom_sequences.data:Text",
         summary="windows of a plain text file: characters, bytes, or a tokenizer's pieces",
         example={"length": 32},
-        known_failures={"check_builds": "without $FLOWLOOM_DATA the example downloads a text"},
+        tags=("files",),
     )
     reg.dataset(
         "sequence-file",
         "flowloom_sequences.data:SequenceFile",
         summary="FASTA, or one sequence a line: DNA, protein or any letters",
         example={"file": "sequences.fasta"},
-        known_failures={"check_builds": "needs a file of the user's"},
+        tags=("files",),
     )
     small = {"n": 256}
     reg.dataset("markov", f"{home}:Markov", summary="strings of a Markov chain, entropy known", example=small)
