@@ -82,7 +82,7 @@ def check_made(
         if kind == "dataset":
             made.take(_first_row())
     except (ConfigError, DataError) as error:
-        no_files = may_lack_files and isinstance(error.__cause__ or error, DataError)
+        no_files = may_lack_files and any(isinstance(e, DataError) for e in (error, error.__cause__))
         return [CheckResult("check_builds", "skipped" if no_files else "failed", str(error), seed=seed)]
     except MissingDependency as error:
         return [CheckResult("check_builds", "skipped", str(error), seed=seed)]
