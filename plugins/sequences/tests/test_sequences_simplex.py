@@ -14,7 +14,7 @@ from flowloom.geometry import Euclidean
 from flowloom.models import MLP
 from flowloom.objectives import PosteriorMatching
 from flowloom.paths import AffinePath
-from flowloom.solvers import RK4
+from flowloom.solvers import RK4, Euler
 from flowloom.sources import Paired
 from flowloom_sequences.languages import Independent
 from flowloom_sequences.simplex import (
@@ -138,9 +138,11 @@ def test_posterior_velocity_is_the_mean_of_conditional_ones():
 def test_any_ode_solver_reads_a_posterior():
     field = Certain(AffinePath(), 1, 4)
     assert converted(field, "velocity").kind == "velocity"
-    x = RK4(20).solve(field, torch.randn(10, 2, 4)).x
-    assert (x.argmax(-1) == 1).all()
-    assert torch.allclose(x.sum(-1), torch.ones(10, 2), atol=0.05)
+    x0 = torch.randn(10, 2, 4, generator=torch.Generator().manual_seed(0))
+    # The straight path's velocity is singular at t = 1, where only Euler's last step does not look.
+    x = Euler(20).solve(field, x0).x
+    assert torch.allclose(x, torch.eye(4)[1].expand_as(x), atol=1e-4)
+    assert (RK4(20).solve(field, x0).x.argmax(-1) == 1).all()
 
 
 def test_projection_and_uniform_law():
@@ -275,7 +277,7 @@ def test_one_word_changes_the_flow_and_a_student_takes_one_step():
 
 def test_parts_that_do_not_fit_are_told_apart():
     from flowloom.compat import problems
-    from flowloom.solvers import CTMCEuler, Euler
+    from flowloom.solvers import CTMCEuler
 
     codec = OneHot(Independent(n=10).spec)
     space, objective = FlatSimplex(), PosteriorMatching(DirichletPath())
