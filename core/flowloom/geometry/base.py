@@ -31,6 +31,7 @@ class Geometry(ABC):
         flat: True where ``exp`` is addition, up to wrapping: solvers then use ordinary stages.
         dim: intrinsic dimension of one point, where it does not depend on the shape.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
+        geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
         point_shape: shape of one point, where it cannot be guessed from ``point_ndim`` and ``dim``; the
             conformance kit draws points of it.
     """
@@ -41,6 +42,7 @@ class Geometry(ABC):
     dim: int | None = None
     convex: bool = False
     point_shape: tuple[int, ...] | None = None
+    geodesic_distance: bool = True
 
     # -- to be supplied ------------------------------------------------------------------------------
 

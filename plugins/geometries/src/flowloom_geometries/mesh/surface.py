@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,8 @@ class MeshSurface(Geometry):
     geodesics. Train on it with ``path: premetric``.
 
     Args:
-        file: an ``.obj`` or ``.off`` file, or ``icosphere`` for a sphere of 642 vertices.
+        file: an ``.obj`` or ``.off`` file, or ``icosphere`` for a sphere of 642 vertices
+            (``icosphere-1`` of 42, ``icosphere-2`` of 162).
         vertices: ``(V, 3)``, in place of a file.
         triangles: ``(F, 3)``, in place of a file.
         count: number of eigenpairs k.
@@ -50,6 +52,8 @@ class MeshSurface(Geometry):
     point_ndim = 1
     dim = 2
 
+    geodesic_distance = False
+
     def __init__(
         self,
         file: str | Path | None = None,
@@ -61,8 +65,9 @@ class MeshSurface(Geometry):
         tau: float = 0.25,
         normalize: bool = True,
     ) -> None:
-        if file == "icosphere":
-            vertices, triangles = icosphere(3)
+        level = re.fullmatch(r"icosphere(?:-([0-4]))?", str(file))
+        if level is not None:
+            vertices, triangles = icosphere(int(level[1] or 3))
         elif file is not None:
             vertices, triangles = read_mesh(file)
         if vertices is None or triangles is None:

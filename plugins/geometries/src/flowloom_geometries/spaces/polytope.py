@@ -45,6 +45,7 @@ class Polytope(Euclidean):
             raise DataError(
                 f"a polytope needs one offset a row, got normals {tuple(a.shape)}, offsets {tuple(b.shape)}"
             )
+        self.point_shape = (a.shape[1],)
         length = a.norm(dim=1)
         if bool((length == 0).any()):
             raise DataError(f"row {int((length == 0).nonzero()[0])} of normals is zero")
