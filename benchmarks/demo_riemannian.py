@@ -1,9 +1,9 @@
 """What Riemannian flow matching (2302.03660) buys, over three seeds, against Euclidean flow matching.
 
 1. Clusters on the sphere (two beside the south pole) and on the torus (two across the seam): geodesic MMD of
-   samples to held-out data for RFM and for Euclidean flow matching in ambient (or unwrapped) coordinates that is
-   projected (or wrapped) at the end, same network, steps and batches; and the gap of RFM's exact NLL to the
-   truth. Beside it the MMD of two real sets, below which nothing can be seen.
+   samples to held-out data for RFM and for Euclidean flow matching in ambient (or unwrapped) coordinates that
+   is projected (or wrapped) at the end, same network, steps and batches; and the gap of RFM's exact NLL to
+   the truth. Beside it the MMD of two real sets, below which nothing can be seen.
 2. A square with a wall: share of conditional paths that enter the wall, biharmonic premetric against straight
    lines.
 3. Invariants in float32 along trained trajectories: distance from the manifold, tangent residual.
@@ -32,7 +32,7 @@ N = 1000
 
 
 def mmd(space, x, y, width=0.5):
-    """Root of the unbiased squared maximum mean discrepancy, kernel ``exp(-d^2 / (2 width^2))`` of geodesics."""
+    """Root of the unbiased squared MMD with the kernel ``exp(-d^2 / (2 width^2))`` of geodesic distances."""
 
     def kernel(a, b):
         rows = [space.distance(r.expand_as(b), b) for r in a]

@@ -46,7 +46,7 @@ class GeooptGeometry(Geometry):
         arguments: Mapping[str, Any] | None = None,
         dim: int | None = None,
         log_volume: float | None = None,
-        iterations: int = 100,
+        iterations: int = 40,
     ) -> None:
         import geoopt
 
@@ -187,7 +187,7 @@ class Stiefel(GeooptGeometry):
         iterations: of the shooting method.
     """
 
-    def __init__(self, iterations: int = 100) -> None:
+    def __init__(self, iterations: int = 40) -> None:
         super().__init__("EuclideanStiefelExact", iterations=iterations)
 
     def project(self, x: Tensor) -> Tensor:

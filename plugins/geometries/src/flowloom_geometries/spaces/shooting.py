@@ -34,12 +34,7 @@ def shoot(geometry: Geometry, x: Tensor, y: Tensor, iterations: int = 100) -> Te
     for _ in range(iterations):
         if not len(start) or float(missed.abs().max()) < limit:
             break
-        columns = []
-        for k in range(size):
-            # Ambient directions are made tangent first; normal ones become zero columns.
-            direction = geometry.to_tangent(start, eye[k].reshape(start.shape[1:]).expand_as(start))
-            columns.append(_slope(geometry, start, v, direction).flatten(1))
-        jacobian = torch.stack(columns, -1)
+        jacobian = _jacobian(geometry, start, v, eye)
         normal = jacobian.mT @ jacobian + damping * eye
         step = torch.linalg.solve(normal, jacobian.mT @ missed[..., None])[..., 0]
         proposal = v + geometry.to_tangent(start, step.reshape(start.shape))
@@ -56,7 +51,17 @@ def shoot(geometry: Geometry, x: Tensor, y: Tensor, iterations: int = 100) -> Te
     return v + geometry.to_tangent(x, y - geometry.exp(x, v))
 
 
-def _slope(geometry: Geometry, x: Tensor, v: Tensor, direction: Tensor) -> Tensor:
-    """Central difference of ``exp(x, v)`` along ``direction``: some manifolds are not safe under jvp."""
-    h = torch.finfo(x.dtype).eps ** (1 / 3)
-    return (geometry.exp(x, v + h * direction) - geometry.exp(x, v - h * direction)) / (2 * h)
+def _jacobian(geometry: Geometry, x: Tensor, v: Tensor, eye: Tensor) -> Tensor:
+    """Central differences of ``exp(x, .)`` along every ambient coordinate, made tangent: ``(n, m, m)``.
+
+    Normal directions become zero columns. Differences, because not every manifold is safe under jvp; all
+    directions go through one call.
+    """
+    m, n = len(eye), len(x)
+    step = torch.finfo(x.dtype).eps ** (1 / 3)
+    base = x.repeat(m, *(1,) * (x.ndim - 1))
+    ambient = eye.reshape(m, 1, *x.shape[1:]).expand(m, *x.shape).reshape(base.shape)
+    direction = step * geometry.to_tangent(base, ambient)
+    around = v.repeat(m, *(1,) * (v.ndim - 1))
+    difference = geometry.exp(base, around + direction) - geometry.exp(base, around - direction)
+    return (difference / (2 * step)).reshape(m, n, m).permute(1, 2, 0)
