@@ -38,7 +38,9 @@ SECTIONS: tuple[Section, ...] = (
     Section("name", "text", "name of the recipe; the file's name when left out", inherited=False),
     Section("summary", "text", "one line about it", inherited=False),
     Section("paper", "text", "arXiv id of the paper it follows", inherited=False),
-    Section("extends", "meta", "recipe (file or name) that this one changes", inherited=False),
+    Section(
+        "extends", "meta", "recipe, or list of recipes, (file or name) that this one changes", inherited=False
+    ),
     Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False),
     Section("seed", "integer", "seed of everything random in the run"),
     Section("data", "component", "the examples", "dataset", required=True),

@@ -88,7 +88,9 @@ def test_errors_in_the_base_point_into_the_base(load, tmp_path):
     ("text", "words"),
     [
         ("extends: r.yaml\n", "in a circle: r.yaml -> r.yaml"),
-        ("extends: [a, b]\n", "r.yaml:1:10: extends: expected one recipe (file or name), got a list of 2"),
+        ("extends: {a: b}\n", "r.yaml:1:10: extends: expected a recipe (file or name) or a list of them, got a mapping"),
+        ("extends: [digits-net, 3]\n", "r.yaml:1:23: extends: expected a recipe (file or name) or a list of them, got 3"),
+        ("extends: []\n", "r.yaml:1:10: extends: expected a recipe (file or name) or a list of them, got a list of 0"),
         ("extends: digitsnet\n", "r.yaml:1:10: extends: no recipe is named 'digitsnet'; did you mean 'digits-net'?"),
         ("extends: nowhere.yaml\n", "nowhere.yaml: cannot be read: there is no such file"),
     ],
@@ -100,6 +102,30 @@ def test_bad_extends(problems, text, words):
 
 def test_extends_a_registered_recipe(load):
     assert build(load("extends: digits-net\ntrain: {batch: 1}\n"))["train"].steps == 10
+
+
+def test_extends_a_list_and_later_ones_win(load):
+    load(
+        "summary: a part\nsolver: {use: adaptive, rtol: 0.1}\ngeometry: {use: sphere, dim: 3}\n",
+        name="part.yaml",
+    )
+    load(GOOD + "solver: {use: midpoint, steps: 4}\ntrain: {steps: 5}\n", name="base.yaml")
+    recipe = load("extends: [base.yaml, part.yaml]\ntrain: {batch: 3}\n")
+    built = build(recipe)
+    assert built["solver"] == Adaptive(0.1)
+    assert built["geometry"] == Sphere(3)
+    assert (built["train"].steps, built["train"].batch) == (5, 3)
+    assert recipe.summary == ""
+    assert build(load("extends: [part.yaml, base.yaml]\n"))["solver"] == Midpoint(4)
+
+
+def test_layers_are_laid_over(load, fakes, tmp_path):
+    load("summary: a part\nsolver: midpoint\nsource: null\n", name="part.yaml")
+    recipe = load_recipe(
+        "digits-net", layers=[tmp_path / "part.yaml"], overrides=["solver.steps=7"], catalog=fakes
+    )
+    assert (recipe.name, recipe.summary) == ("digits-net-part", "a net on digits")
+    assert build(recipe)["solver"] == Midpoint(7)
 
 
 def test_set(load):

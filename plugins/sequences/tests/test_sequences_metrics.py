@@ -227,15 +227,18 @@ def test_renderer_escapes_and_marks():
     assert b"opacity" in SequenceText(spec).samples(Examples(rows), Examples(rows))[0].data
 
 
-SHIPPED = [
-    "markov-mask", "markov-uniform", "markov-dirichlet", "catflow-markov", "catflow-simplex", "dyck-mask",
-    "dirichlet-toy", "dirichlet-toy-linear", "dna-guided",
-]  # fmt: skip
+FLOWS = ["discrete-flow", "discrete-flow-uniform", "dirichlet-flow", "linear-flow", "catflow"]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_recipes_build_and_take_two_steps(name):
-    built = build(load_recipe(name))
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        *(("markov", [flow]) for flow in FLOWS),
+        *((name, []) for name in ("dyck", "dirichlet-toy", "dna-guided")),
+    ],
+)
+def test_recipes_build_and_take_two_steps(name, layers):
+    built = build(load_recipe(name, layers=layers))
     parts = {
         k: built.get(k) for k in ("geometry", "source", "path", "objective", "solver", "codec", "guidance")
     }
@@ -246,6 +249,18 @@ def test_recipes_build_and_take_two_steps(name):
     x = flow.sample(4, seed=0, **cond)
     assert x.shape == (4, *built["data"].spec.shape)
     assert x.dtype == torch.long
+
+
+def test_one_word_is_one_flow():
+    words = {}
+    for flow in FLOWS:
+        built = build(load_recipe("markov", layers=[flow]))
+        words[flow] = tuple(type(built.get(k)).__name__ for k in ("codec", "geometry", "source", "path"))
+    assert words["discrete-flow"] == ("NoneType", "Discrete", "Mask", "MixturePath")
+    assert words["catflow"] == ("OneHot", "Euclidean", "Gaussian", "AffinePath")
+    assert len(set(words.values())) == len(FLOWS)
+    back = build(load_recipe("markov", layers=["dirichlet-flow", "discrete-flow"])).resolved()
+    assert back.split("seed:")[1] == build(load_recipe("markov")).resolved().split("seed:")[1]
 
 
 def test_every_row_resolves():

@@ -12,6 +12,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe's name, a YAML file, or the folder of a run to go on with")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME, with the seed if not 0)")
     parser.add_argument(
+        "--with",
+        dest="layers",
+        action="append",
+        default=[],
+        metavar="RECIPE",
+        help="lay another recipe, or a part of one, over it",
+    )
+    parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help="change one value"
     )
     parser.add_argument("--seed", type=int, help="seed of everything random")
@@ -31,16 +39,16 @@ def run(args: argparse.Namespace) -> int:
     overrides = list(args.overrides) + ([f"seed={args.seed}"] if args.seed is not None else [])
     given = Path(args.recipe)
     if given.is_dir():
-        if overrides or args.out:
+        if overrides or args.layers or args.out:
             raise RunError(
-                f"{given} goes on with the recipe it has; --set, --seed and --out are for new runs"
+                f"{given} goes on with the recipe it has; --with, --set, --seed and --out are for new runs"
             )
         from flowloom_registry.runs.folder import RunFolder
 
         RunFolder(given).status()
         recipe, out = load_recipe(str(given / "recipe.yaml"), trusted=args.trust), given
     else:
-        recipe = load_recipe(args.recipe, overrides=overrides)
+        recipe = load_recipe(args.recipe, layers=args.layers, overrides=overrides)
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
         out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
     # Mistakes in the recipe are reported before torch's slow import of everything else.

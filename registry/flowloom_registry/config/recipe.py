@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from flowloom_registry.config.merge import merge_sections
-from flowloom_registry.config.nodes import MapNode, Node, ScalarNode, given, plain
+from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, MissingDependency, Problem, UnknownComponent
@@ -62,6 +62,7 @@ class Recipe:
 def load_recipe(
     reference: str | Path,
     *,
+    layers: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
     catalog: Catalog | None = None,
     trusted: bool = True,
@@ -70,6 +71,7 @@ def load_recipe(
 
     Args:
         reference: a YAML file, or the name of a recipe that a plugin ships (``name`` or ``plugin:name``).
+        layers: recipes, or parts of one, that are laid over it in order, as if a recipe extended them all.
         overrides: ``a.b=value`` texts, applied in order.
         catalog: where names are looked up; everything installed when None.
         trusted: whether ``use: package.module:name`` and ``use: ./file.py:name`` are followed. They run code
@@ -87,6 +89,10 @@ def load_recipe(
     problems: list[Problem] = []
     name, file, tree = _read_chain(str(reference), Path(), catalog, problems, ())
     defaults = {section.name: section.default for section in catalog.sections.values()}
+    for layer in layers:
+        layer_name, _, above = _read_chain(str(layer), Path(), catalog, problems, ())
+        tree = merge_sections(tree, _handed_down(above, catalog), defaults)
+        name = f"{name}-{layer_name}"
     for override in overrides:
         try:
             tree = apply_override(tree, override, defaults)
@@ -136,22 +142,37 @@ def _read_chain(
     base_node = tree.get("extends")
     if base_node is None or (isinstance(base_node, ScalarNode) and base_node.value is None):
         return name, file, tree
-    base = _read_base(base_node, catalog, problems, (*seen, identity))
     defaults = {section.name: section.default for section in catalog.sections.values()}
-    inherited = {
+    below = MapNode({}, tree.at)
+    for base in _bases(base_node):
+        read_in = _read_base(base, catalog, problems, (*seen, identity))
+        below = merge_sections(below, _handed_down(read_in, catalog), defaults)
+    return name, file, merge_sections(below, tree, defaults)
+
+
+def _bases(node: Node) -> Sequence[Node]:
+    """The recipes that ``extends`` names, one or a list; later ones are laid over earlier ones."""
+    bases = node.items if isinstance(node, ListNode) and node.items else [node]
+    for base in bases:
+        if not (isinstance(base, ScalarNode) and isinstance(base.value, str)):
+            message = f"expected a recipe (file or name) or a list of them, got {given(base)}"
+            raise ConfigError([base.at.problem("extends", message)])
+    return bases
+
+
+def _handed_down(base: MapNode, catalog: Catalog) -> MapNode:
+    kept = {
         key: entry
         for key, entry in base.entries.items()
         if key not in catalog.sections or catalog.sections[key].inherited
     }
-    return name, file, merge_sections(MapNode(inherited, base.at), tree, defaults)
+    return MapNode(kept, base.at)
 
 
 def _read_base(node: Node, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]) -> MapNode:
-    if not (isinstance(node, ScalarNode) and isinstance(node.value, str)):
-        message = f"expected one recipe (file or name), got {given(node)}"
-        raise ConfigError([node.at.problem("extends", message)])
+    assert isinstance(node, ScalarNode)
     try:
-        return _read_chain(node.value, node.at.folder, catalog, problems, seen)[2]
+        return _read_chain(str(node.value), node.at.folder, catalog, problems, seen)[2]
     except UnknownComponent as error:
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 

@@ -195,20 +195,17 @@ def _inference(reg: Registrar) -> None:
 
 _RECIPES = {
     "text-characters": ("readable Shakespeare, character by character, in 10 minutes", _DFM),
-    "markov-mask": ("an order-2 language from masks", _DFM),
-    "markov-uniform": ("the same from uniform tokens, with a corrector", _DFM),
-    "markov-dirichlet": ("the same on the simplex by a Dirichlet path", _DIRICHLET),
-    "catflow-markov": ("the same by variational flow matching from Gaussian noise", _CATFLOW),
-    "catflow-simplex": (
-        "the same on straight lines over the simplex: linear simplex flow matching",
-        _CATFLOW,
-    ),
-    "dyck-mask": ("balanced brackets from masks", _DFM),
-    "dirichlet-toy": ("the Dirichlet paper's toy: independent tokens", _DIRICHLET),
-    "dirichlet-toy-linear": ("its baseline: the linear path", _DIRICHLET),
+    "markov": ("an order-2 language whose likelihood is exact; --with another flow", _DFM),
+    "dyck": ("balanced brackets from masks", _DFM),
+    "dirichlet-toy": ("the Dirichlet paper's toy; its baseline --with linear-flow", _DIRICHLET),
     "dna-guided": ("DNA with the motif of a class, guided on the simplex", _DIRICHLET),
     "text-paper": ("the 150M transformer of masked and discrete flows, at paper scale", _DFM),
     "dna-paper": ("the paper's 20-layer network for promoters and enhancers", _DIRICHLET),
+    "discrete-flow": ("part, to lay over token data: discrete flow matching from masks", _DFM),
+    "discrete-flow-uniform": ("part: the same from uniform tokens, with a corrector", _DFM),
+    "dirichlet-flow": ("part: Dirichlet flow matching", _DIRICHLET),
+    "linear-flow": ("part: linear simplex flow matching", _DIRICHLET),
+    "catflow": ("part: variational flow matching from Gaussian noise", _CATFLOW),
 }
 
 
