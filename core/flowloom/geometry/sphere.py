@@ -47,16 +47,20 @@ class Sphere(Geometry):
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent at ``x`` towards ``y`` whose length is their angle."""
-        angle, sin, toward = self._polar(x, y)
-        return angle / sin * toward
+        angle, sin, toward = _polar(_coordinates_first(x), _coordinates_first(y))
+        return _coordinates_last(angle / sin * toward).contiguous()
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The great circle: ``cos(t a) x0 + sin(t a) e`` and its derivative."""
-        angle, sin, toward = self._polar(x0, x1)
-        swept = expand(t, x0) * angle
+        start = _coordinates_first(x0)
+        angle, sin, toward = _polar(start, _coordinates_first(x1))
+        direction = toward / sin
+        swept = expand(t, angle) * angle
         across, along = swept.sin(), swept.cos()
-        x_t = torch.addcmul(along * x0, across / sin, toward)
-        return x_t, torch.addcmul(angle * along / sin * toward, angle * across, x0, value=-1)
+        x_t = torch.addcmul(along * start, across, direction)
+        velocity = torch.addcmul(along * direction, across, start, value=-1) * angle
+        # The point goes into a network; the velocity is compared with its answer, and any strides do.
+        return _coordinates_last(x_t).contiguous(), _coordinates_last(velocity)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The ambient inner product."""
@@ -88,28 +92,42 @@ class Sphere(Geometry):
         normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
         return self.project(normal)
 
-    def _polar(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Angle from x to y and its sine, both ``(..., 1)`` and never 0, and a tangent of that sine's length.
-
-        Subtracting the nearer of the two poles before projecting, ``P_x(y) = P_x(y -+ x)``, avoids
-        cancellation. At the poles themselves nothing would be left, so a vector far below rounding is
-        added: it makes the quotients ``angle / sin`` and ``toward / sin`` exact limits (with the right
-        derivatives at y = x), and gives antipodes their direction.
-        """
-        cos = (x * y).sum(-1, keepdim=True)
-        pole = torch.where(cos < 0, -1.0, 1.0).to(x.dtype)
-        beside = torch.addcmul(y, pole, x, value=-1).add(self._speck(x))
-        toward = self.to_tangent(x, beside)
-        sin = toward.square().sum(-1, keepdim=True).sqrt()
-        return torch.atan2(sin, cos), sin, toward
-
-    @staticmethod
-    def _speck(x: Tensor) -> Tensor:
-        """A vector far below rounding, a hash of x; detached, because the choice is arbitrary."""
-        phase = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
-        # The square must stay a normal number.
-        size = torch.finfo(x.dtype).tiny ** 0.4
-        return torch.add(phase, x.detach(), alpha=4375.85).sin_().mul_(size)
-
     def __repr__(self) -> str:
         return f"Sphere(dim={self.dim})"
+
+
+def _coordinates_first(x: Tensor) -> Tensor:
+    """``(..., n) -> (n, ...)``; short points are copied, as the CPU is slow along a short last dimension."""
+    if x.device.type == "cpu" and x.shape[-1] <= 8:
+        return torch.stack(x.unbind(-1))
+    return x.movedim(-1, 0)
+
+
+def _coordinates_last(x: Tensor) -> Tensor:
+    return x.movedim(0, -1)
+
+
+def _polar(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Angle from x to y and its sine, never 0, and a tangent of that sine's length; coordinates come first.
+
+    Subtracting the nearer of the two poles before projecting, ``P_x(y) = P_x(y -+ x)``, avoids
+    cancellation. At the poles themselves nothing would be left, so a vector far below rounding is
+    added: it makes the quotients ``angle / sin`` and ``toward / sin`` exact limits (with the right
+    derivatives at y = x), and gives antipodes their direction.
+    """
+    cos = (x * y).sum(0)
+    # The speck's square must stay a normal number.
+    size = torch.finfo(x.dtype).tiny ** 0.4
+    beside = torch.addcmul(y, cos.sign(), x, value=-1).add(_hash(x.detach()), alpha=size)
+    toward = torch.addcmul(beside, (x * beside).sum(0), x, value=-1)
+    sin = (toward * toward).sum(0).sqrt()
+    return torch.atan2(sin, cos), sin, toward
+
+
+def _hash(x: Tensor) -> Tensor:
+    """Pseudo-random numbers in (-1, 1) that are a fixed function of the point."""
+    # Half precision has no digits behind the point at 4375.
+    fine = x.float() if x.dtype.itemsize < 4 else x
+    phase = torch.arange(1, len(x) + 1, device=x.device, dtype=fine.dtype).mul_(0.6180339887)
+    mixed = torch.add(phase.view(-1, *(1,) * (x.ndim - 1)), fine, alpha=4375.85)
+    return mixed.frac_().to(x.dtype)
