@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from flowloom.data.base import Examples
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 
 
@@ -23,3 +24,20 @@ class Task(ABC):
         Returns:
             As many rows: the answers as states, with what belongs to them in ``cond``.
         """
+
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """What a person typed, as ``n`` examples of this task.
+
+        Args:
+            given: words of the command line: a prompt, or the name of a file.
+            data: the run's data set, which knows how its examples are written.
+            n: number of answers wanted.
+
+        Raises:
+            IncompatibleError: the task cannot be asked in words.
+        """
+        raise IncompatibleError(f"{type(self).__name__} takes examples, which only Python can give")
+
+    def show(self, answers: Examples, data: Dataset) -> list[str]:
+        """One line of text for each answer, empty where answers are no text."""
+        return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowloom.testing import CheckResult
@@ -56,18 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_class(args: argparse.Namespace, found: Catalog) -> list[CheckResult]:
     from flowloom.errors import FlowloomError
-    from flowloom_registry.config.nodes import plain
-    from flowloom_registry.config.yaml import read
+    from flowloom_registry.cli.given import settings
     from flowloom_registry.conformance import check_target
 
     if args.name.endswith(":"):
         raise FlowloomError(f"{args.name}: name the class after the colon")
-    arguments: dict[str, Any] = {}
-    for text in args.arguments:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise FlowloomError(f"--set {text}: expected NAME=VALUE")
-        arguments[name] = plain(read(value.encode(), f"--set {text}").root)
+    arguments = settings(args.arguments)
     kind = _kind(args.name, found)
     # A relative file is one of the working directory here, and not of some recipe's folder.
     file, _, attribute = args.name.rpartition(":")

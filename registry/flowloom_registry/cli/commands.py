@@ -27,6 +27,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("run", "flowloom_registry.cli.run", "carry out a recipe, or go on with a run"),
     Command("sample", "flowloom_registry.cli.sample", "draw from a trained run"),
+    Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
     Command("list", "flowloom_registry.cli.list_rows", "list components and recipes"),
     Command("show", "flowloom_registry.cli.show", "show a component's parameters, or a recipe"),

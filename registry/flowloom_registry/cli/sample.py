@@ -29,14 +29,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
     from flowloom.data import Examples
+    from flowloom_registry.cli.given import conditions
     from flowloom_registry.runs.carry_out import open_run, pick_device
     from flowloom_registry.runs.samples import save_examples, save_figures
 
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
     experiment.flow.model.to(device)
-    given = dict(_condition(text) for text in args.cond)
-    cond = experiment.flow.conditions(args.n, given) if given else experiment.conditions_to_show(args.n)
+    given = conditions(args.cond)
+    if given:
+        cond = experiment.lengths(args.n) | experiment.flow.conditions(args.n, given)
+    else:
+        cond = experiment.conditions_to_show(args.n)
     solution = experiment.flow.solve(
         args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, cond=cond
     )
@@ -48,25 +52,6 @@ def run(args: argparse.Namespace) -> int:
         for file in save_figures(experiment.renderer.samples(examples, examples), out):
             print(file)
     return 0
-
-
-def _condition(text: str) -> tuple[str, Any]:
-    from flowloom.errors import FlowloomError
-
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise FlowloomError(f"--cond {text}: expected NAME=VALUE, such as label=3")
-    items = [_number(item) for item in value.split(",")]
-    return name, items if len(items) > 1 else items[0]
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _solver(args: argparse.Namespace, own: Any, experiment: Any) -> Any:

@@ -15,6 +15,7 @@ from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, write_text
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.report import write_report
+from flowloom_registry.runs.same_data import require_same_data, spec_as_json
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
 
@@ -52,9 +53,10 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     environment = describe(device, recipe.catalog)
     if begun:
         _require_same(folder, resolved)
+        require_same_data(folder.data, experiment.data.spec)
     with folder.locked():
         if not begun:
-            folder.begin(resolved, environment)
+            folder.begin(resolved, environment, spec_as_json(experiment.data.spec))
         experiment.flow.model.to(device)
         for tracker in experiment.trackers:
             tracker.start(folder.path, resolved)
@@ -135,6 +137,7 @@ def open_run(path: Path, *, trust: bool = False) -> tuple[Experiment, RunFolder]
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
     experiment = assemble(load_recipe(str(folder.recipe), trusted=trust))
+    require_same_data(folder.data, experiment.data.spec)
     restore(experiment, folder)
     experiment.flow.model.eval()
     return experiment, folder

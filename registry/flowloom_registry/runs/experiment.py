@@ -80,6 +80,13 @@ class Experiment:
                 return name
         return None
 
+    def lengths(self, n: int) -> dict[str, Tensor]:
+        """``mask`` of ``n`` held-out examples where lengths differ: no flow invents the length itself."""
+        if not self.data.spec.ragged:
+            return {}
+        source = self.held_out() or self.data
+        return {"mask": source.take(torch.arange(n) % len(source)).cond["mask"]}
+
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
         spec = self.data.spec

@@ -4,6 +4,7 @@
 
     recipe.yaml         the resolved recipe: every default, qualified names, plugin versions
     environment.json    versions, machine, device
+    data.json           shapes, tokens and classes of the data
     status.json         how far the run is
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
@@ -25,7 +26,7 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 1
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", ".lock"}
+_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", ".lock"}
 
 
 class RunFolder:
@@ -39,6 +40,7 @@ class RunFolder:
         self.path = path
         self.recipe = path / "recipe.yaml"
         self.environment = path / "environment.json"
+        self.data = path / "data.json"
         self.status_file = path / "status.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
@@ -88,8 +90,8 @@ class RunFolder:
         value = {"format": FORMAT, "state": state, "step": step, "message": message}
         write_text(self.status_file, json.dumps(value, indent=2) + "\n")
 
-    def begin(self, recipe: str, environment: Mapping[str, Any]) -> None:
-        """Create the folder with its recipe; the status comes last, so a crash leaves no false run.
+    def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Create the folder with its recipe and what its data looks like; the status comes last, so a crash leaves no false run.
 
         Raises:
             RunError: no permission, or no space.
@@ -100,6 +102,7 @@ class RunFolder:
             raise RunError(f"cannot create {self.path}: {error.strerror or error}") from error
         write_text(self.recipe, recipe)
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
+        write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
 
     def trim_metrics(self, step: int) -> None:

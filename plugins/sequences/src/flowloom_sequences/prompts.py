@@ -113,7 +113,24 @@ class Infill(Task):
     every flow of tokens and of one-hot rows, trained on prompts or not: given tokens are set in x0 and after
     every step. Jump flows see the prompt as it is (under the mask source that is what they were trained on);
     flows on the simplex see it noised to time t along their own path, as in training.
+
+    Args:
+        hole: character of a typed prompt that marks an open place.
     """
+
+    def __init__(self, hole: str = "_") -> None:
+        if len(hole) != 1:
+            raise ValueError(f"hole is one character, got {hole!r}")
+        self.hole = hole
+
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """A prompt such as ``ROMEO: ____ love`` in the data set's own vocabulary; see `encode_prompt`."""
+        return encode_prompt(given, data.spec, vocabulary=_vocabulary(data), hole=self.hole, n=n)
+
+    def show(self, answers: Examples, data: Dataset) -> list[str]:
+        """Texts."""
+        assert isinstance(answers.x, Tensor)
+        return [_vocabulary(data).decode(row) for row in answers.x.tolist()]
 
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> Examples:
         """Completed tokens ``(n, L)``, with the conditions as given.
@@ -169,6 +186,13 @@ class Infill(Task):
         flow.model.train(training)
         assert isinstance(x, Tensor)
         return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
+
+
+def _vocabulary(data: Dataset) -> Vocabulary:
+    vocabulary = getattr(data, "vocabulary", None)
+    if not isinstance(vocabulary, Vocabulary):
+        raise IncompatibleError(f"infill is for sequences; {type(data).__name__} has no vocabulary")
+    return vocabulary
 
 
 def encode_prompt(

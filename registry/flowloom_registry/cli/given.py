@@ -1,0 +1,53 @@
+"""``NAME=VALUE`` words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def conditions(words: Iterable[str]) -> dict[str, Any]:
+    """Conditions from ``label=3``, ``label=cat`` or ``position=0.5,1``.
+
+    Raises:
+        FlowloomError: a word is no ``NAME=VALUE``.
+    """
+    from flowloom.errors import FlowloomError
+
+    given: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise FlowloomError(f"--cond {word}: expected NAME=VALUE, such as label=3")
+        items = [_number(item) for item in value.split(",")]
+        given[name] = items if len(items) > 1 else items[0]
+    return given
+
+
+def settings(words: Iterable[str]) -> dict[str, Any]:
+    """Constructor arguments from ``hole=?`` or ``steps=8``; values are read as YAML.
+
+    Raises:
+        FlowloomError: a word is no ``NAME=VALUE``.
+        ConfigError: a value is no YAML.
+    """
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.config.nodes import plain
+    from flowloom_registry.config.yaml import read
+
+    given: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise FlowloomError(f"--set {word}: expected NAME=VALUE")
+        given[name] = plain(read(value.encode(), f"--set {word}").root)
+    return given
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

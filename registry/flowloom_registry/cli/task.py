@@ -1,0 +1,64 @@
+"""``flowloom task RUN TASK GIVEN``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
+    parser.add_argument("task", metavar="TASK", help="name of a task, such as infill")
+    parser.add_argument("given", metavar="GIVEN", help="what it is about, such as the prompt 'ROMEO: ____'")
+    parser.add_argument("-n", type=int, default=4, help="how many answers (default: 4)")
+    parser.add_argument(
+        "--cond", action="append", default=[], metavar="NAME=VALUE", help="a condition, such as label=3"
+    )
+    parser.add_argument(
+        "--set",
+        dest="arguments",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the task",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the answers (default: 0)")
+    parser.add_argument("--out", type=Path, help="folder for states and pictures (default: RUN/samples/TASK)")
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that the recipe names by file or module"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, print what can be printed, and write answers and pictures."""
+    from flowloom.data import Examples
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.cli.given import conditions, settings
+    from flowloom_registry.config.example import build_component
+    from flowloom_registry.discovery import catalog
+    from flowloom_registry.runs.carry_out import open_run, pick_device
+    from flowloom_registry.runs.samples import save_examples, save_figures
+
+    if args.n < 1:
+        raise FlowloomError(f"-n must be at least 1, got {args.n}")
+    task = build_component(
+        "task", args.task, settings(args.arguments), catalog=catalog(), place=f"task {args.task}"
+    )
+    device = pick_device(args.device)
+    experiment, folder = open_run(args.run_folder, trust=args.trust)
+    flow = experiment.flow
+    flow.model.to(device)
+    asked = task.read(args.given, experiment.data, args.n)
+    given = flow.conditions(args.n, conditions(args.cond))
+    answers = task(flow, Examples(asked.x, {**asked.cond, **given}), seed=args.seed)
+    for line in task.show(answers, experiment.data):
+        print(line)
+    out = args.out or folder.samples / args.task.rpartition(":")[2]
+    save_examples(answers, out / "answers.safetensors")
+    print(f"{args.n} answers: {out / 'answers.safetensors'}")
+    if experiment.renderer is not None:
+        for file in save_figures(experiment.renderer.samples(answers, answers), out):
+            print(file)
+    return 0
