@@ -189,6 +189,12 @@ def _inference(reg: Registrar) -> None:
     reg.metric(
         "sliced-wasserstein", "flowloom.metrics:SlicedWasserstein", summary="sliced 2-Wasserstein distance"
     )
+    reg.score(
+        "likelihood",
+        "flowloom.scores:Likelihood",
+        summary="negative log likelihood in nats, by the change of variables",
+        paper="1806.07366",
+    )
     reg.renderer("scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
     reg.tracker("csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
     reg.tracker(

@@ -35,6 +35,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("guidance", "flowloom.guidance:Guidance", "a field in, a steered field out"),
     Kind("solver", "flowloom.solvers:Solver", "integrates a field from source to data"),
     Kind("metric", "flowloom.metrics:Metric", "compares samples with real data"),
+    Kind("score", "flowloom.scores:Score", "what a trained flow says of held-out examples"),
     Kind("renderer", "flowloom.renderers:Renderer", "shows states in a report"),
     Kind("task", "flowloom.tasks:Task", "what is asked of a trained flow beyond free generation"),
     Kind("tracker", "flowloom.trackers:Tracker", "records a run as it goes"),

@@ -160,6 +160,10 @@ class Registrar:
         """Add a metric; arguments as for `add`."""
         self.add("metric", name, target, **row)
 
+    def score(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
+        """Add a score; arguments as for `add`."""
+        self.add("score", name, target, **row)
+
     def renderer(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
         """Add a renderer; arguments as for `add`."""
         self.add("renderer", name, target, **row)

@@ -25,6 +25,7 @@ _CONTRACTS: dict[str, str] = {
     "guidance": "flowloom.guidance:Guidance",
     "solver": "flowloom.solvers:Solver",
     "metric": "flowloom.metrics:Metric",
+    "score": "flowloom.scores:Score",
     "renderer": "flowloom.renderers:Renderer",
 }
 

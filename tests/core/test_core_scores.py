@@ -1,0 +1,94 @@
+"""The likelihood score against closed forms, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import flowloom as fl
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.scores import Likelihood
+from flowloom.solvers import CTMCEuler, Dopri5, EulerMaruyama
+from flowloom.spec import Spec
+
+MEAN, STD = 1.0, 0.5
+
+
+class GaussianFlow(nn.Module):
+    """The exact velocity from N(0, 1) to N(MEAN, STD^2) in every coordinate."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, t):
+        t = t.reshape(-1, *(1,) * (x.ndim - 1))
+        pull = (t * STD**2 - (1 - t)) / (t.square() * STD**2 + (1 - t).square())
+        return MEAN + pull * (x - t * MEAN) + self.weight
+
+
+def flow_and_examples(n=300, dims=3):
+    x = MEAN + STD * torch.randn(n, dims, generator=torch.Generator().manual_seed(0))
+    return fl.Flow(GaussianFlow(), spec=Spec(shape=(dims,))), Examples(x)
+
+
+def truth(x):
+    law = torch.distributions.Normal(MEAN, STD)
+    return -float(law.log_prob(x.double()).sum(1).mean())
+
+
+def test_nll_is_that_of_the_law():
+    flow, examples = flow_and_examples()
+    values = Likelihood()(flow, examples)
+    assert values["nll"] == pytest.approx(truth(examples.x), abs=2e-4)
+    assert values["nats_per_dim"] == pytest.approx(values["nll"] / 3)
+
+
+def test_batches_and_the_first_n():
+    flow, examples = flow_and_examples()
+    assert Likelihood(batch=7)(flow, examples)["nll"] == pytest.approx(
+        Likelihood()(flow, examples)["nll"], abs=1e-4
+    )
+    assert Likelihood(n=20)(flow, examples)["nll"] == pytest.approx(truth(examples.x[:20]), abs=2e-4)
+
+
+def test_hutchinson_is_exact_where_the_jacobian_is_diagonal():
+    flow, examples = flow_and_examples()
+    found = Likelihood(divergence="hutchinson")(flow, examples, seed=5)
+    assert found["nll"] == pytest.approx(truth(examples.x), abs=2e-4)
+
+
+def test_dimensions_of_a_curved_space_are_intrinsic():
+    class Still(nn.Module):
+        def forward(self, x, t):
+            return torch.zeros_like(x)
+
+    flow = fl.Flow(Still(), spec=Spec(shape=(3,)), geometry=fl.geometry.Sphere(2))
+    x = flow.geometry.random((10, 3), generator=torch.Generator().manual_seed(0))
+    values = Likelihood(Dopri5(1e-3, 1e-3))(flow, Examples(x))
+    assert values["nll"] == pytest.approx(math.log(4 * math.pi), abs=1e-5)
+    assert values["nats_per_dim"] == pytest.approx(math.log(4 * math.pi) / 2, abs=1e-5)
+
+
+def test_what_it_refuses():
+    flow, examples = flow_and_examples()
+    with pytest.raises(IncompatibleError, match="needs an ODE solver, not EulerMaruyama"):
+        Likelihood(EulerMaruyama(5)).require(flow)
+    with pytest.raises(IncompatibleError, match="needs an ODE solver, not CTMCEuler"):
+        Likelihood(CTMCEuler(5))(flow, examples)
+    with pytest.raises(ShapeError, match="no example"):
+        Likelihood()(flow, examples.take(torch.arange(0)))
+    silent = fl.Flow(
+        GaussianFlow(), spec=Spec(shape=(2,)), source=fl.sources.FromDataset(fl.data.EightGaussians(10))
+    )
+    with pytest.raises(IncompatibleError, match="source FromDataset has no density"):
+        Likelihood().require(silent)
+    parts = fl.sources.Product({"a": fl.sources.Gaussian(), "b": fl.sources.Paired()})
+    with pytest.raises(IncompatibleError, match="source Paired has no density"):
+        Likelihood().require(fl.Flow(GaussianFlow(), spec=Spec(shape=(2,)), source=parts))
+    with pytest.raises(ValueError, match="at least 1"):
+        Likelihood(n=0)
