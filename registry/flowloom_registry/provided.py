@@ -71,6 +71,7 @@ PROVIDED: dict[str, tuple[str, ...]] = {
         "schedule/cubic",
         "times/exponential",
         "times/at-source",
+        "path/noisy-mixture",
         "path/dirichlet",
         "model/sequence-transformer",
         "model/dilated-cnn",

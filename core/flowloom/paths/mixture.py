@@ -66,6 +66,10 @@ class MixturePath(Path):
         now, then = (float(self.schedule.alpha(torch.tensor(s, dtype=torch.float64))) for s in (t, t_next))
         return min(1.0, max(0.0, (then - now) / (1 - now))) if now < 1 else 1.0
 
+    def noise_share(self, t: float, t_next: float) -> float:
+        """Share of the jumps within the step that end on a uniform token instead of x1; none here."""
+        return 0.0
+
     def departure(self, t: float, t_next: float) -> float:
         """Probability that a token that has arrived by ``t`` has left again by ``t_next < t``; 1 at t=0.
 

@@ -128,12 +128,13 @@ class CTMCEuler(FixedGrid):
             # Only at the ends has everything arrived; a span that stops earlier takes an ordinary step.
             return self._jump(x, logits, free, generator)
         forward, beta = self.jump_probability(path, t, t_next), 0.0
+        noise = path.noise_share(t, t_next) if t_next > t else 0.0
         if self.stochasticity and t_next > t:
             a, b = self.powers
             beta = self.stochasticity * t**a * (1 - t) ** b
             # (1 + beta) times the rate: 1 - p is e^{-h rate}.
             forward = 1 - (1 - forward) ** (1 + beta)
-        moved = self._jump(x, logits, self._chosen(x, forward, free, generator), generator)
+        moved = self._jump(x, logits, self._chosen(x, forward, free, generator), generator, noise)
         if not beta:
             return moved
         back = self._backward(x, logits, path, t, beta * (t_next - t), generator, cond)
@@ -194,15 +195,25 @@ class CTMCEuler(FixedGrid):
         return moved
 
     def _jump(
-        self, x: Tensor, logits: Tensor, where: Tensor | None, generator: torch.Generator | None
+        self,
+        x: Tensor,
+        logits: Tensor,
+        where: Tensor | None,
+        generator: torch.Generator | None,
+        noise: float = 0.0,
     ) -> Tensor:
-        """Replace the tokens at ``where`` (all, if None) by draws of the posterior."""
+        """Replace the tokens at ``where`` (all, if None) by draws of the posterior, or uniform ones."""
         if where is None:
             return draw(logits, self.temperature, generator, self.top_p)
         chosen = where.nonzero(as_tuple=True)
         moved = x.clone()
         if chosen[0].numel():
-            moved[chosen] = draw(logits[chosen], self.temperature, generator, self.top_p)
+            fresh = draw(logits[chosen], self.temperature, generator, self.top_p)
+            if noise:
+                uniform = torch.randint(logits.shape[-1], fresh.shape, generator=generator, device=x.device)
+                lost = torch.rand(fresh.shape, generator=generator, device=x.device) < noise
+                fresh = torch.where(lost, uniform, fresh)
+            moved[chosen] = fresh
         return moved
 
     @staticmethod

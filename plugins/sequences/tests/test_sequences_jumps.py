@@ -16,7 +16,8 @@ from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import AdaptiveCTMC, CTMCEuler, TauLeaping
 from flowloom.solvers.categorical import draw, probability_of
 from flowloom.sources import Mask, Uniform
-from flowloom_sequences.elbo import generalized_kl, nll_bound
+from flowloom_sequences.elbo import GeneralizedKL, generalized_kl, nll_bound
+from flowloom_sequences.noisy_mixture import NoisyMixturePath
 from flowloom_sequences.schedules import Cubic
 
 V, N = 3, 1500
@@ -36,8 +37,11 @@ class Exact(Field):
     def __call__(self, x, t, cond):
         kappa = self.path.schedule.alpha(t.double())[:, None]
         symbols = torch.arange(V)
-        noise = (x == V).double() if self.path.absorbing else torch.full(x.shape, 1 / V).double()
-        likelihood = kappa[..., None] * (x[..., None] == symbols) + ((1 - kappa) * noise)[..., None]
+        masked = isinstance(self.path.source, Mask)
+        noise = (x == V).double() if masked else torch.full(x.shape, 1 / V).double()
+        c = getattr(self.path, "noise", 0.0)
+        rest = (1 - kappa) * ((1 - c * kappa) * noise + c * kappa * (x < V) / V)
+        likelihood = kappa[..., None] * (x[..., None] == symbols) + rest[..., None]
         both = likelihood[:, 0, :, None] * likelihood[:, 1, None, :] * joint()
         both = both / both.sum((1, 2), keepdim=True)
         p1 = torch.stack([both.sum(2), both.sum(1)], 1)
@@ -136,6 +140,49 @@ def test_half_way_law():
         logits = field(x, torch.full((len(x),), t), {})
         x = TauLeaping(1).advance(logits, x, path, t, t + 0.5 / 64, False, g)
     assert variation(x, law) <= 1.5 * floor(law, 2 * N)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize(
+    "solver", [CTMCEuler(96), TauLeaping(64), AdaptiveCTMC(1 / 48)], ids=["euler", "leap", "adaptive"]
+)
+def test_three_terms_have_the_true_law_and_half_way_too(mask, solver):
+    plain, source = make(mask, Polynomial(1.5))
+    path = NoisyMixturePath(plain.geometry, 0.8, plain.schedule, source)
+    laws = []
+    for span in ((0.0, 1.0), (0.0, 0.6)):
+        runs = []
+        for seed in range(10, 14):
+            g = torch.Generator().manual_seed(seed)
+            x0 = source.sample((N, 2), generator=g)
+            runs.append(solver.solve(Exact(path), x0, span=span, generator=g).x)
+        laws.append(runs)
+    assert sum(variation(x, joint()) for x in laws[0]) / 4 <= 1.5 * floor(joint())
+    # At t = 0.6, tokens (the mask among them) have the law of the path's own draws, marginally.
+    g = torch.Generator().manual_seed(0)
+    pairs = torch.multinomial(joint().flatten(), 200_000, True, generator=g)
+    x1 = torch.stack([pairs // V, pairs % V], 1)
+    x0 = source.sample(tuple(x1.shape), generator=g)
+    there = path.sample(x0, x1, torch.full((len(x1),), 0.6), generator=g).x_t
+    table = torch.bincount(there[:, 0] * (V + 1) + there[:, 1], minlength=(V + 1) ** 2).double()
+    law = (table / table.sum()).reshape(V + 1, V + 1)
+    assert sum(variation(x, law) for x in laws[1]) / 4 <= 1.5 * floor(law)
+
+
+def test_three_terms_sum_to_one_and_refuse_what_they_cannot():
+    path = NoisyMixturePath(Discrete(V), 0.5)
+    for t in (0.0, 0.3, 1.0):
+        assert math.isclose(sum(path.shares(t)), 1.0)
+    # The rate is minus the logarithmic derivative of the share of x0, and arrival its integral.
+    t = torch.tensor(0.4, dtype=torch.float64)
+    slope = (math.log(path.shares(0.4 + 1e-6)[2]) - math.log(path.shares(0.4 - 1e-6)[2])) / 2e-6
+    assert math.isclose(float(path.rate(t)), -slope, rel_tol=1e-6)
+    with pytest.raises(IncompatibleError, match="corrector"):
+        TauLeaping(4, stochasticity=1.0).prepare(Exact(path))
+    with pytest.raises(IncompatibleError, match="path: mixture"):
+        GeneralizedKL(path)
+    with pytest.raises(ValueError, match="noise must lie"):
+        NoisyMixturePath(Discrete(V), 1.0)
 
 
 def test_noise_prediction_runs_back_to_the_source():

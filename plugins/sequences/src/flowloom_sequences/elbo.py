@@ -25,6 +25,7 @@ from flowloom.paths import MixturePath, Path, Point
 from flowloom.sources import Source
 from flowloom.state import Cond, expand, sum_event
 from flowloom.times import TimeLaw
+from flowloom_sequences.noisy_mixture import NoisyMixturePath
 
 
 def generalized_kl(logits: Tensor, x1: Tensor, x_t: Tensor, absorbing: bool) -> Tensor:
@@ -61,8 +62,7 @@ class GeneralizedKL(PosteriorMatching):
     """
 
     def __init__(self, path: Path, times: TimeLaw | None = None, condition_dropout: float = 0.0) -> None:
-        if not isinstance(path, MixturePath):
-            raise IncompatibleError(f"the generalised KL needs path: mixture, got {type(path).__name__}")
+        _require_plain(path)
         super().__init__(path, times, condition_dropout=condition_dropout)
 
     def compare(self, prediction: object, point: Point, cond: Cond) -> Tensor:
@@ -111,9 +111,9 @@ def nll_bound(
     Raises:
         IncompatibleError: the field is no posterior of a mixture path.
     """
-    path = field.path
-    if field.kind != "posterior" or not isinstance(path, MixturePath):
-        raise IncompatibleError("likelihood bounds are for posteriors on path: mixture")
+    path = _require_plain(field.path)
+    if field.kind != "posterior":
+        raise IncompatibleError(f"likelihood bounds are for posteriors, not for a {field.kind}")
     given = dict(cond or {})
     x0 = source.sample(tuple(x1.shape), cond=given, generator=generator, device=x1.device)
     total = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
@@ -131,6 +131,13 @@ def nll_bound(
         terms = torch.where(counted, generalized_kl(logits, x1, x_t, path.absorbing), 0.0)
         total += latest / draws * sum_event(terms.double()) / (1 - kappa.double())
     return total
+
+
+def _require_plain(path: Path | None) -> MixturePath:
+    """A path of two terms: with more, the jumps that lead to x1 are not all there are."""
+    if not isinstance(path, MixturePath) or isinstance(path, NoisyMixturePath):
+        raise IncompatibleError(f"the bound is that of path: mixture, not of {type(path).__name__}")
+    return path
 
 
 def _time_of(path: MixturePath, kappa: Tensor) -> Tensor:

@@ -90,6 +90,14 @@ def _transport(reg: Registrar) -> None:
     )
     reg.times("at-source", f"{home}:AtSource", summary="always t = 0: one-step students")
     reg.path(
+        "noisy-mixture",
+        "flowloom_sequences.noisy_mixture:NoisyMixturePath",
+        summary="the three-term mixture: x0, uniform noise, x1; samples correct themselves",
+        paper=_DFM,
+        known_failures={"check_mixture_marginal": "a share of the tokens is uniform noise, by design"},
+        example={"geometry": {"use": "discrete", "vocab": 5}},
+    )
+    reg.path(
         "dirichlet",
         f"{home}:DirichletPath",
         summary="Dir(1 + s e_i), exact conditional velocity",
