@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     with folder.locked():
         result = judge_and_report(experiment, folder)
     if result is None:
-        raise FlowloomError("the run's recipe names no metrics; only its report was written")
+        raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")
     print_table(result)
     print(f"report: {folder.report}")
     return 0

@@ -18,6 +18,7 @@ from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import require_same_data, spec_as_json
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
+from flowloom_registry.runs.validation import read_best, require_scores, validated
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -49,6 +50,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     experiment = assemble(recipe)
     # Missing or damaged files are told before anything is written.
     experiment.data.take(torch.arange(1))
+    require_scores(experiment)
     resolved = experiment.built.resolved()
     environment = describe(device, recipe.catalog)
     if begun:
@@ -65,10 +67,10 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         else:
             restore(experiment, folder)
         result = judge_and_report(experiment, folder)
-        folder.set_status("finished", experiment.train.steps)
+        folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
         for tracker in experiment.trackers:
-            tracker.finish(result.columns if result is not None else {})
+            tracker.finish(result.by_column() if result is not None else {})
     return folder, result
 
 
@@ -78,10 +80,15 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
     experiment.flow.model.eval()
     figures = draw_for_report(experiment, folder.samples)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
-    result = evaluate(experiment) if experiment.metrics else None
+    result = evaluate(experiment) if experiment.metrics or experiment.scores else None
+    best = read_best(folder)
+    if result is not None and best is not None:
+        result.notes.append(
+            f"the weights are those of step {best.step}, which did best on the {experiment.validate.split} split"
+        )
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
-        notify(catalog, "flowloom_evaluated", run=folder, results=result.columns)
+        notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
     recipe = experiment.built.recipe
     write_report(
         folder,
@@ -91,6 +98,7 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
         environment=json.loads(folder.environment.read_text()),
         evaluation=result,
         figures=figures,
+        validated=validated(experiment),
     )
     return result
 
@@ -103,7 +111,7 @@ def restore(experiment: Experiment, folder: RunFolder) -> None:
     """
     from flowloom.training.checkpoint import checkpoints, load_into, read_tensors
 
-    weights = folder.weights
+    weights = folder.weights if folder.weights.is_file() else folder.best
     if not weights.is_file():
         saved = checkpoints(folder.checkpoints)
         if not saved:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from flowloom.scores import Score
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,8 @@ class EvaluateConfig:
     """How a trained run is judged.
 
     Samples, held-out data and baseline are compared with the training data in the same numbers and under
-    the same conditions, so that their columns can be read side by side.
+    the same conditions, so that their columns can be read side by side. Scores are of as many held-out
+    examples and as many training examples.
 
     Args:
         n: examples a column, at most as many as are held out.
@@ -40,6 +43,43 @@ class EvaluateConfig:
         for name in ("n", "reference", "batch", "sweep_n"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ValidateConfig:
+    """Looks at held-out data during training, after which the weights that did best are kept.
+
+    Every so many steps, and after the last, the averaged weights are scored on the same held-out examples.
+    The first value that the score calls better decides. What training draws is not disturbed: a run with
+    looks takes the same steps as one without.
+
+    Args:
+        score: what is asked of the weights; no looks where None.
+        every: steps between looks.
+        patience: stop after so many looks without a better one; never where None. The schedule of the
+            learning rate still runs over all of ``train.steps``.
+        n: held-out examples, at most; always the same ones.
+        split: where they are from; not the split that the run is judged on.
+        seed: which examples they are, and of everything random in the score.
+    """
+
+    score: Score | None = None
+    every: int = 1000
+    patience: int | None = None
+    n: int = 500
+    split: str = "val"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("every", "n", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"validate.{name} must be at least 1, got {value}")
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if self.score is None and changed:
+            raise ValueError(f"validate.{changed[0]} is set without a score; add 'score: likelihood', say")
+        if self.score is not None and not self.score.better:
+            raise ValueError(f"{type(self.score).__name__} does not say which of its values is better")
 
 
 @dataclass(frozen=True)

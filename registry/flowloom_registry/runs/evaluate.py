@@ -1,4 +1,4 @@
-"""The table of a run: samples beside real held-out data and beside a Gaussian."""
+"""The tables of a run: samples beside real held-out data and a Gaussian; what the flow says of held-out data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 
 from flowloom.data import Examples
 from flowloom.errors import FlowloomError, IncompatibleError
-from flowloom.metrics import gaussian_baseline
+from flowloom.metrics import Metric, gaussian_baseline
+from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
 from flowloom_registry.runs.progress import progress
 
-SAMPLES, FLOOR, BASELINE = "samples", "held-out data", "Gaussian"
+SAMPLES, FLOOR, BASELINE, SEEN = "samples", "held-out data", "Gaussian", "training data"
 _ODE_SWEEP = ("euler", "midpoint", "heun")
 
 
@@ -45,7 +46,8 @@ class Evaluation:
         n: examples a column.
         reference: training examples that every column is compared with.
         columns: column -> metric -> value.
-        better: metric -> ``lower`` or ``higher``.
+        better: metric or score -> ``lower`` or ``higher``.
+        scores: what was scored (held-out data, training data) -> score -> value.
         sweep: quality against network evaluations.
         nfe: evaluations of the recipe's own solver.
         seconds: spent on sampling the first column.
@@ -56,10 +58,15 @@ class Evaluation:
     reference: int
     columns: dict[str, dict[str, float]]
     better: dict[str, str]
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
     sweep: list[SweepPoint] = field(default_factory=list)
     nfe: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+
+    def by_column(self) -> dict[str, dict[str, float]]:
+        """Metrics and scores together, for hooks and trackers."""
+        return {**self.columns, **{f"flow on {name}": values for name, values in self.scores.items()}}
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for ``evaluation.json``; values that are not finite become None."""
@@ -76,15 +83,15 @@ class Evaluation:
 
 
 def evaluate(experiment: Experiment) -> Evaluation:
-    """Judge a trained experiment by its own metrics.
+    """Judge a trained experiment by its own metrics and scores.
 
     Raises:
-        IncompatibleError: the recipe names no metrics.
+        IncompatibleError: the recipe names neither.
     """
     config = experiment.evaluate
-    if not experiment.metrics:
+    if not experiment.metrics and not experiment.scores:
         raise IncompatibleError(
-            "the recipe names no metrics; add a section such as 'metrics: [energy-distance]'"
+            "the recipe names no metrics and no scores; add a section such as 'metrics: [energy-distance]'"
         )
     notes: list[str] = []
     for metric in experiment.metrics:
@@ -96,6 +103,15 @@ def evaluate(experiment: Experiment) -> Evaluation:
         real = rows_of(experiment.data, config.n, config.seed + 1)
     else:
         real = rows_of(held_out, config.n, config.seed)
+    judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
+    better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
+    scores = {}
+    if experiment.scores:
+        unseen = rows_of(experiment.data.split(config.split), config.n, config.seed)
+        scores[FLOOR] = _scored(experiment, unseen)
+        scores[SEEN] = _scored(experiment, rows_of(experiment.data, len(unseen), config.seed))
+    if not experiment.metrics:
+        return Evaluation(len(real), len(reference), {}, better, scores, notes=notes)
     columns: dict[str, dict[str, float]] = {}
     drawn, nfe, seconds = _draw(experiment, experiment.flow.solver, real)
     columns[SAMPLES] = judge(experiment, drawn, reference)
@@ -108,9 +124,18 @@ def evaluate(experiment: Experiment) -> Evaluation:
             columns[BASELINE] = judge(experiment, gaussian, reference)
         except IncompatibleError as error:
             notes.append(f"no Gaussian baseline: {error}")
-    better: dict[str, str] = {k: v for metric in experiment.metrics for k, v in metric.better.items()}
     sweep = _sweep(experiment, real, reference, notes)
-    return Evaluation(len(real), len(reference), columns, better, sweep, nfe, seconds, notes)
+    return Evaluation(len(real), len(reference), columns, better, scores, sweep, nfe, seconds, notes)
+
+
+def _scored(experiment: Experiment, examples: Examples) -> dict[str, float]:
+    """All scores of one set of examples."""
+    device = next((p.device for p in experiment.flow.model.parameters()), torch.device("cpu"))
+    states = experiment.encode(examples, device)
+    values: dict[str, float] = {}
+    for score in experiment.scores:
+        values.update(score(experiment.flow, states, seed=experiment.evaluate.seed))
+    return values
 
 
 def judge(experiment: Experiment, examples: Examples, reference: Examples) -> dict[str, float]:

@@ -15,13 +15,14 @@ from flowloom.errors import DataError
 from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
+from flowloom.scores import Score
 from flowloom.state import map_state
 from flowloom.trackers import Tracker
 from flowloom.training import TrainConfig
 from flowloom.training.seeds import derive
 from flowloom_registry.config.build import Built, build
 from flowloom_registry.config.recipe import Recipe
-from flowloom_registry.runs.config import EvaluateConfig, SampleConfig
+from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
 
 
 @dataclass
@@ -32,10 +33,12 @@ class Experiment:
         built: where they come from.
         flow: model and everything around it.
         data: training split.
-        metrics: judges.
+        metrics: judges of samples.
+        scores: judges of the flow.
         renderer: shows samples, where there is one.
         trackers: follow the run.
         train: settings of training.
+        validate: settings of looks at held-out data.
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
     """
@@ -44,9 +47,11 @@ class Experiment:
     flow: Flow
     data: Dataset
     metrics: Sequence[Metric]
+    scores: Sequence[Score]
     renderer: Renderer | None
     trackers: Sequence[Tracker]
     train: TrainConfig
+    validate: ValidateConfig
     evaluate: EvaluateConfig
     sample: SampleConfig
 
@@ -72,6 +77,12 @@ class Experiment:
         with torch.no_grad():
             data = self.flow.codec.decode(x) if self.flow.codec is not None else x
         return map_state(lambda v: v.cpu(), data)
+
+    def encode(self, examples: Examples, device: torch.device) -> Examples:
+        """Data to states, on ``device``."""
+        with torch.no_grad():
+            x = self.flow.codec.encode(examples.x) if self.flow.codec is not None else examples.x
+        return Examples(x, examples.cond).to(device)
 
     def class_condition(self) -> str | None:
         """Name of the first condition that is a class, None where there is none."""
@@ -129,9 +140,11 @@ def assemble(recipe: Recipe) -> Experiment:
         flow=flow,
         data=built["data"],
         metrics=built.get("metrics") or (),
+        scores=built.get("scores") or (),
         renderer=built.get("renderer"),
         trackers=built.get("trackers") or (),
         train=built.get("train") or TrainConfig(),
+        validate=built.get("validate") or ValidateConfig(),
         evaluate=built.get("evaluate") or EvaluateConfig(),
         sample=built.get("sample") or SampleConfig(),
     )

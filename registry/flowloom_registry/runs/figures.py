@@ -32,6 +32,19 @@ def loss_curve(lines: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("Training loss", "image/svg+xml", _svg(canvas))
 
 
+def look_curve(lines: Sequence[Mapping[str, Any]], name: str) -> Figure | None:
+    """The value ``name`` at every look at held-out data."""
+    looks = [(line["step"], line[name]) for line in lines if name in line]
+    if not looks:
+        return None
+    canvas = Canvas(figsize=(7.5, 2.6), layout="constrained")
+    axes = canvas.subplots()
+    axes.plot([step for step, _ in looks], [value for _, value in looks], "o-", ms=3)
+    axes.set(xlabel="step", ylabel=name)
+    axes.grid(alpha=0.3)
+    return Figure("Looks at held-out data", "image/svg+xml", _svg(canvas))
+
+
 def sweep_plots(evaluation: Evaluation) -> list[Figure]:
     """One panel a metric: its value against network evaluations, a line a solver, with the floor."""
     if not evaluation.sweep:

@@ -8,6 +8,7 @@
     status.json         how far the run is
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
+    best.safetensors    the weights that did best on held-out data, where the recipe validates
     model.safetensors   the trained weights (averaged ones, where there are)
     samples/            states and figures
     evaluation.json     the table and the sweep
@@ -44,6 +45,7 @@ class RunFolder:
         self.status_file = path / "status.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
+        self.best = path / "best.safetensors"
         self.weights = path / "model.safetensors"
         self.codec = path / "codec.safetensors"
         self.samples = path / "samples"

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from flowloom.renderers import Figure
 from flowloom_registry.runs.evaluate import Evaluation
-from flowloom_registry.runs.figures import loss_curve, sweep_plots
+from flowloom_registry.runs.figures import look_curve, loss_curve, sweep_plots
 from flowloom_registry.runs.folder import RunFolder, write_text
 from flowloom_registry.runs.table import number, rows
 
@@ -26,6 +26,7 @@ def write_report(
     environment: Mapping[str, Any],
     evaluation: Evaluation | None,
     figures: Sequence[Figure],
+    validated: str | None = None,
 ) -> None:
     """Write the report of a run.
 
@@ -37,12 +38,16 @@ def write_report(
         environment: what it ran on.
         evaluation: the table and the sweep, where there is one.
         figures: samples and trajectories.
+        validated: name under which looks at held-out data were logged, where there were any.
     """
     lines = folder.read_metrics()
     curve = loss_curve(lines)
     blocks = [*figures, *(sweep_plots(evaluation) if evaluation is not None else [])]
     if curve is not None:
         blocks.append(curve)
+    looks = look_curve(lines, validated) if validated is not None else None
+    if looks is not None:
+        blocks.append(looks)
     template = files("flowloom_registry.runs").joinpath("report.html.j2").read_text()
     jinja = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
     html = jinja.from_string(template).render(
@@ -52,7 +57,7 @@ def write_report(
         steps=lines[-1]["step"] if lines else 0,
         environment=environment,
         evaluation=evaluation,
-        rows=rows(evaluation) if evaluation is not None else [],
+        rows=rows,
         number=number,
         blocks=[(block, embed(block)) for block in blocks],
         recipe=folder.recipe.read_text(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
@@ -11,23 +13,30 @@ _ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Print one row a metric and one column a set of examples."""
+    """Print a table of metrics and one of scores: a row a value, a column a set of examples."""
     console = console or Console(width=100, highlight=False)
-    table = Table(title=f"{evaluation.n} examples against {evaluation.reference} training examples")
-    table.add_column("metric")
-    for column in evaluation.columns:
-        table.add_column(column, justify="right")
-    for name, arrow in rows(evaluation):
-        table.add_row(f"{name} {arrow}", *(number(c.get(name)) for c in evaluation.columns.values()))
-    console.print(table)
+    titles = (
+        (evaluation.columns, f"{evaluation.n} examples against {evaluation.reference} training examples"),
+        (evaluation.scores, f"what the flow says of {evaluation.n} examples"),
+    )
+    for columns, title in titles:
+        if not columns:
+            continue
+        table = Table(title=title)
+        table.add_column("metric" if columns is evaluation.columns else "score")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, arrow in rows(columns, evaluation.better):
+            table.add_row(f"{name} {arrow}", *(number(c.get(name)) for c in columns.values()))
+        console.print(table)
     for note in evaluation.notes:
         console.print(f"note: {note}")
 
 
-def rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Metric names in order, with an arrow that says which way is good."""
-    names = list(dict.fromkeys(name for column in evaluation.columns.values() for name in column))
-    return [(name, _ARROWS.get(evaluation.better.get(name, ""), "")) for name in names]
+def rows(columns: Mapping[str, Mapping[str, float]], better: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names of values in order, with an arrow that says which way is good."""
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    return [(name, _ARROWS.get(better.get(name, ""), "")) for name in names]
 
 
 def number(value: float | None) -> str:

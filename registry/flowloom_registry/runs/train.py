@@ -13,18 +13,20 @@ from safetensors.torch import save
 
 from flowloom.errors import RunError, TrainingError
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
-from flowloom.training.checkpoint import checkpoints, prune
+from flowloom.training.checkpoint import checkpoints, load_into, prune, read_tensors
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
+from flowloom_registry.runs.validation import Validation
 
 
 def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
     """Train to the last step, from the latest checkpoint where there is one.
 
     On Ctrl-C or SIGTERM a checkpoint is written first. Averaged weights, where there are, end up in the
-    experiment's model and in ``model.safetensors``.
+    experiment's model and in ``model.safetensors``: the last ones, or, where the recipe validates, those
+    that did best on held-out data.
 
     Raises:
         TrainingError: a loss that is not finite; the last checkpoint is kept and named.
@@ -36,11 +38,12 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     trainer = flow.trainer(experiment.data, config, seed=experiment.seed, device=device)
     _restore(trainer, folder)
     folder.trim_metrics(trainer.step)
+    validation = Validation(experiment, folder, trainer) if experiment.validate.score is not None else None
     folder.set_status("training", trainer.step)
     try:
         notify(experiment.built.recipe.catalog, "flowloom_run_started", run=folder)
         with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
-            _loop(experiment, folder, trainer, report)
+            _loop(experiment, folder, trainer, validation, report)
         if trainer.stopping:
             raise KeyboardInterrupt
     except TrainingError as error:
@@ -52,25 +55,45 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
         trainer.close()
     if trainer.ema is not None:
         trainer.ema.copy_to(flow.model)
+    if validation is not None and validation.kept is not None:
+        load_into(flow.model, read_tensors(folder.best), folder.best)
     write_bytes(folder.weights, save(_plain(flow.model)))
     if flow.codec is not None:
         write_bytes(folder.codec, save(_plain(flow.codec)))
     folder.set_status("trained", trainer.step)
 
 
-def _loop(experiment: Experiment, folder: RunFolder, trainer: Trainer, report: Report) -> None:
+def _loop(
+    experiment: Experiment,
+    folder: RunFolder,
+    trainer: Trainer,
+    validation: Validation | None,
+    report: Report,
+) -> None:
     catalog = experiment.built.recipe.catalog
     config = experiment.train
-    while trainer.step < config.steps:
-        # Checkpoints fall on the same steps whether or not the run was interrupted.
+    looked: dict[str, float] = {}
+    over = validation is not None and validation.exhausted()
+    while trainer.step < config.steps and not over:
+        # Checkpoints and looks fall on the same steps whether or not the run was interrupted.
         until = min(config.steps, (trainer.step // config.checkpoint_every + 1) * config.checkpoint_every)
+        if validation is not None:
+            until = min(until, validation.next_due(trainer.step))
         for metrics in trainer.run(until):
-            folder.append_metrics(metrics)
             step = int(metrics["step"])
-            report(step, {"loss": metrics["loss"], "examples/s": metrics["examples_per_second"]})
+            if validation is not None and validation.due(step):
+                looked = validation.look()
+                metrics = {**metrics, **looked}
+            folder.append_metrics(metrics)
+            speed = metrics["examples_per_second"]
+            report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
             for tracker in experiment.trackers:
                 tracker.log(step, metrics)
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
+        over = validation is not None and validation.exhausted()
+        between = trainer.step % config.checkpoint_every and trainer.step < config.steps
+        if between and not (over or trainer.stopping):
+            continue
         save_checkpoint(trainer, folder.checkpoints)
         prune(folder.checkpoints, config.keep_checkpoints)
         folder.set_status("training", trainer.step)

@@ -1,0 +1,159 @@
+"""Looks at held-out data during training: the best weights are kept, and training may stop early.
+
+Nothing here touches what training draws: the weights that are looked at are a copy, and every random number
+of a look comes from its own seed. The history is the run's own ``metrics.jsonl``, which is cut back to the
+checkpoint that a continued run starts from; the best weights are one file that carries its step and score.
+So a run that was killed decides as it would have decided.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from flowloom.data import Examples
+from flowloom.errors import DataError, IncompatibleError, RunError
+from flowloom.scores import Score
+from flowloom.training import Trainer
+from flowloom_registry.runs.experiment import Experiment, rows_of
+from flowloom_registry.runs.folder import RunFolder, write_bytes
+
+
+@dataclass(frozen=True)
+class Best:
+    """The look that was best so far.
+
+    Args:
+        step: of the weights.
+        value: their score.
+    """
+
+    step: int
+    value: float
+
+
+class Validation:
+    """Scores averaged weights on a held-out split every so many steps.
+
+    Args:
+        experiment: whose ``validate`` section says how; its codec must be fitted.
+        folder: of the run.
+        trainer: whose weights are looked at.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, trainer: Trainer) -> None:
+        config = experiment.validate
+        assert config.score is not None
+        self.config, self.folder, self.trainer = config, folder, trainer
+        self.score: Score = config.score
+        self.deciding, way = deciding(self.score)
+        self.sign = 1.0 if way == "lower" else -1.0
+        rows = rows_of(experiment.data.split(config.split), config.n, config.seed)
+        self.examples: Examples = experiment.encode(rows, trainer.device)
+        self.flow = copy.copy(experiment.flow)
+        self.flow.model = copy.deepcopy(experiment.flow.model).eval().requires_grad_(False)
+        self.name = column(config.split, self.deciding)
+        lines = folder.read_metrics()
+        self.history = [Best(line["step"], float(line[self.name])) for line in lines if self.name in line]
+        self.kept = read_best(folder)
+
+    def due(self, step: int) -> bool:
+        """Whether to look after ``step`` steps; the last step is always looked at."""
+        return step % self.config.every == 0 or step == self.trainer.config.steps
+
+    def next_due(self, step: int) -> int:
+        """The first step after ``step`` at which to look."""
+        return min((step // self.config.every + 1) * self.config.every, self.trainer.config.steps)
+
+    def look(self) -> dict[str, float]:
+        """Score the weights of now, keep them where they are the best, and return what to log."""
+        self.flow.model.load_state_dict(self.trainer.model.state_dict())
+        if self.trainer.ema is not None:
+            self.trainer.ema.copy_to(self.flow.model)
+        values = self.score(self.flow, self.examples, seed=self.config.seed)
+        now = Best(self.trainer.step, float(values[self.deciding]))
+        self.history.append(now)
+        if self._better(now, self.kept):
+            metadata = {"step": str(now.step), "score": self.deciding, "value": repr(now.value)}
+            weights = {
+                k: v.detach().cpu().contiguous().clone() for k, v in self.flow.model.state_dict().items()
+            }
+            write_bytes(self.folder.best, save(weights, metadata))
+            self.kept = now
+        return {column(self.config.split, name): float(value) for name, value in values.items()}
+
+    def exhausted(self) -> bool:
+        """Whether the last ``patience`` looks brought nothing better."""
+        if self.config.patience is None:
+            return False
+        best: Best | None = None
+        since = 0
+        for look in self.history:
+            since = 0 if self._better(look, best) else since + 1
+            best = look if since == 0 else best
+        return since >= self.config.patience
+
+    def _better(self, one: Best, other: Best | None) -> bool:
+        # NaN is never better, and no weights at all are worse than any finite score.
+        if not math.isfinite(one.value):
+            return False
+        return other is None or self.sign * one.value < self.sign * other.value
+
+
+def deciding(score: Score) -> tuple[str, str]:
+    """The value of a score that decides, and which way is good."""
+    return next(iter(score.better.items()))
+
+
+def column(split: str, name: str) -> str:
+    """Name under which a value of a look is logged."""
+    return f"{split}_{name}"
+
+
+def validated(experiment: Experiment) -> str | None:
+    """Name under which the deciding value of the looks is logged, None where the recipe has no looks."""
+    config = experiment.validate
+    return None if config.score is None else column(config.split, deciding(config.score)[0])
+
+
+def read_best(folder: RunFolder) -> Best | None:
+    """Step and score of the kept weights, None where there are none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not folder.best.is_file():
+        return None
+    try:
+        with safe_open(folder.best, "pt") as file:
+            metadata = file.metadata()
+        return Best(int(metadata["step"]), float(metadata["value"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder.best} is damaged: {error}") from error
+
+
+def require_scores(experiment: Experiment) -> None:
+    """Ask, before anything is written, for the splits and the flow that the scores need.
+
+    Raises:
+        IncompatibleError: names the section, and what is missing.
+    """
+    wanted = [("scores", "evaluate.split", experiment.evaluate.split, score) for score in experiment.scores]
+    validate = experiment.validate
+    if validate.score is not None:
+        wanted.append(("validate", "validate.split", validate.split, validate.score))
+    for section, key, split, score in wanted:
+        try:
+            if len(experiment.data.split(split)) == 0:
+                raise DataError(f"split '{split}' is empty")
+        except DataError as error:
+            raise IncompatibleError(f"{section}: {error} ({key})") from error
+        try:
+            score.require(experiment.flow)
+        except IncompatibleError as error:
+            raise IncompatibleError(f"{section}: {error}") from error
