@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from flowloom.errors import SolverError
+
+_LARGE = 64
+"""Vocabularies from which on tokens are drawn in two stages."""
 
 
 def draw(logits: Tensor, temperature: float, generator: torch.Generator | None, top_p: float = 1.0) -> Tensor:
@@ -32,13 +38,31 @@ def draw(logits: Tensor, temperature: float, generator: torch.Generator | None, 
     p = torch.exp(flat - flat.amax(-1, keepdim=True))
     if top_p < 1:
         p = _nucleus(p, top_p)
+    u = torch.rand((len(flat), 1), generator=generator, device=flat.device, dtype=torch.float64)
+    if vocab < _LARGE:
+        return _invert(p, u)[0].reshape(shape)
+    # First a block, then a token within it: two short cumulative sums cost a fraction of a long one.
+    width = 1 << round(math.log2(vocab) / 2)
+    blocks = F.pad(p, (0, -vocab % width)).unflatten(-1, (-1, width))
+    block, edges, height = _invert(blocks.sum(-1), u)
+    chosen = blocks[torch.arange(len(flat), device=flat.device), block[:, 0]]
+    # How far into its block the height reaches is uniform again; rounding may leave [0, 1) by 1e-15.
+    short = (edges.gather(-1, block) - height) / chosen.sum(-1, keepdim=True)
+    token, _, _ = _invert(chosen, (1 - short).clamp_(0, 1 - 1e-15))
+    return (block * width + token).reshape(shape)
+
+
+def _invert(p: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the cumulative sum of each row of ``p`` passes ``u`` of its end; the sum and that height too.
+
+    Right side: a height on an edge belongs to the next entry, so that entries of 0 are never chosen.
+    """
     edges = p.cumsum(-1, dtype=torch.float64)
     total = edges[:, -1:]
-    if logits.device.type == "cpu" and not bool(total.isfinite().all()):
+    if p.device.type == "cpu" and not bool(total.isfinite().all()):
         raise SolverError("the posterior's logits are not finite; check the model's weights and its input")
-    height = torch.rand((len(flat), 1), generator=generator, device=flat.device, dtype=torch.float64) * total
-    # Right side: a height on an edge belongs to the next token, so tokens of no probability are never drawn.
-    return torch.searchsorted(edges, height, right=True).clamp_(max=vocab - 1).reshape(shape)
+    height = u * total
+    return torch.searchsorted(edges, height, right=True).clamp_(max=p.shape[-1] - 1), edges, height
 
 
 def probability_of(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:

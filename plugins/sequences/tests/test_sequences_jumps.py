@@ -294,6 +294,25 @@ def test_draws_follow_the_logits():
         draw(torch.full((2, 4), math.nan), 1.0, g)
 
 
+@pytest.mark.parametrize("vocab", [63, 64, 100, 257, 1000])
+def test_draws_from_large_vocabularies(vocab):
+    """Two stages have the law of one, for every size of the last block; what is forbidden is never drawn."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(vocab, generator=g)
+    logits[::3] = -torch.inf
+    logits[-2:] = torch.tensor([3.0, -torch.inf])
+    p, n = torch.softmax(logits.double(), 0), 40_000
+    counts = torch.bincount(draw(logits.expand(n, -1), 1.0, g), minlength=vocab)
+    assert len(counts) == vocab
+    assert int(counts[p == 0].sum()) == 0
+    seen = p > 0
+    chi2 = float(((counts[seen] - n * p[seen]).square() / (n * p[seen])).sum())
+    k = int(seen.sum()) - 1
+    assert abs(chi2 - k) < 4.5 * math.sqrt(2 * k)
+    one = draw(torch.eye(vocab).log(), 1.0, g)
+    assert torch.equal(one, torch.arange(vocab))
+
+
 def test_cubic_ends_and_slopes():
     schedule = Cubic(2.0, 0.5)
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
