@@ -6,11 +6,15 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from flowloom.data.base import Examples
 from flowloom.state import State, first_leaf
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class Renderer(ABC):
     @abstractmethod
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Figures of a few rows on their way from source to data; ``states[i]`` belongs to ``times[i]``."""
+
+    def flow(self, flow: Flow, real: Examples) -> list[Figure]:
+        """Figures of what the trained flow itself says (its density, say), with real examples over them.
+
+        Examples are data; a flow with a codec speaks of its own states. None by default.
+        """
+        return []
 
 
 class Scatter(Renderer):

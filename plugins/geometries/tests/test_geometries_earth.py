@@ -1,17 +1,22 @@
 """Events on the globe: reading, splitting, refusing, drawing."""
 
+import json
 import math
 
 import pytest
 import torch
 
+import flowloom as fl
 from flowloom.data.base import Examples
 from flowloom.errors import DataError
 from flowloom.geometry import Sphere
+from flowloom.sources import Paired
+from flowloom.spec import Spec
 from flowloom_geometries.data import Earth
 from flowloom_geometries.data import home as home_module
 from flowloom_geometries.data.earth import read_coordinates, split_rows, to_degrees, to_sphere
 from flowloom_geometries.world_map import WorldMap, density_grid, integral
+from flowloom_registry.cli import main
 
 
 def write(path, text):
@@ -133,3 +138,45 @@ def test_maps_are_drawn(draws):
         renderer.density(lambda z: 3 * z[:, 2], x, "north"),
     ]
     assert all(f.mime == "image/png" and f.data.startswith(b"\x89PNG") for f in figures)
+
+
+def test_the_map_shows_the_density_of_a_flow_on_the_sphere_and_of_no_other():
+    x = Sphere(2).random((30, 3), generator=torch.Generator().manual_seed(0))
+    renderer = WorldMap(resolution=8)
+    flow = fl.Flow(fl.models.MLP(Spec(shape=(3,)), width=8), geometry=Sphere(2))
+    (figure,) = renderer.flow(flow, Examples(x))
+    assert figure.title == "Learned density"
+    assert figure.data.startswith(b"\x89PNG")
+    assert renderer.flow(fl.Flow(fl.models.MLP(Spec(shape=(3,)), width=8)), Examples(x)) == []
+    silent = fl.Flow(fl.models.MLP(Spec(shape=(3,)), width=8), geometry=Sphere(2), source=Paired())
+    assert renderer.flow(silent, Examples(x)) == []
+
+
+def test_a_run_reads_its_file_trains_and_reports(tmp_path, monkeypatch, capsys):
+    """The recipe end to end, small: scores of the test split, the weights that did best, the map."""
+    write(tmp_path / "earth/volerup.csv", rows(60))
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
+    small = [
+        "train.steps=4", "train.batch=16", "train.checkpoint_every=2", "validate.every=2", "sample.n=8",
+        "model.levels=3", "model.finest=16", "model.table=8", "renderer.resolution=8",
+        "evaluate.sweep_nfe=[]",
+    ]  # fmt: skip
+    out = tmp_path / "run"
+    words = [w for setting in small for w in ("--set", setting)]
+    assert main(["run", "earth-volcano", "--out", str(out), "--device", "cpu", *words]) == 0
+    result = json.loads((out / "evaluation.json").read_text())
+    assert math.isfinite(result["scores"]["held-out data"]["nll"])
+    assert "nll" in capsys.readouterr().out
+    assert (out / "best.safetensors").is_file()
+    assert (out / "samples/learned-density.png").is_file()
+    assert "Learned density" in (out / "report.html").read_text()
+
+
+def test_a_bad_row_stops_a_run_with_one_line(tmp_path, monkeypatch, capsys):
+    file = write(tmp_path / "earth/volerup.csv", rows(20) + "\n12,not-a-number\n")
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
+    assert main(["run", "earth-volcano", "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    err = capsys.readouterr().err.strip()
+    assert f"{file}:21: longitude is not a number: 'not-a-number'" in err
+    assert "\n" not in err
+    assert not (tmp_path / "run").exists()

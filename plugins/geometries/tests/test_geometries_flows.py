@@ -1,4 +1,4 @@
-"""Flows on manifolds: densities that integrate to one and agree with the truth, early stopping, networks."""
+"""Flows on manifolds: densities that integrate to one and agree with the truth, networks."""
 
 import math
 
@@ -11,9 +11,7 @@ from flowloom.geometry import FlatTorus, Sphere
 from flowloom.solvers import Dopri5
 from flowloom.spec import Spec
 from flowloom.testing import check
-from flowloom.training import TrainConfig
 from flowloom_geometries.data import VonMisesFisherMixture, WrappedNormalMixture
-from flowloom_geometries.early_stopping import fit_best, mean_nll
 from flowloom_geometries.models import GridMLP, PeriodicMLP
 from flowloom_geometries.models.grid import HashGrid
 from flowloom_geometries.sources import WrappedNormal
@@ -179,26 +177,6 @@ def test_flows_train_and_sample_on_product_spaces(draws):
         space.require(samples)
         with torch.no_grad():
             assert bool(flow.log_prob(samples, solver=Dopri5(1e-3, 1e-3)).isfinite().all())
-
-
-def test_early_stopping_keeps_the_best_averaged_weights():
-    data = VonMisesFisherMixture(n=500, concentration=10)
-    flow = fl.Flow(fl.models.MLP(data.spec, width=16, depth=2), geometry=Sphere(2))
-    scores = iter([3.0, 1.0, 2.0, 4.0])
-    seen = []
-
-    def score(candidate):
-        seen.append({k: v.clone() for k, v in candidate.model.state_dict().items()})
-        return next(scores)
-
-    best = fit_best(flow, data, TrainConfig(steps=40, batch=32, lr=1e-2), score, every=10)
-    assert (best.step, best.score) == (20, 1.0)
-    assert best.history == [(10, 3.0), (20, 1.0), (30, 2.0), (40, 4.0)]
-    assert all(torch.equal(v, seen[1][k]) for k, v in flow.model.state_dict().items())
-    scores = iter([1.0, 2.0, 3.0])
-    stopped = fit_best(flow, data, TrainConfig(steps=90, batch=32), score, every=10, patience=2)
-    assert len(stopped.history) == 3
-    assert math.isfinite(mean_nll(flow, data.take(torch.arange(20)).x, Dopri5(1e-2, 1e-2)))
 
 
 def test_the_hash_grid_is_smooth_across_cells(draws):

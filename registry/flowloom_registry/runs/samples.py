@@ -35,6 +35,7 @@ def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
     walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
     states = [experiment.decode(state) for state in walk.trajectory]
     figures += experiment.renderer.trajectory(walk.times, states)
+    figures += experiment.renderer.flow(experiment.flow, real)
     save_figures(figures, folder)
     return figures
 

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.geometry import Sphere
 from flowloom.renderers import Figure, Renderer
+from flowloom.scores import Likelihood
+from flowloom.solvers import Dopri5
 from flowloom.state import State, first_leaf
 from flowloom_geometries.data.earth import to_degrees, to_sphere
 
@@ -21,12 +26,15 @@ LogDensity = Callable[[Tensor], Tensor]
 class WorldMap(Renderer):
     """Plate carrée maps: longitude across, latitude up, a graticule every 30 degrees.
 
+    A flow on the sphere whose source has a density is shown with its learned density, from the uniform
+    law's upwards, and held-out points as open rings over it.
+
     Args:
         resolution: rows of the grid on which densities are drawn (twice as many columns).
         limit: points drawn at most.
     """
 
-    def __init__(self, resolution: int = 180, limit: int = 5000) -> None:
+    def __init__(self, resolution: int = 90, limit: int = 5000) -> None:
         if resolution < 2 or limit < 1:
             raise ValueError(f"resolution must be at least 2 and limit 1, got {resolution} and {limit}")
         self.resolution, self.limit = resolution, limit
@@ -47,34 +55,63 @@ class WorldMap(Renderer):
             axes.set_title(f"t = {time:.2f}")
         return [Figure("From source to data, on the map", "image/png", _png(canvas))]
 
+    def flow(self, flow: Flow, real: Examples) -> list[Figure]:
+        """The learned density with held-out points; nothing where the flow has no likelihood."""
+        solver = Dopri5(1e-2, 1e-2)
+        try:
+            Likelihood(solver).require(flow)
+        except IncompatibleError:
+            return []
+        if not isinstance(flow.geometry, Sphere) or flow.codec is not None:
+            return []
+        device = next((p.device for p in flow.model.parameters()), torch.device("cpu"))
+        points = first_leaf(real.x)
+        with torch.no_grad():
+            return [
+                self.density(
+                    lambda x: flow.log_prob(x.to(device), solver=solver),
+                    points,
+                    f"learned density, {min(len(points), self.limit)} held-out points",
+                )
+            ]
+
     def density(self, log_prob: LogDensity, real: Tensor | None = None, title: str = "") -> Figure:
         """A density on the sphere, with points over it.
 
         Args:
             log_prob: log density in nats per steradian of points ``(n, 3)``.
-            real: points to draw, ``(m, 3)``.
+            real: points to draw as open rings, ``(m, 3)``.
             title: of the map.
         """
         canvas, (axes,) = _maps(1)
         values = density_grid(log_prob, self.resolution).numpy()
-        top = float(values.max())
+        # From an eighth of the uniform law up: the emptiness below would take all the colours.
+        floor = -math.log(4 * math.pi) - math.log(8)
         image = axes.imshow(
             values,
             extent=(-180, 180, -90, 90),
             origin="lower",
             cmap="magma",
-            vmin=max(float(values.min()), top - 12),
-            vmax=top,
+            vmin=floor,
+            vmax=max(float(values.max()), floor + 4),
         )
         canvas.colorbar(image, ax=axes, shrink=0.8, label="log density (nats per steradian)")
         if real is not None:
-            self._points(axes, real, "deepskyblue")
+            shown = to_degrees(real[: self.limit].detach().double().cpu()).numpy()
+            # Many points would hide what they mark.
+            size = 45 if len(shown) <= 300 else 8
+            # A dark ring below the bright one shows on dark and bright ground alike.
+            for colour, width in (("black", 2.2), ("deepskyblue", 1.0)):
+                axes.scatter(
+                    shown[:, 1], shown[:, 0], s=size, facecolors="none", edgecolors=colour, linewidths=width
+                )
         axes.set_title(title)
         return Figure("Learned density", "image/png", _png(canvas), title)
 
     def _points(self, axes: Any, x: Tensor, colour: str) -> None:
         degrees = to_degrees(x[: self.limit].detach().double().cpu()).numpy()
-        axes.scatter(degrees[:, 1], degrees[:, 0], s=2, linewidths=0, color=colour)
+        size = 10 if len(degrees) <= 300 else 2
+        axes.scatter(degrees[:, 1], degrees[:, 0], s=size, linewidths=0, color=colour)
 
 
 def density_grid(log_prob: LogDensity, rows: int, batch: int = 4096) -> Tensor:
