@@ -83,6 +83,7 @@ PROVIDED: dict[str, tuple[str, ...]] = {
         "solver/tau-leaping",
         "solver/ctmc-adaptive",
         "task/infill",
+        "score/nll-bound",
         "metric/ngram-distance",
         "metric/judge-perplexity",
         "metric/language-gap",

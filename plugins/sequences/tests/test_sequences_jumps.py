@@ -6,16 +6,21 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import flowloom as fl
+from flowloom.data import Examples
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete
+from flowloom.objectives import PosteriorMatching
 from flowloom.paths import MixturePath
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import AdaptiveCTMC, CTMCEuler, TauLeaping
 from flowloom.solvers.categorical import draw, probability_of
 from flowloom.sources import Mask, Uniform
+from flowloom.spec import Spec
+from flowloom_sequences.bound import NLLBound
 from flowloom_sequences.elbo import GeneralizedKL, generalized_kl, nll_bound
 from flowloom_sequences.noisy_mixture import NoisyMixturePath
 from flowloom_sequences.schedules import Cubic
@@ -261,6 +266,45 @@ def test_bound_is_exact_for_masks_and_above_for_uniform():
         assert (bound.mean(1) >= wanted - error).all()
         if mask:
             assert ((bound.mean(1) - wanted).abs() <= error + slack).all()
+
+
+def test_the_score_is_the_exact_likelihood_behind_masks():
+    """Padding counts nothing, and the number is in nats a token."""
+    path, source = make(mask=True)
+    spec = Spec(shape=(2,), vocab=V)
+    exact = Exact(path)
+
+    class Network(nn.Module):
+        def forward(self, x, t, **cond):
+            return exact(x, t, {})
+
+    flow = fl.Flow(
+        Network(),
+        spec=spec,
+        geometry=path.geometry,
+        source=source,
+        path=path,
+        objective=PosteriorMatching(path),
+        solver=TauLeaping(4),
+    )
+    g = torch.Generator().manual_seed(0)
+    pairs = torch.multinomial(joint().flatten(), 8000, True, generator=g)
+    x1 = torch.stack([pairs // V, pairs % V], 1)
+    truth = -float(joint().log()[x1[:, 0], x1[:, 1]].mean()) / 2
+    values = NLLBound(draws=8)(flow, Examples(x1))
+    assert abs(values["nll_bound"] - truth) < 0.02
+    assert math.isclose(values["bits"], values["nll_bound"] / math.log(2))
+    assert math.isclose(values["perplexity_bound"], math.exp(values["nll_bound"]))
+    mask = torch.tensor([[True, False]]).expand(8000, -1)
+    # Over the times of its jump the first token sees the second half of the time: (H(a) + H(a|b)) / 2.
+    alone = -joint().sum(1).log()[x1[:, 0]]
+    given = -(joint() / joint().sum(0)).log()[x1[:, 0], x1[:, 1]]
+    wanted = float((alone + given).mean()) / 2
+    padded = NLLBound(draws=8)(flow, Examples(x1, {"mask": mask}))["nll_bound"]
+    assert abs(padded - wanted) < 0.02
+    continuous = fl.Flow(fl.models.MLP(Spec(shape=(2,)), width=4, depth=1))
+    with pytest.raises(IncompatibleError, match="path: mixture"):
+        NLLBound().require(continuous)
 
 
 def test_generalized_kl_is_the_sum_over_jumps():

@@ -62,7 +62,7 @@ class GeneralizedKL(PosteriorMatching):
     """
 
     def __init__(self, path: Path, times: TimeLaw | None = None, condition_dropout: float = 0.0) -> None:
-        _require_plain(path)
+        require_plain(path)
         super().__init__(path, times, condition_dropout=condition_dropout)
 
     def compare(self, prediction: object, point: Point, cond: Cond) -> Tensor:
@@ -111,7 +111,7 @@ def nll_bound(
     Raises:
         IncompatibleError: the field is no posterior of a mixture path.
     """
-    path = _require_plain(field.path)
+    path = require_plain(field.path)
     if field.kind != "posterior":
         raise IncompatibleError(f"likelihood bounds are for posteriors, not for a {field.kind}")
     given = dict(cond or {})
@@ -133,7 +133,7 @@ def nll_bound(
     return total
 
 
-def _require_plain(path: Path | None) -> MixturePath:
+def require_plain(path: Path | None) -> MixturePath:
     """A path of two terms: with more, the jumps that lead to x1 are not all there are."""
     if not isinstance(path, MixturePath) or isinstance(path, NoisyMixturePath):
         raise IncompatibleError(f"the bound is that of path: mixture, not of {type(path).__name__}")

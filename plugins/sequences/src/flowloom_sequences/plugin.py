@@ -182,6 +182,12 @@ def _inference(reg: Registrar) -> None:
         summary="fill in what a prompt leaves open; given tokens stay",
         paper=_DFM,
     )
+    reg.score(
+        "nll-bound",
+        "flowloom_sequences.bound:NLLBound",
+        summary="upper bound on the negative log likelihood of tokens, and bits a token",
+        paper="2412.06264",
+    )
     home = "flowloom_sequences.metrics"
     reg.metric("ngram-distance", f"{home}:NGramDistance", summary="Jensen-Shannon distance of n-grams")
     reg.metric(
