@@ -30,6 +30,10 @@ def _continuous(geometry: Geometry) -> bool:
     return geometry.continuous
 
 
+def _has_geodesics(geometry: Geometry) -> bool:
+    return geometry.continuous and geometry.geodesic_distance
+
+
 def _plain(geometry: Geometry) -> bool:
     return geometry.continuous and not isinstance(geometry, Product)
 
@@ -295,6 +299,20 @@ def check_distance_is_a_metric(make: Make, context: Context) -> None:
     size = 1e-7 * (1 + xz)
     context.within("distance is symmetric", xy - geometry.distance(y, x), size)
     context.within("triangle inequality", (xz - xy - yz).clamp_min(0), size)
+
+
+@law("no point is farther than the geodesic that leads there is long", when=_has_geodesics)
+def check_distance_is_at_most_the_way(make: Make, context: Context) -> None:
+    """``distance(x, exp(x, v)) <= |v|`` for random v: where coordinates wrap, distance must know it."""
+    geometry = make()
+    x, y = (draw_points(geometry, context, 256, s) for s in (1, 2))
+    unit = _unit(geometry, x, _tangents(geometry, x, context))
+    typical = geometry.distance(x, y).median()
+    for share in (0.05, 0.5):
+        length = share * typical
+        excess = geometry.distance(x, geometry.exp(x, scaled(unit, float(length)))) - length
+        allowed = 1e-6 * length + _rounding(geometry, x, torch.float64)
+        context.within("distance(x, exp(x, v)) - |v|", torch.where(excess < 0, 0, excess), allowed)
 
 
 @law("distances of near points keep their digits in float32", when=_continuous)
