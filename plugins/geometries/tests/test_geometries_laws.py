@@ -4,9 +4,12 @@ import geoopt
 import pytest
 import torch
 
+import flowloom as fl
 from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
 from flowloom.geometry import Box, Euclidean, Product, Sphere
+from flowloom.spec import Spec
 from flowloom.testing import check
+from flowloom_geometries.sources import WrappedNormal
 from flowloom_geometries.spaces import (
     SE3,
     SO3,
@@ -103,6 +106,26 @@ def test_volume_density_of_the_adapter_is_that_of_the_closed_forms(draws):
     ours, theirs = SPD(3), GeooptGeometry("SymmetricPositiveDefinite")
     x = ours.random((4, 3, 3), generator=draws, dtype=torch.float64)
     assert torch.allclose(theirs.log_sqrt_det(x), ours.log_sqrt_det(x))
+
+
+def test_the_adapter_has_no_density_where_points_are_projected_obliquely(draws):
+    """geoopt's Lorentz moves points along the time axis; a density from its metric would be wrong."""
+    theirs = GeooptGeometry("Lorentz")
+    x = theirs.random((4, 3), generator=draws, dtype=torch.float64)
+    with pytest.raises(IncompatibleError, match="use geometry: lorentz"):
+        theirs.log_sqrt_det(x)
+    flow = fl.Flow(
+        fl.models.MLP(Spec(shape=(3,)), width=8),
+        geometry=theirs,
+        source=WrappedNormal(Lorentz(2)),
+    )
+    with pytest.raises(IncompatibleError, match="has no likelihoods"):
+        flow.log_prob(Lorentz(2).random((4, 3), generator=draws))
+    for name in ("Sphere", "PoincareBall", "SymmetricPositiveDefinite", "EuclideanStiefelExact"):
+        space = GeooptGeometry(name)
+        shape = (2,) if name == "PoincareBall" else (3,) if name == "Sphere" else (3, 3)
+        x = space.random((4, *shape), generator=draws, dtype=torch.float64)
+        assert bool(space.log_sqrt_det(x).isfinite().all()), name
 
 
 def test_the_adapter_refuses_what_it_cannot_hold():

@@ -26,8 +26,8 @@ class GeooptGeometry(Geometry):
       ours, and the global state is restored.
     * No volume: likelihoods under ``source: uniform`` need ``log_volume``, given here by hand.
     * Volume density of the coordinates: from the metric on an orthonormal basis of the tangent space.
-      That is right where ``projx`` projects along Frobenius normals, so not for geoopt's ``Lorentz``
-      (use `flowloom_geometries.spaces.lorentz.Lorentz`).
+      That is right where ``projx`` projects along Frobenius normals; where not (geoopt's ``Lorentz``),
+      there is none, and likelihoods are refused.
 
     geoopt's closed forms work in the dtype they are given and several lose float32 accuracy near
     coincident points; ``flowloom check`` reports which laws an instance fails.
@@ -66,6 +66,7 @@ class GeooptGeometry(Geometry):
         self.dim = dim
         self.iterations = iterations
         self._log_volume = log_volume
+        self._oblique: bool | None = None
         self.gaps = dict(_gaps(manifold))
 
     def project(self, x: Tensor) -> Tensor:
@@ -143,7 +144,17 @@ class GeooptGeometry(Geometry):
         return super().degrees_of_freedom(shape)
 
     def log_sqrt_det(self, x: Tensor) -> Tensor:
-        """``log det(G) / 2`` with G the metric on an orthonormal basis of each tangent space."""
+        """``log det(G) / 2`` with G the metric on an orthonormal basis of each tangent space.
+
+        Raises:
+            IncompatibleError: ``projx`` does not project along Frobenius normals, so that the divergence in
+                the ambient space, to which this belongs, is not that of the manifold.
+        """
+        if self._is_oblique(tuple(x.shape[x.ndim - self.point_ndim :])):
+            raise IncompatibleError(
+                f"{self} has no likelihoods: its projx is not along Frobenius normals, which the divergence "
+                "needs; use geometry: lorentz for hyperbolic space, or write a geometry of its own"
+            )
         points = x.reshape(-1, *x.shape[x.ndim - self.point_ndim :])
         basis = self._basis(points)
         n, k = basis.shape[:2]
@@ -163,6 +174,17 @@ class GeooptGeometry(Geometry):
         safe = torch.where(rows, x, torch.ones_like(x))
         off = (self.project(safe) - safe).flatten(1).abs().amax(1)
         return torch.where(finite & off.isfinite(), off, torch.inf)
+
+    def _is_oblique(self, point: tuple[int, ...]) -> bool:
+        """Whether the derivative of ``projx``, by differences, is not the orthogonal projector."""
+        if self._oblique is None:
+            x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            basis = self._basis(x)[0].flatten(1)
+            size, h = x.numel(), 1e-5
+            steps = h * torch.eye(size, dtype=x.dtype).reshape(size, *point)
+            slopes = (self.project(x + steps) - self.project(x - steps)).flatten(1) / (2 * h)
+            self._oblique = bool((slopes - basis.T @ basis).abs().max() > 1e-4)
+        return self._oblique
 
     def _basis(self, x: Tensor) -> Tensor:
         """An orthonormal basis of the tangent space at every point: ``(n, dim, *point)``."""
