@@ -158,6 +158,13 @@ def test_training_is_the_same_twice_and_other_with_another_seed():
     assert not same(weights(a), weights(c))
 
 
+def test_a_step_on_the_cpu_leaves_other_devices_alone(monkeypatch):
+    t = trainer()
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("seeds every kind of device"))
+    run(t, 2)
+    assert t.step == 2
+
+
 def test_a_thread_changes_nothing():
     a, b = trainer(prefetch="on", coupling=Sinkhorn()), trainer(prefetch="off", coupling=Sinkhorn())
     assert [m["loss"] for m in run(a)] == [m["loss"] for m in run(b)]

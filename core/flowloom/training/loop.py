@@ -119,7 +119,10 @@ class Trainer:
     def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        torch.manual_seed(derive(self.seed, "model", self.step))  # dropout draws from the global generator
+        # Dropout draws from the global generator. torch.manual_seed also records a stack trace for every kind
+        # of accelerator that is not in use, which costs more than a small network's optimiser step.
+        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
+        seed(derive(self.seed, "model", self.step))
         draws = generator(self.seed, "objective", self.step, self.device)
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
