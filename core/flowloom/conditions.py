@@ -7,6 +7,7 @@ context ...). Reserved names:
 * ``prompt_mask``: boolean ``(batch, L)``, True where the state is given and must not move, and
   ``prompt``: the states given there (``(batch, L, ...)``, anything elsewhere). Source, loss and jump
   solvers respect them; never withheld.
+* ``x0``: where each path starts; ``source: paired`` reads it.
 * ``null``: boolean ``(batch,)``, True for rows whose conditions are withheld. Classifier-free training
   draws it per row, and guidance sets it for its unconditional branch, so the true labels stay visible to
   the objective.
@@ -21,6 +22,14 @@ import torch
 from torch import Tensor
 
 from flowloom.state import Cond
+
+
+def informative(name: str) -> bool:
+    """Whether a condition tells the network something beside the state, which guidance can withhold.
+
+    Masks, prompts and starting points show in the state itself.
+    """
+    return not (name.endswith("mask") or name in ("prompt", "x0") or name.startswith("null"))
 
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:

@@ -62,8 +62,8 @@ class _Augmented(Field):
             div = div + volume
         return {"x": v, "gain": div}
 
-    def calls(self, t: float) -> int:
-        return self.inner.calls(t)
+    def calls(self, t: float, cond: Cond) -> int:
+        return self.inner.calls(t, cond)
 
 
 def log_prob(

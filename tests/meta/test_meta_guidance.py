@@ -20,8 +20,8 @@ class _Wrapped(Field):
     def __call__(self, x, t, cond):
         return self.rule.mix(self.field, x, t, cond)
 
-    def calls(self, t):
-        return self.rule.price(t)
+    def calls(self, t, cond):
+        return self.rule.price(t) if "label" in cond else 1
 
 
 class Rule(Guidance):

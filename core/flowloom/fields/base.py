@@ -55,8 +55,8 @@ class Field(ABC):
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """Evaluate at state ``x``, times ``t`` of shape ``(batch,)`` and conditions ``cond``."""
 
-    def calls(self, t: float) -> int:
-        """Network evaluations that one call at time ``t`` costs (guidance makes it two)."""
+    def calls(self, t: float, cond: Cond) -> int:
+        """Network evaluations that one call at time ``t`` under ``cond`` costs (guidance makes it two)."""
         return 1
 
     def _like(self, other: Field) -> None:

@@ -124,9 +124,9 @@ class Converted(Field):
         given, wanted = str(self.given), str(self.kind)
         return convert(value, x, t, self.path.schedule, given, wanted, std)
 
-    def calls(self, t: float) -> int:
+    def calls(self, t: float, cond: Cond) -> int:
         """As the field it reads."""
-        return self.field.calls(t)
+        return self.field.calls(t, cond)
 
 
 class PosteriorVelocity(Field):
@@ -148,9 +148,9 @@ class PosteriorVelocity(Field):
         p = map_state(lambda logits: torch.softmax(logits, -1), self.field(x, t, cond))
         return self.path.posterior_velocity(p, x, t)
 
-    def calls(self, t: float) -> int:
+    def calls(self, t: float, cond: Cond) -> int:
         """As the field it reads."""
-        return self.field.calls(t)
+        return self.field.calls(t, cond)
 
 
 def converted(field: Field, kind: Kind) -> Field:

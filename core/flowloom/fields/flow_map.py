@@ -76,9 +76,9 @@ class EulerMap(FlowMap):
         """The field itself."""
         return self.field(x, t, cond)
 
-    def calls(self, t: float) -> int:
+    def calls(self, t: float, cond: Cond) -> int:
         """As the field it reads."""
-        return self.field.calls(t)
+        return self.field.calls(t, cond)
 
 
 class Instantaneous(Field):

@@ -66,6 +66,6 @@ class Rescheduled(Field):
         zero = torch.zeros(())
         return float(self.new.sigma(zero) / self.old.sigma(zero))
 
-    def calls(self, t: float) -> int:
+    def calls(self, t: float, cond: Cond) -> int:
         """As the field it reads."""
-        return self.velocity.calls(t)
+        return self.velocity.calls(t, cond)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.conditions import repeat, without
+from flowloom.conditions import informative, repeat, without
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.base import Kind
@@ -77,8 +77,7 @@ class _Guided(Field):
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """One network call on the doubled batch, then the affine mix."""
-        names = [n for n in cond if n != "mask" and not n.startswith("null")]
-        if not names or not self._active_at(t):
+        if not any(map(informative, cond)) or not self._active_at(t):
             return self.field(x, t, cond)
         n, device = batch_size(x), first_leaf(x).device
         kept = {k: v for k, v in cond.items() if not k.startswith("null")}
@@ -87,9 +86,10 @@ class _Guided(Field):
         both = self.field(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), doubled)
         return _mix(both, self.kind, n, self.rule.scale)
 
-    def calls(self, t: float) -> int:
-        """Twice the field's, where guidance is on."""
-        return self.field.calls(t) * (2 if self._active(t) else 1)
+    def calls(self, t: float, cond: Cond) -> int:
+        """Twice the field's, where guidance is on and there is a condition to withhold."""
+        guided = self._active(t) and any(map(informative, cond))
+        return self.field.calls(t, cond) * (2 if guided else 1)
 
 
 def _mix(both: State, kind: Kind, n: int, scale: float) -> State:

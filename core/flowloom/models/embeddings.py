@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import withheld
+from flowloom.conditions import informative, withheld
 from flowloom.module_names import module_name
 from flowloom.spec import Condition
 
@@ -62,14 +62,14 @@ class ConditionEmbedding(nn.Module):
     condition is withheld (``null``, ``null_<name>``), or absent from the call, gets the null vector.
 
     Args:
-        conditions: what may come, by name; a name ending in ``mask`` is left to the network.
+        conditions: what may come, by name; masks, prompts and ``x0`` are left to the network.
         dim: size of the embedding.
     """
 
     def __init__(self, conditions: Mapping[str, Condition], dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.names = tuple(name for name in conditions if not name.endswith("mask"))
+        self.names = tuple(name for name in conditions if informative(name))
         self.embed = nn.ModuleDict()
         self.null = nn.ParameterDict()
         for name in self.names:

@@ -55,7 +55,7 @@ class Evaluator:
 
     def __call__(self, x: State, t: float) -> State:
         """Evaluate at time ``t`` for every row."""
-        self.nfe += self.field.calls(t)
+        self.nfe += self.field.calls(t, self.cond)
         return self.field(x, time_tensor(t, x), self.cond)
 
 

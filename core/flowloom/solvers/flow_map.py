@@ -49,5 +49,5 @@ class FlowMapSteps(FixedGrid):
         """One jump."""
         field = evaluate.field
         assert isinstance(field, FlowMap)
-        evaluate.nfe += field.calls(t)
+        evaluate.nfe += field.calls(t, evaluate.cond)
         return field.jump(x, time_tensor(t, x), time_tensor(t_next, x), evaluate.cond)

@@ -207,7 +207,8 @@ def test_guidance_on_the_simplex():
     guided = SimplexClassifierFree(2.0)(field)
     p = torch.softmax(guided(x, t, cond), -1)
     assert field.rows == 8
-    assert guided.calls(0.5) == 2
+    assert guided.calls(0.5, {"label": torch.zeros(1)}) == 2
+    assert guided.calls(0.5, {"mask": torch.ones(1)}) == 1
     # 2 p_c - p_0 = (1.0, 0.1, -0.1), projected onto the simplex.
     wanted = FlatSimplex().project(2 * field.p[:1] - field.p[1:])
     assert torch.allclose(p, wanted.expand_as(p), atol=1e-6)

@@ -168,7 +168,7 @@ def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: l
     if not names or not config.sweep_nfe:
         return []
     rows = real.take(torch.arange(min(config.sweep_n, len(real))))
-    field_cost = experiment.flow.field().calls(0.5)
+    field_cost = experiment.flow.field().calls(0.5, real.cond)
     points: list[SweepPoint] = []
     with progress("sweep", len(names) * len(config.sweep_nfe)) as report:
         for i, name in enumerate(names):

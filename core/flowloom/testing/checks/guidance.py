@@ -115,13 +115,15 @@ def check_affine_in_scale(make: Make, context: Context) -> None:
 
 @law("evaluations are counted as they are made")
 def check_evaluations_are_counted(make: Make, context: Context) -> None:
-    """``calls(t)`` is the number of rows sent to the network, over the batch, at every time."""
+    """``calls(t, cond)`` is the number of rows sent to the network, over the batch, at every time."""
     for time in (0.0, 0.4, 1.0):
-        field = FakeConditional()
         x, t, cond = _inputs(context)
-        guided = make()(field)
-        guided(x, torch.full_like(t, time), cond)
-        context.within(f"calls({time:g}) - evaluations made", guided.calls(time) - field.rows / N, 0)
+        for given in (cond, {}):
+            field = FakeConditional()
+            guided = make()(field)
+            guided(x, torch.full_like(t, time), given)
+            off = guided.calls(time, given) - field.rows / N
+            context.within(f"calls({time:g}) - evaluations made, conditions {sorted(given)}", off, 0)
 
 
 @law("without conditions the field is left alone")

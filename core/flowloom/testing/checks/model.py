@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowloom.conditions import informative
 from flowloom.spec import Spec
 from flowloom.state import Shape, State, concat, leaves, map_state, shape_of, take, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
@@ -98,7 +99,7 @@ def _without(cond: dict[str, Any], n: int = N) -> dict[str, Any]:
 
 
 def _labels(spec: Spec) -> list[str]:
-    return [name for name in spec.conditions if not name.endswith("mask")]
+    return [name for name in spec.conditions if informative(name)]
 
 
 @law("answers have the structure of the state, with logits for tokens, and are finite")

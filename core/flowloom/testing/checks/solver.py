@@ -19,7 +19,7 @@ from flowloom.geometry import Discrete, Euclidean, Product
 from flowloom.paths import AffinePath, MixturePath, ProductPath
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import Solver
-from flowloom.state import State, map_state, part
+from flowloom.state import Cond, State, map_state, part
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.oracles import (
     AffineMap,
@@ -99,7 +99,7 @@ class Counted(Field):
         self.count += 1
         return self.field(x, t, cond)
 
-    def calls(self, t: float) -> int:
+    def calls(self, t: float, cond: Cond) -> int:
         """The cost."""
         return self.cost
 

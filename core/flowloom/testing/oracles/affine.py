@@ -98,7 +98,8 @@ class FakeConditional(Field):
         assert isinstance(x, Tensor)
         self.count += 1
         self.rows += len(x)
-        label = cond["label"].to(x.dtype if x.is_floating_point() else torch.float64)
+        # An absent label counts as 0, and so as withheld.
+        label = cond.get("label", torch.zeros(len(x))).to(x.dtype if x.is_floating_point() else torch.float64)
         shown = torch.ones_like(label)
         for name in ("null", "null_label"):
             if name in cond:

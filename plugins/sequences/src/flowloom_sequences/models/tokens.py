@@ -7,11 +7,8 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.models import ConditionEmbedding, TimeEmbedding
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Spec
 from flowloom.state import State
-
-# Conditions of one entry a token: they are not embedded as one vector a row.
-PER_TOKEN = ("prompt", "prompt_mask", "x0")
 
 
 def sequence_shape(spec: Spec, who: str) -> tuple[int, int]:
@@ -79,8 +76,7 @@ class Context(nn.Module):
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
         self.time = TimeEmbedding(width)
-        rows: dict[str, Condition] = {k: v for k, v in spec.conditions.items() if k not in PER_TOKEN}
-        self.condition = ConditionEmbedding(rows, width)
+        self.condition = ConditionEmbedding(spec.conditions, width)
 
     def forward(self, t: Tensor, cond: dict[str, Tensor], dtype: torch.dtype) -> Tensor:
         """Times ``(B,)`` or ``(B, L)`` to ``(B, 1, width)`` or ``(B, L, width)``."""

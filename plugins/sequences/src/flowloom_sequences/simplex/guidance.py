@@ -24,7 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import repeat, without
+from flowloom.conditions import informative, repeat, without
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
 from flowloom.guidance import Guidance
@@ -64,7 +64,7 @@ class _Simplex(Guidance):
         """Guided probabilities ``(batch, L, K)``."""
 
     @abstractmethod
-    def calls(self, field: Field, t: float) -> int:
+    def calls(self, field: Field, t: float, cond: Cond) -> int:
         """Network evaluations of one call."""
 
 
@@ -79,8 +79,8 @@ class _Guided(Field):
         p = self.rule.steer(self.field, x, t, cond)
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
-    def calls(self, t: float) -> int:
-        return self.rule.calls(self.field, t)
+    def calls(self, t: float, cond: Cond) -> int:
+        return self.rule.calls(self.field, t, cond)
 
 
 class SimplexClassifierFree(_Simplex):
@@ -102,8 +102,7 @@ class SimplexClassifierFree(_Simplex):
         self.scale, self.conditions, self.mix = scale, tuple(conditions), mix
 
     def _active(self, cond: Cond) -> bool:
-        hidden = ("mask", "prompt", "prompt_mask")
-        return self.scale != 1 and any(k not in hidden and not k.startswith("null") for k in cond)
+        return self.scale != 1 and any(map(informative, cond))
 
     def steer(self, field: Field, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """One call on the doubled batch."""
@@ -119,9 +118,9 @@ class SimplexClassifierFree(_Simplex):
         given, null = torch.softmax(both, -1).chunk(2)
         return FlatSimplex().project(torch.lerp(null, given, self.scale))
 
-    def calls(self, field: Field, t: float) -> int:
+    def calls(self, field: Field, t: float, cond: Cond) -> int:
         """Two where guidance is on."""
-        return field.calls(t) * (2 if self.scale != 1 else 1)
+        return field.calls(t, cond) * (2 if self._active(cond) else 1)
 
 
 class SimplexClassifier(_Simplex):
@@ -157,9 +156,9 @@ class SimplexClassifier(_Simplex):
         guided = FlatSimplex().project(score_to_posterior(score, x, a))
         return torch.where(expand(t, x) < self.earliest, p, guided)
 
-    def calls(self, field: Field, t: float) -> int:
+    def calls(self, field: Field, t: float, cond: Cond) -> int:
         """The network's; the classifier is not counted."""
-        return field.calls(t)
+        return field.calls(t, cond)
 
 
 def _logits(value: State) -> Tensor:
