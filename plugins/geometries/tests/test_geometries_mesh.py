@@ -9,7 +9,7 @@ from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Sphere
 from flowloom_geometries.data import MeshEigenfunction
 from flowloom_geometries.mesh import MeshSurface, read_mesh
-from flowloom_geometries.mesh.closest import Finder, closest_on_triangles
+from flowloom_geometries.mesh.closest import Finder, closest_on_triangles, pieces
 from flowloom_geometries.mesh.laplacian import cotangent_laplacian, spectrum
 from flowloom_geometries.mesh.premetric import PremetricPath
 from flowloom_geometries.mesh.shapes import icosphere, walled_square
@@ -171,6 +171,67 @@ def test_the_premetric_walks_round_a_wall(square, draws):
     assert float(points[:, 1].max()) > 0.7
     straight = torch.cat([x0 + s * (x1 - x0) for s in torch.linspace(0, 1, 9).tolist()])
     assert float(((straight[:, 0] - 0.5).abs() < 0.045).float().mean()) > 0.05
+
+
+def stretched(cells=12):
+    """A bumpy square whose triangles differ in length by a factor of twenty, as scanned meshes have them."""
+    ticks = torch.linspace(0, 1, cells + 1, dtype=torch.float64) ** 2
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    vertices = torch.stack([x, y, 0.1 * (6 * x).sin() * (5 * y).cos()], -1).reshape(-1, 3)
+    row, column = torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="ij")
+    a = (row * (cells + 1) + column).flatten()
+    return vertices, torch.cat(
+        [torch.stack([a, a + 1, a + cells + 2], 1), torch.stack([a, a + cells + 2, a + cells + 1], 1)]
+    )
+
+
+def test_closest_points_on_uneven_triangles(draws):
+    """Against every triangle, one by one; pieces of large faces stand for the whole."""
+    vertices, triangles = stretched()
+    x = torch.rand(200, 3, generator=draws, dtype=torch.float64) * torch.tensor([1.4, 1.4, 0.6]) - 0.2
+    face, weights = Finder(vertices, triangles, candidates=4)(x)
+    corners = vertices[triangles]
+    found = ((weights[..., None] * corners[face]).sum(1) - x).norm(dim=1)
+    every = closest_on_triangles(x[:, None], *corners[None].expand(200, -1, -1, -1).unbind(2))
+    truth = ((every[..., None] * corners).sum(2) - x[:, None]).norm(dim=-1).amin(1)
+    assert torch.allclose(found, truth, atol=1e-12)
+
+
+def test_pieces_cover_their_faces_and_are_small():
+    vertices, triangles = stretched()
+    corners = vertices[triangles]
+    centres, origin = pieces(corners, 0.02)
+    assert sorted(set(origin.tolist())) == list(range(len(triangles)))
+    bary = closest_on_triangles(centres, *corners[origin].unbind(1))
+    assert torch.allclose((bary[..., None] * corners[origin]).sum(1), centres, atol=1e-12)
+    # Every point of a face is within the radius of the centre of one of its pieces.
+    share = torch.distributions.Dirichlet(torch.ones(3, dtype=torch.float64)).sample((40,))
+    for face in range(0, len(triangles), 17):
+        points = share @ corners[face]
+        nearest = torch.cdist(points, centres[origin == face]).amin(1)
+        assert float(nearest.max()) <= 0.02 + 1e-12
+
+
+def test_points_just_projected_are_not_searched_again(ball, draws, monkeypatch):
+    x = ball.project(torch.randn(20, 3, generator=draws))
+    before = ball.locate(x.clone())
+    searches = []
+    monkeypatch.setattr(ball, "_finder", lambda p: searches.append(len(p)) or before)
+    ball.locate(x)
+    assert searches == []
+    x += 0.1  # changed in place, so no longer the points that were found
+    ball.locate(x)
+    assert searches == [20]
+
+
+def test_the_premetric_path_on_an_uneven_mesh(draws):
+    vertices, triangles = stretched()
+    space = MeshSurface(vertices=vertices, triangles=triangles, count=60)
+    x0, x1 = (space.random((64, 3), generator=draws) for _ in "ab")
+    end = PremetricPath(space, steps=40).sample(x0, x1, torch.ones(64)).x_t
+    space.require(end)
+    left = space.distance(end, x1) / space.distance(x0, x1)
+    assert float(left.median()) < 0.05
 
 
 def test_premetric_needs_a_premetric():

@@ -42,47 +42,77 @@ def closest_on_triangles(x: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.where(inside[..., None], torch.stack([1 - v - w, v, w], -1), edge)
 
 
-class Finder:
-    """Finds the closest face for batches of points, among the faces around the nearest face centres.
+def pieces(corners: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Cut triangles in two, at the middle of their longest edge, until all fit ``radius`` round their centre.
 
-    A k-d tree over the centres proposes ``candidates`` faces; the bound by each face's radius tells
-    which points need a wider search, and those get one.
+    Args:
+        corners: ``(F, 3, 3)``.
+        radius: largest distance of a corner from the centre.
+
+    Returns:
+        Centres ``(P, 3)`` of the pieces and the triangle ``(P,)`` that each is from.
+    """
+    face = torch.arange(len(corners))
+    centres, origins = [], []
+    while len(corners):
+        middle = corners.mean(1)
+        large = (corners - middle[:, None]).norm(dim=-1).amax(1) > radius
+        centres.append(middle[~large])
+        origins.append(face[~large])
+        corners, face = corners[large], face[large]
+        # Turn each triangle so that its longest edge comes first.
+        longest = (corners - corners.roll(-1, 1)).norm(dim=-1).argmax(1)
+        turned = (longest[:, None] + torch.arange(3)) % 3
+        a, b, c = torch.take_along_dim(corners, turned[..., None], 1).unbind(1)
+        half = 0.5 * (a + b)
+        corners = torch.cat([torch.stack([a, half, c], 1), torch.stack([half, b, c], 1)])
+        face = face.repeat(2)
+    return torch.cat(centres), torch.cat(origins)
+
+
+class Finder:
+    """Finds the closest face for batches of points, among the faces around the nearest centres.
+
+    A k-d tree over the centres of `pieces` of about the median size proposes ``candidates`` of them; the
+    bound by their radius tells which points need a wider search, and those get one. Whole faces would do on
+    even meshes, but a few large ones among many small would widen the search of every point.
 
     Args:
         vertices: ``(V, 3)``.
         triangles: ``(F, 3)``.
-        candidates: faces examined at first.
+        candidates: pieces examined at first.
     """
 
     def __init__(self, vertices: Tensor, triangles: Tensor, candidates: int = 16) -> None:
         from scipy.spatial import cKDTree
 
-        self.vertices, self.triangles = vertices.double(), triangles
-        self.corners = self.vertices[triangles]
-        centres = self.corners.mean(1)
-        self.radius = float((self.corners - centres[:, None]).norm(dim=-1).max())
+        self.corners = vertices.double()[triangles]
+        spread = (self.corners - self.corners.mean(1, keepdim=True)).norm(dim=-1).amax(1)
+        # No smaller than a tenth of the largest, to bound the number of pieces.
+        self.radius = max(float(spread.median()), 0.1 * float(spread.max())) * (1 + 1e-9)
+        centres, self.origin = pieces(self.corners, self.radius)
         self.tree = cKDTree(centres.numpy())
-        self.candidates = min(candidates, len(triangles))
+        self.candidates = min(candidates, len(centres))
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Face indices ``(n,)`` and barycentric coordinates ``(n, 3)`` of the points nearest to ``x``."""
         x = x.detach().double().cpu()
-        size = self.candidates
+        size, most = self.candidates, len(self.origin)
         face, weights = torch.zeros(len(x), dtype=torch.long), torch.zeros(len(x), 3, dtype=torch.float64)
         open_rows = torch.arange(len(x))
         while len(open_rows):
             found = self.tree.query(x[open_rows].numpy(), k=size)
             reach = torch.as_tensor(found[0]).reshape(len(open_rows), size)
-            near = torch.as_tensor(found[1]).long().reshape(len(open_rows), size)
+            near = self.origin[torch.as_tensor(found[1]).long().reshape(len(open_rows), size)]
             corners = self.corners[near]
             bary = closest_on_triangles(x[open_rows, None], *corners.unbind(2))
             gap = ((bary[..., None] * corners).sum(2) - x[open_rows, None]).norm(dim=-1)
             best, which = gap.min(1)
             face[open_rows] = near.gather(1, which[:, None])[:, 0]
             weights[open_rows] = bary[torch.arange(len(which)), which]
-            # A face not examined has its centre beyond `reach`, and no point nearer than reach - radius.
+            # A piece not examined has its centre beyond `reach`, and no point nearer than reach - radius.
             unsure = best > reach[:, -1] - self.radius
-            if size >= len(self.triangles):
+            if size >= most:
                 break
-            open_rows, size = open_rows[unsure], min(4 * size, len(self.triangles))
+            open_rows, size = open_rows[unsure], min(4 * size, most)
         return face, weights

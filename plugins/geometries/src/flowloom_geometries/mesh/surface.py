@@ -86,6 +86,8 @@ class MeshSurface(Geometry):
         # The premetric is the Euclidean distance between these features.
         self.features = functions * weight.sqrt()
         self._finder = Finder(vertices, triangles)
+        # The points that `project` gave last, their version, faces and coordinates: steps ask for them next.
+        self._known: tuple[Tensor, int, Tensor, Tensor] | None = None
         corners = vertices[triangles]
         e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
         normal = torch.linalg.cross(e1, e2)
@@ -98,14 +100,20 @@ class MeshSurface(Geometry):
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Closest face ``(n,)`` and barycentric coordinates ``(n, 3)`` of points ``(n, 3)``."""
-        face, weights = self._finder(x.reshape(-1, 3))
+        known = self._known
+        if known is not None and known[0] is x and known[1] == x._version:
+            face, weights = known[2:]
+        else:
+            face, weights = self._finder(x.reshape(-1, 3))
         return face.to(x.device), weights.to(x.device, x.dtype)
 
     def project(self, x: Tensor) -> Tensor:
         """The closest point, which moves with ``x`` in the plane of its face."""
         face, weights = self.locate(x)
         corners = self.vertices[self.triangles].to(x.device, x.dtype)[face]
-        return (weights[..., None] * corners).sum(1).reshape(x.shape)
+        landed = (weights[..., None] * corners).sum(1).reshape(x.shape)
+        self._known = (landed, landed._version, face, weights)
+        return landed
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """Remove the component along the normal of the face."""
