@@ -64,6 +64,7 @@ PROVIDED: dict[str, tuple[str, ...]] = {
         "dataset/dyck",
         "dataset/motif-dna",
         "dataset/prompted",
+        "dataset/distilled",
         "codec/one-hot",
         "geometry/flat-simplex",
         "source/dirichlet",
@@ -102,6 +103,7 @@ PROVIDED: dict[str, tuple[str, ...]] = {
         "recipe/discrete-flow-uniform",
         "recipe/dirichlet-flow",
         "recipe/linear-flow",
+        "recipe/one-step",
         "recipe/catflow",
     ),
 }

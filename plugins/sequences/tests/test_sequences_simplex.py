@@ -16,7 +16,7 @@ from flowloom.objectives import PosteriorMatching
 from flowloom.paths import AffinePath
 from flowloom.solvers import RK4, Euler
 from flowloom.sources import Paired
-from flowloom_sequences.languages import Independent
+from flowloom_sequences.languages import Independent, MotifDNA
 from flowloom_sequences.simplex import (
     AtSource,
     DirichletPath,
@@ -27,6 +27,7 @@ from flowloom_sequences.simplex import (
     SimplexClassifier,
     SimplexClassifierFree,
     SimplexEuler,
+    train_classifier,
 )
 from flowloom_sequences.simplex.distil import distillation_pairs
 from flowloom_sequences.simplex.guidance import posterior_to_score, score_to_posterior
@@ -300,3 +301,23 @@ def test_parts_that_do_not_fit_are_told_apart():
         DirichletPath(geometry=Euclidean())
     with pytest.raises(IncompatibleError, match="velocity"):
         converted(PosteriorMatching(tokens).field(MLP(codec.spec, width=8)), "velocity")
+
+
+def test_classifiers_are_trained_on_points_of_the_path():
+    data = MotifDNA(classes=2, motif=6, length=12, purity=1.0, n=2000)
+    path = DirichletPath()
+    classifier = train_classifier(data, path, width=16, steps=80, batch=64)
+    assert not any(p.requires_grad for p in classifier.parameters())
+    examples = data.split("test").take(torch.arange(500))
+    x1 = OneHot(data.spec).encode(examples.x)
+    g = torch.Generator().manual_seed(0)
+    accuracy = []
+    for time in (0.0, 1.0):
+        t = torch.full((500,), time)
+        x_t = path.sample(DirichletSource().sample(tuple(x1.shape), generator=g), x1, t, generator=g).x_t
+        accuracy.append(float((classifier(x_t, t).argmax(1) == examples.cond["label"]).double().mean()))
+    # Noise tells nothing of the class, points near the data nearly all.
+    assert accuracy[0] < 0.65
+    assert accuracy[1] > 0.85
+    with pytest.raises(IncompatibleError, match="no classes named 'kind'"):
+        train_classifier(data, path, label="kind")

@@ -58,6 +58,14 @@ def _data(reg: Registrar) -> None:
         example={"dataset": {"use": "markov", "n": 256}},
         paper=_DFM,
     )
+    reg.dataset(
+        "distilled",
+        "flowloom_sequences.simplex.distil:Distilled",
+        summary="what a trained simplex flow makes of noise: data of its one-step student",
+        example={"run": "runs/teacher"},
+        paper=_DIRICHLET,
+        tags=("files",),
+    )
     reg.codec(
         "one-hot",
         "flowloom_sequences.simplex:OneHot",
@@ -219,6 +227,7 @@ _RECIPES = {
     "discrete-flow-uniform": ("part: the same from uniform tokens, with a corrector", _DFM),
     "dirichlet-flow": ("part: Dirichlet flow matching", _DIRICHLET),
     "linear-flow": ("part: linear simplex flow matching", _DIRICHLET),
+    "one-step": ("part: a one-step student of a run on the simplex; set data.run", _DIRICHLET),
     "catflow": ("part: variational flow matching from Gaussian noise", _CATFLOW),
 }
 

@@ -12,7 +12,8 @@ from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom_sequences.data.vocabulary import Characters, Vocabulary
 
-_OFFSETS = {"train": 0, "val": 1_000_003, "test": 2_000_003, "judge": 3_000_017}
+SPLIT_SEEDS = {"train": 0, "val": 1_000_003, "test": 2_000_003, "judge": 3_000_017}
+"""What every split of generated data adds to the seed."""
 
 
 class Language(ABC):
@@ -88,11 +89,11 @@ class LanguageData(Dataset):
         Raises:
             DataError: there is no such split.
         """
-        if name not in _OFFSETS:
-            raise DataError(f"{type(self).__name__} has no split '{name}'; it has: {', '.join(_OFFSETS)}")
+        if name not in SPLIT_SEEDS:
+            raise DataError(f"{type(self).__name__} has no split '{name}'; it has: {', '.join(SPLIT_SEEDS)}")
         if name == "train":
             return self
-        return LanguageData(self.language, self.n, self.seed + _OFFSETS[name])
+        return LanguageData(self.language, self.n, self.seed + SPLIT_SEEDS[name])
 
 
 def letters_of(vocab: int) -> str:

@@ -1,5 +1,6 @@
 """Flows on the probability simplex."""
 
+from flowloom_sequences.simplex.classifier import train_classifier
 from flowloom_sequences.simplex.codec import OneHot
 from flowloom_sequences.simplex.geometry import FlatSimplex
 from flowloom_sequences.simplex.guidance import SimplexClassifier, SimplexClassifierFree
@@ -18,4 +19,5 @@ __all__ = [
     "SimplexClassifier",
     "SimplexClassifierFree",
     "SimplexEuler",
+    "train_classifier",
 ]

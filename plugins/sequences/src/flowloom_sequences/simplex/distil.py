@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import torch
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
-from flowloom.data import Tensors
-from flowloom.errors import IncompatibleError
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples, Tensors
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
 from flowloom.solvers import Solver
+from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, take
+from flowloom_registry import load
+from flowloom_registry.runs.load import Run
+from flowloom_sequences.languages.base import SPLIT_SEEDS
+from flowloom_sequences.simplex.codec import OneHot
+from flowloom_sequences.simplex.solver import SimplexEuler
 
 
 def distillation_pairs(
@@ -49,3 +61,89 @@ def distillation_pairs(
 
 def _joined(parts: list[State]) -> torch.Tensor:
     return torch.cat([part for part in parts if isinstance(part, torch.Tensor)])
+
+
+class Distilled(Dataset):
+    """What a trained run makes of noise, as data for its one-step student.
+
+    Tokens x1 with the noise ``x0`` from which the teacher came to them; they are drawn when first needed,
+    the same ones for the same seed. Splits are draws of their own: what the student is compared with is its
+    teacher. See `distillation_pairs`.
+
+    Args:
+        run: folder of the teacher.
+        n: pairs in the training split; the others have a tenth.
+        steps: of the teacher.
+        finish: how the teacher ends; the paper's argmax makes it a function of x0, which can be learned.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        n: int = 40_000,
+        steps: int = 60,
+        finish: Literal["argmax", "draw"] = "argmax",
+        seed: int = 0,
+    ) -> None:
+        if n < 10:
+            raise DataError(f"n must be at least 10, got {n}")
+        self.run, self.n, self.seed = run, n, seed
+        self.solver = SimplexEuler(steps, finish=finish)
+        self._teacher: Run | None = None
+        self._pairs: Examples | None = None
+
+    @property
+    def teacher(self) -> Run:
+        """The run.
+
+        Raises:
+            DataError: there is no such folder.
+            RunError: the folder is no finished run.
+            IncompatibleError: its states are not rows of probabilities.
+        """
+        if self._teacher is None:
+            if not Path(self.run).is_dir():
+                raise DataError(f"there is no run {self.run}; train the teacher first, and name its folder")
+            teacher = load(self.run, "cpu")
+            if not isinstance(teacher.flow.codec, OneHot):
+                raise IncompatibleError(f"{self.run} is no flow on the simplex: it has no codec one-hot")
+            self._teacher = teacher
+        return self._teacher
+
+    @property
+    def spec(self) -> Spec:
+        """The teacher's data, with ``x0`` as condition."""
+        spec = self.teacher.spec
+        codec = self.teacher.flow.codec
+        assert codec is not None
+        return replace(spec, conditions={**spec.conditions, "x0": Condition(shape=codec.spec.shape)})
+
+    def __len__(self) -> int:
+        return self.n
+
+    def take(self, rows: Tensor) -> Examples:
+        """Tokens ``(n, L)`` with ``x0`` ``(n, L, K)``, and the teacher's conditions."""
+        if self._pairs is None:
+            flow, experiment = self.teacher.flow, self.teacher.experiment
+            rows_of_cond = torch.arange(self.n) % len(experiment.data)
+            cond: dict[str, Any] = dict(experiment.data.take(rows_of_cond).cond)
+            pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
+            assert flow.codec is not None
+            self._pairs = Examples(flow.codec.decode(pairs.x), pairs.cond)
+        return self._pairs.take(rows)
+
+    def split(self, name: str) -> Dataset:
+        """``train`` (itself), ``val``, ``test`` or ``judge``: draws of their own."""
+        if name not in SPLIT_SEEDS:
+            raise DataError(f"distilled has no split '{name}'; it has: {', '.join(SPLIT_SEEDS)}")
+        if name == "train":
+            return self
+        other = copy.copy(self)
+        other.n, other.seed, other._pairs = max(1, self.n // 10), self.seed + SPLIT_SEEDS[name], None
+        return other
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("language", "vocabulary"):
+            return getattr(self.teacher.experiment.data, name)
+        raise AttributeError(name)
