@@ -27,6 +27,9 @@ from flowloom.state import State, concat, first_leaf, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.loop import Metrics, Trainer
 
+_ROWS_CHECKED = 1024
+"""Rows of data that are looked at before training on a curved or bounded space."""
+
 
 @dataclass
 class Flow:
@@ -81,8 +84,15 @@ class Flow:
     def trainer(
         self, data: Dataset, config: TrainConfig, *, seed: int = 0, device: torch.device | str = "cpu"
     ) -> Trainer:
-        """A trainer over these parts; the codec is fitted by the caller."""
-        assert self.objective is not None and self.source is not None
+        """A trainer over these parts; the codec is fitted by the caller.
+
+        Raises:
+            OffManifoldError: data are not on the geometry; names the worst of the first rows.
+        """
+        assert self.objective is not None and self.source is not None and self.geometry is not None
+        if self.geometry.continuous and type(self.geometry) is not Euclidean:
+            first = data.take(torch.arange(min(len(data), _ROWS_CHECKED))).x
+            self.geometry.admit(self.codec.encode(first) if self.codec is not None else first, "data")
         return Trainer(
             self.model,
             self.objective,
@@ -249,8 +259,14 @@ class Flow:
             divergence: ``exact`` or ``hutchinson``.
             seed: of Hutchinson's probe.
             cond: conditions by name.
+
+        Raises:
+            OffManifoldError: a row is not on the geometry; says which, and by how much.
+            ShapeError: the batch is empty, or in half precision.
         """
-        assert self.source is not None
+        assert self.source is not None and self.geometry is not None
+        if self.geometry.continuous:
+            self.geometry.admit(x)
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}

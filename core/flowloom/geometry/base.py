@@ -171,13 +171,7 @@ class Geometry(ABC):
             OffManifoldError: names the worst row and its distance.
             ShapeError: the batch is empty or half precision is used, which no closed form survives.
         """
-        if x.shape[0] == 0:
-            raise ShapeError(f"{name} is an empty batch; give at least one row")
-        if x.dtype in (torch.float16, torch.bfloat16):
-            raise ShapeError(
-                f"{name} is {str(x.dtype).removeprefix('torch.')}; {type(self).__name__} needs float32 or "
-                "float64 (cast the points, and keep half precision for the network)"
-            )
+        self.require_precision(x, name)
         off = self.violation(x)
         limit = atol if atol is not None else (1e-4 if off.dtype == torch.float32 else 1e-8)
         # NaN is off every manifold, and NaN > limit is False.
@@ -188,6 +182,27 @@ class Geometry(ABC):
                 f"{name}: row {row} is off {self} by {float(off[row]):.3g} (allowed {limit:g}; "
                 f"{int(bad.sum())} of {len(off)} rows); apply geometry.project first"
             )
+
+    def require_precision(self, x: Any, name: str = "x") -> None:
+        """The part of `require` that costs nothing: there is a row, and its numbers have enough digits.
+
+        Raises:
+            ShapeError: the batch is empty, or in half precision.
+        """
+        if x.shape[0] == 0:
+            raise ShapeError(f"{name} is an empty batch; give at least one row")
+        if x.dtype in (torch.float16, torch.bfloat16):
+            raise ShapeError(
+                f"{name} is {str(x.dtype).removeprefix('torch.')}; {type(self).__name__} needs float32 or "
+                "float64 (cast the points, and keep half precision for the network)"
+            )
+
+    def admit(self, x: Any, name: str = "x") -> None:
+        """`require` for what a user hands in: points that are only turns away from a periodic chart pass.
+
+        Every operation wraps them, and angles from -pi to pi are as common as those from 0 to 2 pi.
+        """
+        self.require(self.project(x) if self.flat and not self.convex else x, name=name)
 
     def _power(self, shape: Shape) -> Sequence[int]:
         if isinstance(shape, dict):

@@ -107,6 +107,18 @@ class Product(Geometry):
         for key, geometry in self.parts.items():
             geometry.require(x[key], atol, f"{name}.{key}")
 
+    def require_precision(self, x: Any, name: str = "x") -> None:
+        """Check every part; messages name it."""
+        self._check(x)
+        for key, geometry in self.parts.items():
+            geometry.require_precision(x[key], f"{name}.{key}")
+
+    def admit(self, x: Any, name: str = "x") -> None:
+        """Check every part; messages name it."""
+        self._check(x)
+        for key, geometry in self.parts.items():
+            geometry.admit(x[key], f"{name}.{key}")
+
     def random(
         self,
         shape: Any,

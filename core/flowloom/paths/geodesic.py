@@ -27,7 +27,13 @@ class GeodesicPath(Path):
         self.schedule: Schedule = schedule or CondOT()
 
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
-        """The point at time t; nothing is drawn."""
+        """The point at time t; nothing is drawn.
+
+        Raises:
+            ShapeError: the batch is empty, or in half precision, which closed forms do not survive. Whether
+                points lie on the space is not asked here; `Geometry.require` does.
+        """
+        self.geometry.require_precision(x1, "x1")
         schedule = self.schedule
         if isinstance(schedule, CondOT):
             x_t, velocity = self.geometry.geodesic(x0, x1, t)
