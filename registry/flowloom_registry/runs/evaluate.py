@@ -17,7 +17,7 @@ from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
-from flowloom_registry.runs.progress import progress
+from flowloom_registry.runs.progress import progress, walking
 
 SAMPLES, FLOOR, BASELINE, SEEN = "samples", "held-out data", "Gaussian", "training data"
 _ODE_SWEEP = ("euler", "midpoint", "heun")
@@ -149,13 +149,15 @@ def judge(experiment: Experiment, examples: Examples, reference: Examples) -> di
 def _draw(experiment: Experiment, solver: Solver, real: Examples) -> tuple[Examples, int, float]:
     """As many samples as real examples, under the same conditions."""
     began = time.perf_counter()
-    solution = experiment.flow.solve(
-        len(real),
-        solver=solver,
-        seed=experiment.evaluate.seed,
-        batch=experiment.evaluate.batch,
-        cond=real.cond,
-    )
+    with walking("sampling", len(real), experiment.evaluate.batch) as on_step:
+        solution = experiment.flow.solve(
+            len(real),
+            solver=solver,
+            seed=experiment.evaluate.seed,
+            batch=experiment.evaluate.batch,
+            cond=real.cond,
+            on_step=on_step,
+        )
     elapsed = time.perf_counter() - began
     return Examples(experiment.decode(solution.x), real.cond), solution.nfe, elapsed
 

@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from flowloom.solvers.base import Hook
+from flowloom.state import State
+
 
 class Report(Protocol):
     """Called with the number of steps done and what to show beside it."""
@@ -27,8 +30,15 @@ class _Shown(ProgressColumn):
 
 
 @contextmanager
-def progress(what: str, total: int, start: int = 0) -> Iterator[Report]:
-    """Show the progress of ``total`` steps of which ``start`` are done already."""
+def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> Iterator[Report]:
+    """Show the progress of ``total`` steps of which ``start`` are done already.
+
+    Args:
+        what: a word for the work.
+        total: steps in all.
+        start: steps done before.
+        patience: seconds in which nothing is said, for work that is mostly over by then.
+    """
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
@@ -38,7 +48,7 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Report]:
             _Shown(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console) as bar:
+        with Progress(*columns, console=console, transient=patience > 0) as bar:
             task = bar.add_task(what, total=total, completed=start, shown={})
             # Steps done before this process must not count as its speed.
             yield lambda step, shown: bar.update(task, completed=step, shown=shown)
@@ -48,7 +58,7 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Report]:
     def line(step: int, shown: Mapping[str, float]) -> None:
         nonlocal last
         tenth = 10 * step // max(total, 1)
-        if tenth == last and step < total:
+        if (tenth == last and step < total) or time.monotonic() - began < patience:
             return
         last = tenth
         rate = (step - start) / max(time.monotonic() - began, 1e-9)
@@ -57,3 +67,19 @@ def progress(what: str, total: int, start: int = 0) -> Iterator[Report]:
         print(f"{what} {step}/{total}  {values}  {left:.0f} s left", file=sys.stderr, flush=True)
 
     yield line
+
+
+@contextmanager
+def walking(what: str, n: int, batch: int) -> Iterator[Hook]:
+    """A hook for solvers that shows how far ``n`` examples, ``batch`` at a time, are on their way to t = 1."""
+    batches, done, before = -(-n // batch), 0, 0.0
+    with progress(what, 100 * batches, patience=5.0) as report:
+
+        def on_step(x: State, t: float) -> None:
+            nonlocal done, before
+            # Time starts anew with every batch.
+            done += t < before
+            before = t
+            report(int(100 * (min(done, batches - 1) + t)), {})
+
+        yield on_step
