@@ -35,7 +35,7 @@ def draw(logits: Tensor, temperature: float, generator: torch.Generator | None, 
         return torch.zeros(shape, dtype=torch.long, device=logits.device)
     if temperature != 1:
         flat = flat / temperature
-    p = torch.exp(flat - flat.amax(-1, keepdim=True))
+    p = torch.softmax(flat, -1)
     if top_p < 1:
         p = _nucleus(p, top_p)
     u = torch.rand((len(flat), 1), generator=generator, device=flat.device, dtype=torch.float64)
@@ -44,10 +44,11 @@ def draw(logits: Tensor, temperature: float, generator: torch.Generator | None, 
     # First a block, then a token within it: two short cumulative sums cost a fraction of a long one.
     width = 1 << round(math.log2(vocab) / 2)
     blocks = F.pad(p, (0, -vocab % width)).unflatten(-1, (-1, width))
-    block, edges, height = _invert(blocks.sum(-1), u)
+    sums = blocks.sum(-1)
+    block, edges, height = _invert(sums, u)
     chosen = blocks[torch.arange(len(flat), device=flat.device), block[:, 0]]
-    # How far into its block the height reaches is uniform again; rounding may leave [0, 1) by 1e-15.
-    short = (edges.gather(-1, block) - height) / chosen.sum(-1, keepdim=True)
+    # How far into its block the height reaches is uniform again; only rounding can leave [0, 1).
+    short = (edges.gather(-1, block) - height) / sums.gather(-1, block)
     token, _, _ = _invert(chosen, (1 - short).clamp_(0, 1 - 1e-15))
     return (block * width + token).reshape(shape)
 
