@@ -68,6 +68,11 @@ def test_an_untrained_flow_has_a_density(seed):
     assert integral(grid) == pytest.approx(1, abs=0.01)
     flow = fl.Flow(PeriodicMLP(Spec(shape=(2,)), width=32), geometry=FlatTorus())
     assert torus_integral(lambda x: flow.log_prob(x, solver=COARSE), 24) == pytest.approx(1, abs=0.01)
+    flow = fl.Flow(fl.models.MLP(Spec(shape=(2,)), width=32))
+    ticks = (torch.arange(50) + 0.5) * (14 / 50) - 7
+    with torch.no_grad():
+        density = flow.log_prob(torch.cartesian_prod(ticks, ticks), solver=COARSE).exp()
+    assert float(density.sum()) * (14 / 50) ** 2 == pytest.approx(1, abs=0.01)
 
 
 def test_density_on_the_simplex_and_the_ball_integrates_to_one():

@@ -106,7 +106,11 @@ class WorldMap(Renderer):
                     shown[:, 1], shown[:, 0], s=size, facecolors="none", edgecolors=colour, linewidths=width
                 )
         axes.set_title(title)
-        return Figure("Learned density", "image/png", _png(canvas), title)
+        caption = (
+            f"Read at the centres of cells of {180 / self.resolution:g} degrees: peaks narrower than that may "
+            "fall between. Rings are held-out points."
+        )
+        return Figure("Learned density", "image/png", _png(canvas), caption)
 
     def _points(self, axes: Any, x: Tensor, colour: str) -> None:
         degrees = to_degrees(x[: self.limit].detach().double().cpu()).numpy()
