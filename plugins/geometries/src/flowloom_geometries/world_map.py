@@ -107,7 +107,7 @@ class WorldMap(Renderer):
                 )
         axes.set_title(title)
         caption = (
-            f"Read at the centres of cells of {180 / self.resolution:g} degrees: peaks narrower than that may "
+            f"Read at the centres of cells of {180 / self.resolution:g} degrees: narrower peaks may "
             "fall between. Rings are held-out points."
         )
         return Figure("Learned density", "image/png", _png(canvas), caption)
