@@ -10,7 +10,8 @@ import torch
 from flowloom.errors import IncompatibleError
 from flowloom.fields import NetworkField
 from flowloom.geometry import Discrete
-from flowloom.paths import AffinePath, MixturePath
+from flowloom.objectives import PosteriorMatching
+from flowloom.paths import AffinePath, MixturePath, Point
 from flowloom.schedules import CondOT, Cosine, Polynomial
 from flowloom.solvers import CTMCEuler
 from flowloom.solvers.ctmc import TauLeaping
@@ -138,3 +139,21 @@ def test_tokens_have_no_directions():
     for call in (lambda: space.exp(x, x), lambda: space.log(x, x), lambda: space.to_tangent(x, x)):
         with pytest.raises(IncompatibleError, match="mixture"):
             call()
+
+
+def test_masked_tokens_are_averaged_over_the_whole_row() -> None:
+    """The unweighted loss of 2407.15595: what shows costs nothing, and its place still counts."""
+    vocab, generator = 4, torch.Generator().manual_seed(0)
+    space = Discrete(vocab)
+    objective = PosteriorMatching(MixturePath(space, source=Mask(space)))
+    logits = torch.randn(2, 5, vocab, generator=generator)
+    x1 = torch.randint(vocab, (2, 5), generator=generator)
+    waiting = torch.tensor([[True, False, False, True, False], [False] * 4 + [True]])
+    x_t = torch.where(waiting, vocab, x1)
+    nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x1, reduction="none")
+    point = Point(x_t, torch.tensor([0.5, 0.9]), None, x_t, x1)
+    wanted = torch.stack([(nats[0, 0] + nats[0, 3]) / 5, nats[1, 4] / 5])
+    assert torch.allclose(objective.compare(logits, point, {}), wanted)
+    prompt = torch.tensor([[False, True, False, True, False], [True] * 3 + [False] * 2])
+    wanted = torch.stack([nats[0, 0] / 3, nats[1, 4] / 2])
+    assert torch.allclose(objective.compare(logits, point, {"prompt_mask": prompt}), wanted)

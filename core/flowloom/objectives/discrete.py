@@ -30,7 +30,7 @@ class PosteriorMatching(PointObjective):
         path: a mixture path, or one that ends on vertices; injected from the recipe where none is given.
         times: law of t; the default stops at 1 - 1e-3, where everything has arrived.
         weight: per-time weight.
-        masked_only: count only tokens that still show the mask id; right for the mask source, where
+        masked_only: tokens that no longer show the mask id cost nothing; right for the mask source, where
             tokens that have arrived are known, and the default where the path knows that it has one.
         predict: ``data`` for the posterior of x1; ``source`` for that of x0 (noise prediction), with which
             jump solvers run from data to source. Mixture paths only.
@@ -76,7 +76,11 @@ class PosteriorMatching(PointObjective):
         target = point.x1 if self.predict == "data" else point.x0
         assert isinstance(target, Tensor)
         nats = self.per_token(prediction, target, point)
-        return mean_of_points(nats, self._counted(point, cond, nats))
+        if self.masked_only and isinstance(self.path, MixturePath):
+            # What shows is known and costs nothing, but it is still one of the row's tokens: a mean over the
+            # masked ones alone would weight times by 1 / (1 - kappa), with the variance that goes with it.
+            nats = torch.where(point.x_t == self.path.vocab, nats, 0.0)
+        return mean_of_points(nats, self._counted(cond, nats))
 
     def per_token(self, logits: Tensor, target: Tensor, point: Point) -> Tensor:
         """Loss of every token, ``(batch, *event)``, from logits ``(batch, *event, K)`` and ids or rows."""
@@ -90,15 +94,11 @@ class PosteriorMatching(PointObjective):
         flat = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
         return flat.reshape(target.shape)
 
-    def _counted(self, point: Point, cond: Cond, nats: Tensor) -> Tensor | None:
-        """Which tokens count, ``(batch, L)``, or None for all."""
+    def _counted(self, cond: Cond, nats: Tensor) -> Tensor | None:
+        """Which tokens are the row's own, ``(batch, L)``: neither padding nor prompt. None for all."""
         mask, prompt = cond.get("mask"), cond.get("prompt_mask")
         if prompt is not None and prompt.shape == nats.shape:
-            mask = ~prompt if mask is None else mask & ~prompt
-        if self.masked_only and isinstance(self.path, MixturePath):
-            assert isinstance(point.x_t, Tensor)
-            waiting = point.x_t == self.path.vocab
-            mask = waiting if mask is None or mask.shape != waiting.shape else waiting & mask
+            mask = ~prompt if mask is None or mask.shape != nats.shape else mask & ~prompt
         return mask
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
