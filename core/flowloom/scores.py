@@ -56,7 +56,8 @@ class Likelihood(Score):
     .. math:: \mathrm{nll} = -\frac1n \sum_i \log p_1(x_i)
 
     ``nats_per_dim`` is the same divided by the degrees of freedom of an example. The density is with respect
-    to the volume of the geometry; where a codec stands between data and states, it is that of the states.
+    to the volume of the geometry, of the field that samples come from (guidance included); where a codec
+    stands between data and states, it is that of the states.
 
     Args:
         solver: an ODE solver; in a recipe, the recipe's own where none is given. The figure is as exact as
