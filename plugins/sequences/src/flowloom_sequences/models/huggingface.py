@@ -72,8 +72,7 @@ class HuggingFaceEncoder(nn.Module):
         self.body: nn.Module = body
         table: nn.Embedding = body.get_input_embeddings()
         width = table.weight.shape[1]
-        self.embed = TokenInput(self.vocab, width)
-        nn.init.normal_(self.embed.table.weight, std=0.02)
+        self.embed = TokenInput(self.vocab, width, std=0.02)
         if pretrained is not None and table.weight.shape[0] >= self.vocab:
             with torch.no_grad():
                 self.embed.table.weight[: self.vocab] = table.weight[: self.vocab]

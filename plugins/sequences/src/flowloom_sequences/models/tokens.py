@@ -37,13 +37,15 @@ class TokenInput(nn.Module):
     Args:
         vocab: number of tokens; the table has one more row, for the mask.
         width: of the vectors.
+        std: of their initial entries. Where blocks add to them, small vectors let context show early: most
+            tokens look the same behind masks.
     """
 
-    def __init__(self, vocab: int, width: int) -> None:
+    def __init__(self, vocab: int, width: int, std: float = 1.0) -> None:
         super().__init__()
         self.vocab = vocab
         self.table = nn.Embedding(vocab + 1, width)
-        nn.init.normal_(self.table.weight, std=1.0)
+        nn.init.normal_(self.table.weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Ids ``(B, L)`` or rows ``(B, L, K)`` to ``(B, L, width)``.

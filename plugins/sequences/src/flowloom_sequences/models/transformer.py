@@ -66,7 +66,7 @@ class SequenceTransformer(nn.Module):
         width, depth, heads = width or SIZES[size][0], depth or SIZES[size][1], heads or SIZES[size][2]
         if width % heads or (width // heads) % 2:
             raise IncompatibleError(f"width {width} must divide into {heads} heads of even size")
-        self.embed = TokenInput(self.vocab, width)
+        self.embed = TokenInput(self.vocab, width, std=0.1)
         self.prompt = nn.Parameter(torch.zeros(width)) if see_prompt else None
         self.context = Context(spec, width)
         if local and local % 2 == 0:
