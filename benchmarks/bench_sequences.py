@@ -222,10 +222,9 @@ def losses(rounds: int, clock: Callable[[], float]) -> None:
         return (path.rate(t)[:, None] * bracket).mean()
 
     def hand_masks() -> Tensor:
-        # The package's examples count every token; who knows that arrived ones are known, counts the rest.
+        # The package's example counts every token; who knows that arrived ones are known, counts the rest.
         flat = F.cross_entropy(logits.flatten(0, 1), x1.flatten(), reduction="none").reshape(n, L)
-        waiting = masked == V
-        return ((flat * waiting).sum(1) / waiting.sum(1).clamp_min(1)).mean()
+        return (flat * (masked == V)).mean()
 
     def cross_entropy() -> Tensor:
         return F.cross_entropy(logits.flatten(0, 1), x1.flatten())
