@@ -1,0 +1,207 @@
+"""Dirichlet flow matching (2402.05841) at laptop size: its toy, guidance of DNA, and one-step students.
+
+Thresholds are for means over the seeds 0, 1 and 2. Figures are printed; run with ``-s`` to see them.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+import flowloom as fl
+from flowloom.guidance import Guidance
+from flowloom.models import MLP
+from flowloom.objectives import PosteriorMatching
+from flowloom.paths import AffinePath, Path
+from flowloom.sources import Paired
+from flowloom.state import Cond
+from flowloom.times import TimeLaw, Uniform
+from flowloom_sequences.languages import Independent, MotifDNA
+from flowloom_sequences.languages.motifs import PlantedMotifs
+from flowloom_sequences.metrics.languages import token_kl
+from flowloom_sequences.models import DilatedCNN
+from flowloom_sequences.simplex import (
+    AtSource,
+    DirichletPath,
+    DirichletSource,
+    ExponentialTimes,
+    FlatSimplex,
+    OneHot,
+    SimplexClassifier,
+    SimplexClassifierFree,
+    SimplexEuler,
+    train_classifier,
+)
+from flowloom_sequences.simplex.distil import distillation_pairs
+
+SEEDS = (0, 1, 2)
+DRAWS = 8192
+
+
+def mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def toy(vocab: int, seed: int, path: Path, times: TimeLaw) -> tuple[fl.Flow, Independent]:
+    """The paper's figure 4: four independent tokens, two hidden layers of 256, 1500 steps."""
+    data = Independent(vocab=vocab, length=4, seed=seed, language_seed=seed)
+    torch.manual_seed(seed)
+    codec = OneHot(data.spec)
+    flow = fl.Flow(
+        MLP(codec.spec, width=256, depth=2),
+        codec=codec,
+        source=DirichletSource(),
+        objective=PosteriorMatching(path, times),
+        solver=SimplexEuler(60),
+    )
+    flow.fit(data, steps=1500, batch=256, lr=1e-3, ema=0.99, seed=seed)
+    return flow, data
+
+
+@functools.cache
+def dirichlet_toy(vocab: int, seed: int) -> tuple[fl.Flow, Independent]:
+    return toy(vocab, seed, DirichletPath(), ExponentialTimes())
+
+
+def linear_toy(vocab: int, seed: int) -> tuple[fl.Flow, Independent]:
+    return toy(vocab, seed, AffinePath(geometry=FlatSimplex()), Uniform(latest=1 - 1e-3))
+
+
+def divergences(flow: fl.Flow, data: Independent, seed: int, steps: int = 60) -> tuple[float, float]:
+    """KL of the tokens' frequencies to their law, by draws of the last posterior and by its argmax."""
+    p = flow.solve(DRAWS, solver=SimplexEuler(steps, finish="mean"), seed=seed).x
+    assert isinstance(p, Tensor)
+    tokens = torch.multinomial(p.flatten(0, 1), 1, generator=torch.Generator().manual_seed(seed))
+    return token_kl(tokens.reshape(p.shape[:2]), data.language.table), token_kl(
+        p.argmax(-1), data.language.table
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("vocab", "seeds", "limit"), [(20, SEEDS, 0.6), (40, (0,), None), (80, SEEDS, 0.5)])
+def test_dirichlet_paths_do_not_decide_early(vocab: int, seeds: tuple[int, ...], limit: float | None) -> None:
+    """KL of every token's frequencies to its law: the Dirichlet path against straight lines."""
+    rows: dict[tuple[str, str], list[float]] = {}
+    floors = []
+    for seed in seeds:
+        for name, make in (("dirichlet", dirichlet_toy), ("linear", linear_toy)):
+            flow, data = make(vocab, seed)
+            for finish, value in zip(("draw", "argmax"), divergences(flow, data, seed), strict=True):
+                rows.setdefault((name, finish), []).append(value)
+        real = data.language.draw(DRAWS, torch.Generator().manual_seed(100 + seed))[0]
+        floors.append(token_kl(real, data.language.table))
+    print(f"dirichlet-fm: K = {vocab}: floor {mean(floors):.4f}")
+    for (name, finish), values in rows.items():
+        each = ", ".join(f"{v:.4f}" for v in values)
+        print(f"dirichlet-fm: K = {vocab}: {name}, {finish}: KL {mean(values):.4f} ({each})")
+    ratios = {f: mean(rows["dirichlet", f]) / mean(rows["linear", f]) for f in ("draw", "argmax")}
+    print(f"dirichlet-fm: K = {vocab}: ratio with draws {ratios['draw']:.3f}, argmax {ratios['argmax']:.3f}")
+    if limit is not None:
+        assert ratios["draw"] <= limit
+
+
+class Clamped(SimplexClassifierFree):
+    """Probabilities mixed as they are: negative ones are set to 0 and the rest rescaled."""
+
+    def steer(self, field, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        given = torch.softmax(field(x, t, cond), -1)
+        null = torch.softmax(field(x, t, {"null": torch.ones(len(x), dtype=torch.bool)}), -1)
+        p = torch.lerp(null, given, self.scale).clamp_min(0)
+        return p / p.sum(-1, keepdim=True)
+
+
+@pytest.mark.slow
+def test_guidance_on_the_simplex_finds_the_class() -> None:
+    """Two classes of DNA with planted motifs; class accuracy by the exact law."""
+    rows: dict[str, list[tuple[float, float]]] = {}
+    violation = 0.0
+    for seed in SEEDS:
+        data = MotifDNA(classes=2, motif=8, length=16, purity=0.9, seed=seed, language_seed=seed)
+        law = data.language
+        assert isinstance(law, PlantedMotifs)
+        codec = OneHot(data.spec)
+        path = DirichletPath()
+        torch.manual_seed(seed)
+        flow = fl.Flow(
+            DilatedCNN(codec.spec, width=32, stacks=1),
+            codec=codec,
+            source=DirichletSource(),
+            objective=PosteriorMatching(path, ExponentialTimes(), condition_dropout=0.2),
+            solver=SimplexEuler(40),
+        )
+        flow.fit(data, steps=1000, batch=128, lr=3e-3, ema=0.99, seed=seed)
+        label = torch.arange(1000) % 2
+
+        def score(x: Tensor, law: PlantedMotifs = law, label: Tensor = label) -> tuple[float, float]:
+            each = law.class_log_prob(x)
+            nll = -each.gather(1, label[:, None]).mean() / law.length
+            return float((each.argmax(1) == label).double().mean()), float(nll)
+
+        real, truth = law.draw(20_000, torch.Generator().manual_seed(100 + seed))
+        bayes = law.class_log_prob(real).argmax(1) == truth
+        nll = -law.class_log_prob(real).gather(1, truth[:, None]).mean() / law.length
+        rows.setdefault("real", []).append((float(bayes.double().mean()), float(nll)))
+        classifier = train_classifier(data, path, seed=seed)
+        guides: dict[str, Guidance] = {
+            "w = 1": SimplexClassifierFree(1.0),
+            "w = 2, score solve": SimplexClassifierFree(2.0),
+            "w = 2, clamped mixture": Clamped(2.0),
+            "w = 2, log mixture": SimplexClassifierFree(2.0, mix="log"),
+            "classifier, w = 2": SimplexClassifier(classifier, 2.0),
+        }
+
+        def watch(x, t: float) -> None:
+            nonlocal violation
+            violation = max(violation, float(FlatSimplex().violation(x).max()))
+
+        for name, guidance in guides.items():
+            x = flow.solve(1000, guidance=guidance, seed=seed, cond={"label": label}, on_step=watch).x
+            rows.setdefault(name, []).append(score(codec.decode(x)))
+    for name, values in rows.items():
+        seeds = ", ".join(f"{a:.3f}" for a, _ in values)
+        print(
+            f"dirichlet-fm: guidance: {name}: class accuracy {mean(a for a, _ in values):.3f} ({seeds}), "
+            f"nats a token {mean(b for _, b in values):.3f}"
+        )
+    print(f"dirichlet-fm: guidance: worst violation of the simplex {violation:.1e}")
+    accuracy = {name: mean(a for a, _ in values) for name, values in rows.items()}
+    assert accuracy["w = 2, score solve"] >= accuracy["w = 2, clamped mixture"]
+    assert accuracy["w = 2, score solve"] > accuracy["w = 1"]
+    # The classifier steers a network that is not told the class: without it, accuracy is one half.
+    assert accuracy["classifier, w = 2"] > 0.8
+    assert violation <= 1e-6
+
+
+@pytest.mark.slow
+def test_a_student_takes_one_step() -> None:
+    """Distilled to one evaluation, with the paper's argmax, against the teacher's 60."""
+    rows: dict[str, list[float]] = {"teacher, 60 steps": [], "teacher, 1 step": [], "student, 1 step": []}
+    for seed in SEEDS:
+        teacher, data = dirichlet_toy(20, seed)
+        pairs = distillation_pairs(teacher, 20_000, solver=SimplexEuler(60, finish="argmax"), seed=seed)
+        torch.manual_seed(seed)
+        assert teacher.codec is not None
+        student = fl.Flow(
+            MLP(teacher.codec.spec, width=256, depth=2),
+            source=Paired(),
+            objective=PosteriorMatching(DirichletPath(), times=AtSource()),
+        )
+        student.fit(pairs, steps=1500, batch=256, lr=1e-3, ema=0.99, seed=seed)
+        rows["teacher, 60 steps"].append(divergences(teacher, data, seed)[1])
+        rows["teacher, 1 step"].append(divergences(teacher, data, seed, steps=1)[1])
+        x0 = DirichletSource().sample((DRAWS, 4, 20), generator=torch.Generator().manual_seed(50 + seed))
+        with torch.no_grad():
+            solution = SimplexEuler(1, finish="argmax").solve(student.field(), x0)
+        assert solution.nfe == 1
+        assert isinstance(solution.x, Tensor)
+        rows["student, 1 step"].append(token_kl(solution.x.argmax(-1), data.language.table))
+    for name, values in rows.items():
+        print(
+            f"dirichlet-fm: {name}, argmax: KL {mean(values):.4f} ({', '.join(f'{v:.4f}' for v in values)})"
+        )
+    assert mean(rows["student, 1 step"]) <= 2 * mean(rows["teacher, 60 steps"])
+    assert mean(rows["teacher, 1 step"]) > 5 * mean(rows["student, 1 step"])
