@@ -169,7 +169,9 @@ def test_guidance_on_the_simplex_finds_the_class() -> None:
         )
     print(f"dirichlet-fm: guidance: worst violation of the simplex {violation:.1e}")
     accuracy = {name: mean(a for a, _ in values) for name, values in rows.items()}
-    assert accuracy["w = 2, score solve"] >= accuracy["w = 2, clamped mixture"]
+    # Solving for scores is mixing probabilities linearly (see the module of guidance); the two differ in how
+    # negative entries are mended only, so that their accuracies may differ by a few samples either way.
+    assert accuracy["w = 2, score solve"] >= accuracy["w = 2, clamped mixture"] - 0.005
     assert accuracy["w = 2, score solve"] > accuracy["w = 1"]
     # The classifier steers a network that is not told the class: without it, accuracy is one half.
     assert accuracy["classifier, w = 2"] > 0.8
