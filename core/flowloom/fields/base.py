@@ -64,7 +64,6 @@ class Field(ABC):
         self.kind, self.path, self.geometry = other.kind, other.path, other.geometry
         self.source_std, self.batch_independent = other.source_std, other.batch_independent
         self.jvp_safe = other.jvp_safe
-        self.jvp_safe = other.jvp_safe
 
 
 class NetworkField(Field):
@@ -86,7 +85,6 @@ class NetworkField(Field):
         self.model, self.kind, self.path, self.source_std = model, kind, path, source_std
         self.geometry = path.geometry if path is not None else Euclidean()
         self.batch_independent = getattr(model, "batch_independent", True)
-        self.jvp_safe = getattr(model, "jvp_safe", True)
         self.jvp_safe = getattr(model, "jvp_safe", True)
 
     def __call__(self, x: State, t: Time, cond: Cond) -> State:
