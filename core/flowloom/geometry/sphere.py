@@ -48,7 +48,7 @@ class Sphere(Geometry):
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent at ``x`` towards ``y`` whose length is their angle."""
         angle, sin, toward = _polar(_coordinates_first(x), _coordinates_first(y))
-        return _coordinates_last(angle / sin * toward).contiguous()
+        return _coordinates_last(angle / sin * toward)
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The great circle: ``cos(t a) x0 + sin(t a) e`` and its derivative."""
@@ -59,8 +59,7 @@ class Sphere(Geometry):
         across, along = swept.sin(), swept.cos()
         x_t = torch.addcmul(along * start, across, direction)
         velocity = torch.addcmul(along * direction, across, start, value=-1) * angle
-        # The point goes into a network; the velocity is compared with its answer, and any strides do.
-        return _coordinates_last(x_t).contiguous(), _coordinates_last(velocity)
+        return _coordinates_last(x_t), _coordinates_last(velocity)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The ambient inner product."""
@@ -104,7 +103,12 @@ def _coordinates_first(x: Tensor) -> Tensor:
 
 
 def _coordinates_last(x: Tensor) -> Tensor:
-    return x.movedim(0, -1)
+    """``(n, ...) -> (..., n)``; powers are copied, so that ``view`` can merge their dimensions.
+
+    Plain batches stay strided: networks read them as well, and a copy would cost a tenth of a path.
+    """
+    moved = x.movedim(0, -1)
+    return moved if x.ndim == 2 else moved.contiguous()
 
 
 def _polar(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,6 +132,7 @@ def _hash(x: Tensor) -> Tensor:
     """Pseudo-random numbers in (-1, 1) that are a fixed function of the point."""
     # Half precision has no digits behind the point at 4375.
     fine = x.float() if x.dtype.itemsize < 4 else x
-    phase = torch.arange(1, len(x) + 1, device=x.device, dtype=fine.dtype).mul_(0.6180339887)
+    golden = 0.6180339887
+    phase = torch.arange(golden, (len(x) + 0.5) * golden, golden, device=x.device, dtype=fine.dtype)
     mixed = torch.add(phase.view(-1, *(1,) * (x.ndim - 1)), fine, alpha=4375.85)
     return mixed.frac_().to(x.dtype)
