@@ -45,8 +45,8 @@ def exact_divergence(
     total = flat.new_zeros(flat.shape[0])
     if len(basis) <= _FEW:
         # Vectorising so few passes costs more than it saves.
-        for k, e in enumerate(basis):
-            total = total + pull(e.expand_as(flat), False)[:, k]
+        columns = [pull(e.expand_as(flat), False)[:, k] for k, e in enumerate(basis.unbind())]
+        total = torch.stack(columns).sum(0)
     else:
         for part in basis.split(chunk):
             rows = pull(part[:, None].expand(-1, *flat.shape), True)

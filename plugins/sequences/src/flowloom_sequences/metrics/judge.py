@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.metrics import Metric
+from flowloom_registry.runs.progress import progress
 from flowloom_sequences.metrics.ngram import fit_ngrams, ngrams, tokens_and_mask
 from flowloom_sequences.models.transformer import Block, rotary
 
@@ -59,12 +60,12 @@ class Judge(nn.Module):
 def train_judge(data: Dataset, vocab: int, *, steps: int, batch: int, seed: int) -> Judge:
     """A judge fitted to ``data``; same data and seed, same judge."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(), torch.enable_grad():
+    with torch.random.fork_rng(), torch.enable_grad(), progress("judge", steps, patience=5.0) as report:
         torch.manual_seed(seed)
         judge = Judge(vocab)
         optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
-        for _ in range(steps):
+        for step in range(steps):
             rows = torch.randint(len(data), (batch,), generator=generator)
             x, mask = tokens_and_mask(data.take(rows))
             nats = F.cross_entropy(judge(x).transpose(1, 2), x, reduction="none")
@@ -74,6 +75,7 @@ def train_judge(data: Dataset, vocab: int, *, steps: int, batch: int, seed: int)
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+            report(step + 1, {"loss": float(loss.detach())})
     return judge.eval()
 
 
