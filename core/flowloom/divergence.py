@@ -129,6 +129,9 @@ def _forward_diagonal(
 def flatten(state: State) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """All entries of a state side by side, ``(batch, n)``, and the way back."""
     if isinstance(state, Tensor):
+        if state.ndim == 2:
+            # No views: each would be one more node of every backward pass.
+            return state, lambda z: z
         shape = state.shape
         return state.flatten(1) if state.ndim > 1 else state[:, None], lambda z: z.reshape(shape)
     rows = [leaf for _, leaf in leaves(state)]
