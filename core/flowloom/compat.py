@@ -123,7 +123,7 @@ def _path(path: Any, geometry: Any) -> Iterator[Clash]:
             return
         for name, inner in path.parts.items():
             yield from _path(inner, geometry.parts[name])
-    elif path.affine and not _is_flat_space(geometry):
+    elif path.affine and not geometry.straight:
         fits = "mixture" if not geometry.continuous else "geodesic"
         yield Clash("path", "geometry", f"an affine path leaves {geometry}; use path: {fits}")
     elif not geometry.continuous and not isinstance(path, MixturePath) and path.geometry.continuous:
@@ -167,14 +167,7 @@ def _fitting(kind: Kind, path: Any = None) -> str:
 
 
 def _holds_gaussian(geometry: Geometry) -> bool:
-    return _is_flat_space(geometry) and not geometry.convex
-
-
-def _is_flat_space(geometry: Geometry) -> bool:
-    if isinstance(geometry, Product):
-        return all(_is_flat_space(g) for g in geometry.parts.values())
-    # Boxes and other bounded pieces of R^n subclass Euclidean.
-    return isinstance(geometry, Euclidean)
+    return geometry.straight and not geometry.convex
 
 
 def _kind(kind: Kind) -> str:

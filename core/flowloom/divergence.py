@@ -42,12 +42,12 @@ def exact_divergence(
         value, total = _forward_diagonal(flat_fn, flat, basis, chunk)
         return unflatten(value), total
     value, pull = _backward(flat_fn, flat)
-    total = flat.new_zeros(flat.shape[0])
     if len(basis) <= _FEW:
         # Vectorising so few passes costs more than it saves.
         columns = [pull(e.expand_as(flat), False)[:, k] for k, e in enumerate(basis.unbind())]
         total = torch.stack(columns).sum(0)
     else:
+        total = flat.new_zeros(flat.shape[0])
         for part in basis.split(chunk):
             rows = pull(part[:, None].expand(-1, *flat.shape), True)
             total = total + torch.einsum("kbn,kn->b", rows, part)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,21 @@ class Flow:
             self.source = Gaussian() if type(self.geometry) is Euclidean else Uniform(self.geometry)
         if self.objective is None:
             self.objective = FlowMatching(self.path)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; the CPU for one without weights."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model in evaluation mode, and afterwards in the mode it was in."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
     def trainer(
         self, data: Dataset, config: TrainConfig, *, seed: int = 0, device: torch.device | str = "cpu"
@@ -187,7 +203,7 @@ class Flow:
             raise ShapeError(f"n must be at least 1, got {n}")
         assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
         assert self.source is not None
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        device = self.device
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
         everything = {k: v.to(device) for k, v in self.conditions(n, cond or {}).items()}
@@ -197,9 +213,7 @@ class Flow:
         field = self.field(guidance)
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
-        was_training = self.model.training
-        self.model.eval()
-        try:
+        with self.evaluating():
             parts = []
             for rows in torch.arange(n, device=device).split(size):
                 part = {k: v[rows] for k, v in everything.items()}
@@ -208,8 +222,6 @@ class Flow:
                         field, take(x0, rows), cond=part, generator=draws, keep=keep, on_step=on_step
                     )
                 )
-        finally:
-            self.model.train(was_training)
         if len(parts) == 1:
             return parts[0]
         x = concat([p.x for p in parts])

@@ -107,18 +107,14 @@ class Likelihood(Score):
         count = len(examples) if self.n is None else min(self.n, len(examples))
         if count == 0:
             raise ShapeError("score likelihood: there is no example to score")
-        was_training = flow.model.training
-        flow.model.eval()
         total = 0.0
-        try:
+        with flow.evaluating():
             for i, rows in enumerate(torch.arange(count).split(self.batch)):
                 part = examples.take(rows)
                 log_density = flow.log_prob(
                     part.x, solver=self.solver, divergence=self.divergence, seed=seed + i, **part.cond
                 )
                 total += float(log_density.double().sum())
-        finally:
-            flow.model.train(was_training)
         values = {"nll": -total / count}
         assert flow.geometry is not None
         # Some geometries do not say their dimension.

@@ -29,6 +29,7 @@ class Geometry(ABC):
         point_ndim: trailing dimensions of one point (1 for vectors, 2 for matrices).
         continuous: False for finite sets, which have points and ``random`` but no tangent vectors.
         flat: True where ``exp`` is addition, up to wrapping: solvers then use ordinary stages.
+        straight: True where ``exp`` is addition without wrapping: R^n and pieces of it.
         dim: intrinsic dimension of one point, where it does not depend on the shape.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
         geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
@@ -39,6 +40,7 @@ class Geometry(ABC):
     point_ndim: int = 1
     continuous: bool = True
     flat: bool = False
+    straight: bool = False
     dim: int | None = None
     convex: bool = False
     point_shape: tuple[int, ...] | None = None

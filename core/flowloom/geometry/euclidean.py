@@ -18,6 +18,7 @@ class Euclidean(Geometry):
 
     point_ndim = 0
     flat = True
+    straight = True
     dim = 1
 
     def project(self, x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class Product(Geometry):
             raise ValueError("a product needs at least one part")
         self.parts = dict(parts)
         self.flat = all(g.flat for g in self.parts.values())
+        self.straight = all(g.straight for g in self.parts.values())
         self.continuous = all(g.continuous for g in self.parts.values())
 
     def _check(self, x: Any) -> None:

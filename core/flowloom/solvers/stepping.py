@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from flowloom.geometry import Euclidean, Geometry, Product
+from flowloom.geometry import Geometry
 from flowloom.state import State, map_state
 
 Retraction = Literal["project", "exp"]
@@ -35,11 +35,10 @@ def move(
     """
     terms = [(c, k) for c, k in zip(coefficients, slopes, strict=True) if c]
     # Where steps are sums, fuse them; an exponential would cost one pass more.
-    straight = _straight(geometry)
-    if straight or (how == "project" and not geometry.flat):
+    if geometry.straight or (how == "project" and not geometry.flat):
         for c, k in terms:
             x = map_state(lambda a, b, s=dt * c: torch.add(a, b, alpha=s), x, k)
-        return x if straight else geometry.project(x)
+        return x if geometry.straight else geometry.project(x)
     direction: Any = None
     for c, k in terms:
         scaled = map_state(lambda b, s=dt * c: b * s, k)
@@ -49,10 +48,3 @@ def move(
     if not geometry.flat:
         direction = geometry.to_tangent(x, direction)
     return geometry.exp(x, direction)
-
-
-def _straight(geometry: Geometry) -> bool:
-    """Whether the exponential is a sum, in every part."""
-    if isinstance(geometry, Product):
-        return all(map(_straight, geometry.parts.values()))
-    return isinstance(geometry, Euclidean)

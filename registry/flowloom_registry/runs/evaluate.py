@@ -130,8 +130,7 @@ def evaluate(experiment: Experiment) -> Evaluation:
 
 def _scored(experiment: Experiment, examples: Examples) -> dict[str, float]:
     """All scores of one set of examples."""
-    device = next((p.device for p in experiment.flow.model.parameters()), torch.device("cpu"))
-    states = experiment.encode(examples, device)
+    states = experiment.encode(examples, experiment.flow.device)
     values: dict[str, float] = {}
     for score in experiment.scores:
         values.update(score(experiment.flow, states, seed=experiment.evaluate.seed))

@@ -64,12 +64,11 @@ class WorldMap(Renderer):
             return []
         if not isinstance(flow.geometry, Sphere) or flow.codec is not None:
             return []
-        device = next((p.device for p in flow.model.parameters()), torch.device("cpu"))
         points = first_leaf(real.x)
         with torch.no_grad():
             return [
                 self.density(
-                    lambda x: flow.log_prob(x.to(device), solver=solver),
+                    lambda x: flow.log_prob(x.to(flow.device), solver=solver),
                     points,
                     f"learned density, {min(len(points), self.limit)} held-out points",
                 )

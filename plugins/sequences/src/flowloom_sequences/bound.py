@@ -13,7 +13,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
-from flowloom_sequences.elbo import nll_bound, require_plain
+from flowloom_sequences.elbo import counted, nll_bound, require_plain
 
 
 class NLLBound(Score):
@@ -54,10 +54,8 @@ class NLLBound(Score):
         count = len(examples) if self.n is None else min(self.n, len(examples))
         if count == 0 or flow.source is None:
             raise ShapeError("score nll-bound: there is no example to score")
-        was_training = flow.model.training
-        flow.model.eval()
         total, tokens = 0.0, 0
-        try:
+        with flow.evaluating():
             for i, rows in enumerate(torch.arange(count).split(self.batch)):
                 part = examples.take(rows)
                 assert isinstance(part.x, Tensor)
@@ -70,14 +68,7 @@ class NLLBound(Score):
                     draws=self.draws,
                     generator=generator,
                 )
-                counted = torch.ones_like(part.x, dtype=torch.bool)
-                if "mask" in part.cond:
-                    counted = counted & part.cond["mask"]
-                if "prompt_mask" in part.cond:
-                    counted = counted & ~part.cond["prompt_mask"]
                 total += float(bound.sum())
-                tokens += int(counted.sum())
-        finally:
-            flow.model.train(was_training)
+                tokens += int(counted(part.x, part.cond).sum())
         nats = total / max(tokens, 1)
         return {"nll_bound": nats, "bits": nats / math.log(2), "perplexity_bound": math.exp(nats)}

@@ -65,21 +65,20 @@ class GeneralizedKL(PosteriorMatching):
         require_plain(path)
         super().__init__(path, times, condition_dropout=condition_dropout)
 
-    def compare(self, prediction: object, point: Point, cond: Cond) -> Tensor:
-        """The bound's integrand of every row, averaged over its tokens."""
+    def per_token(self, logits: Tensor, target: Tensor, point: Point) -> Tensor:
+        """The bound's integrand of every token, ``(batch, *event)``."""
         path = self.path
-        assert (
-            isinstance(path, MixturePath) and isinstance(prediction, Tensor) and isinstance(point.x_t, Tensor)
-        )
-        assert isinstance(point.x1, Tensor) and isinstance(point.t, Tensor)
-        rate = path.rate(point.t)
-        nats = expand(rate, point.x1) * generalized_kl(prediction, point.x1, point.x_t, path.absorbing)
-        mask, prompt = cond.get("mask"), cond.get("prompt_mask")
-        if prompt is not None:
-            mask = ~prompt if mask is None else mask & ~prompt
-        if mask is None:
-            return nats.flatten(1).mean(1)
-        return torch.where(mask, nats, 0.0).sum(1) / mask.sum(1).clamp_min(1)
+        assert isinstance(path, MixturePath) and isinstance(point.x_t, Tensor) and isinstance(point.t, Tensor)
+        rate = expand(path.rate(point.t), target)
+        return rate * generalized_kl(logits, target, point.x_t, path.absorbing)
+
+
+def counted(x: Tensor, cond: Cond) -> Tensor:
+    """Which tokens the bound is of, boolean like ``x``: neither padding (``mask``) nor ``prompt_mask``."""
+    own = torch.ones_like(x, dtype=torch.bool)
+    if "mask" in cond:
+        own = own & cond["mask"]
+    return own & ~cond["prompt_mask"] if "prompt_mask" in cond else own
 
 
 @torch.no_grad()
@@ -117,10 +116,7 @@ def nll_bound(
     given = dict(cond or {})
     x0 = source.sample(tuple(x1.shape), cond=given, generator=generator, device=x1.device)
     total = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
-    counted = torch.ones_like(x1, dtype=torch.bool)
-    for name, keep in (("mask", True), ("prompt_mask", False)):
-        if name in given:
-            counted = counted & (given[name] if keep else ~given[name])
+    own = counted(x1, given)
     for k in range(draws):
         u = torch.rand(len(x1), generator=generator, device=x1.device)
         kappa = ((k + u) / draws * latest).clamp(max=latest)
@@ -128,7 +124,7 @@ def nll_bound(
         x_t = path.sample(x0, x1, t, generator=generator).x_t
         logits = field(x_t, t, given)
         assert isinstance(x_t, Tensor) and isinstance(logits, Tensor)
-        terms = torch.where(counted, generalized_kl(logits, x1, x_t, path.absorbing), 0.0)
+        terms = torch.where(own, generalized_kl(logits, x1, x_t, path.absorbing), 0.0)
         total += latest / draws * sum_event(terms.double()) / (1 - kappa.double())
     return total
 

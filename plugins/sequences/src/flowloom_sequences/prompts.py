@@ -156,7 +156,7 @@ class Infill(Task):
             raise ShapeError(
                 f"the prompt has {ids.shape[1]} places, the flow {flow.spec.shape[0]}; pad it with open ones"
             )
-        device = next((p.device for p in flow.model.parameters()), torch.device("cpu"))
+        device = flow.device
         ids, given = ids.to(device), given.to(device)
         cond = {k: v.to(device) for k, v in cond.items()} | {"prompt": ids, "prompt_mask": given}
         draws = torch.Generator(device).manual_seed(seed)
@@ -179,11 +179,8 @@ class Infill(Task):
             return torch.where(expand(given, x), there, x)
 
         start = torch.where(given, ids, x0) if tokens else x0
-        training = flow.model.training
-        flow.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), flow.evaluating():
             x = flow.solver.solve(field, start, cond=keep, generator=draws, on_step=hold).x
-        flow.model.train(training)
         assert isinstance(x, Tensor)
         return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
 

@@ -49,13 +49,10 @@ def distillation_pairs(
     conditions: dict[str, torch.Tensor] = flow.conditions(n, cond) if cond else {}
     x0 = flow.source.sample((n, *flow.spec.shape), cond=conditions, generator=generator)
     chosen, field, parts = solver or flow.solver, flow.field(), []
-    training = flow.model.training
-    flow.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), flow.evaluating():
         for rows in torch.arange(n).split(batch):
             part: Cond = {k: v[rows] for k, v in conditions.items()}
             parts.append(chosen.solve(field, take(x0, rows), cond=part, generator=generator).x)
-    flow.model.train(training)
     return Tensors(_joined(parts), {**conditions, "x0": x0})
 
 
