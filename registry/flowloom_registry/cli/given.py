@@ -12,13 +12,9 @@ def conditions(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         FlowloomError: a word is no ``NAME=VALUE``.
     """
-    from flowloom.errors import FlowloomError
-
     given: dict[str, Any] = {}
     for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not name:
-            raise FlowloomError(f"--cond {word}: expected NAME=VALUE, such as label=3")
+        name, value = _named("--cond", word, ", such as label=3")
         items = [_number(item) for item in value.split(",")]
         given[name] = items if len(items) > 1 else items[0]
     return given
@@ -31,17 +27,23 @@ def settings(words: Iterable[str]) -> dict[str, Any]:
         FlowloomError: a word is no ``NAME=VALUE``.
         ConfigError: a value is no YAML.
     """
-    from flowloom.errors import FlowloomError
     from flowloom_registry.config.nodes import plain
     from flowloom_registry.config.yaml import read
 
     given: dict[str, Any] = {}
     for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not name:
-            raise FlowloomError(f"--set {word}: expected NAME=VALUE")
+        name, value = _named("--set", word)
         given[name] = plain(read(value.encode(), f"--set {word}").root)
     return given
+
+
+def _named(option: str, word: str, example: str = "") -> tuple[str, str]:
+    from flowloom.errors import FlowloomError
+
+    name, sign, value = word.partition("=")
+    if not sign or not name:
+        raise FlowloomError(f"{option} {word}: expected NAME=VALUE{example}")
+    return name, value
 
 
 def _number(text: str) -> int | float | str:

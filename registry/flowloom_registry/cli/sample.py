@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.data import Examples
     from flowloom_registry.cli.given import conditions
     from flowloom_registry.runs.carry_out import open_run, pick_device
-    from flowloom_registry.runs.samples import save_examples, save_figures
+    from flowloom_registry.runs.samples import show_examples
 
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
@@ -46,11 +46,8 @@ def run(args: argparse.Namespace) -> int:
     )
     examples = Examples(experiment.decode(solution.x), cond)
     out = args.out or folder.samples / "drawn"
-    save_examples(examples, out / "samples.safetensors")
-    print(f"{args.n} examples, {solution.nfe} network evaluations each: {out / 'samples.safetensors'}")
-    if experiment.renderer is not None:
-        for file in save_figures(experiment.renderer.samples(examples, examples), out):
-            print(file)
+    head = f"{args.n} examples, {solution.nfe} network evaluations each"
+    show_examples(examples, experiment, out / "samples.safetensors", head)
     return 0
 
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.config.example import build_component
     from flowloom_registry.discovery import catalog
     from flowloom_registry.runs.carry_out import open_run, pick_device
-    from flowloom_registry.runs.samples import save_examples, save_figures
+    from flowloom_registry.runs.samples import show_examples
 
     if args.n < 1:
         raise FlowloomError(f"-n must be at least 1, got {args.n}")
@@ -56,9 +56,5 @@ def run(args: argparse.Namespace) -> int:
     for line in task.show(answers, experiment.data):
         print(line)
     out = args.out or folder.samples / args.task.rpartition(":")[2]
-    save_examples(answers, out / "answers.safetensors")
-    print(f"{args.n} answers: {out / 'answers.safetensors'}")
-    if experiment.renderer is not None:
-        for file in save_figures(experiment.renderer.samples(answers, answers), out):
-            print(file)
+    show_examples(answers, experiment, out / "answers.safetensors", f"{args.n} answers")
     return 0

@@ -97,7 +97,8 @@ def evaluate(experiment: Experiment) -> Evaluation:
     for metric in experiment.metrics:
         metric.fit(experiment.data)
     reference = rows_of(experiment.data, config.reference, config.seed)
-    held_out = experiment.held_out()
+    # Scores are of held-out examples: without the split there is nothing to say.
+    held_out = experiment.data.split(config.split) if experiment.scores else experiment.held_out()
     if held_out is None:
         notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
         real = rows_of(experiment.data, config.n, config.seed + 1)
@@ -107,9 +108,8 @@ def evaluate(experiment: Experiment) -> Evaluation:
     better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
     scores = {}
     if experiment.scores:
-        unseen = rows_of(experiment.data.split(config.split), config.n, config.seed)
-        scores[FLOOR] = _scored(experiment, unseen)
-        scores[SEEN] = _scored(experiment, rows_of(experiment.data, len(unseen), config.seed))
+        scores[FLOOR] = _scored(experiment, real)
+        scores[SEEN] = _scored(experiment, rows_of(experiment.data, len(real), config.seed))
     if not experiment.metrics:
         return Evaluation(len(real), len(reference), {}, better, scores, notes=notes)
     columns: dict[str, dict[str, float]] = {}

@@ -93,23 +93,24 @@ class Experiment:
 
     def lengths(self, n: int) -> dict[str, Tensor]:
         """``mask`` of ``n`` held-out examples where lengths differ: no flow invents the length itself."""
-        if not self.data.spec.ragged:
-            return {}
-        source = self.held_out() or self.data
-        return {"mask": source.take(torch.arange(n) % len(source)).cond["mask"]}
+        return {"mask": self._unseen(n).cond["mask"]} if self.data.spec.ragged else {}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
         spec = self.data.spec
         if not spec.conditions:
             return {}
-        source = self.held_out() or self.data
-        cond = dict(source.take(torch.arange(n) % len(source)).cond)
+        cond = dict(self._unseen(n).cond)
         label = self.class_condition()
         if label is not None and set(spec.conditions) == {label}:
             classes = spec.conditions[label].classes or 1
             cond[label] = torch.arange(n) * classes // n if n >= classes else torch.arange(n)
         return cond
+
+    def _unseen(self, n: int) -> Examples:
+        """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
+        source = self.held_out() or self.data
+        return source.take(torch.arange(n) % len(source))
 
 
 def assemble(recipe: Recipe) -> Experiment:

@@ -47,6 +47,15 @@ def save_examples(examples: Examples, file: Path) -> None:
     write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
 
 
+def show_examples(examples: Examples, experiment: Experiment, file: Path, head: str) -> None:
+    """Write examples to ``file`` and their figures beside it, and print ``head`` and where they are."""
+    save_examples(examples, file)
+    print(f"{head}: {file}")
+    if experiment.renderer is not None:
+        for figure in save_figures(experiment.renderer.samples(examples, examples), file.parent):
+            print(figure)
+
+
 def save_figures(figures: list[Figure], folder: Path) -> list[Path]:
     """Write every figure to a file named for its title."""
     written = []

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
-from safetensors.torch import save
 
 from flowloom.errors import RunError, TrainingError
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
@@ -19,6 +18,7 @@ from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
 from flowloom_registry.runs.validation import Validation
+from flowloom_registry.runs.weights import weights_of
 
 
 def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
@@ -57,9 +57,9 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
         trainer.ema.copy_to(flow.model)
     if validation is not None and validation.kept is not None:
         load_into(flow.model, read_tensors(folder.best), folder.best)
-    write_bytes(folder.weights, save(_plain(flow.model)))
+    write_bytes(folder.weights, weights_of(flow.model))
     if flow.codec is not None:
-        write_bytes(folder.codec, save(_plain(flow.codec)))
+        write_bytes(folder.codec, weights_of(flow.codec))
     folder.set_status("trained", trainer.step)
 
 
@@ -134,8 +134,3 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    # Cloned, because safetensors refuses tensors that share memory.
-    return {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError, RunError
@@ -22,6 +21,7 @@ from flowloom.scores import Score
 from flowloom.training import Trainer
 from flowloom_registry.runs.experiment import Experiment, rows_of
 from flowloom_registry.runs.folder import RunFolder, write_bytes
+from flowloom_registry.runs.weights import weights_of
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,7 @@ class Validation:
         self.history.append(now)
         if self._better(now, self.kept):
             metadata = {"step": str(now.step), "score": self.deciding, "value": repr(now.value)}
-            weights = {
-                k: v.detach().cpu().contiguous().clone() for k, v in self.flow.model.state_dict().items()
-            }
-            write_bytes(self.folder.best, save(weights, metadata))
+            write_bytes(self.folder.best, weights_of(self.flow.model, metadata))
             self.kept = now
         return {column(self.config.split, name): float(value) for name, value in values.items()}
 
