@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import statistics
-import time
 
 import torch
 from flow_matching.path import GeodesicProbPath
@@ -22,6 +20,7 @@ from flow_matching.solver import ODESolver, RiemannianODESolver
 from flow_matching.utils import ModelWrapper
 from flow_matching.utils.manifolds import FlatTorus as PeerTorus
 from flow_matching.utils.manifolds import Sphere as PeerSphere
+from interleave import in_turn, medians
 from torch import nn
 
 import flowloom as fl
@@ -35,22 +34,12 @@ HEADER = "| case | flowloom ms | package ms | hand ms | package / flowloom | flo
 
 def measure(functions, rounds):
     """Median CPU milliseconds of every function, called in turn in changing order."""
-    times = {name: [] for name in functions}
-    for fn in functions.values():
-        for _ in range(3):
-            fn()
-    names = list(functions)
-    for i in range(rounds):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
-            began = time.process_time()
-            functions[name]()
-            times[name].append(time.process_time() - began)
-    return {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    return medians(in_turn(functions, rounds, clock="cpu"))
 
 
-def row(case, medians, target):
+def row(case, milliseconds, target):
     """One line of the table."""
-    ours, theirs, hand = medians["flowloom"], medians["package"], medians["hand"]
+    ours, theirs, hand = (milliseconds[name] for name in ("flowloom", "package", "hand"))
     print(
         f"| {case} | {ours:.3f} | {theirs:.3f} | {hand:.3f} | {theirs / ours:.2f}x | {ours / hand:.2f}x "
         f"| {target} |",
@@ -177,9 +166,9 @@ def bench_solver(name, model, batch, rounds):
         "package": lambda: theirs(steps),
         "hand": lambda: hand(steps),
     }
-    medians = {k: v / (2 * steps) for k, v in measure(functions, rounds).items()}
+    each = {k: v / (2 * steps) for k, v in measure(functions, rounds).items()}
     note = f"order {orders[0]:.2f} and {orders[1]:.2f}"
-    row(f"sphere, midpoint, per evaluation, {name}, batch {batch} ({note})", medians, ">= 1x")
+    row(f"sphere, midpoint, per evaluation, {name}, batch {batch} ({note})", each, ">= 1x")
 
 
 class Perceptron(nn.Module):
@@ -238,10 +227,9 @@ def bench_likelihood(dims, batch, shape, rounds, target):
             return likelihood_by_hand(model, x, steps)
 
     agree("likelihood", 1e-3 * dims, ours(), theirs(), hand())
-    medians = measure({"flowloom": ours, "package": theirs, "hand": hand}, rounds)
     row(
         f"exact log-likelihood, {dims} dimensions, batch {batch}, MLP {shape[0]} x {shape[1]}",
-        medians,
+        measure({"flowloom": ours, "package": theirs, "hand": hand}, rounds),
         target,
     )
 
@@ -267,7 +255,8 @@ def main():
         few = max(5, options.rounds // 3)
         # The wider the network, the more of the time is matrix products that all three have in common.
         for shape in ((64, 3), (128, 2), (256, 3)):
-            bench_likelihood(8, 256, shape, few, ">= 1.8x")
+            for batch in (64, 256):
+                bench_likelihood(8, batch, shape, few, ">= 1.8x")
             bench_likelihood(64, 64, shape, few, ">= 3x")
 
 

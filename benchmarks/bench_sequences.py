@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +21,7 @@ from flow_matching.path import MixtureDiscreteProbPath
 from flow_matching.path.scheduler import PolynomialConvexScheduler
 from flow_matching.solver import MixtureDiscreteEulerSolver
 from flow_matching.utils import ModelWrapper
+from interleave import in_turn, medians
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -80,20 +79,11 @@ def by_hand(logits: Tensor, x: Tensor, n: float, generator: torch.Generator, mas
     return x
 
 
-def measure(title: str, cases: dict[str, Case], rounds: int, clock: Callable[[], float]) -> None:
+def measure(title: str, cases: dict[str, Case], rounds: int, clock: str) -> None:
     """Run every case in turn, in changing order, and print a line of a table for each."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for case in cases.values():
-        case()
-    names = list(cases)
-    for i in range(rounds):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
-            began = clock()
-            cases[name]()
-            times[name].append(1000 * (clock() - began))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, value in medians.items():
-        ratio = medians["flow-matching"] / value
+    milliseconds = medians(in_turn(cases, rounds, warmup=1, clock=clock))
+    for name, value in milliseconds.items():
+        ratio = milliseconds["flow-matching"] / value
         print(f"| {title} | {name} | {value:.1f} ms | {ratio:.2f}x |", flush=True)
 
 
@@ -105,14 +95,13 @@ def main() -> None:
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
     torch.manual_seed(0)
     print("| case | who | median | flow-matching / this |\n|---|---|---|---|")
-    sampling(options.rounds, clock)
-    losses(options.rounds * 8, clock)
+    sampling(options.rounds, options.clock)
+    losses(options.rounds * 8, options.clock)
 
 
-def sampling(rounds: int, clock: Callable[[], float]) -> None:
+def sampling(rounds: int, clock: str) -> None:
     """Samplers from uniform tokens and from masks, and with a corrector."""
     generator = torch.Generator().manual_seed(0)
     space = Discrete(V)
@@ -198,7 +187,7 @@ def from_zero(field: Table, noisy: CTMCEuler, x0: Tensor, generator: torch.Gener
     )
 
 
-def losses(rounds: int, clock: Callable[[], float]) -> None:
+def losses(rounds: int, clock: str) -> None:
     """Generalised KL and cross-entropy, forward and backward."""
     generator = torch.Generator().manual_seed(1)
     space, n = Discrete(V), 16

@@ -1,10 +1,10 @@
-"""Timing that survives a noisy machine: two functions in turn, in one process, compared by medians."""
+"""Timing that survives a noisy machine: functions in turn, in one process, compared by medians."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -45,21 +45,35 @@ def interleave(
     warmup: int = 3,
     clock: str = "wall",
 ) -> Ratio:
-    """Call both in turn, the order swapped every round, and compare round by round.
+    """Call both in turn, another first every round, and compare round by round.
 
     On a machine that others use too, ``clock="cpu"`` with one thread counts only the process's own time.
     """
-    now = CLOCKS[clock]
-    for _ in range(warmup):
-        ours()
-        theirs()
-    a, b = [], []
-    for i in range(rounds):
-        pair = [(ours, a), (theirs, b)]
-        for fn, times in pair if i % 2 == 0 else reversed(pair):
-            began = now()
-            fn()
-            times.append(now() - began)
+    seconds = in_turn({"ours": ours, "theirs": theirs}, rounds, warmup, clock)
+    a, b = seconds["ours"], seconds["theirs"]
     ratios = sorted(x / y for x, y in zip(a, b, strict=True))
     spread = (ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10])
     return Ratio(name, statistics.median(a), statistics.median(b), statistics.median(ratios), spread)
+
+
+def in_turn(
+    functions: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 3, clock: str = "wall"
+) -> dict[str, list[float]]:
+    """Seconds of every call; each round calls all functions once and begins with another one."""
+    now, names = CLOCKS[clock], list(functions)
+    for _ in range(warmup):
+        for fn in functions.values():
+            fn()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        first = i % len(names)
+        for name in names[first:] + names[:first]:
+            began = now()
+            functions[name]()
+            seconds[name].append(now() - began)
+    return seconds
+
+
+def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
+    """Median milliseconds."""
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}

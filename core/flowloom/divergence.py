@@ -42,9 +42,9 @@ def exact_divergence(
         value, total = _forward_diagonal(flat_fn, flat, basis, chunk)
         return unflatten(value), total
     value, pull = _backward(flat_fn, flat)
-    if len(basis) <= _FEW:
-        # Vectorising so few passes costs more than it saves.
-        columns = [pull(e.expand_as(flat), False)[:, k] for k, e in enumerate(basis.unbind())]
+    if not _worth_vectorising(flat):
+        directions = basis[:, None].expand(-1, *flat.shape).unbind()
+        columns = [pull(e, False)[:, k] for k, e in enumerate(directions)]
         total = torch.stack(columns).sum(0)
     else:
         total = flat.new_zeros(flat.shape[0])
@@ -80,7 +80,14 @@ def hutchinson_divergence(
     return unflatten(value), (slope * direction).sum(1)
 
 
-_FEW = 8
+def _worth_vectorising(x: Tensor) -> bool:
+    """Whether the passes over ``x`` are faster side by side than one after another.
+
+    An accelerator always gains. On a CPU small passes do, which are mostly bookkeeping; passes over many
+    rows lose, because together they no longer fit the cache (measured, see ``docs/benchmarks.md``).
+    """
+    rows, entries = x.shape
+    return x.device.type != "cpu" or (entries > 4 and rows <= min(16 * entries, 384))
 
 
 def _backward(fn: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], Tensor]]:
@@ -100,13 +107,15 @@ def _backward(fn: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callab
         z = x.detach().requires_grad_()
         value = fn(z)
 
-    def plain(direction: Tensor, batched: bool) -> Tensor:
+    def once(direction: Tensor) -> Tensor:
         if not value.requires_grad:  # a constant field
             return torch.zeros_like(direction)
-        (slope,) = torch.autograd.grad(
-            value, z, direction, retain_graph=True, allow_unused=True, is_grads_batched=batched
-        )
+        (slope,) = torch.autograd.grad(value, z, direction, retain_graph=True, allow_unused=True)
         return torch.zeros_like(direction) if slope is None else slope
+
+    def plain(direction: Tensor, batched: bool) -> Tensor:
+        # Not is_grads_batched: its older vmap takes many activations apart, row by row.
+        return torch.func.vmap(once)(direction) if batched else once(direction)
 
     return value.detach(), plain
 
