@@ -13,7 +13,7 @@ from flowloom.geometry import Sphere
 from flowloom.sources import Paired
 from flowloom.spec import Spec
 from flowloom_geometries.data import Earth
-from flowloom_geometries.data import home as home_module
+from flowloom_geometries.data import earth as earth_module
 from flowloom_geometries.data.earth import read_coordinates, split_rows, to_degrees, to_sphere
 from flowloom_geometries.world_map import WorldMap, density_grid, integral
 from flowloom_registry.cli import main
@@ -100,27 +100,23 @@ def test_a_file_of_ones_own(tmp_path):
 
 
 def test_what_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
-    def offline(*_args, **_kwargs):
-        raise OSError("no network here")
-
-    monkeypatch.setattr(home_module, "urlopen", offline)
-    with pytest.raises(DataError, match=r"could not download .*flood\.csv .*no network here.*by hand"):
-        len(Earth("flood", root=str(tmp_path)))
-
-    class Answer:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-        def read(self):
-            return b"1,2\n"
-
-    monkeypatch.setattr(home_module, "urlopen", lambda *a, **k: Answer())
+    home = tmp_path / "home"
+    monkeypatch.setattr(earth_module, "_HOME", f"{tmp_path.as_uri()}/")
+    with pytest.raises(
+        DataError, match=r"download flood\.csv .*/flood\.csv: .*; get it by other means"
+    ):
+        len(Earth("flood", root=str(home)))
+    write(tmp_path / "fire.csv", "1,2\n")
     with pytest.raises(DataError, match="checksum"):
-        len(Earth("fire", root=str(tmp_path)))
-    assert not list(tmp_path.rglob("*.csv"))
+        len(Earth("fire", root=str(home)))
+    assert not list(home.rglob("*.csv"))
+
+
+def test_an_event_without_a_stated_checksum_arrives(tmp_path, monkeypatch):
+    write(tmp_path / "flood.csv", "lat,lon\n" + "".join(f"{i},{2 * i}\n" for i in range(-40, 40)))
+    monkeypatch.setattr(earth_module, "_HOME", f"{tmp_path.as_uri()}/")
+    assert len(Earth("flood", root=str(tmp_path / "home"))) == 64
+    assert (tmp_path / "home" / "earth" / "flood.csv").is_file()
 
 
 def test_the_map_integrates_the_uniform_law_to_one():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -183,3 +185,26 @@ def test_images_and_labels_must_agree(tmp_path):
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(torch.full((20,), 11)))
     with pytest.raises(DataError, match="label 11"):
         len(MNIST(root=str(tmp_path), files="test", download=False))
+
+
+def test_mnist_downloads_what_is_missing(tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    served.mkdir()
+    checksums = {}
+    for stem, shape in (("t10k-images-idx3-ubyte", (20, 28, 28)), ("t10k-labels-idx1-ubyte", (20,))):
+        content = gzip.compress(idx(torch.zeros(shape)))
+        (served / f"{stem}.gz").write_bytes(content)
+        checksums[stem] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(MNIST, "mirrors", (f"{served.as_uri()}/",))
+    monkeypatch.setattr(MNIST, "checksums", checksums)
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path / "data"))
+    assert len(MNIST().split("test")) == 20
+    assert sorted(os.listdir(tmp_path / "data" / "mnist")) == sorted(f"{stem}.gz" for stem in checksums)
+    monkeypatch.setattr(MNIST, "mirrors", ())
+    assert len(MNIST().split("test")) == 20
+
+
+def test_checksums_are_whole():
+    for value in MNIST.checksums.values():
+        assert len(value) == 64
+        int(value, 16)

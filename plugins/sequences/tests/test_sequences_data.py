@@ -11,7 +11,7 @@ import torch
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.spec import Spec
 from flowloom_sequences.data import SequenceFile, Text
-from flowloom_sequences.data.home import fetch
+from flowloom_sequences.data import text as text_module
 from flowloom_sequences.data.vocabulary import Bytes, Characters, Named, Pretrained, require_ids
 from flowloom_sequences.languages import Dyck, Independent, Markov, MotifDNA
 
@@ -85,11 +85,12 @@ def test_bad_text(tmp_path, song, monkeypatch):
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "tinyshakespeare.txt").write_text(SONG)
     assert len(Text(length=16, blocks=10)) > 0
-    source = tmp_path / "source.bin"
-    source.write_bytes(b"abc")
+    (tmp_path / "altered").write_text(SONG)
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(text_module, "TINYSHAKESPEARE", (tmp_path / "altered").as_uri())
     with pytest.raises(DataError, match="checksum"):
-        fetch(source.as_uri(), tmp_path / "got.bin", "0" * 64)
-    assert not (tmp_path / "got.bin").exists()
+        len(Text())
+    assert not list((tmp_path / "elsewhere").rglob("*.txt"))
 
 
 FASTA = """>one label=a

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
-from flowloom_geometries.data.home import data_home, fetch
+from flowloom_registry.data_files import fetch, find, folders
 
 Event = Literal["volcano", "earthquake", "flood", "fire"]
 
@@ -96,12 +96,9 @@ class Earth(Dataset):
         """The file, downloaded where it is missing."""
         if self.file is not None:
             return Path(self.file).expanduser()
-        home = Path(self.root).expanduser() if self.root else data_home()
-        name = _FILES[self.event]
-        for place in (home / "earth" / name, home / name):
-            if place.is_file():
-                return place
-        return fetch(_HOME + name, home / "earth" / name, _SHA256.get(self.event))
+        name, places = _FILES[self.event], folders(self.root, ("earth", "."))
+        found = find(places, [name])
+        return found or fetch([_HOME + name], _SHA256.get(self.event), places[0] / name)
 
 
 def split_rows(n: int, seed: int) -> dict[str, Tensor]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from flowloom.errors import DataError
-from flowloom_images.data.fetch import fetch
-from flowloom_images.data.home import find, folders
 from flowloom_images.data.idx import read_idx
 from flowloom_images.data.images import PixelDataset, Pixels
 from flowloom_images.data.splits import stratified
+from flowloom_registry.data_files import fetch, find, folders
 
 
 class MNIST(PixelDataset):

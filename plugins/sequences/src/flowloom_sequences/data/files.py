@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from flowloom.errors import DataError
-from flowloom_sequences.data.home import read_utf8
+from flowloom_sequences.data.read_text import read_utf8
 from flowloom_sequences.data.records import Record, Records
 from flowloom_sequences.data.stream import Shares
 from flowloom_sequences.data.vocabulary import DNA, PROTEIN, Characters

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import DataError
-from flowloom_sequences.data.home import read_utf8, tinyshakespeare
+from flowloom_registry.data_files import fetch, find, folders
+from flowloom_sequences.data.read_text import read_utf8
 from flowloom_sequences.data.stream import Shares, Stream
 from flowloom_sequences.data.vocabulary import Bytes, Characters, Pretrained, Vocabulary
+
+TINYSHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+def tinyshakespeare() -> Path:
+    """``text/tinyshakespeare.txt`` under the data home, downloaded (1.1 MB) where it is missing."""
+    places, name = folders(None, ("text",)), "tinyshakespeare.txt"
+    return find(places, [name]) or fetch([TINYSHAKESPEARE], TINYSHAKESPEARE_SHA256, places[0] / name)
 
 
 class Text(Stream):

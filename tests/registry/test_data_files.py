@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
+import socket
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
+from pytest_socket import SocketConnectBlockedError
 
 from flowloom.errors import DataError
-from flowloom_images.data import MNIST
-from flowloom_images.data.fetch import fetch
+from flowloom_registry.data_files import data_home, fetch, find, folders
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -91,24 +90,28 @@ def test_a_home_that_is_a_file_is_named(server, tmp_path):
         fetch([f"{url}/a"], sha256(b""), tmp_path / "home" / "a")
 
 
-def test_mnist_downloads_what_is_missing(server, tmp_path, monkeypatch):
+def test_a_file_without_a_stated_checksum_is_taken_as_it_comes(server, tmp_path):
     folder, url = server
-    checksums = {}
-    for stem, shape in (("t10k-images-idx3-ubyte", (20, 28, 28)), ("t10k-labels-idx1-ubyte", (20,))):
-        head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
-        content = gzip.compress(head + bytes(torch.Size(shape).numel()))
-        (folder / f"{stem}.gz").write_bytes(content)
-        checksums[stem] = sha256(content)
-    monkeypatch.setattr(MNIST, "mirrors", (f"{url}/",))
-    monkeypatch.setattr(MNIST, "checksums", checksums)
-    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path / "data"))
-    assert len(MNIST().split("test")) == 20
-    assert sorted(os.listdir(tmp_path / "data" / "mnist")) == sorted(f"{stem}.gz" for stem in checksums)
-    monkeypatch.setattr(MNIST, "mirrors", ())
-    assert len(MNIST().split("test")) == 20
+    (folder / "a").write_bytes(b"anything")
+    assert fetch([f"{url}/a"], None, tmp_path / "home" / "a").read_bytes() == b"anything"
 
 
-def test_checksums_are_whole():
-    for value in MNIST.checksums.values():
-        assert len(value) == 64
-        int(value, 16)
+def test_files_are_looked_for_in_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
+    assert data_home() == tmp_path
+    places = folders(None, ("mnist", "."))
+    assert find(places, ["a", "b"]) is None
+    (tmp_path / "b").touch()
+    assert find(places, ["a", "b"]) == tmp_path / "b"
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "b").touch()
+    assert find(places, ["a", "b"]) == tmp_path / "mnist" / "b"
+    assert folders("~/x", ["y"])[0].is_absolute()
+    monkeypatch.delenv("FLOWLOOM_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert data_home() == tmp_path / "cache" / "flowloom" / "data"
+
+
+def test_the_network_is_closed_here():
+    with pytest.warns(UserWarning, match="tried to use socket"), pytest.raises(SocketConnectBlockedError):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)

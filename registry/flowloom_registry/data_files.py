@@ -1,11 +1,11 @@
-"""Downloads: from a list of mirrors, checked, and never half-written."""
+"""Where data files live, and how a missing one comes: from mirrors, checked, and never half-written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,28 @@ from flowloom.errors import DataError
 _CHUNK = 1 << 18
 
 
-def fetch(urls: Sequence[str], sha256: str, target: Path, timeout: float = 30.0) -> Path:
+def data_home() -> Path:
+    """``$FLOWLOOM_DATA``, or ``flowloom/data`` in the user's cache folder."""
+    given = os.environ.get("FLOWLOOM_DATA")
+    if given:
+        return Path(given).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "flowloom" / "data"
+
+
+def folders(root: str | None, names: Iterable[str]) -> list[Path]:
+    """Folders to search, in order: ``names`` under ``root``, or under the data home where that is None."""
+    home = Path(root).expanduser() if root else data_home()
+    return [home / name for name in names]
+
+
+def find(places: Iterable[Path], names: Iterable[str]) -> Path | None:
+    """The first existing file among ``names`` in the first place that has one, or None."""
+    wanted = list(names)
+    return next((place / name for place in places for name in wanted if (place / name).is_file()), None)
+
+
+def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float = 30.0) -> Path:
     """Download a file unless its checksum fails, trying one mirror after the other.
 
     The file is written beside its target and moved there once complete, so that an interrupted download
@@ -24,7 +45,7 @@ def fetch(urls: Sequence[str], sha256: str, target: Path, timeout: float = 30.0)
 
     Args:
         urls: the same file at different homes, best first.
-        sha256: checksum that the file must have.
+        sha256: checksum that the file must have, None where its home states none.
         target: where to put it; missing folders are made.
         timeout: seconds to wait for an answer.
 
@@ -54,9 +75,9 @@ def fetch(urls: Sequence[str], sha256: str, target: Path, timeout: float = 30.0)
                 except OSError as error:
                     troubles.append(f"{url}: {getattr(error, 'reason', None) or error}")
                     continue
-                if found == sha256:
+                if sha256 in (None, found):
                     break
-                troubles.append(f"{url}: the checksum is {found[:12]}... and should be {sha256[:12]}...")
+                troubles.append(f"{url}: the checksum is {found[:12]}... and should be {sha256:.12}...")
             else:
                 raise DataError(
                     f"could not download {target.name} ({'; '.join(troubles)}); "
