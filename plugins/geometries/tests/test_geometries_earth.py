@@ -102,9 +102,7 @@ def test_a_file_of_ones_own(tmp_path):
 def test_what_cannot_be_downloaded_says_what_to_do(tmp_path, monkeypatch):
     home = tmp_path / "home"
     monkeypatch.setattr(earth_module, "_HOME", f"{tmp_path.as_uri()}/")
-    with pytest.raises(
-        DataError, match=r"download flood\.csv .*/flood\.csv: .*; get it by other means"
-    ):
+    with pytest.raises(DataError, match=r"download flood\.csv .*/flood\.csv: .*; get it by other means"):
         len(Earth("flood", root=str(home)))
     write(tmp_path / "fire.csv", "1,2\n")
     with pytest.raises(DataError, match="checksum"):
