@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset
 from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.geometry import Discrete, Euclidean, Geometry
+from flowloom.geometry import Discrete, Euclidean, Geometry, Product
 from flowloom.state import (
     Cond,
     Shape,
@@ -130,16 +130,30 @@ class Uniform(Source):
         return self.geometry.random(shape, generator=generator, device=device, dtype=dtype)
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """Minus the log volume, the same for every row."""
+        """Minus the log volume for every row; minus infinity where a row has left a bounded space."""
         if isinstance(x, dict):
             event: Shape = {k: tuple(v.shape[1:]) for k, v in x.items()}
             first = next(iter(x.values()))
         else:
             event, first = tuple(x.shape[1:]), x
         dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
-        return torch.full(
+        inside = torch.full(
             (first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype
         )
+        outside = _outside(self.geometry, x)
+        return inside if outside is None else inside.masked_fill(outside, -math.inf)
+
+
+def _outside(geometry: Geometry, x: Any) -> Tensor | None:
+    """Rows beyond the walls of a convex space, or of a part that is one; None where there are no walls."""
+    if isinstance(geometry, Product):
+        parts = [_outside(g, x[name]) for name, g in geometry.parts.items()]
+        found = [p for p in parts if p is not None]
+        return torch.stack(found).any(0) if found else None
+    if not geometry.convex:
+        return None
+    # As much as a solver's tolerance may leave behind.
+    return geometry.violation(x) > 1e-4
 
 
 class Mask(Source):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import OffManifoldError, ShapeError
+from flowloom.geometry.numerics import safe_sqrt
 from flowloom.state import Shape, expand, sum_event
 
 
@@ -131,22 +132,20 @@ class Geometry(ABC):
         return sum_event(self.inner_point(x, u, v))
 
     def norm(self, x: Any, v: Any) -> Any:
-        """Riemannian norm: ``(batch,)``."""
-        return self.inner(x, v, v).clamp_min(0).sqrt()
+        """Riemannian norm, with gradient 0 at 0: ``(batch,)``."""
+        return safe_sqrt(self.inner(x, v, v))
 
     def distance_point(self, x: Any, y: Any) -> Any:
         """Geodesic distance of each point of a power: ``(batch, *power)``."""
         u = self.log(x, y)
-        squared = self.inner_point(x, u, u)
-        return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        return safe_sqrt(self.inner_point(x, u, u))
 
     def distance(self, x: Any, y: Any) -> Any:
         """Geodesic distance (root of summed squares over a power): ``(batch,)``."""
         d = self.distance_point(x, y)
         if d.ndim == 1:
             return d
-        squared = sum_event(d.square())
-        return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        return safe_sqrt(sum_event(d.square()))
 
     def points(self, shape: Shape) -> int:
         """How many points one example of event shape ``shape`` holds (1 unless it is a power)."""

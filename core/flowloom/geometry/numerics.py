@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 
+def safe_sqrt(squared: Tensor) -> Tensor:
+    """Square root with derivative 0 at 0 instead of infinity; what rounding left below 0 counts as 0."""
+    nothing = squared <= 0  # False for NaN, which stays NaN
+    return torch.where(nothing, 1, squared).sqrt() * ~nothing
+
+
 def safe_norm(v: Tensor, dim: int = -1) -> Tensor:
     """Euclidean norm along ``dim`` (kept) whose gradient at 0 is 0 instead of NaN."""
-    squared = v.square().sum(dim, keepdim=True)
-    positive = squared > 0
-    return torch.where(positive, squared, 1).sqrt() * positive
+    return safe_sqrt(v.square().sum(dim, keepdim=True))
 
 
 def sinc(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowloom.errors import ShapeError
 from flowloom.geometry.base import Geometry
+from flowloom.geometry.numerics import safe_sqrt
 from flowloom.state import Shape, first_leaf, part
 
 
@@ -73,8 +74,7 @@ class Product(Geometry):
 
     def distance_point(self, x: Any, y: Any) -> Tensor:
         """Root of the summed squared distances: ``(batch,)``."""
-        squared = self._sum({k: d.square() for k, d in self._map("distance", x, y).items()})
-        return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        return safe_sqrt(self._sum({k: d.square() for k, d in self._map("distance", x, y).items()}))
 
     def inner(self, x: Any, u: Any, v: Any) -> Tensor:
         """Sum of the parts' inner products: ``(batch,)``."""

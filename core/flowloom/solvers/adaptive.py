@@ -10,7 +10,7 @@ import torch
 from flowloom.errors import SolverError
 from flowloom.fields import Field, converted
 from flowloom.solvers.base import Evaluator, Hook, Solution, Solver, kept_indices, require_finite
-from flowloom.solvers.stepping import Retraction, move
+from flowloom.solvers.stepping import Retraction, move, slope_at_start
 from flowloom.state import Cond, State, leaves, map_state
 
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
@@ -88,7 +88,8 @@ class Dopri5(Solver):
             slopes = [slope]
             for node, row in zip(_NODES[1:], _STAGES[1:], strict=True):
                 candidate = move(geometry, x, dt, row, slopes, self.retraction)
-                slopes.append(evaluate(candidate, t + node * dt))
+                last = evaluate(candidate, t + node * dt)
+                slopes.append(slope_at_start(geometry, x, candidate, last, self.retraction))
             error = self._error(x, candidate, slopes, dt)
             if not math.isfinite(error):
                 for node, k in zip(_NODES, slopes, strict=True):
@@ -96,7 +97,7 @@ class Dopri5(Solver):
                         require_finite(leaf, t + node * dt, f"the field {name}".rstrip())
                 error = 1e6
             if error <= 1:
-                x, t, slope = candidate, t_next, slopes[-1]
+                x, t, slope = candidate, t_next, last
                 if on_step is not None:
                     replaced = on_step(x, t)
                     if replaced is not None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from flowloom.solvers.base import Evaluator, FixedGrid
-from flowloom.solvers.stepping import Retraction, move
+from flowloom.solvers.stepping import Retraction, move, slope_at_start
 from flowloom.state import State
 
 
@@ -34,8 +34,9 @@ class ExplicitRungeKutta(FixedGrid):
     Args:
         steps: number of equal steps.
         grid: times to walk instead.
-        retraction: how steps return to a curved space: ``project`` keeps the order of the method;
-            ``exp`` follows geodesics and keeps order two at most, exact for Euler on geodesics.
+        retraction: how steps return to a curved space, both at the order of the method: ``project`` adds
+            and projects; ``exp`` follows geodesics, in normal coordinates (`slope_at_start`), which costs a
+            derivative of the geometry's ``log`` a stage and makes Euler exact on geodesics.
     """
 
     tableau: ClassVar[Tableau]
@@ -66,7 +67,8 @@ class ExplicitRungeKutta(FixedGrid):
         slopes = [evaluate(x, t)]
         for node, row in zip(self.tableau.nodes[1:], self.tableau.stages[1:], strict=True):
             stage = move(geometry, x, dt, row, slopes, self.retraction)
-            slopes.append(evaluate(stage, t + node * dt))
+            slope = evaluate(stage, t + node * dt)
+            slopes.append(slope_at_start(geometry, x, stage, slope, self.retraction))
         return move(geometry, x, dt, self.tableau.weights, slopes, self.retraction)
 
 

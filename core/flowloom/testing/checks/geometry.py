@@ -333,7 +333,7 @@ def check_near_points_keep_accuracy(make: Make, context: Context) -> None:
 
 @law("gradients are finite at coincident points", when=_continuous)
 def check_gradients_at_coincident_points(make: Make, context: Context) -> None:
-    """``log(x, x)``, ``exp(x, 0)``, ``distance(x, x)`` and the geodesic from x to x have finite gradients."""
+    """``log(x, x)``, ``exp(x, 0)``, ``distance(x, x)``, ``norm(x, 0)``, the geodesic from x to x, its velocity."""
     geometry = make()
     for dtype in FLOATS:
         x = draw_points(geometry, context, 64, 1, dtype)
@@ -343,7 +343,9 @@ def check_gradients_at_coincident_points(make: Make, context: Context) -> None:
             "log": (geometry.log, x),
             "exp": (geometry.exp, zero),
             "distance": (geometry.distance, x),
+            "norm": (geometry.norm, zero),
             "geodesic": (lambda a, b, t=half: geometry.geodesic(a, b, t)[0], x),
+            "velocity": (lambda a, b, t=half: geometry.geodesic(a, b, t)[1], x),
         }
         for name, (fn, second) in cases.items():
             a, b = _leaf_copies(x), _leaf_copies(second)
@@ -374,6 +376,26 @@ def check_derivatives_at_coincident_points(make: Make, context: Context) -> None
         found = sum((g * leaf).sum() for g, (_, leaf) in zip(slopes, leaves(v), strict=True))
         off = abs(float(found) - float(expected)) / max(1.0, abs(float(expected)))
         context.within(f"derivative of {name} at coincident points is the identity", off, 1e-6)
+
+
+@law("log has the derivative that differences show, forwards and backwards", when=_has_geodesics)
+def check_derivative_of_log(make: Make, context: Context) -> None:
+    """``d/dy log(x, y)`` along a tangent at y, halfway to a random point; solvers that step by ``exp`` use it."""
+    geometry = make()
+    x, far, _ = _pairs(geometry, context, torch.float64)
+    y = geometry.geodesic(x, far, torch.full((16,), 0.5, dtype=torch.float64))[0]
+    u = _unit(geometry, y, _tangents(geometry, y, context))
+    w = noise_like(x, context.generator(4))
+    ends = [geometry.log(x, geometry.exp(y, scaled(u, step))) for step in (1e-4, -1e-4)]
+    seen = scaled(minus(*ends), 0.5e4)
+    _, forwards, *_ = torch.func.jvp(lambda b: geometry.log(x, b), (y,), (u,))
+    allowed = 1e-4 * (1 + rows_max(seen))
+    context.within("forward derivative of log minus differences", rows_max(minus(forwards, seen)), allowed)
+    b = _leaf_copies(y)
+    slopes = torch.autograd.grad(_dot(w, geometry.log(x, b)), [leaf for _, leaf in leaves(b)])
+    found = sum((g * leaf).sum() for g, (_, leaf) in zip(slopes, leaves(u), strict=True))
+    off = abs(float(found) - float(_dot(w, seen))) / (1 + abs(float(_dot(w, seen))))
+    context.within("backward derivative of log minus differences", off, 1e-4)
 
 
 @law("the geodesic starts at x0 and ends at x1", when=_continuous)

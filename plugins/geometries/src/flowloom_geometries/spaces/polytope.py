@@ -23,7 +23,6 @@ class Polytope(Euclidean):
     Args:
         normals: rows of A, ``(m, d)``; scaled to unit length.
         offsets: ``b``, ``(m,)``.
-        sweeps: rounds of Dykstra's projection.
 
     Raises:
         DataError: the set is empty, flat, or unbounded.
@@ -36,9 +35,7 @@ class Polytope(Euclidean):
     convex = True
     point_ndim = 1
 
-    def __init__(
-        self, normals: Sequence[Sequence[float]], offsets: Sequence[float], sweeps: int = 200
-    ) -> None:
+    def __init__(self, normals: Sequence[Sequence[float]], offsets: Sequence[float]) -> None:
         a = torch.tensor([[float(v) for v in row] for row in normals], dtype=torch.float64)
         b = torch.tensor([float(v) for v in offsets], dtype=torch.float64)
         if a.ndim != 2 or b.shape != a.shape[:1]:
@@ -49,24 +46,42 @@ class Polytope(Euclidean):
         length = a.norm(dim=1)
         if bool((length == 0).any()):
             raise DataError(f"row {int((length == 0).nonzero()[0])} of normals is zero")
-        self.normals, self.offsets, self.sweeps = a / length[:, None], b / length, sweeps
+        self.normals, self.offsets = a / length[:, None], b / length
         self.dim = a.shape[1]
         self._corners, self._volumes = self._triangulate()
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest point, by Dykstra's alternating projections; points inside stay as they are."""
+        r"""The nearest point; points inside stay as they are.
+
+        Which faces it lies on is found exactly, row by row, as the non-negative least squares problem dual to
+        :math:`\min |z|` with :math:`A(x + z) \le b` (Lawson and Hanson 1974, chapter 23); the point is then
+        the orthogonal projection onto these faces, :math:`x - A_S^+(A_S x - b_S)`, and differentiable.
+        """
+        rows = x.reshape(-1, self.dim)
+        with torch.no_grad():
+            outside = (self.margin(rows) < 0).any(-1) & rows.isfinite().all(-1)
+            touched = self._touched(rows[outside])
+        if not len(touched):
+            return x
         a, b = self._sides(x)
-        point, corrections = x, [torch.zeros_like(x) for _ in range(len(b))]
-        for _ in range(self.sweeps):
-            before = point
-            for i in range(len(b)):
-                shifted = point + corrections[i]
-                excess = (shifted @ a[i] - b[i]).clamp_min(0)[..., None]
-                point = shifted - excess * a[i]
-                corrections[i] = shifted - point
-            if torch.equal(before, point):
-                break
-        return point
+        faces = touched[:, :, None] * a
+        # A row of zeros for every other face leaves the pseudo-inverse as it is.
+        over = touched * (rows[outside] @ a.mT - b)
+        nearest = rows[outside] - (torch.linalg.pinv(faces) @ over[..., None])[..., 0]
+        return rows.masked_scatter(outside[:, None], nearest).reshape(x.shape)
+
+    def _touched(self, outside: Tensor) -> Tensor:
+        """Of the nearest point to every row outside, the faces that hold it back: ``(n, m)``, 0 or 1."""
+        from scipy.optimize import nnls
+
+        a = self.normals.numpy()
+        goal = [0.0] * self.dim + [1.0]
+        found = []
+        for over in (outside.double().cpu() @ self.normals.mT - self.offsets).numpy():
+            # Scaled, so that far points do not drown the faces' directions.
+            multipliers, _ = nnls([*(-a.T), over / max(abs(over).max(), 1e-300)], goal)
+            found.append(torch.from_numpy(multipliers > 0))
+        return torch.stack(found).to(outside) if found else outside.new_zeros(0, len(a))
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The flat inner product."""

@@ -35,15 +35,21 @@ class Simplex(Geometry):
         self._sphere = Sphere(categories - 1)
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest probability vector in the Euclidean sense, by sorting (Duchi et al. 2008)."""
+        """The nearest probability vector in the Euclidean sense, by sorting (Duchi et al. 2008).
+
+        Vectors that are one to rounding stay as they are, however small their entries.
+        """
         ordered, _ = x.sort(-1, descending=True)
         count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
         shift = (ordered.cumsum(-1) - 1) / count
         support = (ordered > shift).sum(-1, keepdim=True).clamp_min(1)
         nearest = (x - shift.gather(-1, support - 1)).clamp_min(0)
-        # Rounding of the shift would leave specks where there should be zeros, and the Fisher metric is
-        # steep there.
-        return torch.where(nearest > 8 * torch.finfo(x.dtype).eps, nearest, 0)
+        # Rounding of the shift would leave specks where there should be zeros, and move entries that should
+        # stay; the Fisher metric is steep there.
+        rounding = 8 * torch.finfo(x.dtype).eps
+        nearest = torch.where(nearest > rounding, nearest, 0)
+        fine = (x >= 0).all(-1, keepdim=True) & ((x.sum(-1, keepdim=True) - 1).abs() <= rounding)
+        return torch.where(fine, x, nearest)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - p sum(v)``: the projection that is orthogonal in the Fisher metric."""
