@@ -12,7 +12,8 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset
 from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.geometry import Discrete, Euclidean, Geometry, Product
+from flowloom.geometry import Discrete, Euclidean, Geometry
+from flowloom.geometry import Product as ProductGeometry
 from flowloom.state import (
     Cond,
     Shape,
@@ -146,7 +147,7 @@ class Uniform(Source):
 
 def _outside(geometry: Geometry, x: Any) -> Tensor | None:
     """Rows beyond the walls of a convex space, or of a part that is one; None where there are no walls."""
-    if isinstance(geometry, Product):
+    if isinstance(geometry, ProductGeometry):
         parts = [_outside(g, x[name]) for name, g in geometry.parts.items()]
         found = [p for p in parts if p is not None]
         return torch.stack(found).any(0) if found else None

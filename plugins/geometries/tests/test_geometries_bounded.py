@@ -7,7 +7,7 @@ import torch
 
 from flowloom import likelihood
 from flowloom.fields import Field
-from flowloom.geometry import Box
+from flowloom.geometry import Box, Product, Sphere
 from flowloom.solvers import Dopri5
 from flowloom.sources import Uniform
 from flowloom_geometries.spaces import Polytope, Simplex
@@ -69,3 +69,13 @@ def test_densities_on_bounded_spaces_integrate_to_one(space):
     assert float(found.exp().mean()) == pytest.approx(1, abs=5e-3)
     assert float(found[0]) == -math.inf
     assert float(found[2000]) == pytest.approx(2, abs=1e-6)
+
+
+def test_walls_are_seen_in_products():
+    space = Product({"a": Box([0.0], [1.0]), "b": Sphere(2)})
+    pole = torch.tensor([[0.0, 0.0, 1.0]])
+    law = Uniform(space)
+    assert float(law.log_prob({"a": torch.tensor([[0.5]]), "b": pole})) == pytest.approx(
+        -math.log(4 * math.pi)
+    )
+    assert float(law.log_prob({"a": torch.tensor([[1.5]]), "b": pole})) == -math.inf

@@ -333,7 +333,7 @@ def check_near_points_keep_accuracy(make: Make, context: Context) -> None:
 
 @law("gradients are finite at coincident points", when=_continuous)
 def check_gradients_at_coincident_points(make: Make, context: Context) -> None:
-    """``log(x, x)``, ``exp(x, 0)``, ``distance(x, x)``, ``norm(x, 0)``, the geodesic from x to x, its velocity."""
+    """``log(x, x)``, ``exp(x, 0)``, ``distance(x, x)``, ``norm(x, 0)``, geodesic and velocity from x to x."""
     geometry = make()
     for dtype in FLOATS:
         x = draw_points(geometry, context, 64, 1, dtype)
@@ -380,7 +380,7 @@ def check_derivatives_at_coincident_points(make: Make, context: Context) -> None
 
 @law("log has the derivative that differences show, forwards and backwards", when=_has_geodesics)
 def check_derivative_of_log(make: Make, context: Context) -> None:
-    """``d/dy log(x, y)`` along a tangent at y, halfway to a random point; solvers that step by ``exp`` use it."""
+    """``d/dy log(x, y)`` along a tangent at y, halfway to a random point; steps by ``exp`` rest on it."""
     geometry = make()
     x, far, _ = _pairs(geometry, context, torch.float64)
     y = geometry.geodesic(x, far, torch.full((16,), 0.5, dtype=torch.float64))[0]
