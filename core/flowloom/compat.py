@@ -100,6 +100,14 @@ def _space(spec: Any, geometry: Any, where: str) -> Iterator[Clash]:
         yield Clash(
             where, "data", f"{geometry} has another vocabulary than the data ({spec.vocab}); leave it out"
         )
+    elif (
+        geometry.point_shape is not None and spec.shape[-len(geometry.point_shape) :] != geometry.point_shape
+    ):
+        yield Clash(
+            where,
+            "data",
+            f"points of {geometry} have the shape {geometry.point_shape}, the data has rows of {spec.shape}",
+        )
 
 
 def _source(source: Any, geometry: Any) -> Iterator[Clash]:

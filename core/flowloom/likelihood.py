@@ -66,6 +66,23 @@ class _Augmented(Field):
         return self.inner.calls(t, cond)
 
 
+def divergence_of(field: Field, x: State, t: torch.Tensor, cond: Cond | None = None) -> torch.Tensor:
+    r"""The Riemannian divergence of a field, as likelihoods integrate it: ``(batch,)``.
+
+    .. math:: \mathrm{div}_g\, v = \mathrm{tr}\, D(v \circ P) + \langle v, \nabla \log\sqrt{\det g} \rangle
+
+    with :math:`P` the geometry's projection, so that the extended field is constant along normals.
+
+    Args:
+        field: anything that converts to a velocity.
+        x: states.
+        t: times, ``(batch,)``.
+        cond: conditions of every row.
+    """
+    value: Any = _Augmented(field, "exact", None, 64)({"x": x, "gain": t}, t, cond or {})
+    return value["gain"]
+
+
 def log_prob(
     field: Field,
     source: Source,

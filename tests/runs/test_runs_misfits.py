@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from flowloom_registry import load_recipe
 from flowloom_registry.cli import main
+from flowloom_registry.runs.evaluate import evaluate
+from flowloom_registry.runs.experiment import assemble
 
 HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 1}\ntrain: {steps: 1, batch: 4}\n"
 
@@ -22,6 +25,8 @@ HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 
         ("source: uniform", ["no uniform law on all of R^n", "gaussian"]),
         ("geometry: {use: torus}\nsource: uniform\npath: geodesic\nobjective: {use: flow-matching, predict: data}", ["affine path", "predict: velocity"]),
         ("geometry: {use: product, parts: {a: euclidean}}", ["geometry + data", "one tensor"]),
+        ("geometry: {use: sphere, dim: 2}\nsource: uniform\npath: geodesic", ["geometry + data", "have the shape (3,), the data has rows of (2,)"]),
+        ("geometry: {use: torus, periods: [8.0, 8.0, 8.0]}\nsource: uniform\npath: geodesic", ["geometry + data", "(3,)"]),
         ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: discrete-flow-matching\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
     ],
 )  # fmt: skip
@@ -46,3 +51,19 @@ def test_a_fitting_recipe_on_a_curved_space_runs(tmp_path: Path, metric: str) ->
         f"metrics: [{metric}]\nevaluate: {{n: 20, sweep_nfe: []}}\n"
     )
     assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 0
+
+
+def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Path) -> None:
+    recipe = tmp_path / "torus.yaml"
+    recipe.write_text(
+        HEAD + "geometry: {use: torus, periods: 8.0}\nsource: uniform\npath: geodesic\n"
+        "metrics: [energy-distance]\nevaluate: {n: 20, sweep_nfe: []}\n"
+    )
+    experiment = assemble(load_recipe(str(recipe)))
+    seen = []
+    experiment.metrics[0] = type("Spy", (), {"better": {}, "fit": lambda *_: None, "__call__": lambda *a: seen.extend(a[1:]) or {}})()
+    assert float(experiment.data.all().x.min()) < 0
+    evaluate(experiment)
+    for examples in seen:
+        assert 0 <= float(examples.x.min()) <= float(examples.x.max()) <= 8
+    assert len(seen) == 6, "samples, floor and baseline, each beside the reference"

@@ -30,12 +30,13 @@ class Geometry(ABC):
         point_ndim: trailing dimensions of one point (1 for vectors, 2 for matrices).
         continuous: False for finite sets, which have points and ``random`` but no tangent vectors.
         flat: True where ``exp`` is addition, up to wrapping: solvers then use ordinary stages.
-        straight: True where ``exp`` is addition without wrapping: R^n and pieces of it.
+        straight: True where ``exp`` is addition without wrapping: R^n and pieces of it. Solvers then neither
+            wrap nor project.
         dim: intrinsic dimension of one point, where it does not depend on the shape.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
         geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
-        point_shape: shape of one point, where it cannot be guessed from ``point_ndim`` and ``dim``; the
-            conformance kit draws points of it.
+        point_shape: shape of one point, where the space fixes it; data of another shape is then refused,
+            and the conformance kit draws points of it instead of guessing.
     """
 
     point_ndim: int = 1
@@ -170,9 +171,15 @@ class Geometry(ABC):
 
         Raises:
             OffManifoldError: names the worst row and its distance.
-            ShapeError: the batch is empty or half precision is used, which no closed form survives.
+            ShapeError: the batch is empty, points have another shape, or half precision is used, which no
+                closed form survives.
         """
         self.require_precision(x, name)
+        expected = self.point_shape
+        if expected is not None and tuple(x.shape[1:])[-len(expected) :] != expected:
+            raise ShapeError(
+                f"{name} has rows of shape {tuple(x.shape[1:])}; points of {self} are {expected}"
+            )
         off = self.violation(x)
         limit = atol if atol is not None else (1e-4 if off.dtype == torch.float32 else 1e-8)
         # NaN is off every manifold, and NaN > limit is False.
@@ -199,11 +206,16 @@ class Geometry(ABC):
             )
 
     def admit(self, x: Any, name: str = "x") -> None:
-        """`require` for what a user hands in: points that are only turns away from a periodic chart pass.
+        """`require` for what a user hands in: points that are only turns away from a periodic chart pass."""
+        self.require(self.wrap(x), name=name)
 
-        Every operation wraps them, and angles from -pi to pi are as common as those from 0 to 2 pi.
+    def wrap(self, x: Any) -> Any:
+        """The same points with whole turns of periodic coordinates taken off.
+
+        Every operation does so, and angles from -pi to pi are as common as those from 0 to 2 pi; what knows
+        no geometry (a metric, a plot) needs all of them in one range.
         """
-        self.require(self.project(x) if self.flat and not self.convex else x, name=name)
+        return self.project(x) if self.flat and not self.convex else x
 
     def _power(self, shape: Shape) -> Sequence[int]:
         if isinstance(shape, dict):

@@ -42,6 +42,7 @@ class Box(Euclidean):
         if not single:
             self.point_ndim = 1
             self.dim = len(lows)
+            self.point_shape = (len(lows),)
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point: every entry clamped."""

@@ -51,6 +51,10 @@ class Product(Geometry):
         """Part by part."""
         return self._map("project", x)
 
+    def wrap(self, x: Any) -> Any:
+        """Part by part."""
+        return self._map("wrap", x)
+
     def to_tangent(self, x: Any, v: Any) -> Any:
         """Part by part."""
         return self._map("to_tangent", x, v)

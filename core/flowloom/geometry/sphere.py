@@ -30,6 +30,7 @@ class Sphere(Geometry):
         if dim < 1:
             raise ValueError(f"a sphere has dimension 1 or more, got {dim}")
         self.dim: int = dim
+        self.point_shape = (dim + 1,)
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""

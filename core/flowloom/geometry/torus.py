@@ -31,6 +31,7 @@ class FlatTorus(Geometry):
         self.periods = periods
         self.point_ndim = 0 if isinstance(periods, (int, float)) else 1
         self.dim: int = len(values)
+        self.point_shape = (len(values),) if self.point_ndim else None
 
     def _period(self, like: Tensor) -> float | Tensor:
         if isinstance(self.periods, (int, float)):

@@ -96,14 +96,14 @@ def evaluate(experiment: Experiment) -> Evaluation:
     notes: list[str] = []
     for metric in experiment.metrics:
         metric.fit(experiment.data)
-    reference = rows_of(experiment.data, config.reference, config.seed)
+    reference = experiment.in_range(rows_of(experiment.data, config.reference, config.seed))
     # Scores are of held-out examples: without the split there is nothing to say.
     held_out = experiment.data.split(config.split) if experiment.scores else experiment.held_out()
     if held_out is None:
         notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
-        real = rows_of(experiment.data, config.n, config.seed + 1)
+        real = experiment.in_range(rows_of(experiment.data, config.n, config.seed + 1))
     else:
-        real = rows_of(held_out, config.n, config.seed)
+        real = experiment.in_range(rows_of(held_out, config.n, config.seed))
     judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
     better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
     scores = {}
@@ -121,7 +121,7 @@ def evaluate(experiment: Experiment) -> Evaluation:
         try:
             within = experiment.class_condition()
             gaussian = gaussian_baseline(reference, real.cond, len(real), within=within, seed=config.seed)
-            columns[BASELINE] = judge(experiment, gaussian, reference)
+            columns[BASELINE] = judge(experiment, experiment.in_range(gaussian), reference)
         except IncompatibleError as error:
             notes.append(f"no Gaussian baseline: {error}")
     sweep = _sweep(experiment, real, reference, notes)

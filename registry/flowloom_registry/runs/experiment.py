@@ -72,6 +72,13 @@ class Experiment:
         except DataError:
             return None
 
+    def in_range(self, examples: Examples) -> Examples:
+        """Data with whole turns of periodic coordinates taken off, as samples have them."""
+        geometry = self.flow.geometry
+        if self.flow.codec is not None or geometry is None:
+            return examples
+        return Examples(geometry.wrap(examples.x), examples.cond)
+
     def decode(self, x: Any) -> Any:
         """States to data, on the CPU."""
         with torch.no_grad():

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.errors import OffManifoldError, ShapeError
+from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
+from flowloom.fields import Field
 from flowloom.geometry import Geometry, Product
+from flowloom.likelihood import divergence_of
+from flowloom.solvers import RK4
 from flowloom.state import leaves, map_state, shape_of, take
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import (
@@ -124,6 +127,8 @@ def check_random_is_uniform(make: Make, context: Context) -> None:
     """
     geometry = make()
     shape = _point_shape(geometry, context)
+    two = geometry.log_uniform((2, *shape)) + 2 * geometry.log_volume()
+    context.within("log_uniform of two points + twice log_volume", two, 1e-9)
     if not geometry.continuous:
         x = geometry.random((20_000, *shape), generator=context.generator(5))
         half = len(x) // 2
@@ -154,7 +159,9 @@ def check_project_is_idempotent(make: Make, context: Context) -> None:
     geometry = make()
     for dtype in FLOATS:
         x = draw_points(geometry, context, 32, 1, dtype)
+        given = map_state(Tensor.clone, x)
         kept = geometry.project(x)
+        context.within("project leaves its argument alone", gap(x, given), 0.0)
         # Where coordinates wrap, equal points may differ by a period, so ask the distance.
         if not geometry.continuous:
             context.within("project keeps points", gap(kept, x), 1e-6)
@@ -585,6 +592,82 @@ def check_volume_density(make: Make, context: Context) -> None:
         rows.append(torch.logdet(geometry.inner(here, left, right).reshape(size, size)) / 2)
     difference = geometry.log_sqrt_det(x) - torch.stack(rows)
     context.within("log_sqrt_det - log volume of the metric", difference - difference.mean(), 1e-7)
+
+
+class _Approach(Field):
+    """``v = log_x(target)``: every row follows its geodesic, and ``exp(-t)`` of the way is left at time t."""
+
+    kind = "velocity"
+
+    def __init__(self, geometry: Geometry, target: Any) -> None:
+        self.geometry, self.target = geometry, target
+
+    def __call__(self, x: Any, t: Any, cond: Any) -> Any:
+        return self.geometry.log(x, self.target)
+
+
+@law("solvers as recipes have them follow a known flow, and end on the manifold", when=_has_geodesics)
+def check_solvers_follow(make: Make, context: Context) -> None:
+    """Runge-Kutta steps, in the way that ``flat`` and ``straight`` say they may be taken."""
+    geometry = make()
+    x, far, _ = _pairs(geometry, context, torch.float64)
+    target = geometry.geodesic(x, far, torch.full((16,), 0.5, dtype=torch.float64))[0]
+    end = geometry.exp(x, scaled(geometry.log(x, target), -math.expm1(-1.0)))
+    found = RK4(32).solve(_Approach(geometry, target), x).x
+    off = geometry.violation(found)
+    context.within("the end of a solve is on the manifold", off, _limit(off))
+    size = 1e-3 * (1 + geometry.distance(x, target))
+    what = (
+        "distance from where the flow ends (where crossing a seam turns vectors, only retraction: exp helps)"
+    )
+    context.within(what, geometry.distance(found, end), size)
+
+
+@law("the divergence that likelihoods integrate is that of the metric", when=_has_geodesics)
+def check_divergence(make: Make, context: Context) -> None:
+    """Of ``log_x(target)``, against the trace of its derivative in normal coordinates, which are flat at x.
+
+    ``project`` must have the right derivative (identity along the manifold, zero along normals), and
+    ``log_sqrt_det`` must belong to the same coordinates.
+    """
+    geometry = make()
+    if isinstance(geometry, Product):
+        raise NotApplicable("a product's divergence is the sum of those of its parts")
+    # Where a point is one number, a power of three.
+    shape, rows = _point_shape(geometry, context) or (3,), 4
+    x, far = (
+        geometry.random((rows, *shape), generator=context.generator(stream), dtype=torch.float64)
+        for stream in (1, 2)
+    )
+    field = _Approach(geometry, geometry.geodesic(x, far, x.new_full((rows,), 0.5))[0])
+    t = x.new_zeros(rows)
+    try:
+        with torch.no_grad():
+            found = divergence_of(field, x, t)
+    except IncompatibleError as error:
+        raise NotApplicable(str(error)) from None
+    context.holds(
+        "the divergence has one value a row", tuple(found.shape) == (rows,), f"{tuple(found.shape)}"
+    )
+    identity = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
+    reach = geometry.distance(x, field.target).clamp_max(1)
+    for row, (point, target) in enumerate(zip(x, field.target, strict=True)):
+        images = geometry.to_tangent(point.expand_as(identity), identity).flatten(1)
+        left, strength, _ = torch.linalg.svd(images.mT)
+        basis = left[:, strength > 1e-6].mT.reshape(-1, *shape)
+        start, goal = point.expand_as(basis), target.expand_as(basis)
+        short = 1e-3 * reach[row] / geometry.norm(start, basis)
+        beside = [geometry.exp(start, scaled(basis, sign * short)) for sign in (1.0, -1.0)]
+        seen = [_carried(geometry, start, y, geometry.log(y, goal)) for y in beside]
+        along = ((seen[0] - seen[1]) * basis).flatten(1).sum(1)
+        trace = (along / (2 * short)).sum()
+        context.within("divergence minus the trace", found[row] - trace, 1e-3 * (1 + trace.abs()))
+
+
+def _carried(geometry: Geometry, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
+    """The tangent ``v`` at ``y`` in normal coordinates at ``x``, by differences."""
+    ends = [geometry.log(x, geometry.exp(y, step * v)) for step in (1e-3, -1e-3)]
+    return (ends[0] - ends[1]) / 2e-3
 
 
 def _dot(a: Any, b: Any) -> Tensor:

@@ -67,8 +67,8 @@ class WrappedNormal(Source):
         assert space.dim is not None
         constant = space.dim * (0.5 * math.log(2 * math.pi) + math.log(self.std))
         if isinstance(space, LogEuclideanSPD):
-            radius = symmetric_function(x, "log").flatten(-2).norm(dim=-1)
-            return sum_event(-0.5 * (radius / self.std).square() - constant)
+            squared = symmetric_function(x, "log").square().sum((-2, -1))
+            return sum_event(-0.5 * squared / self.std**2 - constant)
         assert isinstance(space, Hyperbolic)
         radius = space.distance_point(self._origin(x), x)
         spread = (space.dim - 1) * sinhc(space.root * radius).log()

@@ -32,6 +32,7 @@ class Simplex(Geometry):
             raise ValueError(f"a simplex needs 2 categories or more, got {categories}")
         self.categories = categories
         self.dim: int = categories - 1
+        self.point_shape = (categories,)
         self._sphere = Sphere(categories - 1)
 
     def project(self, x: Tensor) -> Tensor:
@@ -45,11 +46,12 @@ class Simplex(Geometry):
         support = (ordered > shift).sum(-1, keepdim=True).clamp_min(1)
         nearest = (x - shift.gather(-1, support - 1)).clamp_min(0)
         # Rounding of the shift would leave specks where there should be zeros, and move entries that should
-        # stay; the Fisher metric is steep there.
+        # stay; the Fisher metric is steep there. The derivative stays that of the projection.
         rounding = 8 * torch.finfo(x.dtype).eps
-        nearest = torch.where(nearest > rounding, nearest, 0)
         fine = (x >= 0).all(-1, keepdim=True) & ((x.sum(-1, keepdim=True) - 1).abs() <= rounding)
-        return torch.where(fine, x, nearest)
+        return torch.where(
+            fine, nearest + (x - nearest).detach(), torch.where(nearest > rounding, nearest, 0)
+        )
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - p sum(v)``: the projection that is orthogonal in the Fisher metric."""
