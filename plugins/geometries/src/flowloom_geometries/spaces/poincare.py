@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowloom.geometry.numerics import safe_norm
 from flowloom.state import expand, sum_event
-from flowloom_geometries.spaces.hyperbolic import Hyperbolic, tanhc
+from flowloom_geometries.spaces.hyperbolic import Hyperbolic, between, damped_sinhc, tanhc
 
 _RIM = {torch.float32: 1e-4, torch.float64: 1e-9}
 
@@ -23,6 +23,12 @@ class PoincareBall(Hyperbolic):
     cannot tell points within 1e-7 of the rim apart, so ``project`` keeps ``sqrt(c)|x| <= 1 - 1e-4``
     (distance 9.9 from the origin at c = 1; float64: 1 - 1e-9, distance 21). Use `Lorentz` for farther
     points.
+
+    Measured at c = 1 against 60 digits, for points at distance r from the origin: geodesics and their
+    velocities err by 2e-6 at r = 4, 4e-5 at r = 7 and 8e-4 at r = 9.5 in float32, and by 1e-13 at r = 7 and
+    1e-9 at r = 18 in float64, which is the rounding of a point. ``exp(x, log(x, y))`` misses y by about
+    ``2 eps e^d`` for ``d = distance(x, y)``: between opposite points 2e-3 at r = 5 and 0.2 at r = 7 in
+    float32, and 3e-10 at r = 7 and 1e-5 at r = 12 in float64.
     """
 
     def conformal(self, x: Tensor) -> Tensor:
@@ -41,8 +47,22 @@ class PoincareBall(Hyperbolic):
         return v
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
-        r"""``x (+) tanh(sqrt(c) lambda_x |v| / 2) v / (sqrt(c) |v|)``."""
-        return self._add(x, self._reach(x, v, 1.0))
+        r"""``x (+) tanh(sqrt(c) lambda_x |v| / 2) v / (sqrt(c) |v|)``, by way of the hyperboloid.
+
+        With :math:`a = \sqrt c\,\lambda_x |v|` and the cosine p of the angle from x to v, times
+        :math:`\sqrt c |x|`, it is :math:`(C x + \frac{\sinh a}{a} v)/(C - (\cosh a - 1)/\lambda_x)` with
+        :math:`C = \cosh a + p \sinh a`. The Möbius form has to subtract a tanh from 1.
+        """
+        gap, norm = self._gap(x), safe_norm(v)
+        angle = 2 * self.root * norm / gap
+        # 1 + p: for directions back to the centre by (|sqrt(c) x + v/|v||^2 + gap)/2
+        unit = v / torch.where(norm > 0, norm, 1)
+        back = 0.5 * ((self.root * x + unit).square().sum(-1, keepdim=True) + gap)
+        # All is times e^-a, so that nothing overflows.
+        fall, sinh = (-angle).exp(), damped_sinhc(angle)
+        turned = torch.where(norm > 0, back, 1) * angle * sinh + fall.square()
+        bottom = turned - 0.25 * gap * (fall - 1).square()
+        return (turned * x + sinh * v) / bottom.clamp_min(torch.finfo(x.dtype).tiny)
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent at ``x`` towards ``y``, of Riemannian length their distance."""
@@ -55,20 +75,17 @@ class PoincareBall(Hyperbolic):
         return a / tanhc(0.5 * self.root * self._distance(x, y)) * moved
 
     def geodesic(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The circular arc through both points, and the derivative of its Möbius form."""
-        v, share = self.log(x0, x1), expand(t, x0)
-        s = self._reach(x0, v, share)
-        # s = tanh(t r) u / sqrt(c), with r u / sqrt(c) = lambda v / 2: ds/dt = (1 - c |s|^2) lambda v / 2
-        ds = self._gap(s) * v / self._gap(x0)
-        c, gap = self.curvature, self._gap(x0)
-        xs, xds = (x0 * s).sum(-1, keepdim=True), (x0 * ds).sum(-1, keepdim=True)
-        ss, sds = s.square().sum(-1, keepdim=True), (s * ds).sum(-1, keepdim=True)
-        xx = x0.square().sum(-1, keepdim=True)
-        bottom = 1 + 2 * c * xs + c * c * xx * ss
-        x_t = ((1 + 2 * c * xs + c * ss) * x0 + gap * s) / bottom
-        d_top = 2 * c * (xds + sds) * x0 + gap * ds
-        d_bottom = 2 * c * xds + 2 * c * c * xx * sds
-        return x_t, (d_top - d_bottom * x_t) / bottom
+        r"""The circular arc through both points, as a mean of x0, x1 and the centre.
+
+        The image of `Lorentz.geodesic`: with the weights w of `between` and :math:`\lambda = 2/(1 - c|x|^2)`,
+        :math:`x_t = (w_0 \lambda_0 x_0 + w_1 \lambda_1 x_1)/(w_0 \lambda_0 + w_1 \lambda_1 + 1 - w_0 - w_1)`.
+        """
+        a, b = self._gap(x0), self._gap(x1)
+        f = between(self.root * self._distance(x0, x1), expand(t, x0))
+        bottom = f.start * b + f.end * a + 0.5 * a * b * f.inward
+        x_t = (f.start * b * x0 + f.end * a * x1) / bottom
+        velocity = f.rate * (x1 - x0) + 0.5 * (f.to_end * a * x1 - f.to_start * b * x0)
+        return x_t, (a / bottom) * (b / bottom) * velocity
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         r""":math:`\lambda_x^2 \langle u, v\rangle`."""
@@ -122,13 +139,3 @@ class PoincareBall(Hyperbolic):
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
         ratio = self.root * safe_norm(y - x) / (self._gap(x) * self._gap(y)).sqrt()
         return 2 / self.root * ratio.asinh()
-
-    def _reach(self, x: Tensor, v: Tensor, share: float | Tensor) -> Tensor:
-        half = share * v / self._gap(x)
-        return tanhc(self.root * safe_norm(half)) * half
-
-    def _add(self, x: Tensor, s: Tensor) -> Tensor:
-        c = self.curvature
-        xs, ss = (x * s).sum(-1, keepdim=True), s.square().sum(-1, keepdim=True)
-        xx = x.square().sum(-1, keepdim=True)
-        return ((1 + 2 * c * xs + c * ss) * x + self._gap(x) * s) / (1 + 2 * c * xs + c * c * xx * ss)
