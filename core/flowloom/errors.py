@@ -21,7 +21,17 @@ class ShapeError(FlowloomError):
 
 
 class OffManifoldError(FlowloomError):
-    """A point does not lie on its geometry; the message names the row and by how much."""
+    """A point does not lie on its geometry; the message names the row and by how much.
+
+    Args:
+        name: what was looked at.
+        row: the worst row of it.
+        fault: by how much, and what to do.
+    """
+
+    def __init__(self, name: str, row: int, fault: str) -> None:
+        super().__init__(f"{name}: row {row} is {fault}")
+        self.name, self.row, self.fault = name, row, fault
 
 
 class IncompatibleError(FlowloomError):

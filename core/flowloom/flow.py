@@ -14,7 +14,7 @@ from flowloom import likelihood
 from flowloom.codecs import Codec
 from flowloom.couplings import Coupling, Independent
 from flowloom.data.base import Dataset, Tensors
-from flowloom.errors import ShapeError
+from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.guidance import Guidance
@@ -28,8 +28,9 @@ from flowloom.state import State, concat, first_leaf, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.loop import Metrics, Trainer
 
-_ROWS_CHECKED = 1024
-"""Rows of data that are looked at before training on a curved or bounded space."""
+_ROWS_CHECKED = 2**17
+"""Rows of data that are looked at before training on a curved or bounded space, at most."""
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass
@@ -102,13 +103,15 @@ class Flow:
     ) -> Trainer:
         """A trainer over these parts; the codec is fitted by the caller.
 
+        On a curved or bounded geometry every row of the data is looked at first; of more than 2^17 rows, that
+        many, evenly spread (of data that is read from files row by row, 1024).
+
         Raises:
-            OffManifoldError: data are not on the geometry; names the worst of the first rows.
+            OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
         """
         assert self.objective is not None and self.source is not None and self.geometry is not None
         if self.geometry.continuous and type(self.geometry) is not Euclidean:
-            first = data.take(torch.arange(min(len(data), _ROWS_CHECKED))).x
-            self.geometry.admit(self.codec.encode(first) if self.codec is not None else first, "data")
+            _require_on(self.geometry, data, self.codec)
         return Trainer(
             self.model,
             self.objective,
@@ -273,10 +276,13 @@ class Flow:
             cond: conditions by name.
 
         Raises:
+            IncompatibleError: the source has no density.
             OffManifoldError: a row is not on the geometry; says which, and by how much.
             ShapeError: the batch is empty, or in half precision.
         """
         assert self.source is not None and self.geometry is not None
+        if gap := self.source.density_gap:
+            raise IncompatibleError(gap)
         if self.geometry.continuous:
             self.geometry.admit(x)
         leaf = first_leaf(x)
@@ -293,6 +299,18 @@ class Flow:
         )
         assert solution.log_prob is not None
         return solution.log_prob
+
+
+@torch.no_grad()
+def _require_on(geometry: Geometry, data: Dataset, codec: Codec | None) -> None:
+    """Ask for states on the geometry, a thousand rows at a time; errors name the row of the data set."""
+    count = min(len(data), _ROWS_AT_ONCE if getattr(data, "reads_files", False) else _ROWS_CHECKED)
+    for rows in (torch.arange(count) * len(data) // max(count, 1)).split(_ROWS_AT_ONCE):
+        x = data.take(rows).x
+        try:
+            geometry.admit(codec.encode(x) if codec is not None else x, "data")
+        except OffManifoldError as error:
+            raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
 
 
 def _condition(spec: Spec, name: str, value: Any, n: int) -> Tensor:

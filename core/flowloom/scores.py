@@ -15,7 +15,6 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import converted
 from flowloom.flow import Flow
 from flowloom.solvers import Dopri5, Solver
-from flowloom.sources import Source
 from flowloom.state import Shape, shape_of
 
 
@@ -94,11 +93,8 @@ class Likelihood(Score):
                 "write {use: likelihood, solver: dopri5}"
             )
         converted(flow.field(), "velocity")
-        silent = _without_density(flow.source)
-        if silent is not None:
-            raise IncompatibleError(
-                f"score likelihood: source {type(silent).__name__} has no density; likelihoods need one"
-            )
+        if flow.source is not None and (gap := flow.source.density_gap):
+            raise IncompatibleError(f"score likelihood: {gap}")
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
@@ -127,13 +123,3 @@ class Likelihood(Score):
 def _event(shape: Shape) -> Shape:
     """The shape of one example, from that of a batch."""
     return {k: _event(v) for k, v in shape.items()} if isinstance(shape, dict) else shape[1:]
-
-
-def _without_density(source: Source | None) -> Source | None:
-    """The first source, or part of a product, that has no density."""
-    if source is None:
-        return None
-    parts = getattr(source, "parts", None)
-    if isinstance(parts, Mapping):
-        return next((found for one in parts.values() if (found := _without_density(one)) is not None), None)
-    return source if type(source).log_prob is Source.log_prob else None

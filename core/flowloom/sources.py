@@ -37,6 +37,13 @@ class Source(ABC):
 
     gaussian: bool = False
 
+    @property
+    def density_gap(self) -> str:
+        """Why `log_prob` would raise, in one line with what would help; empty where there is a density."""
+        if type(self).log_prob is not Source.log_prob:
+            return ""
+        return f"source {type(self).__name__} has no density; likelihoods need one"
+
     @abstractmethod
     def sample(
         self,
@@ -58,7 +65,7 @@ class Source(ABC):
         Raises:
             IncompatibleError: this source has no tractable density.
         """
-        raise IncompatibleError(f"source {type(self).__name__} has no density; likelihoods need one")
+        raise IncompatibleError(self.density_gap)
 
 
 class Gaussian(Source):
@@ -118,6 +125,22 @@ class Uniform(Source):
             )
         self.geometry = geometry
 
+    @property
+    def density_gap(self) -> str:
+        """Says which geometry has no volume that it knows of."""
+        space = _without_volume(self.geometry)
+        if space is None:
+            return ""
+        advice = (
+            "use source: product, with gaussian for that part"
+            if type(space) is Euclidean
+            else "give the geometry log_volume, or use another source"
+        )
+        return (
+            f"source {type(self).__name__} has no density on {space}, whose volume is infinite or not known; "
+            f"{advice}"
+        )
+
     def sample(
         self,
         shape: Any,
@@ -131,7 +154,13 @@ class Uniform(Source):
         return self.geometry.random(shape, generator=generator, device=device, dtype=dtype)
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """Minus the log volume for every row; minus infinity where a row has left a bounded space."""
+        """Minus the log volume for every row; minus infinity where a row has left a bounded space.
+
+        Raises:
+            IncompatibleError: the geometry has no finite volume, or does not say it.
+        """
+        if gap := self.density_gap:
+            raise IncompatibleError(gap)
         if isinstance(x, dict):
             event: Shape = {k: tuple(v.shape[1:]) for k, v in x.items()}
             first = next(iter(x.values()))
@@ -143,6 +172,18 @@ class Uniform(Source):
         )
         outside = _outside(self.geometry, x)
         return inside if outside is None else inside.masked_fill(outside, -math.inf)
+
+
+def _without_volume(geometry: Geometry) -> Geometry | None:
+    """The geometry, or the first part of a product, that gives the uniform law no density."""
+    if isinstance(geometry, ProductGeometry):
+        return next((g for part in geometry.parts.values() if (g := _without_volume(part)) is not None), None)
+    if type(geometry).log_uniform is not Geometry.log_uniform:
+        return None  # the volume depends on the shape, and is known for all of them
+    try:
+        return None if math.isfinite(geometry.log_volume()) else geometry
+    except NotImplementedError:
+        return geometry
 
 
 def _outside(geometry: Geometry, x: Any) -> Tensor | None:
@@ -251,6 +292,11 @@ class Product(Source):
         self.gaussian = all(s.gaussian for s in self.parts.values()) and len(stds) == 1
         if self.gaussian:
             self.std = stds.pop()
+
+    @property
+    def density_gap(self) -> str:
+        """That of the first part that has one."""
+        return next((gap for s in self.parts.values() if (gap := s.density_gap)), "")
 
     def sample(
         self,

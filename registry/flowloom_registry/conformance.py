@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowloom.errors import DataError
-from flowloom_registry.config.example import build_component, build_example
+from flowloom_registry.config.example import build_component, build_example, plan_component
 from flowloom_registry.errors import ConfigError, MissingDependency, one_line
 
 if TYPE_CHECKING:
@@ -19,17 +20,31 @@ FILES = "files"
 """Tag of data sets that read files, which may be absent where a check runs."""
 
 
-def check_row(row: Row, catalog: Catalog, *, seed: int = 0, slow: bool = False) -> list[CheckResult]:
+def check_row(
+    row: Row,
+    catalog: Catalog,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    slow: bool = False,
+) -> list[CheckResult]:
     """Build a row from its example and check it.
 
     Args:
         row: which one.
         catalog: where it and what it nests are looked up.
+        arguments: constructor arguments over those of the example.
         seed: of everything drawn.
         slow: also run checks that take seconds.
+
+    Raises:
+        ConfigError: ``arguments`` do not fit the constructor's signature.
     """
     data = data_of(row.plugin.name, catalog)
     given = {"spec": data.spec, "dataset": data}
+    if arguments:
+        row = replace(row, example={**row.example, **arguments})
+        plan_component(row.kind, row.qualified, row.example, given=given, catalog=catalog, place=row.label)
 
     def make() -> Any:
         return build_example(row, given=given, catalog=catalog)

@@ -13,7 +13,13 @@ from flowloom_registry.nearest import did_you_mean, join_hints, listing, nearest
 from flowloom_registry.provided import distribution_of, provider
 from flowloom_registry.rows import BrokenPlugin, Plugin, RecipeRow, Row
 from flowloom_registry.sections import Section
-from flowloom_registry.targets import check_contract, is_file_target, load_attribute, load_target
+from flowloom_registry.targets import (
+    check_contract,
+    is_file_target,
+    load_attribute,
+    load_target,
+    require_class_name,
+)
 
 if TYPE_CHECKING:
     import pluggy
@@ -99,8 +105,10 @@ class Catalog:
         Raises:
             UnknownComponent: nothing has that name; the message gives the nearest names and what to install.
             AmbiguousComponent: several plugins have it; the message lists their qualified names.
+            PluginError: it names a file, and no class in it.
         """
         self.kind(kind)
+        require_class_name(reference, folder or Path())
         if is_file_target(reference):
             return self._file_row(kind, reference, folder or Path())
         if ":" in reference:
@@ -192,7 +200,7 @@ class Catalog:
         location, _, attribute = reference.rpartition(":")
         path = (folder / location).resolve()
         if not path.is_file():
-            raise UnknownComponent(f"{kind} {reference!r}: there is no file {str(path)!r}")
+            raise UnknownComponent(f"{reference!r}: there is no file {str(path)!r}")
         return Row(kind, attribute, f"{path}:{attribute}", "", _NO_PLUGIN, listed=False)
 
     def _qualified_row(self, kind: str, reference: str) -> Row:
@@ -203,7 +211,7 @@ class Catalog:
         broken = next((b for b in self.broken if b.plugin.name == owner), None)
         if broken is not None:
             raise UnknownComponent(
-                f"{kind} {reference!r}: plugin {owner!r} is broken ({broken.error}); "
+                f"{reference!r}: plugin {owner!r} is broken ({broken.error}); "
                 "see 'flowloom plugins --verbose'"
             )
         if any(plugin.name == owner for plugin in self.plugins):
@@ -216,9 +224,7 @@ class Catalog:
             did_you_mean(owner, (plugin.name for plugin in self.plugins)),
             f"plugins: {', '.join(plugin.name for plugin in self.plugins)}",
         )
-        raise UnknownComponent(
-            f"{kind} {reference!r}: no plugin or module is named {owner!r}; {install or hint}"
-        )
+        raise UnknownComponent(f"{reference!r}: no plugin or module is named {owner!r}; {install or hint}")
 
     def _unknown(self, kind: str, name: str, owner: str | None = None) -> UnknownComponent:
         rows: Iterable[Row | RecipeRow] = self.recipes if kind == "recipe" else self.of_kind(kind)

@@ -21,6 +21,38 @@ def is_file_target(reference: str) -> bool:
     return bool(attribute) and (location.endswith(".py") or location.startswith(("./", "../", "/")))
 
 
+def require_class_name(reference: str, folder: Path) -> None:
+    """Ask a reference that names a file to name a class in it as well.
+
+    Args:
+        reference: as a recipe spells it.
+        folder: where relative files are looked for.
+
+    Raises:
+        PluginError: it is a file alone; the message lists its classes.
+    """
+    location = reference.removesuffix(":")
+    if not location.endswith(".py") or ":" in location:
+        return
+    path = folder / location
+    if not path.is_file():
+        raise PluginError(f"{reference!r}: there is no file {str(path.resolve())!r}")
+    classes = _classes_in(path)
+    example = f"{location}:{classes[0] if classes else 'Class'}"
+    others = f"; classes in it: {', '.join(classes)}" if len(classes) > 1 else ""
+    raise PluginError(f"{reference!r} is a file; name the class after a colon, such as {example}{others}")
+
+
+def _classes_in(path: Path) -> list[str]:
+    import ast
+
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [node.name for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
 def load_target(row: Row) -> Any:
     """Import what ``row.target`` names.
 
@@ -114,10 +146,24 @@ def _import_failed(row: Row, location: str, error: ImportError | OSError) -> Exc
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and (location == missing or location.startswith(f"{missing}.")):
         return PluginError(f"{_who(row)}: there is no module {missing!r}")
+    if is_file_target(row.target) and _is_neighbour(Path(location), missing, error):
+        what = repr(missing) if missing else "a module"
+        return PluginError(
+            f"{_who(row)} imports {what}, which lies beside it: a file named in a recipe cannot import its "
+            "neighbours; put all of it in one file, or make it a package "
+            "('flowloom new plugin NAME' writes one)"
+        )
     what = f"{missing!r}, which is not installed" if missing else f"a library that failed: {one_line(error)}"
     install = list(row.requires) or ([missing.partition(".")[0]] if missing else [])
     how = f"; pip install {' '.join(map(_quoted, install))}" if install else ""
     return MissingDependency(f"{_who(row)} needs {what}{how}")
+
+
+def _is_neighbour(file: Path, missing: str | None, error: Exception) -> bool:
+    if missing is None:
+        return "attempted relative import" in str(error)
+    beside = file.parent / missing.partition(".")[0]
+    return beside.is_dir() or beside.with_suffix(".py").is_file()
 
 
 def _quoted(requirement: str) -> str:
@@ -148,7 +194,7 @@ def _has(value: type, name: str) -> bool:
 
 
 def _who(row: Row) -> str:
-    return f"{row.label} (plugin {row.plugin.name})" if row.listed else f"{row.kind} {row.target}"
+    return f"{row.label} (plugin {row.plugin.name})" if row.listed else row.target
 
 
 def _name(contract: type) -> str:

@@ -92,3 +92,90 @@ def test_what_it_refuses():
         Likelihood().require(fl.Flow(GaussianFlow(), spec=Spec(shape=(2,)), source=parts))
     with pytest.raises(ValueError, match="at least 1"):
         Likelihood(n=0)
+
+
+class Cylinder(fl.geometry.Geometry):
+    """An angle and a height, without a volume."""
+
+    dim, flat = 2, True
+
+    def project(self, x):
+        return torch.stack([torch.remainder(x[..., 0], 2 * math.pi), x[..., 1]], -1)
+
+    def to_tangent(self, x, v):
+        return v
+
+    def exp(self, x, v):
+        return self.project(x + v)
+
+    def log(self, x, y):
+        return y - x
+
+    def inner_point(self, x, u, v):
+        return (u * v).sum(-1)
+
+    def random(self, shape, *, generator=None, device=None, dtype=None):
+        return self.project(torch.randn(shape, generator=generator, device=device, dtype=dtype))
+
+
+class Endless(Cylinder):
+    def log_volume(self):
+        return math.inf
+
+
+class ByShape(Cylinder):
+    def log_uniform(self, shape):
+        return -3.0
+
+
+KNOWN = fl.geometry.Sphere(1)
+GAP = (
+    "source Uniform has no density on {}, whose volume is infinite or not known; give the geometry log_volume"
+)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "gap"),
+    [
+        (Cylinder(), GAP.format("Cylinder()")),
+        (Endless(), GAP.format("Endless()")),
+        (
+            fl.geometry.Product({"a": KNOWN, "b": fl.geometry.Product({"c": Cylinder()})}),
+            GAP.format("Cylinder()"),
+        ),
+        (
+            fl.geometry.Product({"a": KNOWN, "b": fl.geometry.Euclidean()}),
+            "use source: product, with gaussian",
+        ),
+        (fl.geometry.Product({"a": KNOWN, "b": fl.geometry.Discrete(3)}), ""),
+        (fl.geometry.FlatTorus(), ""),
+        (fl.geometry.Discrete(3), ""),
+        (ByShape(), ""),
+    ],
+)
+def test_a_uniform_law_has_a_density_where_the_volume_is_known(geometry, gap):
+    source = fl.sources.Uniform(geometry)
+    within = fl.sources.Product({"first": fl.sources.Gaussian(), "second": source})
+    for one in (source, within):
+        assert gap in one.density_gap
+        assert bool(one.density_gap) == bool(gap)
+
+
+def test_a_space_without_a_volume_is_refused_before_anything_is_integrated():
+    def never(x, t):
+        raise AssertionError("the network was asked")
+
+    class Never(nn.Module):
+        forward = staticmethod(never)
+
+    flow = fl.Flow(Never(), spec=Spec(shape=(2,)), geometry=Cylinder())
+    x = Cylinder().random((5, 2))
+    said = GAP.format(r"Cylinder\(\)")
+    with pytest.raises(IncompatibleError, match=f"score likelihood: {said}"):
+        Likelihood().require(flow)
+    with pytest.raises(IncompatibleError, match=said):
+        flow.log_prob(x)
+    with pytest.raises(IncompatibleError, match=said):
+        flow.source.log_prob(x)
+    still = fl.Flow(GaussianFlow(), spec=Spec(shape=(2,)), geometry=ByShape())
+    assert still.source.log_prob(x).tolist() == [-3.0] * 5

@@ -289,9 +289,86 @@ def test_file_component_relative_to_the_recipe(load, tmp_path, monkeypatch):
 def test_file_component_problems(problems, tmp_path):
     (tmp_path / "broken.py").write_text("def x(:\n")
     (missing,) = problems(GOOD + "geometry: ./absent.py:Cube\n")
-    assert missing.startswith("r.yaml:3:11: geometry: geometry './absent.py:Cube': there is no file")
+    assert missing.startswith("r.yaml:3:11: geometry: './absent.py:Cube': there is no file")
     (broken,) = problems(GOOD + "geometry: ./broken.py:Cube\n")
+    assert broken.startswith("r.yaml:3:11: geometry: broken.py:Cube: importing")
     assert "SyntaxError" in broken
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("class Cube: ...\nclass _Side: ...\n", ", such as ./mine.py:Cube"),
+        (
+            "class Cube: ...\ndef f(): ...\nclass Ball: ...\n",
+            ", such as ./mine.py:Cube; classes in it: Cube, Ball",
+        ),
+        ("def x(:\n", ", such as ./mine.py:Class"),
+    ],
+)
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_file_without_a_class(problems, tmp_path, text, rest, colon):
+    (tmp_path / "mine.py").write_text(text)
+    assert problems(GOOD + f"geometry: './mine.py{colon}'\n") == [
+        f"r.yaml:3:11: geometry: './mine.py{colon}' is a file; name the class after a colon{rest}"
+    ]
+    (absent,) = problems(GOOD + f"geometry: './absent.py{colon}'\n")
+    assert absent.startswith(f"r.yaml:3:11: geometry: './absent.py{colon}': there is no file")
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("from beside import Side", "'beside'"),
+        ("import folder.inside", "'folder'"),
+        ("from .beside import Side", "a module"),
+    ],
+)
+def test_a_file_cannot_import_its_neighbours(problems, tmp_path, statement, named):
+    (tmp_path / "beside.py").write_text("Side = int\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.py").write_text(f"{statement}\n")
+    (line,) = problems(GOOD + "geometry: ./mine.py:Cube\n")
+    assert (
+        f"mine.py:Cube imports {named}, which lies beside it: a file named in a recipe cannot import" in line
+    )
+    assert "pip install" not in line
+
+
+def test_a_library_that_a_file_lacks_is_still_to_be_installed(problems, tmp_path):
+    (tmp_path / "mine.py").write_text("import a_library_nobody_has\n")
+    (line,) = problems(GOOD + "geometry: ./mine.py:Cube\n")
+    assert line.endswith(
+        "needs 'a_library_nobody_has', which is not installed; pip install a_library_nobody_has"
+    )
+
+
+ABSTRACT = """
+from abc import abstractmethod
+from fakeflow.contracts import Geometry
+class Solid(Geometry):
+    @abstractmethod
+    def volume(self): ...
+    @abstractmethod
+    def area(self): ...
+class Cube(Solid): ...
+def cube() -> Geometry: return Cube()
+class Odd(Geometry):
+    def __init__(self): raise TypeError("a bug")
+"""
+
+
+def test_a_class_that_lacks_methods_is_one_line_that_names_them(problems, load, tmp_path):
+    from flowloom_registry import build
+
+    (tmp_path / "mine.py").write_text(ABSTRACT)
+    assert problems(GOOD + "geometry: ./mine.py:Cube\n") == [
+        "r.yaml:3:11: geometry: Cube lacks area, volume; every subclass has to define what its base class leaves abstract"
+    ]
+    (line,) = problems(GOOD + "geometry: ./mine.py:cube\n")
+    assert line.startswith("r.yaml:3:11: geometry: cube: Can't instantiate abstract class Cube")
+    with pytest.raises(TypeError, match="a bug"):
+        build(load(GOOD + "geometry: ./mine.py:Odd\n"))
 
 
 def test_dotted_target(load, problems):
@@ -317,7 +394,9 @@ def test_recipe_that_is_not_trusted_runs_no_code_of_its_own(fakes, tmp_path, mon
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Cube: ...\n")
     (tmp_path / "r.yaml").write_text(GOOD + f"geometry: {target}\n")
-    with pytest.raises(ConfigError, match="code that no installed plugin lists"):
+    with pytest.raises(
+        ConfigError, match=r"code that no installed plugin lists; .* --trust \(in Python: trust=True"
+    ):
         build(load_recipe(tmp_path / "r.yaml", catalog=fakes, trusted=False))
     assert not (tmp_path / "ran").exists()
     (tmp_path / "r.yaml").write_text(GOOD + "geometry: fakes:sphere\n")

@@ -195,6 +195,47 @@ def test_config_error_is_printed_one_line_each(cli, tmp_path):
     assert [line.split(": ")[1] for line in err.splitlines()] == ["data", "model", "seed"]
 
 
+def test_check_lays_settings_over_the_example(capsys, monkeypatch):
+    from flowloom_registry import conformance
+
+    made = []
+    monkeypatch.setattr(conformance, "check_made", lambda make, *_, **__: made.append(make()) or [])
+    assert main(["check", "sphere", "--set", "dim=5"]) == 0
+    assert main(["check", "torus"]) == 0
+    assert main(["check", "box", "--set", "high=7", "--set", "low=3.0"]) == 0
+    assert made[0].dim == 5
+    assert (made[2].low, made[2].high) == ([3.0], [7.0])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["sphere", "--set", "nonsense=4"], "geometry/sphere: nonsense: Sphere takes no parameter 'nonsense'; it takes: dim"),
+        (["sphere", "--set", "dimm=4"], "geometry/sphere: dimm: Sphere takes no parameter 'dimm'; did you mean 'dim'?; it takes: dim"),
+        (["sphere", "--set", "dim=x"], "geometry/sphere: dim: expected int, got 'x' (str)"),
+        (["product", "--set", "parts={}"], "--set is for one component, and product means "),
+        (["core", "--set", "dim=2"], "--set is for one component, and core means "),
+        (["sphere", "--seed", "99999999999999999999"], "--seed 99999999999999999999 is too large; it has to lie between"),
+        (["sphere", "--seed", f"-{2**40}"], f"--seed -{2**40} is too large"),
+        (["./gone.py"], "'./gone.py': there is no file "),
+        (["./mine.py"], "'./mine.py' is a file; name the class after a colon, such as ./mine.py:Cube"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_check_are_one_line_and_exit_2(capsys, tmp_path, monkeypatch, words, line):
+    (tmp_path / "mine.py").write_text("class Cube: ...\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+def test_values_that_a_constructor_refuses_fail_the_check(capsys):
+    assert main(["check", "sphere", "--set", "dim=-1"]) == 1
+    assert "got -1" in capsys.readouterr().out
+
+
 def test_every_command_module_is_complete():
     from importlib import import_module
 

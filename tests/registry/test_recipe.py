@@ -162,7 +162,7 @@ def test_set_on_a_default_and_on_an_absent_record(load):
         ("metrics.first.k=1", "--set metrics.first.k=1: metrics: a list of 1 takes an index from 0 to 0, got 'first'"),
         ("model=", "--set model=: model: a recipe needs a section 'model:' (the network); "),
         ("geometry.dim=2", "--set geometry.dim=2: geometry.dim: Euclidean takes no parameter 'dim'; it takes: none"),
-        ("model=./a.py:B", "--set model=./a.py:B: model: model './a.py:B': there is no file"),
+        ("model=./a.py:B", "--set model=./a.py:B: model: './a.py:B': there is no file"),
     ],
 )  # fmt: skip
 def test_bad_set(problems, override, line):

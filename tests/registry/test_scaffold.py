@@ -79,6 +79,10 @@ def test_says_what_to_do_next(tmp_path, capsys):
 
 
 def test_installs_and_passes_its_own_tests(package, tmp_path):
+    # As the guides say: write a class, and add a line to plugin.py.
+    words = package / "src/flowloom_sea_ice/plugin.py"
+    line = '    reg.dataset("sea-ice-more", "flowloom_sea_ice.data:Rings", summary="more of them")\n'
+    words.write_text(words.read_text() + line)
     target = tmp_path / "site"
     pip = [
         sys.executable,
@@ -102,4 +106,5 @@ def test_installs_and_passes_its_own_tests(package, tmp_path):
     done = subprocess.run(check, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "schedule/sea-ice-power" in done.stdout
+    assert "dataset/sea-ice-more" in done.stdout
     assert "failed" not in done.stdout

@@ -257,6 +257,7 @@ class TestBadInput:
             (["--steps", "0"], "--steps"),
             (["-n", "0"], "n must be at least 1"),
             (["--device", "quantum"], "quantum"),
+            (["--seed", "99999999999999999999"], "--seed 99999999999999999999 is too large"),
         ],
     )
     def test_sample_arguments(self, finished, capsys, words, said):
@@ -267,6 +268,7 @@ class TestBadInput:
         recipe.write_text(recipe.read_text().replace("core:mlp", "subprocess:Popen"))
         line = refused(["sample", str(copy)], capsys)
         assert "subprocess:Popen" in line
+        assert "--trust" in line
 
     def test_two_processes_on_one_run(self, copy, capsys):
         with RunFolder(copy).locked():

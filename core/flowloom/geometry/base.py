@@ -186,10 +186,9 @@ class Geometry(ABC):
         bad = ~(off <= limit)
         if bool(bad.any()):
             row = int(torch.where(off.isnan(), torch.inf, off).argmax())
-            raise OffManifoldError(
-                f"{name}: row {row} is off {self} by {float(off[row]):.3g} (allowed {limit:g}; "
-                f"{int(bad.sum())} of {len(off)} rows); apply geometry.project first"
-            )
+            how_many = f"{int(bad.sum())} of {len(off)} rows looked at"
+            fault = f"off {self} by {float(off[row]):.3g} (allowed {limit:g}; {how_many})"
+            raise OffManifoldError(name, row, f"{fault}; apply geometry.project first")
 
     def require_precision(self, x: Any, name: str = "x") -> None:
         """The part of `require` that costs nothing: there is a row, and its numbers have enough digits.

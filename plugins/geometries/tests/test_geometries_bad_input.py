@@ -10,6 +10,7 @@ from flowloom.geometry import FlatTorus, Product, Sphere
 from flowloom.paths import GeodesicPath
 from flowloom.solvers import Euler
 from flowloom.spec import Spec
+from flowloom.training import TrainConfig
 from flowloom_geometries.spaces import SO3
 from flowloom_registry.cli import main
 
@@ -29,7 +30,8 @@ class Torus3(Geometry):
     flat = True
 
     def project(self, x):
-        return torch.remainder(x, TURN)
+        wrapped = torch.remainder(x, TURN)
+        return torch.where(wrapped < TURN, wrapped, torch.zeros_like(wrapped))
 
     def to_tangent(self, x, v):
         return v
@@ -76,6 +78,64 @@ def test_points_off_the_manifold(draws):
     turns = SO3().random((50, 3, 3), generator=draws)
     with pytest.raises(OffManifoldError, match=r"data\.a: row 17"):
         both.fit(Tensors({"a": x, "b": turns}), steps=1)
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan")])
+@pytest.mark.parametrize("row", [0, 1023, 1024, 12345, 19_999])
+def test_every_row_of_the_data_is_looked_at(row, value, draws):
+    x = Sphere(2).random((20_000, 3), generator=draws)
+    x[row] *= value
+    with pytest.raises(
+        OffManifoldError, match=rf"data: row {row} is off Sphere\(dim=2\) by .*; 1 of \d+ rows"
+    ):
+        sphere_flow().fit(x, steps=1)
+    both = fl.Flow(
+        fl.models.MLP(Spec(parts={"a": Spec(shape=(3,)), "b": Spec(shape=(2,))}), width=8),
+        geometry=Product({"b": FlatTorus(), "a": Sphere(2)}),
+    )
+    with pytest.raises(OffManifoldError, match=rf"data\.a: row {row} is off"):
+        both.fit(Tensors({"a": x, "b": torch.rand(20_000, 2, generator=draws)}), steps=1)
+
+
+class Seen(Tensors):
+    """Remembers which rows were asked for."""
+
+    def __init__(self, x, length):
+        super().__init__(x)
+        self.length, self.rows = length, []
+
+    def __len__(self):
+        return self.length
+
+    def take(self, rows):
+        self.rows.append(rows)
+        return super().take(rows % len(self.examples))
+
+
+@pytest.mark.parametrize(
+    ("length", "reads_files", "looked_at"),
+    [
+        (5000, False, 5000),
+        (2**17, False, 2**17),
+        (10**6, False, 2**17),
+        (10**6, True, 1024),
+        (500, True, 500),
+    ],
+)
+def test_how_many_rows_are_looked_at(length, reads_files, looked_at, draws):
+    data = Seen(Sphere(2).random((7, 3), generator=draws), length)
+    data.reads_files = reads_files
+    sphere_flow().trainer(data, TrainConfig(steps=1, batch=4, prefetch="off")).close()
+    rows = torch.cat(data.rows)
+    assert max(map(len, data.rows)) <= 1024
+    assert len(rows.unique()) == len(rows) == looked_at
+    steps = rows.diff()
+    assert int(steps.max() - steps.min()) <= 1, "evenly spread"
+    assert int(rows[-1]) >= length - 1 - int(steps.max())
+    flat = Seen(torch.randn(7, 2, generator=draws), length)
+    plain = fl.Flow(fl.models.MLP(Spec(shape=(2,)), width=8))
+    plain.trainer(flat, TrainConfig(steps=1, batch=4, prefetch="off")).close()
+    assert flat.rows == []
 
 
 def test_angles_outside_the_chart_are_no_mistake(draws):
@@ -138,6 +198,39 @@ def test_antipodes_have_finite_gradients(draws):
             total = point.x_t.sum() + point.velocity.sum() + log.sum() + Sphere(2).distance(a, b).sum()
             for value in (point.x_t, point.velocity, log, *torch.autograd.grad(total, (a, b))):
                 assert bool(value.isfinite().all()), (dtype, distance)
+
+
+RECIPE = """
+data: {use: wrapped-normals, n: 50}
+geometry: ./mine.py:Torus3
+source: uniform
+path: geodesic
+model: {use: mlp, width: 8, depth: 1}
+scores: [likelihood]
+train: {steps: 1, batch: 4}
+"""
+
+
+def test_a_score_that_needs_a_volume_is_refused_before_training(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(TORUS[: TORUS.index("    def log_volume")])
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("scores: score likelihood: source Uniform has no density on Torus3()")
+    assert "\n" not in err, err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_geometry_that_lacks_methods_is_told_with_its_place(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from flowloom.geometry import Geometry\n\n\nclass Torus3(Geometry):\n    pass\n"
+    )
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    err = capsys.readouterr().err.strip()
+    lacks = "Torus3 lacks exp, inner_point, log, project, random, to_tangent"
+    assert err.startswith(f"{tmp_path / 'r.yaml'}:3:11: geometry: {lacks}")
+    assert "\n" not in err, err
 
 
 def test_a_geometry_that_breaks_a_law_is_told_on_the_command_line(tmp_path, capsys, monkeypatch):

@@ -31,7 +31,15 @@ def rows(n):
 
 @pytest.mark.parametrize(
     "head",
-    ["", "# https://where.it/came from, and more\n", "# a comment\nLatitude,Longitude\n", "\ufefflat,lon\n"],
+    [
+        "",
+        "# https://where.it/came from, and more\n",
+        "# a comment\nLatitude,Longitude\n",
+        "# the flood file\nlat,long\n",
+        "# the earthquake file\n# has two comments\n# or three\nLATITUDE,LONGITUDE\n",
+        "\ufefflat,lon\n",
+        "Lat , LNG,1999\n",
+    ],
 )
 def test_comment_and_header_may_precede(head, tmp_path):
     file = write(tmp_path / "a.csv", head + "10.5,-20\n\n-90, 180\n")
@@ -51,7 +59,14 @@ def test_columns_are_found_by_name(tmp_path):
         ("1,2\n91,0\n", r"a\.csv:2: latitude 91 is out of range"),
         ("1,2\nnan,0\n", r"a\.csv:2: latitude nan is out of range"),
         ("# nothing\n", r"holds no rows"),
-        ("latitude,depth\n1,2\n", r"a\.csv:1: the header has no columns latitude and longitude"),
+        (
+            "latitude,depth\n1,2\n",
+            r"a\.csv:1: neither numbers nor a header with the columns latitude and lon",
+        ),
+        ("x,y\n1,2\n", r"a\.csv:1: neither numbers nor a header .*: 'x,y'"),
+        ("# home\nn/a,n/a\n1,2\n", r"a\.csv:2: neither numbers nor a header .*: 'n/a,n/a'"),
+        ("abc,10\n1,2\n", r"a\.csv:1: latitude is not a number: 'abc'"),
+        ("10,abc\n1,2\n", r"a\.csv:1: longitude is not a number: 'abc'"),
     ],
 )
 def test_bad_rows_are_named_by_file_and_line(text, message, tmp_path):

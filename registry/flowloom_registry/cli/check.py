@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="constructor arguments of a class given by file",
+        help="a constructor argument, over those of the component's example",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything drawn (default: 0)")
     parser.add_argument("--slow", action="store_true", help="also run checks that take seconds")
@@ -32,11 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and print one line a component and one a failure; 1 where something failed."""
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.conformance import check_row
     from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import UnknownComponent
-    from flowloom_registry.nearest import did_you_mean, join_hints
+    from flowloom_registry.nearest import did_you_mean, join_hints, listing
+    from flowloom_registry.targets import require_class_name
 
+    require_seed(args.seed)
+    require_class_name(args.name, Path())
     found = catalog()
     if ":" in args.name and ("." in args.name.rpartition(":")[0]):
         return _told(args.name, _check_class(args, found), args.verbose)
@@ -48,10 +53,18 @@ def run(args: argparse.Namespace) -> int:
         known = [*(p.name for p in found.plugins), *(r.name for r in found.rows)]
         hint = join_hints(did_you_mean(args.name, known), "flowloom list shows all names")
         raise UnknownComponent(f"there is no plugin or component named {args.name!r}; {hint}")
-    codes = [
-        _told(row.label, check_row(row, found, seed=args.seed, slow=args.slow), args.verbose) for row in rows
-    ]
-    return max(codes)
+    arguments = settings(args.arguments)
+    if arguments and len(rows) > 1:
+        which = listing((row.label for row in rows), 4)
+        raise FlowloomError(f"--set is for one component, and {args.name} means {which}")
+    return max(
+        _told(
+            row.label,
+            check_row(row, found, arguments=arguments, seed=args.seed, slow=args.slow),
+            args.verbose,
+        )
+        for row in rows
+    )
 
 
 def _check_class(args: argparse.Namespace, found: Catalog) -> list[CheckResult]:

@@ -1,4 +1,4 @@
-"""``NAME=VALUE`` words of the command line."""
+"""Words of the command line: ``NAME=VALUE``, and seeds."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def settings(words: Iterable[str]) -> dict[str, Any]:
         name, value = _named("--set", word)
         given[name] = plain(read(value.encode(), f"--set {word}").root)
     return given
+
+
+def require_seed(seed: int) -> None:
+    """Ask for a seed that every generator can be given.
+
+    Raises:
+        FlowloomError: it is too large.
+    """
+    from flowloom.errors import FlowloomError
+
+    # Some multiply it by a million before a generator of 64 bits sees it.
+    if abs(seed) >= 2**40:
+        raise FlowloomError(f"--seed {seed} is too large; it has to lie between -2^40 and 2^40")
 
 
 def _named(option: str, word: str, example: str = "") -> tuple[str, str]:

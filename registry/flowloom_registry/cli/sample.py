@@ -29,10 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
     from flowloom.data import Examples
-    from flowloom_registry.cli.given import conditions
+    from flowloom_registry.cli.given import conditions, require_seed
     from flowloom_registry.runs.carry_out import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
+    require_seed(args.seed)
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
     experiment.flow.model.to(device)

@@ -35,12 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print what can be printed, and write answers and pictures."""
     from flowloom.data import Examples
     from flowloom.errors import FlowloomError
-    from flowloom_registry.cli.given import conditions, settings
+    from flowloom_registry.cli.given import conditions, require_seed, settings
     from flowloom_registry.config.example import build_component
     from flowloom_registry.discovery import catalog
     from flowloom_registry.runs.carry_out import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
+    require_seed(args.seed)
     if args.n < 1:
         raise FlowloomError(f"-n must be at least 1, got {args.n}")
     task = build_component(

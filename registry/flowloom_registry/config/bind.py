@@ -33,6 +33,8 @@ INVALID: Any = object()
 USE = "use"
 """Key that names a component."""
 
+_TRUST = "if you trust whoever wrote it, let it run with --trust (in Python: trust=True)"
+
 
 class Binder:
     """Checks values against annotations and notes what is wrong.
@@ -82,7 +84,7 @@ class Binder:
             row = self.catalog.find(kind, reference.value, folder=name_at.folder)
             if not row.listed and not self.trusted:
                 message = f"{reference.value!r} is code that no installed plugin lists"
-                return self._note(name_at, path, message, "it runs only from a recipe that you trust")
+                return self._note(name_at, path, message, _TRUST)
             target = self.catalog.load(row)
             signature = read_signature(target, self._contract_names())
         except FlowloomError as error:

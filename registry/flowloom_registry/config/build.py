@@ -107,6 +107,13 @@ def construct(value: Any, fetch: Callable[[str, Plan, str], Any]) -> Any:
             raise
         except (ValueError, FlowloomError) as error:
             raise ConfigError([value.at.problem(value.path, f"{who}: {error}")]) from error
+        except TypeError as error:
+            # Python's own words for a class with methods still to be written; any other is a bug.
+            if "instantiate abstract class" not in str(error):
+                raise
+            raise ConfigError(
+                [value.at.problem(value.path, _unfinished(value.target, who, error))]
+            ) from error
         if isinstance(value, ComponentPlan) and not keeps(made, value.contract):
             message = f"{who} made a {type(made).__name__}, which is no {value.row.kind}"
             raise ConfigError([value.at.problem(value.path, message)])
@@ -118,6 +125,15 @@ def construct(value: Any, fetch: Callable[[str, Plan, str], Any]) -> Any:
     if isinstance(value, tuple):
         return tuple(construct(item, fetch) for item in value)
     return value
+
+
+def _unfinished(target: Any, who: str, error: TypeError) -> str:
+    missing = sorted(getattr(target, "__abstractmethods__", ()))
+    if not missing:
+        return f"{who}: {error}"  # a factory, or a part that the constructor makes
+    return (
+        f"{who} lacks {', '.join(missing)}; every subclass has to define what its base class leaves abstract"
+    )
 
 
 def _clashes(plan: RecipePlan, parts: Mapping[str, Any]) -> list[Problem]:

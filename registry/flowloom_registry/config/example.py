@@ -45,7 +45,29 @@ def build_component(
 
         catalog = installed()
     objects = dict(given or {})
-    kinds = {name: name for name in objects if name != SPEC}
+    plan = plan_component(kind, reference, arguments, given=objects, catalog=catalog, place=place)
+
+    def fetch(source: str, asking: Plan, parameter: str) -> Any:
+        return objects[source.removeprefix(SPEC_PREFIX)]
+
+    return construct(plan, fetch)
+
+
+def plan_component(
+    kind: str,
+    reference: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    given: Mapping[str, object],
+    catalog: Catalog,
+    place: str = "",
+) -> Any:
+    """The first half of `build_component`: arguments are checked against the signature, nothing is made.
+
+    Raises:
+        ConfigError: holds every problem of the arguments.
+    """
+    kinds = {name: name for name in given if name != SPEC}
     at = Position(place or f"{kind} {reference!r}")
     try:
         node = from_plain(arguments or {}, at)
@@ -54,16 +76,12 @@ def build_component(
     if not isinstance(node, MapNode):
         raise ConfigError([at.problem("", f"arguments are a mapping, got {arguments!r}")])
     problems: list[Problem] = []
-    binder = Binder(catalog, Scope(kinds, kinds, "", SPEC if SPEC in objects else None), problems)
+    binder = Binder(catalog, Scope(kinds, kinds, "", SPEC if SPEC in given else None), problems)
     entries = {"use": Entry(at, ScalarNode(reference, at)), **node.entries}
     plan = binder.component(MapNode(entries, at), kind, "")
     if problems:
         raise ConfigError(problems)
-
-    def fetch(source: str, asking: Plan, parameter: str) -> Any:
-        return objects[source.removeprefix(SPEC_PREFIX)]
-
-    return construct(plan, fetch)
+    return plan
 
 
 def build_example(

@@ -32,6 +32,8 @@ _SHA256 = {
     "volcano": "f7bbaf32a412f5fe82350f48e0c55100be260803969c16557343f687fd0593fc",
     "fire": "c5c6c9490b1d8c58ba9eb78d9e2f82d1c1e62694ca5cff917c54600d3d83f459",
 }
+_LATITUDE = ("latitude", "lat")
+_LONGITUDE = ("longitude", "long", "lon", "lng")
 
 
 class Earth(Dataset):
@@ -46,8 +48,9 @@ class Earth(Dataset):
 
     Args:
         event: which of the four.
-        file: a CSV file of one's own instead: latitude and longitude in degrees in the first two columns
-            (or in the columns that a header line names so); lines that begin with ``#`` are skipped.
+        file: a CSV file of one's own instead: latitude and longitude in degrees in the first two columns, or
+            in those that a header line calls ``latitude`` or ``lat`` and ``longitude``, ``long``, ``lon`` or
+            ``lng`` (in any case and order); lines that begin with ``#`` are skipped.
         seed: of the split.
         root: folder to search instead of ``$FLOWLOOM_DATA``.
 
@@ -138,13 +141,19 @@ def read_coordinates(file: Path) -> Tensor:
             rows = [(n, row) for n, row in enumerate(csv.reader(lines), 1) if _is_content(row)]
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
-    columns = (0, 1)
-    if rows and not _is_number(rows[0][1][0]):
-        number, header = rows.pop(0)
-        columns = _columns(file, number, header)
+    columns = _columns(rows[0][1]) if rows else None
+    if columns is not None:
+        rows.pop(0)
+    elif rows and not any(map(_is_number, rows[0][1])):
+        raise DataError(
+            f"{file}:{rows[0][0]}: neither numbers nor a header with the columns latitude and longitude: "
+            f"{','.join(rows[0][1])!r}"
+        )
     if not rows:
         raise DataError(f"{file} holds no rows of latitude, longitude")
-    return torch.tensor([_coordinates(file, n, row, columns) for n, row in rows], dtype=torch.float64)
+    return torch.tensor(
+        [_coordinates(file, n, row, columns or (0, 1)) for n, row in rows], dtype=torch.float64
+    )
 
 
 def _is_content(row: list[str]) -> bool:
@@ -159,16 +168,12 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _columns(file: Path, number: int, header: list[str]) -> tuple[int, int]:
-    words = [cell.strip().lower() for cell in header]
-    found = [
-        next((i for i, word in enumerate(words) if word.startswith(start)), None) for start in ("lat", "lon")
-    ]
-    if found == [None, None] and len(words) >= 2:
-        return 0, 1
-    if found[0] is None or found[1] is None:
-        raise DataError(f"{file}:{number}: the header has no columns latitude and longitude: {header}")
-    return found[0], found[1]
+def _columns(row: list[str]) -> tuple[int, int] | None:
+    """Where a header has latitude and longitude; None where the row is no such header."""
+    words = [cell.strip().lower() for cell in row]
+    latitude = next((i for i, word in enumerate(words) if word in _LATITUDE), None)
+    longitude = next((i for i, word in enumerate(words) if word in _LONGITUDE), None)
+    return None if latitude is None or longitude is None else (latitude, longitude)
 
 
 def _coordinates(file: Path, number: int, row: list[str], columns: tuple[int, int]) -> tuple[float, float]:
