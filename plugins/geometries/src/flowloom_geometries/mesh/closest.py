@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 
 def closest_on_triangles(x: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -116,3 +119,39 @@ class Finder:
                 break
             open_rows, size = open_rows[unsure], min(4 * size, most)
         return face, weights
+
+
+def search(x: Tensor, finder: Finder) -> tuple[Tensor, Tensor]:
+    """What ``finder`` says of points ``(n, 3)``, in their dtype and without derivatives.
+
+    The transforms of ``torch.func`` see through it: inside them tensors have no numbers for a k-d tree to
+    read, and what reaches ``forward`` below has.
+    """
+    face, weights = _Search.apply(x.detach(), finder)  # type: ignore[no-untyped-call]
+    return face, weights
+
+
+class _Search(Function):
+    @staticmethod
+    def forward(x: Tensor, finder: Finder) -> tuple[Tensor, Tensor]:
+        face, weights = finder(x)
+        return face.to(x.device), weights.to(x.device, x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, None], x: Tensor, finder: Finder) -> tuple[Any, Any]:
+        # All the points in one search.
+        x = x.movedim(in_dims[0] or 0, 0)
+        face, weights = search(x.flatten(0, 1), finder)
+        return (face.unflatten(0, x.shape[:2]), weights.unflatten(0, x.shape[:2])), (0, 0)

@@ -25,7 +25,8 @@ class PremetricPath(Path):
     the simulated point. No gradients flow through the simulation.
 
     The remaining distance is known in advance, so each step asks for the drop in premetric still owed,
-    which keeps errors of earlier steps from adding up.
+    which keeps errors of earlier steps from adding up. The points of a power, ``(batch, k, 3)``, each run
+    down a premetric of their own.
 
     Args:
         geometry: a space with ``embed`` and ``premetric_gradient``, such as `MeshSurface`; injected from

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
-from flowloom_geometries.mesh.closest import Finder
+from flowloom_geometries.mesh.closest import Finder, search
 from flowloom_geometries.mesh.laplacian import face_areas, spectrum
 from flowloom_geometries.mesh.reading import read_mesh
 from flowloom_geometries.mesh.shapes import icosphere
@@ -34,6 +34,11 @@ class MeshSurface(Geometry):
     ``exp`` steps in the face's plane and returns to the closest point; ``log`` is a tangent of premetric
     length pointing down the premetric. They are *not* inverse to each other: a mesh has no closed-form
     geodesics. Train on it with ``path: premetric``.
+
+    There are no likelihoods. Tangent planes turn at the edges, so a field that is smooth in space jumps
+    there, and most of its divergence is a jump: that of the constant field ``(0, 0, 1)`` is 0 inside every
+    face, however fine the mesh, and -2 z on the sphere. Where the two sides of an edge both lead onto it,
+    mass gathers on the edge, and the law has no density at all.
 
     Args:
         file: an ``.obj`` or ``.off`` file, or ``icosphere`` for a sphere of 642 vertices
@@ -99,20 +104,46 @@ class MeshSurface(Geometry):
         self._hats = torch.stack([-g1 - g2, g1, g2], 1)
 
     def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Closest face ``(n,)`` and barycentric coordinates ``(n, 3)`` of points ``(n, 3)``."""
+        """Closest face ``(n,)`` and barycentric coordinates ``(n, 3)`` of points ``(..., 3)``.
+
+        The coordinates have the derivative of the closest point: along the face, along the edge where that
+        is nearest, and 0 where a corner is.
+        """
+        flat = x.reshape(-1, 3)
         known = self._known
         if known is not None and known[0] is x and known[1] == x._version:
             face, weights = known[2:]
         else:
-            face, weights = self._finder(x.reshape(-1, 3))
-        return face.to(x.device), weights.to(x.device, x.dtype)
+            face, weights = search(flat, self._finder)
+        # A zero with a derivative, in either mode.
+        moved = flat - flat.detach()
+        slopes = self._slopes(face, weights, flat.detach())
+        return face.to(x.device), weights.to(x.device, x.dtype) + (slopes * moved[:, None]).sum(2)
+
+    def _slopes(self, face: Tensor, weights: Tensor, x: Tensor) -> Tensor:
+        """Gradients of the coordinates of the closest point, ``(n, 3, 3)``: row k is that of corner k."""
+        hats, normal = self._hats.to(x)[face], self.normals.to(x)[face]
+        corners = self.vertices[self.triangles].to(x)[face]
+        away = x - (weights[..., None] * corners).sum(1)
+        beside = (away - (away * normal).sum(1, keepdim=True) * normal).norm(dim=1)
+        # Points of an edge itself move along the face; those held at it from outside move along the edge.
+        rounding = 64 * torch.finfo(x.dtype).eps * corners.abs().amax((1, 2))
+        held = (weights <= 0) & (beside > rounding)[:, None]
+        # Where corner k is held, the edge is the one opposite it, and gradients keep their part along it.
+        opposite = corners.roll(-1, 1) - corners.roll(-2, 1)
+        edge = (held[..., None] * opposite).sum(1)
+        along = (
+            (hats * edge[:, None]).sum(2, keepdim=True) * edge[:, None] / edge.square().sum(1)[:, None, None]
+        )
+        count = held.sum(1)[:, None, None]
+        return torch.where(count == 0, hats, torch.where(count == 1, along, 0))
 
     def project(self, x: Tensor) -> Tensor:
-        """The closest point, which moves with ``x`` in the plane of its face."""
+        """The closest point, which moves with ``x`` in the plane of its face; see `locate`."""
         face, weights = self.locate(x)
         corners = self.vertices[self.triangles].to(x.device, x.dtype)[face]
         landed = (weights[..., None] * corners).sum(1).reshape(x.shape)
-        self._known = (landed, landed._version, face, weights)
+        self._known = (landed, landed._version, face, weights.detach())
         return landed
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
@@ -130,19 +161,19 @@ class MeshSurface(Geometry):
         r"""The premetric to a point with features ``target`` and its gradient along the face.
 
         Args:
-            x: points ``(n, 3)``.
-            target: `embed` of the other end, ``(n, k)``.
+            x: points ``(..., 3)``.
+            target: `embed` of the other end, ``(..., k)``.
 
         Returns:
-            ``d`` of shape ``(n, 1)`` and ``grad_x d`` of shape ``(n, 3)``; the gradient is 0 at ``d = 0``.
+            ``d`` of shape ``(..., 1)`` and ``grad_x d`` of shape ``(..., 3)``, which is 0 at ``d = 0``.
         """
         face, weights = self.locate(x)
         rows = self.features.to(x.device, x.dtype)[self.triangles.to(x.device)[face]]
-        difference = (weights[..., None] * rows).sum(1) - target
+        difference = (weights[..., None] * rows).sum(1) - target.reshape(len(rows), -1)
         d = safe_norm(difference)
         slope = torch.einsum("nck,nk->nc", rows, difference) / torch.where(d > 0, d, 1)
         hats = self._hats.to(x.device, x.dtype)[face]
-        return d, torch.einsum("nc,ncj->nj", slope, hats)
+        return d.reshape(*x.shape[:-1], 1), torch.einsum("nc,ncj->nj", slope, hats).reshape(x.shape)
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """Step in the plane of the face and return to the closest point (a retraction)."""
@@ -150,10 +181,9 @@ class MeshSurface(Geometry):
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """Minus the premetric's gradient, scaled to the premetric's length; see the class."""
-        flat = x.reshape(-1, 3)
-        d, gradient = self.premetric_gradient(flat, self.embed(y.reshape(-1, 3)))
+        d, gradient = self.premetric_gradient(x, self.embed(y))
         size = safe_norm(gradient)
-        return (-d * gradient / torch.where(size > 0, size, 1)).reshape(x.shape)
+        return -d * gradient / torch.where(size > 0, size, 1)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """The ambient inner product."""
@@ -166,6 +196,18 @@ class MeshSurface(Geometry):
     def log_volume(self) -> float:
         """Log of the area."""
         return math.log(float(self.areas.sum()))
+
+    def log_sqrt_det(self, x: Tensor) -> Tensor:
+        """Refused, and with it every likelihood.
+
+        Raises:
+            IncompatibleError: always; see the class.
+        """
+        raise IncompatibleError(
+            f"{self} has no likelihoods: fields jump at the edges of its faces, where mass gathers and no "
+            "divergence says how much; score samples instead (metrics: [energy-distance]), or use geometry: "
+            "sphere where the surface is one"
+        )
 
     def violation(self, x: Tensor) -> Tensor:
         """Distance to the closest point."""
@@ -198,6 +240,10 @@ class MeshSurface(Geometry):
     def _of_face(self, table: Tensor, x: Tensor) -> Tensor:
         face, _ = self.locate(x)
         return table.to(x.device, x.dtype)[face].reshape(*x.shape[:-1], -1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the points seen last, which may belong to a graph."""
+        return {**self.__dict__, "_known": None}
 
     def __repr__(self) -> str:
         return (

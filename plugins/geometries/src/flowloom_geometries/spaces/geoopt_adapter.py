@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,18 +13,22 @@ from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
 from flowloom.state import Shape
-from flowloom_geometries.spaces.shooting import shoot
+from flowloom_geometries.spaces.polar import polar_factor
+from flowloom_geometries.spaces.shooting import shoot, tangent_basis
 
 
 class GeooptGeometry(Geometry):
     """A `geoopt.Manifold` as a geometry; what the manifold lacks is filled in, and ``gaps`` says how.
 
     * No logarithm: found by shooting (see `flowloom_geometries.spaces.shooting`). Rows that do not
-      converge raise no error: ask ``residual``. A tangent found far away leads to its point, but another
-      one may be shorter.
+      converge raise no error and hold no NaN: ask ``residual``. A tangent found far away leads to its
+      point, but another one may be shorter.
     * No distance: the length of the logarithm.
     * No generator in ``random``: geoopt draws from the global one, so it is run under a seed drawn from
       ours, and the global state is restored.
+    * No uniform law: geoopt's is one on spheres; on Stiefel manifolds it favours some matrices, and the
+      polar factor of a normal matrix is drawn instead. Elsewhere ``random`` is whatever the manifold draws,
+      and ``log_volume``, whose only use is the density of the uniform law, is refused.
     * No volume: likelihoods under ``source: uniform`` need ``log_volume``, given here by hand.
     * Volume density of the coordinates: from the metric on an orthonormal basis of the tangent space.
       That is right where ``projx`` projects along Frobenius normals; where not (geoopt's ``Lorentz``),
@@ -38,6 +43,10 @@ class GeooptGeometry(Geometry):
         dim: intrinsic dimension of one point, where it is known.
         log_volume: log of the volume of one point's space, where it is known.
         iterations: of the shooting method.
+
+    Raises:
+        IncompatibleError: there is no such manifold, its points are complex, or ``log_volume`` is given
+            where ``random`` is not known to be uniform.
     """
 
     def __init__(
@@ -67,14 +76,24 @@ class GeooptGeometry(Geometry):
         self.iterations = iterations
         self._log_volume = log_volume
         self._oblique: bool | None = None
+        self._dims: dict[tuple[int, ...], int] = {}
+        self._orthonormal = isinstance(_unscaled(manifold), geoopt.Stiefel)
         self.gaps = dict(_gaps(manifold))
+        if log_volume is not None and "uniform" in self.gaps:
+            raise IncompatibleError(
+                f"log_volume= is for the density of the uniform law, and {manifold} draws another one; "
+                "give a source with a density of its own"
+            )
 
     def project(self, x: Tensor) -> Tensor:
-        """``projx``."""
-        return self.manifold.projx(x)
+        """``projx``; the same polar factor on Stiefel manifolds, where geoopt's has a NaN for derivative."""
+        return polar_factor(x) if self._orthonormal else self.manifold.projx(x)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
-        """``proju``."""
+        """``proju``; on Stiefel manifolds ``v - x sym(x'v)``, as geoopt's canonical one is no projection."""
+        if self._orthonormal:
+            inside = x.mT @ v
+            return v - x @ (0.5 * (inside + inside.mT))
         return self.manifold.proju(x, v)
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
@@ -110,14 +129,16 @@ class GeooptGeometry(Geometry):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """The manifold's own law (``random``), reproducible from ``generator``."""
+        """The manifold's own law, or a uniform one (see the class), reproducible from ``generator``."""
         where = generator.device if generator is not None else torch.device("cpu")
         seed = int(torch.randint(2**62, (), generator=generator, device=where))
         dtype = dtype or torch.get_default_dtype()
         target = torch.device(device) if device is not None else torch.device("cpu")
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(seed)
-            if "random" in self.gaps:
+            # No rotation changes the law of a normal matrix, nor therefore that of its polar factor; geoopt's
+            # QR factor has the signs of LAPACK's convention.
+            if self._orthonormal or "random" in self.gaps:
                 return self.project(torch.randn(shape, dtype=dtype, device=target))
             try:
                 drawn = self.manifold.random(shape, dtype=dtype, device=target)
@@ -131,20 +152,31 @@ class GeooptGeometry(Geometry):
         Raises:
             NotImplementedError: none was given.
         """
+        if self._log_volume is None and "uniform" in self.gaps:
+            raise NotImplementedError(f"{self} has no uniform law; give a source with a density")
         if self._log_volume is None:
             raise NotImplementedError(f"{self} does not know its volume; give log_volume=")
         return self._log_volume
 
     def degrees_of_freedom(self, shape: Shape) -> int:
         """As given, or the rank of the tangent projection at a random point."""
-        if self.dim is None:
-            point = tuple(shape)[len(shape) - self.point_ndim :]
+        if self.dim is not None or isinstance(shape, dict):
+            return super().degrees_of_freedom(shape)
+        point = tuple(shape[len(shape) - self.point_ndim :])
+        if point not in self._dims:
             x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-            self.dim = self._basis(x).shape[1]
-        return super().degrees_of_freedom(shape)
+            self._dims[point] = tangent_basis(self, x).shape[1]
+        return self._dims[point] * self.points(shape)
 
     def log_sqrt_det(self, x: Tensor) -> Tensor:
-        """``log det(G) / 2`` with G the metric on an orthonormal basis of each tangent space.
+        r"""Half the log of the ratio of two Gram determinants, of the metric and of the ambient product:
+
+        .. math::
+            \tfrac12 \log\det \langle P_x e_i, P_x e_j \rangle_x - \tfrac12 \log\det (P_x e_i \cdot P_x e_j)
+
+        No choice of basis changes it. So the :math:`e_i` are held at what a decomposition finds at the value
+        of x, and derivatives pass through the projector :math:`P_x` and the metric alone: the decomposition
+        has none, its singular values being equal.
 
         Raises:
             IncompatibleError: ``projx`` does not project along Frobenius normals, so that the divergence in
@@ -156,14 +188,17 @@ class GeooptGeometry(Geometry):
                 "needs; use geometry: lorentz for hyperbolic space, or write a geometry of its own"
             )
         points = x.reshape(-1, *x.shape[x.ndim - self.point_ndim :])
-        basis = self._basis(points)
-        n, k = basis.shape[:2]
-        base = points[:, None].expand(n, k, *points.shape[1:]).flatten(0, 1)
+        fixed = tangent_basis(self, points.detach())
+        n, k = fixed.shape[:2]
+        base = points[:, None].expand_as(fixed).flatten(0, 1)
+        moved = self.to_tangent(base, fixed.flatten(0, 1))
+        basis = moved.reshape(fixed.shape)
         rows = []
         for i in range(k):
             u = basis[:, i : i + 1].expand_as(basis).flatten(0, 1)
-            rows.append(self.inner_point(base, u, basis.flatten(0, 1)).reshape(n, k))
-        half = 0.5 * torch.linalg.slogdet(torch.stack(rows, 1))[1]
+            rows.append(self.inner_point(base, u, moved).reshape(n, k))
+        flat = basis.flatten(2)
+        half = 0.5 * (torch.linalg.slogdet(torch.stack(rows, 1))[1] - torch.linalg.slogdet(flat @ flat.mT)[1])
         return half.reshape(x.shape[0], -1).sum(1)
 
     def violation(self, x: Tensor) -> Tensor:
@@ -179,31 +214,26 @@ class GeooptGeometry(Geometry):
         """Whether the derivative of ``projx``, by differences, is not the orthogonal projector."""
         if self._oblique is None:
             x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-            basis = self._basis(x)[0].flatten(1)
+            basis = tangent_basis(self, x)[0].flatten(1)
             size, h = x.numel(), 1e-5
             steps = h * torch.eye(size, dtype=x.dtype).reshape(size, *point)
             slopes = (self.project(x + steps) - self.project(x - steps)).flatten(1) / (2 * h)
             self._oblique = bool((slopes - basis.T @ basis).abs().max() > 1e-4)
         return self._oblique
 
-    def _basis(self, x: Tensor) -> Tensor:
-        """An orthonormal basis of the tangent space at every point: ``(n, dim, *point)``."""
-        size = x[0].numel()
-        eye = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *x.shape[1:])
-        images = torch.stack([self.to_tangent(x, e.expand_as(x)) for e in eye], 1).flatten(2)
-        _, s, vh = torch.linalg.svd(images)
-        rank = int((s[0] > 1e-4 * s[0, 0]).sum())
-        return vh[:, :rank].reshape(len(x), rank, *x.shape[1:])
-
     def __repr__(self) -> str:
         return f"GeooptGeometry({self.manifold})"
 
 
 class Stiefel(GeooptGeometry):
-    """Matrices of orthonormal columns with the Euclidean metric (geoopt's ``EuclideanStiefelExact``).
+    r"""Matrices of orthonormal columns with the Euclidean metric (geoopt's ``EuclideanStiefelExact``).
 
     The exponential is geoopt's (a matrix exponential); the logarithm is found by shooting, which costs some
-    hundred exponentials and gives a geodesic to the other end that need not be the shortest one.
+    hundred exponentials. The injectivity radius is :math:`\pi` (2405.02268), so a logarithm
+    shorter than that is the shortest, and its derivatives are those of the true one. Longer ones lead to
+    their point, but another may be shorter. Square matrices of opposite determinants are joined by no
+    geodesic: the logarithm is then the best that was found. None of these raise an error or hold a NaN; ask
+    ``residual`` what was reached.
 
     Args:
         iterations: of the shooting method.
@@ -212,15 +242,25 @@ class Stiefel(GeooptGeometry):
     def __init__(self, iterations: int = 40) -> None:
         super().__init__("EuclideanStiefelExact", iterations=iterations)
 
-    def project(self, x: Tensor) -> Tensor:
-        """The polar factor, with a derivative that geoopt's SVD does not have on the manifold itself."""
-        from flowloom_geometries.spaces.polar import polar_factor
-
-        return polar_factor(x)
-
     def distance_point(self, x: Tensor, y: Tensor) -> Tensor:
         """Length of the logarithm."""
         return safe_norm(self.log(x, y).flatten(-2)).squeeze(-1)
+
+    def log_uniform(self, shape: Shape) -> float:
+        r"""Minus the log of the volume, which depends on the shape ``(n, k)``:
+
+        .. math::
+            2^{k (k - 1) / 4} \prod_{i = n - k + 1}^n |S^{i-1}|, \quad |S^{i-1}| = 2 \pi^{i/2} / \Gamma(i/2)
+
+        one sphere a column, and :math:`\sqrt 2` for every plane that two columns span and may turn in.
+        """
+        if isinstance(shape, dict) or self._log_volume is not None:
+            return super().log_uniform(shape)
+        n, k = shape[-2:]
+        spheres = (
+            math.log(2) + 0.5 * i * math.log(math.pi) - math.lgamma(0.5 * i) for i in range(n - k + 1, n + 1)
+        )
+        return -self.points(shape) * (0.25 * k * (k - 1) * math.log(2) + math.fsum(spheres))
 
     def __repr__(self) -> str:
         return "Stiefel()"
@@ -229,8 +269,7 @@ class Stiefel(GeooptGeometry):
 def _gaps(manifold: Any) -> list[tuple[str, str]]:
     import geoopt
 
-    while isinstance(manifold, geoopt.Scaled):
-        manifold = manifold.base
+    manifold = _unscaled(manifold)
     base = geoopt.Manifold
     kind = type(manifold)
 
@@ -247,7 +286,28 @@ def _gaps(manifold: Any) -> list[tuple[str, str]]:
         found.append(("distance", "no distance: length of the logarithm"))
     if inherited("random"):
         found.append(("random", "no random law: a projected normal"))
+    if not isinstance(manifold, geoopt.Stiefel) and not _draws_uniformly(manifold):
+        found.append(("uniform", "random is not the uniform law: no density under source: uniform"))
     return found
+
+
+def _unscaled(manifold: Any) -> Any:
+    """What a ``geoopt.Scaled`` scales: its points, tangents and laws are the same."""
+    import geoopt
+
+    while isinstance(manifold, geoopt.Scaled):
+        manifold = manifold.base
+    return manifold
+
+
+def _draws_uniformly(manifold: Any) -> bool:
+    """Whether geoopt's ``random`` is the uniform law of a compact space: spheres, and products of such."""
+    import geoopt
+
+    manifold = _unscaled(manifold)
+    if isinstance(manifold, geoopt.ProductManifold):
+        return all(_draws_uniformly(part) for part in manifold.manifolds)
+    return isinstance(manifold, geoopt.Sphere)
 
 
 def _is_manifold(thing: Any) -> bool:
