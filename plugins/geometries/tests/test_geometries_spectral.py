@@ -167,7 +167,7 @@ class Net(torch.nn.Module):
 @pytest.mark.parametrize(
     ("space", "n", "source"),
     [(SO3(), 3, None), (SPD(2), 2, Gaussian()), (LogEuclideanSPD(2), 2, Gaussian())],
-    ids=str,
+    ids=["so3", "spd", "log-euclidean-spd"],
 )
 def test_likelihoods_have_their_parameter_gradients(space, n, source, draws):
     torch.manual_seed(0)
