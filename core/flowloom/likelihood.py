@@ -50,7 +50,7 @@ class _Augmented(Field):
 
         def extended(z: State) -> State:
             # Constant along normals, so the ambient divergence is the Riemannian one.
-            return self.inner(z if self.space.flat else self.space.project(z), t, cond)
+            return self.inner(_onto(self.space, point, z), t, cond)
 
         if self.divergence == "exact":
             v, div = exact_divergence(extended, point, chunk=self.chunk)
@@ -160,6 +160,16 @@ def _integrate(
     base = source.log_prob(end["x"] if backwards else start, cond)
     log_density = base + end["gain"] if backwards else base - end["gain"]
     return Solution(end["x"], solution.nfe, log_prob=log_density)
+
+
+def _onto(geometry: Geometry, x: Any, z: Any) -> Any:
+    """The point of the space that ``z``, near its point ``x``, lies beside."""
+    if isinstance(geometry, Product):
+        return {name: _onto(g, x[name], z[name]) for name, g in geometry.parts.items()}
+    if geometry.full:
+        return z
+    # A flat piece may have walls, where `project` clamps.
+    return x + geometry.to_tangent(x, z - x) if geometry.flat else geometry.project(z)
 
 
 def _has_volume_density(geometry: Geometry) -> bool:

@@ -33,6 +33,7 @@ class Geometry(ABC):
         straight: True where ``exp`` is addition without wrapping: R^n and pieces of it. Solvers then neither
             wrap nor project.
         dim: intrinsic dimension of one point, where it does not depend on the shape.
+        full: True where every vector is tangent: flat coordinates, as many as there are dimensions.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
         geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
         point_shape: shape of one point, where the space fixes it; data of another shape is then refused,
@@ -44,6 +45,7 @@ class Geometry(ABC):
     flat: bool = False
     straight: bool = False
     dim: int | None = None
+    full: bool = False
     convex: bool = False
     point_shape: tuple[int, ...] | None = None
     geodesic_distance: bool = True

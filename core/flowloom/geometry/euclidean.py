@@ -18,6 +18,7 @@ class Euclidean(Geometry):
 
     point_ndim = 0
     flat = True
+    full = True
     straight = True
     dim = 1
 

@@ -23,6 +23,7 @@ class FlatTorus(Geometry):
     """
 
     flat = True
+    full = True
 
     def __init__(self, periods: float | Sequence[float] = 2 * math.pi) -> None:
         values = [periods] if isinstance(periods, (int, float)) else list(periods)

@@ -236,11 +236,19 @@ class Stiefel(GeooptGeometry):
     ``residual`` what was reached.
 
     Args:
+        rows: n of the matrices ``(n, k)``, where it is to be fixed; data of another shape is then refused.
+        columns: k, given together with ``rows``, at most as many.
         iterations: of the shooting method.
     """
 
-    def __init__(self, iterations: int = 40) -> None:
+    def __init__(self, rows: int | None = None, columns: int | None = None, iterations: int = 40) -> None:
         super().__init__("EuclideanStiefelExact", iterations=iterations)
+        if (rows is None) != (columns is None):
+            raise ValueError(f"give rows and columns together, got rows={rows} and columns={columns}")
+        if rows is not None and columns is not None:
+            if not 1 <= columns <= rows:
+                raise ValueError(f"columns must be from 1 to rows, got {columns} columns of {rows} rows")
+            self.point_shape = (rows, columns)
 
     def distance_point(self, x: Tensor, y: Tensor) -> Tensor:
         """Length of the logarithm."""
@@ -263,7 +271,7 @@ class Stiefel(GeooptGeometry):
         return -self.points(shape) * (0.25 * k * (k - 1) * math.log(2) + math.fsum(spheres))
 
     def __repr__(self) -> str:
-        return "Stiefel()"
+        return f"Stiefel{self.point_shape or ()}"
 
 
 def _gaps(manifold: Any) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ class FlatSimplex(Euclidean):
 
     point_ndim = 1
     convex = True
+    full = False  # a plane in R^K
     dim = None  # type: ignore[assignment]
 
     def project(self, x: Tensor) -> Tensor:
