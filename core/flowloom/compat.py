@@ -100,9 +100,7 @@ def _space(spec: Any, geometry: Any, where: str) -> Iterator[Clash]:
         yield Clash(
             where, "data", f"{geometry} has another vocabulary than the data ({spec.vocab}); leave it out"
         )
-    elif (
-        geometry.point_shape is not None and spec.shape[-len(geometry.point_shape) :] != geometry.point_shape
-    ):
+    elif not geometry.has_points_in(spec.shape):
         yield Clash(
             where,
             "data",

@@ -44,12 +44,13 @@ def exact_divergence(
     value, pull = _backward(flat_fn, flat)
     if not _worth_vectorising(flat):
         directions = basis[:, None].expand(-1, *flat.shape).unbind()
-        columns = [pull(e, False)[:, k] for k, e in enumerate(directions)]
+        columns = [pull(e)[:, k] for k, e in enumerate(directions)]
         total = torch.stack(columns).sum(0)
     else:
         total = flat.new_zeros(flat.shape[0])
         for part in basis.split(chunk):
-            rows = pull(part[:, None].expand(-1, *flat.shape), True)
+            # Not is_grads_batched: its older vmap takes many activations apart, row by row.
+            rows = torch.func.vmap(pull)(part[:, None].expand(-1, *flat.shape))
             total = total + torch.einsum("kbn,kn->b", rows, part)
     return unflatten(value), total
 
@@ -76,7 +77,7 @@ def hutchinson_divergence(
         value, slope, *_ = torch.func.jvp(flat_fn, (flat,), (direction,))
     else:
         value, pull = _backward(flat_fn, flat)
-        slope = pull(direction, False)
+        slope = pull(direction)
     return unflatten(value), (slope * direction).sum(1)
 
 
@@ -90,34 +91,24 @@ def _worth_vectorising(x: Tensor) -> bool:
     return x.device.type != "cpu" or (entries > 4 and rows <= min(16 * entries, 384))
 
 
-def _backward(fn: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], Tensor]]:
-    """``fn(x)`` and its vector-Jacobian product, for one direction or a batch of them."""
+def _backward(fn: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """``fn(x)`` and its vector-Jacobian product, which is safe under ``torch.func.vmap``."""
     if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         # Functional transforms nest, and work on tensors that plain autograd cannot save.
         result, pullback, *_ = torch.func.vjp(fn, x)
-
-        def functional(direction: Tensor, batched: bool) -> Tensor:
-            if batched:
-                return torch.func.vmap(lambda d: pullback(d)[0])(direction)
-            return pullback(direction)[0]
-
-        return result, functional
+        return result, lambda direction: pullback(direction)[0]
 
     with torch.enable_grad():
         z = x.detach().requires_grad_()
         value = fn(z)
 
-    def once(direction: Tensor) -> Tensor:
+    def pull(direction: Tensor) -> Tensor:
         if not value.requires_grad:  # a constant field
             return torch.zeros_like(direction)
         (slope,) = torch.autograd.grad(value, z, direction, retain_graph=True, allow_unused=True)
         return torch.zeros_like(direction) if slope is None else slope
 
-    def plain(direction: Tensor, batched: bool) -> Tensor:
-        # Not is_grads_batched: its older vmap takes many activations apart, row by row.
-        return torch.func.vmap(once)(direction) if batched else once(direction)
-
-    return value.detach(), plain
+    return value.detach(), pull
 
 
 def _forward_diagonal(

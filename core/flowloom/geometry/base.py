@@ -150,6 +150,10 @@ class Geometry(ABC):
             return d
         return safe_sqrt(sum_event(d.square()))
 
+    def has_points_in(self, event: tuple[int, ...]) -> bool:
+        """Whether rows of this shape can hold points, as far as ``point_shape`` says."""
+        return self.point_shape is None or event[-len(self.point_shape) :] == self.point_shape
+
     def points(self, shape: Shape) -> int:
         """How many points one example of event shape ``shape`` holds (1 unless it is a power)."""
         power = self._power(shape)
