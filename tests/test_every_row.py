@@ -6,7 +6,7 @@ import pytest
 
 from flowloom_registry import catalog
 from flowloom_registry.conformance import check_row
-from flowloom_registry.rows import Row
+from flowloom_registry.plugins.rows import Row
 
 
 @pytest.mark.parametrize("row", catalog().rows, ids=lambda row: f"{row.kind}/{row.qualified}")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from flowloom_registry.config.build import build
     from flowloom_registry.config.example import build_component, build_example
     from flowloom_registry.config.recipe import load_recipe
-    from flowloom_registry.discovery import catalog, discover
     from flowloom_registry.markers import hookimpl, hookspec
+    from flowloom_registry.plugins.discovery import catalog, discover
     from flowloom_registry.runs.load import load
 
 __all__ = [
@@ -33,8 +33,8 @@ _HOMES = {
     "build": "flowloom_registry.config.build",
     "build_component": "flowloom_registry.config.example",
     "build_example": "flowloom_registry.config.example",
-    "catalog": "flowloom_registry.discovery",
-    "discover": "flowloom_registry.discovery",
+    "catalog": "flowloom_registry.plugins.discovery",
+    "discover": "flowloom_registry.plugins.discovery",
     "hookimpl": "flowloom_registry.markers",
     "hookspec": "flowloom_registry.markers",
     "load": "flowloom_registry.runs.load",

@@ -13,8 +13,8 @@ from flowloom_registry.errors import ConfigError, MissingDependency, one_line
 if TYPE_CHECKING:
     from flowloom.data import Dataset
     from flowloom.testing import CheckResult
-    from flowloom_registry.lookup import Catalog
-    from flowloom_registry.rows import Row
+    from flowloom_registry.plugins.catalog import Catalog
+    from flowloom_registry.plugins.rows import Row
 
 FILES = "files"
 """Tag of data sets that read files, which may be absent where a check runs."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from flowloom_registry.lookup import Catalog
+    from flowloom_registry.plugins.catalog import Catalog
 
 
 class CatalogMaker(Protocol):
@@ -27,7 +27,8 @@ def flowloom_catalog() -> CatalogMaker:
     """
 
     def make(*, core: bool = True, **plugins: object) -> Catalog:
-        from flowloom_registry import builtin, discover
+        from flowloom_registry import discover
+        from flowloom_registry.plugins import builtin
 
         first: dict[str, object] = {"core": builtin} if core else {}
         return discover(entry_points=(), extra={**first, **plugins}, strict=True)

@@ -13,8 +13,8 @@ sys.path.insert(0, str(FAKES))  # the plugin `fakeflow`, importable as if it wer
 
 @pytest.fixture
 def fake_tables():
-    from flowloom_registry.kinds import Kind
-    from flowloom_registry.sections import SECTIONS
+    from flowloom_registry.plugins.kinds import Kind
+    from flowloom_registry.plugins.sections import SECTIONS
 
     contracts = {
         "dataset": "Dataset", "codec": "Codec", "geometry": "Geometry", "source": "Source",

@@ -8,8 +8,8 @@ from fakeflow.handmade import plugin
 
 from flowloom_registry import discover
 from flowloom_registry.errors import AmbiguousComponent, MissingDependency, PluginError, UnknownComponent
-from flowloom_registry.registrar import Registrar
-from flowloom_registry.rows import Plugin
+from flowloom_registry.plugins.registrar import Registrar
+from flowloom_registry.plugins.rows import Plugin
 
 
 def spheres(name="sphere", target="fakeflow.parts:Sphere"):
@@ -49,8 +49,8 @@ def test_unknown_name_of_a_plugin_that_is_not_installed(fakes):
 
 
 def test_the_table_of_provided_names_is_what_the_plugins_provide():
-    """On failure, bring `flowloom_registry/provided.py` up to date with the plugin's rows."""
-    from flowloom_registry.provided import PROVIDED
+    """On failure, bring `flowloom_registry/plugins/provided.py` up to date with the plugin's rows."""
+    from flowloom_registry.plugins.provided import PROVIDED
 
     found = discover()
     for distribution, labels in PROVIDED.items():
@@ -229,7 +229,7 @@ def test_missing_library_says_what_to_install(fakes):
 
 
 def test_every_kind_has_a_registrar_method_of_its_name():
-    from flowloom_registry.kinds import KINDS
+    from flowloom_registry.plugins.kinds import KINDS
 
     for kind in KINDS:
         registrar = Registrar(Plugin("p"))
@@ -249,7 +249,7 @@ def test_catalog_is_found_once():
 def test_facade_survives_its_submodules():
     import flowloom_registry
     import flowloom_registry.config.build
-    import flowloom_registry.discovery
+    import flowloom_registry.plugins.discovery
 
     for name in flowloom_registry.__all__:
         assert not hasattr(getattr(flowloom_registry, name), "__path__"), name

@@ -15,7 +15,7 @@ from flowloom_registry.cli.commands import COMMANDS
 @pytest.fixture
 def cli(fake_discover, monkeypatch, capsys):
     """Run a command over the fakes: cli("list", "geometry") -> (code, out, err)."""
-    from flowloom_registry import discovery
+    from flowloom_registry.plugins import discovery
 
     def make(*words, strict=False, **plugins):
         found = fake_discover(strict=strict, **plugins)
@@ -182,7 +182,8 @@ def test_exit_codes(cli, error, code, text):
 
 def test_config_error_is_printed_one_line_each(cli, tmp_path):
     def add(subparsers):
-        from flowloom_registry import build, discovery, load_recipe
+        from flowloom_registry import build, load_recipe
+        from flowloom_registry.plugins import discovery
 
         parser = subparsers.add_parser("try")
         parser.set_defaults(

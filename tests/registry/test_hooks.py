@@ -5,7 +5,7 @@ import sys
 
 from fakeflow.handmade import plugin
 
-from flowloom_registry import hookspecs
+from flowloom_registry.plugins import hookspecs
 
 SPECS = {name: value for name, value in vars(hookspecs).items() if name.startswith("flowloom_")}
 
@@ -57,8 +57,8 @@ def test_flowloom_doctor(fake_discover):
 
 
 def test_flowloom_commands(fake_discover, monkeypatch, capsys):
-    from flowloom_registry import discovery
     from flowloom_registry.cli import main
+    from flowloom_registry.plugins import discovery
 
     def add(subparsers):
         parser = subparsers.add_parser("greet")

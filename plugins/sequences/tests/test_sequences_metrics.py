@@ -19,7 +19,7 @@ from flowloom.sources import Mask, Uniform
 from flowloom.spec import Spec
 from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.discovery import catalog
+from flowloom_registry.plugins.discovery import catalog
 from flowloom_sequences.elbo import GeneralizedKL
 from flowloom_sequences.languages import Dyck, Markov, MotifDNA
 from flowloom_sequences.metrics import (
@@ -264,7 +264,7 @@ def test_one_word_is_one_flow():
 
 
 def test_every_row_resolves():
-    from flowloom_registry.targets import load_attribute
+    from flowloom_registry.plugins.targets import load_attribute
 
     rows = [row for row in catalog().rows if row.plugin.name == "sequences"]
     assert len(rows) > 30

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowloom.testing import CheckResult
-    from flowloom_registry.lookup import Catalog
+    from flowloom_registry.plugins.catalog import Catalog
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.conformance import check_row
-    from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import UnknownComponent
     from flowloom_registry.nearest import did_you_mean, join_hints, listing
-    from flowloom_registry.targets import require_class_name
+    from flowloom_registry.plugins.discovery import catalog
+    from flowloom_registry.plugins.targets import require_class_name
 
     require_seed(args.seed)
     require_class_name(args.name, Path())
@@ -85,7 +85,7 @@ def _check_class(args: argparse.Namespace, found: Catalog) -> list[CheckResult]:
 def _kind(reference: str, found: Catalog) -> str:
     """The kind whose contract the class keeps."""
     from flowloom.errors import FlowloomError
-    from flowloom_registry.targets import load_target
+    from flowloom_registry.plugins.targets import load_target
 
     row = found.find("geometry", reference)
     value = load_target(row)

@@ -28,7 +28,7 @@ def _cut(line: str) -> str:
 
 def warn_of_broken() -> None:
     """One line on stderr for each plugin that could not be loaded."""
-    from flowloom_registry.discovery import catalog
+    from flowloom_registry.plugins.discovery import catalog
 
     for broken in catalog().broken:
         print(

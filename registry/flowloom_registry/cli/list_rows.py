@@ -17,9 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for each kind."""
-    from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import UnknownComponent
     from flowloom_registry.nearest import did_you_mean, join_hints
+    from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
     warn_of_broken()

@@ -98,8 +98,8 @@ def _run(words: list[str]) -> int:
 
 
 def _add_plugin_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import one_line
+    from flowloom_registry.plugins.discovery import catalog
 
     for name, result in catalog().call_each("flowloom_commands", subparsers=subparsers):
         if isinstance(result, Exception):

@@ -19,8 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the installed plugins; the exit code is 0 even where one is broken."""
-    from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import one_line
+    from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
     table = [("plugin", "distribution", "version", "components", "recipes")]

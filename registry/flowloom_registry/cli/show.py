@@ -9,8 +9,8 @@ from flowloom_registry.cli.columns import columns
 
 if TYPE_CHECKING:
     from flowloom_registry.config.signature import Parameter
-    from flowloom_registry.lookup import Catalog
-    from flowloom_registry.rows import RecipeRow, Row
+    from flowloom_registry.plugins.catalog import Catalog
+    from flowloom_registry.plugins.rows import RecipeRow, Row
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print everything known under the name."""
-    from flowloom_registry.discovery import catalog
     from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
     rows = found.named(args.name)

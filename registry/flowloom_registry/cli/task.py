@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.given import conditions, require_seed, settings
     from flowloom_registry.config.example import build_component
-    from flowloom_registry.discovery import catalog
+    from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.carry_out import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 

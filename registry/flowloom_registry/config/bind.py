@@ -24,8 +24,8 @@ from flowloom_registry.config.plan import ComponentPlan, RecordPlan
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.signature import NOTHING, Parameter, Signature, read_signature
 from flowloom_registry.errors import PluginError, Problem
-from flowloom_registry.lookup import Catalog
 from flowloom_registry.nearest import did_you_mean, join_hints
+from flowloom_registry.plugins.catalog import Catalog
 
 INVALID: Any = object()
 """Stands for a value whose problems have been noted."""

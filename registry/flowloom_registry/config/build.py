@@ -14,8 +14,8 @@ from flowloom_registry.config.plan import ComponentPlan, Plan, RecipePlan, Recor
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import SPEC_PREFIX
 from flowloom_registry.errors import ConfigError, Problem
-from flowloom_registry.sections import SPEC_GIVERS
-from flowloom_registry.targets import keeps
+from flowloom_registry.plugins.sections import SPEC_GIVERS
+from flowloom_registry.plugins.targets import keeps
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import SPEC_PREFIX, Scope
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
-from flowloom_registry.sections import SPEC_GIVERS, Section
-from flowloom_registry.targets import load_attribute
+from flowloom_registry.plugins.sections import SPEC_GIVERS, Section
+from flowloom_registry.plugins.targets import load_attribute
 
 
 def check(recipe: Recipe) -> RecipePlan:

@@ -11,8 +11,8 @@ from flowloom_registry.config.nodes import Entry, MapNode, Position, ScalarNode,
 from flowloom_registry.config.plan import Plan
 from flowloom_registry.config.scope import SPEC_PREFIX, Scope
 from flowloom_registry.errors import ConfigError, PluginError, Problem
-from flowloom_registry.lookup import Catalog
-from flowloom_registry.rows import Row
+from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.plugins.rows import Row
 
 SPEC = "spec"
 """Key under which a spec is handed over."""
@@ -41,7 +41,7 @@ def build_component(
         ConfigError: holds every problem of the arguments.
     """
     if catalog is None:
-        from flowloom_registry.discovery import catalog as installed
+        from flowloom_registry.plugins.discovery import catalog as installed
 
         catalog = installed()
     objects = dict(given or {})

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from flowloom_registry.config.nodes import Position
 from flowloom_registry.config.signature import Signature
-from flowloom_registry.rows import Row
+from flowloom_registry.plugins.rows import Row
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, 
 from flowloom_registry.config.overrides import apply_override
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, MissingDependency, Problem, UnknownComponent
-from flowloom_registry.lookup import Catalog
-from flowloom_registry.rows import RecipeRow
+from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.plugins.rows import RecipeRow
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def load_recipe(
         UnknownComponent: no recipe has that name and no file is there.
     """
     if catalog is None:
-        from flowloom_registry.discovery import catalog as installed
+        from flowloom_registry.plugins.discovery import catalog as installed
 
         catalog = installed()
     problems: list[Problem] = []

@@ -11,7 +11,7 @@ import numpy
 import torch
 
 import flowloom
-from flowloom_registry.lookup import Catalog
+from flowloom_registry.plugins.catalog import Catalog
 
 
 def describe(device: torch.device, catalog: Catalog) -> dict[str, Any]:

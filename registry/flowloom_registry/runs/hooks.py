@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from flowloom_registry.errors import one_line
-from flowloom_registry.lookup import Catalog
+from flowloom_registry.plugins.catalog import Catalog
 
 _told: set[tuple[str, str]] = set()
 

@@ -72,7 +72,7 @@ def _values(name: str) -> dict[str, str]:
 
 
 def _refuse_taken(name: str) -> None:
-    from flowloom_registry.discovery import catalog
+    from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
     if name in [plugin.name for plugin in found.plugins] + [broken.plugin.name for broken in found.broken]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowloom_registry import hookimpl
 
 if TYPE_CHECKING:
-    from flowloom_registry.registrar import Registrar
+    from flowloom_registry.plugins.registrar import Registrar
 
 _SIMULATED = "paths on a mesh are simulated in steps, through a search for the closest face"
 _NO_CLOSED_FORM = dict.fromkeys(

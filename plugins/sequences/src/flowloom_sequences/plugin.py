@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowloom_registry import hookimpl
 
 if TYPE_CHECKING:
-    from flowloom_registry.registrar import Registrar
+    from flowloom_registry.plugins.registrar import Registrar
 
 _DFM, _DIRICHLET, _CATFLOW = "2407.15595", "2402.05841", "2406.04843"
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Spec
-from flowloom_registry.data_files import fetch, find, folders
 
 Event = Literal["volcano", "earthquake", "flood", "fire"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom_images.data.cifar_python import read_python_batch
 from flowloom_images.data.idx import read_bytes
 from flowloom_images.data.images import PixelDataset, Pixels
-from flowloom_registry.data_files import fetch, find, folders
 
 _RECORD = 1 + 3 * 32 * 32
 _PLACES = ("cifar10", "cifar-10", "CIFAR10", "cifar", "")

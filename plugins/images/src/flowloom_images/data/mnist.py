@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom_images.data.idx import read_idx
 from flowloom_images.data.images import PixelDataset, Pixels
 from flowloom_images.data.splits import stratified
-from flowloom_registry.data_files import fetch, find, folders
 
 
 class MNIST(PixelDataset):

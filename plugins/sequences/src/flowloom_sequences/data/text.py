@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
-from flowloom_registry.data_files import fetch, find, folders
 from flowloom_sequences.data.read_text import read_utf8
 from flowloom_sequences.data.stream import Shares, Stream
 from flowloom_sequences.data.vocabulary import Bytes, Characters, Pretrained, Vocabulary

@@ -11,15 +11,15 @@ from typing import Any
 
 import pluggy
 
-from flowloom_registry import hookspecs
 from flowloom_registry.errors import MissingDependency, PluginError, one_line
-from flowloom_registry.kinds import KINDS, SPEC, Kind
-from flowloom_registry.lookup import Catalog
 from flowloom_registry.markers import PROJECT
 from flowloom_registry.nearest import did_you_mean, join_hints
-from flowloom_registry.registrar import Registrar
-from flowloom_registry.rows import BrokenPlugin, Plugin
-from flowloom_registry.sections import SECTIONS, Section
+from flowloom_registry.plugins import hookspecs
+from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.plugins.kinds import KINDS, SPEC, Kind
+from flowloom_registry.plugins.registrar import Registrar
+from flowloom_registry.plugins.rows import BrokenPlugin, Plugin
+from flowloom_registry.plugins.sections import SECTIONS, Section
 
 CORE = "core"
 

@@ -12,8 +12,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pytest_socket import SocketConnectBlockedError
 
+from flowloom.data.files import data_home, fetch, find, folders
 from flowloom.errors import DataError
-from flowloom_registry.data_files import data_home, fetch, find, folders
 
 
 class Quiet(SimpleHTTPRequestHandler):

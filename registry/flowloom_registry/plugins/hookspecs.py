@@ -10,7 +10,7 @@ from flowloom_registry.markers import hookspec
 if TYPE_CHECKING:
     import argparse
 
-    from flowloom_registry.registrar import Registrar
+    from flowloom_registry.plugins.registrar import Registrar
 
 
 @hookspec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowloom_registry.markers import hookimpl
 
 if TYPE_CHECKING:
-    from flowloom_registry.registrar import Registrar
+    from flowloom_registry.plugins.registrar import Registrar
 
 
 @hookimpl

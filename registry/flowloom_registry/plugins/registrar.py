@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from flowloom_registry.errors import PluginError
-from flowloom_registry.kinds import Kind
-from flowloom_registry.rows import Plugin, RecipeRow, Row
-from flowloom_registry.sections import Section
+from flowloom_registry.plugins.kinds import Kind
+from flowloom_registry.plugins.rows import Plugin, RecipeRow, Row
+from flowloom_registry.plugins.sections import Section
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

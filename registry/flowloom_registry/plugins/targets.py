@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from flowloom_registry.errors import MissingDependency, PluginError, one_line
-from flowloom_registry.rows import Row
+from flowloom_registry.plugins.rows import Row
 
 
 def is_file_target(reference: str) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowloom_registry.errors import AmbiguousComponent, UnknownComponent
-from flowloom_registry.kinds import Kind
 from flowloom_registry.nearest import did_you_mean, join_hints, listing, nearest
-from flowloom_registry.provided import distribution_of, provider
-from flowloom_registry.rows import BrokenPlugin, Plugin, RecipeRow, Row
-from flowloom_registry.sections import Section
-from flowloom_registry.targets import (
+from flowloom_registry.plugins.kinds import Kind
+from flowloom_registry.plugins.provided import distribution_of, provider
+from flowloom_registry.plugins.rows import BrokenPlugin, Plugin, RecipeRow, Row
+from flowloom_registry.plugins.sections import Section
+from flowloom_registry.plugins.targets import (
     check_contract,
     is_file_target,
     load_attribute,

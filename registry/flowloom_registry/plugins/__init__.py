@@ -1,0 +1,1 @@
+"""What is installed: kinds, rows, plugins, and the catalog that finds them."""
