@@ -84,7 +84,7 @@ def run(event, seed, overrides, out):
     last = checkpoints(folder.checkpoints)[-1]
     load_into(
         experiment.flow.model,
-        read_tensors(last / "model.safetensors") | read_tensors(last / "ema.safetensors"),
+        read_tensors(last / "flow.safetensors") | read_tensors(last / "ema.safetensors"),
         last,
     )
     (score,) = experiment.scores

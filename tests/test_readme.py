@@ -28,7 +28,7 @@ def test_there_are_two_blocks() -> None:
 
 def test_a_run_in_two_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = ["train.steps=2", "train.warmup=1", "sample.n=10", "solver.steps=1", "metrics=null"]
+    settings = ["train.steps=2", "sample.n=10", "solver.steps=1", "metrics=null"]
     words = [word for setting in settings for word in ("--set", setting)]
     assert main(["run", "digits", "--out", "runs/digits", *words]) == 0
     images = run(BLOCKS[0])["images"]

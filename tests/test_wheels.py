@@ -59,7 +59,7 @@ def test_root_and_images_from_wheels(tmp_path: Path) -> None:
     where = run("-c", "import flowloom, flowloom_images; print(flowloom.__file__, flowloom_images.__file__)")
     assert str(ROOT) not in where
     assert "digits" in run("-m", "flowloom_registry", "list", "dataset", "--plugin", "images")
-    small = ["train.steps=2", "train.warmup=1", "solver.steps=1", "evaluate.sweep_nfe=[]", "sample.n=10"]
+    small = ["train.steps=2", "solver.steps=1", "evaluate.sweep_nfe=[]", "sample.n=10"]
     run("-m", "flowloom_registry", "run", "digits", "--out", "run", *(w for s in small for w in ("--set", s)))
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert (Path(site) / "flowloom" / "py.typed").exists()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from flowloom.data.base import Dataset
+from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
 from flowloom.state import State
 
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
+
 
 class Codec(nn.Module, ABC):
-    """Maps data to the states a flow runs on, and back.
+    """Maps examples of data to examples of states, and back.
 
-    A codec is a module: statistics it has fitted are buffers, saved with the run that used them.
+    A codec sees and may change conditions as well as states. It is a module of the flow: what it has fitted
+    or learned moves with it and is saved with the run. In a flow its parameters are frozen, unless the
+    objective says that it `encodes` by itself and trains them.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -32,37 +38,83 @@ class Codec(nn.Module, ABC):
         """Spec of the states; the data's where a codec does not change it."""
         return self.data_spec
 
-    def fit(self, data: Dataset) -> None:
-        """Fit statistics on the training split. Called once, before training."""
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Fit on the training split, results in buffers. Called once, before training.
+
+        Args:
+            data: training rows, None where a recipe has none.
+            flow: that the codec is part of.
+            generator: of everything drawn.
+        """
 
     @abstractmethod
-    def encode(self, x: Any) -> State:
-        """Data ``(batch, *data)`` to states ``(batch, *event)``."""
+    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
+        """Data ``(batch, *data)`` to states ``(batch, *event)``, with their conditions.
+
+        Args:
+            examples: data, on the device of the codec.
+            generator: of everything drawn (a posterior sample, dequantisation); never the global one.
+        """
 
     @abstractmethod
-    def decode(self, x: Any) -> State:
-        """States to data."""
+    def decode(self, examples: Examples) -> Examples:
+        """States to data, with their conditions."""
+
+    def log_det(self, examples: Examples) -> Tensor | None:
+        r"""``log |det d encode / d data|`` of every row of data, ``(batch,)``; None where there is none.
+
+        A density of states is one of data after adding it:
+        :math:`\log p(x) = \log p(\mathrm{encode}(x)) + \log|\det|`.
+        """
+        return None
 
 
-class Identity(Codec):
+class StateCodec(Codec):
+    """Codecs that map the state alone, and leave conditions as they are."""
+
+    @abstractmethod
+    def encode_state(self, x: Any) -> State:
+        """Data to a state."""
+
+    @abstractmethod
+    def decode_state(self, x: Any) -> State:
+        """A state to data."""
+
+    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
+        """The state encoded."""
+        return replace(examples, x=self.encode_state(examples.x))
+
+    def decode(self, examples: Examples) -> Examples:
+        """The state decoded."""
+        return replace(examples, x=self.decode_state(examples.x))
+
+
+class Identity(StateCodec):
     """Data are states already."""
 
-    def encode(self, x: Any) -> State:
+    def encode_state(self, x: Any) -> State:
         """Return ``x``."""
         return x
 
-    def decode(self, x: Any) -> State:
+    def decode_state(self, x: Any) -> State:
         """Return ``x``."""
         return x
 
+    def log_det(self, examples: Examples) -> Tensor | None:
+        """0."""
+        x = examples.x
+        return x.new_zeros(len(x)) if isinstance(x, Tensor) and x.is_floating_point() else None
 
-class Standardize(Codec):
+
+class Standardize(StateCodec):
     """Subtract the mean and divide by the standard deviation of the training data.
 
     Args:
         spec: of the data; injected from the recipe.
         per_entry: statistics for every entry of the event, or one pair for all.
-        rows: training rows to fit on, at most.
+        rows: training rows to fit on, at most; evenly spread over all of them.
     """
 
     mean: Tensor
@@ -74,29 +126,35 @@ class Standardize(Codec):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
 
-    def fit(self, data: Dataset) -> None:
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
         """Measure the training data."""
-        x = data.take(torch.arange(min(len(data), self.rows))).x
+        if data is None:
+            raise DataError("codec standardize measures data, and this recipe has none")
+        count = min(len(data), self.rows)
+        # Evenly spread: rows of a file are often sorted.
+        x = data.take(torch.arange(count) * len(data) // max(count, 1)).x
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise DataError(
                 "codec standardize takes one real-valued tensor; this data is tokens or a product"
             )
-        self.mean = x.mean(0) if self.per_entry else x.mean()
+        where = self.mean.device
+        self.mean = (x.mean(0) if self.per_entry else x.mean()).to(where)
         std = x.std(0) if self.per_entry else x.std()
         # A constant entry (an image's border) keeps its scale instead of dividing by zero.
-        self.std = torch.where(std > 1e-6, std, torch.ones_like(std))
+        self.std = torch.where(std > 1e-6, std, torch.ones_like(std)).to(where)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode_state(self, x: Tensor) -> Tensor:
         """``(x - mean) / std``."""
-        return (x - self.mean.to(x.device)) / self.std.to(x.device)
+        return (x - self.mean) / self.std
 
-    def decode(self, x: Tensor) -> Tensor:
+    def decode_state(self, x: Tensor) -> Tensor:
         """``x std + mean``."""
-        return x * self.std.to(x.device) + self.mean.to(x.device)
+        return x * self.std + self.mean
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # Fitted statistics have the data's shape, which an unfitted codec cannot know.
-        for name in ("mean", "std"):
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def log_det(self, examples: Examples) -> Tensor | None:
+        """``-sum log std`` over the entries of a row."""
+        x = examples.x
+        assert isinstance(x, Tensor)
+        return -self.std.log().expand(x.shape[1:]).sum().expand(len(x))

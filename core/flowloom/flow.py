@@ -1,10 +1,11 @@
-"""A flow: the parts of one experiment in one object that trains, samples and scores."""
+"""A flow: the parts of one experiment in one module that trains, samples and scores."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -12,34 +13,41 @@ from torch import Tensor, nn
 
 from flowloom import likelihood
 from flowloom.codecs import Codec
+from flowloom.conditioning import conditions_for
 from flowloom.couplings import Coupling, Independent
-from flowloom.data.base import Dataset, Tensors
-from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
+from flowloom.data.base import Dataset, Examples, Tensors
+from flowloom.data.looked_at import require_rows
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.guidance import Guidance
 from flowloom.objectives import FlowMatching, Objective
+from flowloom.parts import modules_outside, set_mode
 from flowloom.paths import AffinePath, GeodesicPath, Path
 from flowloom.solvers import Midpoint, Solution, Solver
 from flowloom.solvers.base import Hook
 from flowloom.sources import Gaussian, Source, Uniform
-from flowloom.spec import Spec
-from flowloom.state import State, concat, first_leaf, take, with_batch
+from flowloom.spec import Condition, Spec
+from flowloom.state import State, concat, first_leaf, float_dtype, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
+from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
+from flowloom.training.seeds import derive
 
-_ROWS_CHECKED = 2**17
-"""Rows of data that are looked at before training on a curved or bounded space, at most."""
-_ROWS_AT_ONCE = 1024
+_FITTED = ("codec", "coupling", "source", "path", "objective", "guidance", "solver")
 
 
-@dataclass
-class Flow:
-    """The parts of a flow, with defaults that fit each other.
+class Flow(nn.Module):
+    """The parts of a flow, with defaults that fit each other, as one module.
+
+    Whatever learns or is fitted is a parameter or buffer of this module, under the name of its section
+    (``model.out.weight``, ``source.shift``), and there is one rule each for moving, averaging, checkpointing,
+    saving, restoring and freezing. A part that two others share stands in the tree once.
 
     Args:
         model: the network.
-        spec: shape and conditions of the data; taken from ``model.spec`` where that exists.
+        spec: shape and conditions of the states; from the codec or ``model.spec`` where left out, else from
+            the data when it is fitted.
         geometry: the space; Euclidean by default.
         source: law of x0; standard normal on Euclidean space, else uniform on the geometry.
         coupling: pairs x0 with x1; independent by default.
@@ -47,7 +55,11 @@ class Flow:
         objective: flow matching by default.
         guidance: applied to the field when sampling.
         solver: midpoint with 20 steps by default.
-        codec: between data and states.
+        codec: between data and states; frozen, unless the objective encodes by itself.
+        roles: further networks by name (a teacher, a critic).
+
+    Raises:
+        IncompatibleError: a part that is no module holds a network, which would neither move nor be saved.
 
     >>> import flowloom as fl
     >>> data = fl.data.EightGaussians(1000)
@@ -58,98 +70,216 @@ class Flow:
     """
 
     model: nn.Module
-    spec: Spec | None = None
-    geometry: Geometry | None = None
-    source: Source | None = None
-    coupling: Coupling = field(default_factory=Independent)
-    path: Path | None = None
-    objective: Objective | None = None
-    guidance: Guidance | None = None
-    solver: Solver = field(default_factory=lambda: Midpoint(20))
-    codec: Codec | None = None
+    geometry: Geometry
+    source: Source
+    coupling: Coupling
+    path: Path
+    objective: Objective
+    guidance: Guidance | None
+    solver: Solver
+    codec: Codec | None
+    roles: nn.ModuleDict
 
-    def __post_init__(self) -> None:
-        if self.spec is None:
-            self.spec = self.codec.spec if self.codec is not None else getattr(self.model, "spec", None)
-        if self.path is None and self.objective is not None:
-            self.path = self.objective.path
-        if self.geometry is None:
-            self.geometry = self.path.geometry if self.path is not None else Euclidean()
-        if self.path is None:
-            flat = isinstance(self.geometry, Euclidean)
-            self.path = AffinePath() if flat else GeodesicPath(self.geometry)
-        if self.source is None:
-            self.source = Gaussian() if type(self.geometry) is Euclidean else Uniform(self.geometry)
-        if self.objective is None:
-            self.objective = FlowMatching(self.path)
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: Spec | None = None,
+        geometry: Geometry | None = None,
+        source: Source | None = None,
+        coupling: Coupling | None = None,
+        path: Path | None = None,
+        objective: Objective | None = None,
+        guidance: Guidance | None = None,
+        solver: Solver | None = None,
+        codec: Codec | None = None,
+        roles: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if path is None and objective is not None:
+            path = getattr(objective, "path", None)
+        if geometry is None:
+            geometry = path.geometry if path is not None else Euclidean()
+        flat = isinstance(geometry, Euclidean)
+        # In this order, which decides under which name a shared part is saved.
+        self.model = model
+        self.geometry = geometry
+        self.source = source or (Gaussian() if type(geometry) is Euclidean else Uniform(geometry))
+        self.coupling = coupling or Independent()
+        self.path = path or (AffinePath() if flat else GeodesicPath(geometry))
+        self.codec = codec
+        self.roles = nn.ModuleDict(dict(roles or {}))
+        self.objective = objective or FlowMatching(self.path)
+        self.guidance = guidance
+        self.solver = solver or Midpoint(20)
+        self._spec = spec or (codec.spec if codec is not None else getattr(model, "spec", None))
+        self._modes = _Modes()
+        if codec is not None and not self.objective.encodes:
+            codec.requires_grad_(False)
+        # Spaces hold constants of other libraries as modules; nothing in them learns.
+        others = {name: part for name, part in self.parts().items() if name != "geometry"}
+        for name, attribute in modules_outside(self, others):
+            raise IncompatibleError(
+                f"{name} {type(getattr(self, name)).__name__} holds a network in '{attribute}' and is no "
+                "torch.nn.Module: it would neither be moved nor saved; derive it from nn.Module as well"
+            )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A part may be replaced by one that is no module.
+        if not isinstance(value, nn.Module) and name in self.__dict__.get("_modules", {}):
+            del self._modules[name]
+        super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Flow:
+        # Modes are those of one flow and hold a lock.
+        memo[id(self._modes)] = _Modes()
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        nn.Module.__init__(other)
+        import copy
+
+        other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
+        return other
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and conditions of the states.
+
+        Raises:
+            ShapeError: neither the flow nor its model or codec was given one.
+        """
+        if self._spec is None:
+            raise ShapeError("the flow does not know the shape of its states; give it spec=, or fit it first")
+        return self._spec
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; the CPU for one without weights."""
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        """Where the flow is; the CPU for one without any tensor."""
+        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What states are drawn in: float64 where the model is, else single precision."""
+        double = any(p.dtype == torch.float64 for p in self.model.parameters())
+        return torch.float64 if double else torch.get_default_dtype()
+
+    def parts(self) -> dict[str, object]:
+        """Parts by the name of their section; those that it lacks are left out."""
+        names = (
+            "model",
+            "geometry",
+            "source",
+            "coupling",
+            "path",
+            "codec",
+            "objective",
+            "guidance",
+            "solver",
+        )
+        found = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in found.items() if part is not None}
+
+    def trainable(self, pattern: str = "*") -> dict[str, nn.Parameter]:
+        """Parameters that want gradients by name, each once, whose name fits ``pattern`` (``source.*``)."""
+        named = self.named_parameters()
+        return {n: p for n, p in named if p.requires_grad and fnmatchcase(n, pattern)}
+
+    def train(self, mode: bool = True) -> Flow:
+        """Training mode; parts whose parameters are all frozen stay in evaluation mode."""
+        set_mode(self, mode)
+        return self
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The model in evaluation mode, and afterwards in the mode it was in."""
-        was_training = self.model.training
-        self.model.eval()
+        """Everything in evaluation mode, then in the mode it was in; several threads may be inside."""
+        self._modes.enter(self)
         try:
             yield
         finally:
-            self.model.train(was_training)
+            self._modes.leave()
+
+    def fit_parts(self, data: Dataset | None, *, seed: int = 0) -> list[str]:
+        """Call ``fit(data, flow, generator)`` of every part that has one, once, before training.
+
+        Every part gets a generator of its own, and the global one is left as it was found.
+
+        Returns:
+            Names of the parts that were fitted.
+        """
+        fitted: list[str] = []
+        done: set[int] = set()
+        for name in _FITTED:
+            part = self.parts().get(name)
+            fit = getattr(part, "fit", None)
+            if fit is None or id(part) in done:
+                continue
+            done.add(id(part))
+            where = derive(seed, f"fit/{name}")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(where)
+                fit(data, self, torch.Generator().manual_seed(where))
+            fitted.append(name)
+        if self.codec is not None and not self.objective.encodes:
+            self.codec.requires_grad_(False)
+        return fitted
 
     def trainer(
-        self, data: Dataset, config: TrainConfig, *, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        data: Dataset | Feed,
+        config: TrainConfig,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> Trainer:
-        """A trainer over these parts; the codec is fitted by the caller.
+        """A trainer over these parts; what is fitted is fitted by the caller (`fit_parts`).
 
-        On a curved or bounded geometry every row of the data is looked at first; of more than 2^17 rows, that
-        many, evenly spread (of data that is read from files row by row, 1024).
+        Rows of a data set are looked at first: of more than 2^17, that many, evenly spread (of data that is
+        read from files row by row, 1024).
+
+        Args:
+            data: rows, or any other feed.
+            config: settings.
+            seed: of everything random.
+            device: where to train; the flow is moved there.
 
         Raises:
             OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
+            DataError: a row holds what its spec forbids; says which.
         """
-        assert self.objective is not None and self.source is not None and self.geometry is not None
-        if self.geometry.continuous and type(self.geometry) is not Euclidean:
-            _require_on(self.geometry, data, self.codec)
-        return Trainer(
-            self.model,
-            self.objective,
-            data,
-            self.source,
-            self.coupling,
-            config,
-            seed=seed,
-            device=device,
-            codec=self.codec,
-        )
+        feed = Rows(data) if isinstance(data, Dataset) else data
+        self._spec = self._spec or feed.spec
+        self.to(device)
+        if isinstance(feed, Rows) and config.steps and not self.objective.encodes:
+            require_rows(feed.data, self)
+        return Trainer(self, feed, config, seed=seed, device=device)
 
     def fit(
         self,
-        data: Dataset | Tensor,
+        data: Dataset | Tensor | Feed,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
         on_log: Callable[[Metrics], None] | None = None,
         **settings: Any,
     ) -> list[Metrics]:
-        """Train and keep the averaged weights.
+        """Fit what is fitted, train, and keep the averaged weights.
 
         Args:
-            data: a data set, or a tensor of states.
+            data: a data set, a tensor of states, or another feed.
             seed: of everything random.
-            device: where to train; the model stays there.
+            device: where to train; the flow stays there.
             on_log: called with every line of metrics.
             settings: fields of `TrainConfig` (``steps``, ``batch``, ``lr`` ...).
 
         Returns:
             The logged metrics.
         """
-        dataset = Tensors(data) if isinstance(data, Tensor) else data
-        self.spec = self.spec or dataset.spec
-        if self.codec is not None:
-            self.codec.fit(dataset)
-        trainer = self.trainer(dataset, TrainConfig(**settings), seed=seed, device=device)
+        rows = Tensors(data) if isinstance(data, Tensor) else data
+        self._spec = self._spec or rows.spec
+        self.to(device)
+        self.fit_parts(
+            rows.data if isinstance(rows, Rows) else rows if isinstance(rows, Dataset) else None, seed=seed
+        )
+        trainer = self.trainer(rows, TrainConfig(**settings), seed=seed, device=device)
         history = []
         try:
             for metrics in trainer.run():
@@ -158,37 +288,64 @@ class Flow:
                     on_log(metrics)
         finally:
             trainer.close()
+            self.eval()
         if trainer.ema is not None:
-            trainer.ema.copy_to(self.model)
+            trainer.ema.copy_to_live()
         return history
+
+    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
+        """Data as states; the same where there is no codec."""
+        return examples if self.codec is None else self.codec.encode(examples, generator)
+
+    def decode(self, states: Examples) -> Examples:
+        """States as data; the same where there is no codec."""
+        return states if self.codec is None else self.codec.decode(states)
+
+    def noise_for(self, states: Examples, generator: torch.Generator | None = None) -> State:
+        """x0 for the rows of ``states``, as `Source.noise` draws it: in their shape, dtype and place."""
+        leaf = first_leaf(states.x)
+        x0: State = self.source.noise(
+            shape_of(states.x),
+            cond=states.cond,
+            generator=generator,
+            device=leaf.device,
+            dtype=float_dtype(states.x),
+        )
+        return self._encoded(x0, states, generator)
+
+    def _encoded(self, x0: State, beside: Examples, generator: torch.Generator | None) -> State:
+        """Draws of a source that are data (another data set's rows) become states as all data do."""
+        if self.codec is None or not self.source.gives_data:
+            return x0
+        return self.codec.encode(Examples(x0, beside.cond), generator).x
 
     def field(self, guidance: Guidance | None = None) -> Field:
         """The field that the model is, guided where guidance is set."""
-        assert self.objective is not None
-        std = getattr(self.source, "std", None) if self.source is not None and self.source.gaussian else None
+        std = getattr(self.source, "std", None) if self.source.gaussian else None
         plain = self.objective.field(self.model, std)
         rule = guidance or self.guidance
         return plain if rule is None else rule(plain)
 
-    def conditions(self, n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Conditions for ``n`` rows from plain values.
+    def known_conditions(self) -> dict[str, Condition]:
+        """Every condition that may be given when sampling: the data's, and the objective's own."""
+        return {**self.spec.conditions, **self.objective.conditions()}
 
-        A class may be given by number or by name, for all rows or as a list of ``n``; tensors with ``n``
-        rows are used as they are.
+    def conditions(self, n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Conditions for ``n`` rows from plain values; see `flowloom.conditioning.conditions_for`.
 
         Raises:
             ShapeError: an unknown condition or class, or a wrong number of rows; says what is accepted.
         """
-        assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
-        return {
-            name: _condition(self.spec, name, value, n) for name, value in cond.items() if value is not None
-        }
+        return conditions_for(self.known_conditions(), n, cond)
 
     @torch.no_grad()
     def solve(
         self,
-        n: int,
+        n: int | None = None,
         *,
+        x0: State | None = None,
+        span: tuple[float, float] = (0.0, 1.0),
+        source: Source | None = None,
         solver: Solver | None = None,
         guidance: Guidance | None = None,
         seed: int | None = None,
@@ -197,22 +354,34 @@ class Flow:
         on_step: Hook | None = None,
         cond: Mapping[str, Any] | None = None,
     ) -> Solution:
-        """Draw ``n`` examples and return the solver's account (state, evaluations, trajectory).
+        """Draw ``n`` examples and return the solver's account (state, evaluations, trajectory, conditions).
 
-        States are not decoded. See `sample` for the arguments; conditions come as a mapping, ``keep`` and
-        ``on_step`` go to the solver.
+        States are not decoded.
+
+        Args:
+            n: how many; the rows of ``x0`` where that is given.
+            x0: states to start from at ``span[0]``, in place of draws of the source.
+            span: times to walk between.
+            source: in place of the flow's own.
+            solver: in place of the flow's own.
+            guidance: in place of the flow's own.
+            seed: fixes the draw; random where absent.
+            batch: rows at a time, to bound memory.
+            keep: states of the trajectory to keep.
+            on_step: called with state and time after every step; see `Solver.solve`.
+            cond: conditions by name.
         """
-        if n < 1:
-            raise ShapeError(f"n must be at least 1, got {n}")
-        assert self.spec is not None, "the flow has no spec; give spec= or fit it first"
-        assert self.source is not None
-        device = self.device
+        n = _count(n, x0)
+        device, law = self.device, source or self.source
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
         everything = {k: v.to(device) for k, v in self.conditions(n, cond or {}).items()}
-        x0 = self.source.sample(
-            with_batch(self.spec.event_shape(), n), cond=everything, generator=draws, device=device
-        )
+        if x0 is None:
+            shape = with_batch(self.spec.event_shape(), n)
+            noise = law.noise(shape, cond=everything, generator=draws, device=device, dtype=self.dtype)
+            x0 = law.push(noise, everything)
+            if law.gives_data and self.codec is not None:
+                x0 = self.codec.encode(Examples(x0, everything), draws).x
         field = self.field(guidance)
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
@@ -222,16 +391,16 @@ class Flow:
                 part = {k: v[rows] for k, v in everything.items()}
                 parts.append(
                     chosen.solve(
-                        field, take(x0, rows), cond=part, generator=draws, keep=keep, on_step=on_step
+                        field,
+                        take(x0, rows),
+                        cond=part,
+                        span=span,
+                        generator=draws,
+                        keep=keep,
+                        on_step=on_step,
                     )
                 )
-        if len(parts) == 1:
-            return parts[0]
-        x = concat([p.x for p in parts])
-        # Adaptive solvers keep other times in every chunk, so only equal ones can be joined.
-        same = len({p.times for p in parts}) == 1
-        joined = [concat(list(s)) for s in zip(*(p.trajectory for p in parts), strict=True)] if same else []
-        return Solution(x, max(p.nfe for p in parts), parts[0].times if same else (), joined)
+        return _joined(parts)
 
     def sample(
         self,
@@ -253,9 +422,10 @@ class Flow:
             batch: rows at a time, to bound memory.
             cond: conditions by name: ``label=3``, ``label="cat"``, ``label=[0, 1, 2]``, or tensors.
         """
-        x = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, cond=cond).x
-        with torch.no_grad():
-            return self.codec.decode(x) if self.codec is not None else x
+        solution = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, cond=cond)
+        with torch.no_grad(), self.evaluating():
+            given = {k: v.to(self.device) for k, v in self.conditions(n, cond).items()}
+            return self.decode(Examples(solution.x, given)).x
 
     def log_prob(
         self,
@@ -280,7 +450,6 @@ class Flow:
             OffManifoldError: a row is not on the geometry; says which, and by how much.
             ShapeError: the batch is empty, or in half precision.
         """
-        assert self.source is not None and self.geometry is not None
         if gap := self.source.density_gap:
             raise IncompatibleError(gap)
         if self.geometry.continuous:
@@ -288,58 +457,62 @@ class Flow:
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
-        solution = likelihood.log_prob(
-            self.field(),
-            self.source,
-            x,
-            solver=solver or self.solver,
-            cond=given,
-            divergence=divergence,
-            generator=torch.Generator(device).manual_seed(seed),
-        )
+        with self.evaluating():
+            solution = likelihood.log_prob(
+                self.field(),
+                self.source,
+                x,
+                solver=solver or self.solver,
+                cond=given,
+                divergence=divergence,
+                generator=torch.Generator(device).manual_seed(seed),
+            )
         assert solution.log_prob is not None
         return solution.log_prob
 
 
-@torch.no_grad()
-def _require_on(geometry: Geometry, data: Dataset, codec: Codec | None) -> None:
-    """Ask for states on the geometry, a thousand rows at a time; errors name the row of the data set."""
-    count = min(len(data), _ROWS_AT_ONCE if getattr(data, "reads_files", False) else _ROWS_CHECKED)
-    for rows in (torch.arange(count) * len(data) // max(count, 1)).split(_ROWS_AT_ONCE):
-        x = data.take(rows).x
-        try:
-            geometry.admit(codec.encode(x) if codec is not None else x, "data")
-        except OffManifoldError as error:
-            raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
+class _Modes:
+    """Which modules were in training mode when the first of several threads wanted evaluation."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._awake: list[nn.Module] = []
+
+    def enter(self, flow: Flow) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._awake = [m for m in flow.modules() if m.training]
+                for module in self._awake:
+                    module.training = False
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for module in self._awake:
+                    module.training = True
+                self._awake = []
 
 
-def _condition(spec: Spec, name: str, value: Any, n: int) -> Tensor:
-    condition = spec.conditions.get(name)
-    if condition is None and name not in ("mask", "null") and not name.startswith("null_"):
-        known = ", ".join(spec.conditions) or "none"
-        raise ShapeError(f"unknown condition '{name}'; this flow knows: {known}")
-    if isinstance(value, (str, int)) or (
-        isinstance(value, (list, tuple)) and value and isinstance(value[0], str)
-    ):
-        names = condition.names if condition is not None else ()
-        words = [value] if isinstance(value, (str, int)) else list(value)
-        for word in words:
-            if isinstance(word, str) and word not in names:
-                raise ShapeError(f"{name} has no class '{word}'; it has: {', '.join(names) or 'no names'}")
-        ids = [names.index(w) if isinstance(w, str) else w for w in words]
-        value = torch.tensor(ids if len(ids) > 1 else ids * n)
-    tensor = torch.as_tensor(value)
-    if tensor.ndim == 0:
-        tensor = tensor.expand(n)
-    if tensor.shape[0] != n:
-        raise ShapeError(f"condition '{name}' has {tensor.shape[0]} rows for {n} examples")
-    if condition is not None and condition.classes is not None:
-        if tensor.is_floating_point():
-            raise ShapeError(f"condition '{name}' takes class ids (whole numbers), got {tensor.dtype}")
-        low, high = int(tensor.min()), int(tensor.max())
-        if low < 0 or high >= condition.classes:
-            raise ShapeError(
-                f"condition '{name}' = {low if low < 0 else high} is out of range; "
-                f"classes are 0 to {condition.classes - 1}"
-            )
-    return tensor
+def _count(n: int | None, x0: State | None) -> int:
+    rows = None if x0 is None else first_leaf(x0).shape[0]
+    if n is None:
+        if rows is None:
+            raise ShapeError("give n, or the states x0 to start from")
+        n = rows
+    if n < 1:
+        raise ShapeError(f"n must be at least 1, got {n}")
+    if rows not in (None, n):
+        raise ShapeError(f"x0 has {rows} rows, and n is {n}")
+    return n
+
+
+def _joined(parts: list[Solution]) -> Solution:
+    if len(parts) == 1:
+        return parts[0]
+    x = concat([p.x for p in parts])
+    # Adaptive solvers keep other times in every chunk, so only equal ones can be joined.
+    same = len({p.times for p in parts}) == 1
+    states = [concat(list(s)) for s in zip(*(p.trajectory for p in parts), strict=True)] if same else []
+    return Solution(x, max(p.nfe for p in parts), parts[0].times if same else (), states)

@@ -36,6 +36,15 @@ class Source(ABC):
     """
 
     gaussian: bool = False
+    gives_data: bool = False
+
+    def noise(self, shape: Any, **where: Any) -> Any:
+        """TEMPORARY until draw lands."""
+        return self.sample(shape, **where)
+
+    def push(self, noise: Any, cond: Any = None) -> Any:
+        """TEMPORARY until draw lands."""
+        return noise
 
     @property
     def density_gap(self) -> str:

@@ -13,7 +13,7 @@ import torch
 import flowloom as fl
 from flowloom.data import EightGaussians, Tensors
 from flowloom.metrics import sliced_wasserstein, straightness
-from flowloom.objectives import Batch, FlowMatching
+from flowloom.objectives import Batch, FlowMatching, Step
 from flowloom.paths import AffinePath
 from flowloom.solvers import Dopri5, Euler
 from flowloom.spec import Spec
@@ -132,7 +132,7 @@ def test_multisample_couplings_lower_gradient_variance(straight) -> None:
             rows = coupling.rows(x0, x1, {}, generator=generator)
             batch = Batch(x0 if rows is None else x0[rows], x1)
             model.zero_grad()
-            objective.loss(model, batch, generator).total.backward()
+            objective.loss(model, batch, Step(generator=generator)).total.backward()
             gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         return float(torch.stack(gradients).var(0).sum())
 

@@ -6,14 +6,16 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch import nn
 
+import flowloom as fl
 from flowloom.couplings import OptimalTransport, Sinkhorn, StableMatching, squared_distances
 from flowloom.data import Tensors
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
-from flowloom.sources import Gaussian
 from flowloom.state import take
-from flowloom.training.batches import Batches
+from flowloom.training import Feeding, Rows
+from flowloom.training.ahead import Batches
 
 MIXED = Product({"pos": Euclidean(), "angle": FlatTorus(), "heading": Sphere(2), "type": Discrete(4)})
 SHAPES = {"pos": (6, 2), "angle": (6, 3), "heading": (6, 3), "type": (6, 2)}
@@ -131,7 +133,10 @@ def test_labels_stay_with_their_examples():
     """x1 = label, so a pair that came loose would show."""
     label = torch.arange(64) % 8
     x1 = label[:, None].float().expand(64, 2) + 0.0
-    batches = Batches(Tensors(x1, {"label": label}), Gaussian(), OptimalTransport(), batch=16, seed=0)
+    data = Tensors(x1, {"label": label})
+    feed = Rows(data)
+    feed.start(Feeding(fl.Flow(nn.Identity(), data.spec, coupling=OptimalTransport()), 16))
+    batches = Batches(feed)
     for step in range(5):
         batch = batches[step]
         assert torch.equal(batch.x1[:, 0].long(), batch.cond["label"])

@@ -11,7 +11,7 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree
 from flowloom.models import MLP
-from flowloom.objectives import Batch, FlowMatching, PosteriorMatching, ProductObjective
+from flowloom.objectives import Batch, FlowMatching, PosteriorMatching, ProductObjective, Step
 from flowloom.paths import AffinePath, GeodesicPath, MixturePath, ProductPath
 from flowloom.schedules import Cosine
 from flowloom.solvers import CTMCEuler, Euler, EulerMaruyama, Heun, Mixed
@@ -109,7 +109,11 @@ def test_loss_is_the_weighted_sum_of_its_parts():
     batch = Batch(x0, x1, {"label": label})
 
     def loss(weights):
-        return objective(weights=weights).loss(model, batch, torch.Generator().manual_seed(2)).total
+        return (
+            objective(weights=weights)
+            .loss(model, batch, Step(generator=torch.Generator().manual_seed(2)))
+            .total
+        )
 
     names = list(SPEC.parts)
     alone = {n: loss({m: float(m == n) for m in names}) for n in names}
@@ -176,7 +180,9 @@ def test_parts_and_conditions_may_be_called_anything(name):
     scored = ProductObjective({name: FlowMatching()})
     x = {name: torch.zeros(4, 2)}
     model = MLP(spec, width=8, depth=1)
-    loss = scored.loss(model, Batch(x, x, {name: torch.tensor([0, 1, 2, 0])}), torch.Generator())
+    loss = scored.loss(
+        model, Batch(x, x, {name: torch.tensor([0, 1, 2, 0])}), Step(generator=torch.Generator())
+    )
     assert bool(loss.total.isfinite())
     assert list(scored.parts) == [name]
 

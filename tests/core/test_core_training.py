@@ -17,12 +17,25 @@ from flowloom.data import EightGaussians, Tensors
 from flowloom.errors import DataError, RunError, TrainingError
 from flowloom.models import MLP
 from flowloom.objectives import FlowMatching, Loss
-from flowloom.sources import Gaussian
-from flowloom.training import EMA, TrainConfig, Trainer, load_checkpoint, save_checkpoint
+from flowloom.parts import tensors
+from flowloom.training import (
+    EMA,
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Feeding,
+    Linear,
+    Muon,
+    Rows,
+    TrainConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from flowloom.training import checkpoint as checkpoint_module
-from flowloom.training.batches import Batches
+from flowloom.training.ahead import Batches
 from flowloom.training.checkpoint import checkpoints, prune
-from flowloom.training.optimizer import learning_rate
 from flowloom.training.order import EpochOrder
 from flowloom.training.seeds import derive, generator
 
@@ -45,15 +58,13 @@ def trainer(seed=0, coupling=None, model=None, objective=None, data=DATA, **sett
     torch.manual_seed(7)
     model = model() if callable(model) and not isinstance(model, nn.Module) else model
     config = TrainConfig(**{"steps": 20, "batch": 16, "lr": 1e-2, "log_every": 5, **settings})
-    return Trainer(
+    flow = fl.Flow(
         model or Dropping(),
-        objective or FlowMatching(condition_dropout=0.1),
-        data,
-        Gaussian(),
-        coupling,
-        config,
-        seed=seed,
+        DATA.spec,
+        objective=objective or FlowMatching(condition_dropout=0.1),
+        coupling=coupling,
     )
+    return flow.trainer(data, config, seed=seed)
 
 
 def run(t, until=None):
@@ -64,7 +75,7 @@ def run(t, until=None):
 
 
 def weights(t):
-    return {k: v.clone() for k, v in t.model.state_dict().items()}
+    return {k: v.detach().clone() for k, v in tensors(t.flow).items()}
 
 
 def same(a, b):
@@ -103,7 +114,9 @@ def test_streams_of_randomness_are_apart():
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_batch_is_the_same_whenever_it_is_asked_for(ahead):
     def make():
-        return Batches(DATA, Gaussian(), Sinkhorn(), batch=8, seed=1, ahead=ahead)
+        feed = Rows(DATA)
+        feed.start(Feeding(fl.Flow(nn.Identity(), DATA.spec, coupling=Sinkhorn()), 8, 1))
+        return Batches(feed, ahead=ahead)
 
     one, two = make(), make()
     first = [one[s] for s in range(6)]
@@ -118,16 +131,14 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(ahead):
 # -- resumption ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", [AdamW(weight_decay=0.01), Adam(), SGD(), Muon()], ids=repr)
 @pytest.mark.parametrize("prefetch", ["on", "off"])
 @pytest.mark.parametrize("coupling", [None, OptimalTransport, Sinkhorn])
 def test_a_run_stopped_and_resumed_ends_with_the_same_bits(tmp_path, optimizer, prefetch, coupling):
     settings = {
         "optimizer": optimizer,
         "prefetch": prefetch,
-        "decay": "cosine",
-        "warmup": 3,
-        "weight_decay": 0.01,
+        "decay": Cosine(3),
         "ema": 0.9,
     }
 
@@ -141,7 +152,7 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_bits(tmp_path, optimizer, 
     folder = save_checkpoint(first, tmp_path)
     torch.manual_seed(12345)
     second = make()
-    for p in second.model.parameters():
+    for p in second.flow.parameters():
         nn.init.normal_(p)
     load_checkpoint(second, folder)
     assert second.step == 9
@@ -176,7 +187,8 @@ def test_a_thread_changes_nothing():
 
 def test_average_follows_its_formula():
     module = nn.Linear(2, 2)
-    ema = EMA(module, 0.9)
+    flow = fl.Flow(module, DATA.spec)
+    ema = EMA(flow, 0.9)
     expected = module.weight.detach().clone().double()
     for step in range(40):
         with torch.no_grad():
@@ -184,25 +196,27 @@ def test_average_follows_its_formula():
         ema.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * module.weight.detach().double()
-    assert torch.allclose(ema.state_dict()["weight"].double(), expected, atol=1e-6)
-    target = nn.Linear(2, 2)
-    ema.copy_to(target)
-    assert torch.equal(target.weight, ema.state_dict()["weight"])
+    assert torch.allclose(ema.state_dict()["model.weight"].double(), expected, atol=1e-6)
+    assert torch.equal(ema.averaged.model.weight, ema.state_dict()["model.weight"])
+    assert not ema.averaged.model.weight.requires_grad
+    ema.copy_to_live()
+    assert torch.equal(module.weight, ema.state_dict()["model.weight"])
 
 
 def test_learning_rate_laws():
-    def rates(**settings):
-        config = TrainConfig(steps=100, lr=2.0, **settings)
-        return [learning_rate(s, config) for s in range(100)]
+    def rates(decay):
+        return [decay(s, 100) for s in range(100)]
 
-    assert rates() == [2.0] * 100
-    warm = rates(warmup=10)
-    assert warm[0] == pytest.approx(0.2)
-    assert warm[9:] == [2.0] * 91
-    cosine = rates(warmup=10, decay="cosine")
-    assert cosine[55] == pytest.approx(2 * 0.5 * (1 + math.cos(math.pi * 45 / 90)))
-    linear = rates(decay="linear")
-    assert linear[50] == pytest.approx(1.0)
+    assert rates(Constant()) == [1.0] * 100
+    warm = rates(Constant(10))
+    assert warm[0] == pytest.approx(0.1)
+    assert warm[9:] == [1.0] * 91
+    cosine = rates(Cosine(10))
+    assert cosine[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
+    linear = rates(Linear())
+    assert linear[50] == pytest.approx(0.5)
+    assert Cosine(0, floor=0.1)(1, 1) == pytest.approx(0.1)
+    assert Linear(0, floor=0.1)(50, 100) == pytest.approx(0.55)
     for law in (cosine, linear):
         assert all(a >= b for a, b in pairwise(law[10:]))
         assert 0 < law[-1] < 0.05
@@ -219,7 +233,7 @@ def test_metrics_come_when_they_are_due_and_mean_what_they_say():
 
 
 def test_clipping_bounds_the_step():
-    t = trainer(optimizer="sgd", clip=1e-3, lr=1.0, steps=1, ema=0.0)
+    t = trainer(optimizer=SGD(), clip=1e-3, lr=1.0, steps=1, ema=0.0)
     before = weights(t)
     run(t)
     moved = sum(float((v - before[k]).square().sum()) for k, v in weights(t).items()) ** 0.5
@@ -242,7 +256,14 @@ def test_bf16_trains_float32_weights():
 
 
 def test_settings_out_of_range_are_refused():
-    for settings in ({"steps": 0}, {"lr": -1.0}, {"ema": 1.0}, {"batch": 0}, {"clip": -1.0}):
+    for settings in (
+        {"steps": -1},
+        {"accumulate": 0},
+        {"lr": -1.0},
+        {"ema": 1.0},
+        {"batch": 0},
+        {"clip": -1.0},
+    ):
         with pytest.raises(ValueError, match=f"train.{next(iter(settings))}"):
             TrainConfig(**settings)
 
@@ -257,8 +278,8 @@ class Poisoned(FlowMatching):
         super().__init__()
         self.bad, self.where, self.calls = bad, where, 0
 
-    def loss(self, model, batch, generator=None):
-        loss = super().loss(model, batch, generator)
+    def loss(self, model, batch, step):
+        loss = super().loss(model, batch, step)
         self.calls += 1
         if self.calls <= self.bad:
             return loss
@@ -311,10 +332,10 @@ def test_a_failed_write_leaves_the_older_checkpoint_and_nothing_half_written(tmp
     run(t, until=6)
     real = checkpoint_module._write
 
-    def full(file, tensors):
+    def full(file, values):
         if file.name.startswith("optimizer"):
             raise OSError(28, "No space left on device")
-        real(file, tensors)
+        real(file, values)
 
     monkeypatch.setattr(checkpoint_module, "_write", full)
     with pytest.raises(RunError, match="No space left") as caught:
@@ -350,20 +371,20 @@ def test_only_the_latest_are_kept(tmp_path):
 
 
 def damage_missing(folder):
-    (folder / "model.safetensors").unlink()
+    (folder / "flow.safetensors").unlink()
 
 
 def damage_truncated(folder):
-    file = folder / "model.safetensors"
+    file = folder / "flow.safetensors"
     file.write_bytes(file.read_bytes()[:100])
 
 
 def damage_garbage(folder):
-    (folder / "optimizer.safetensors").write_bytes(b"not a safetensors file at all")
+    (folder / "optimizers.safetensors").write_bytes(b"not a safetensors file at all")
 
 
 def damage_json(folder):
-    (folder / "state.json").write_text('{"format": 1, "st')
+    (folder / "state.json").write_text('{"format": 2, "st')
 
 
 def damage_format(folder):
@@ -375,11 +396,11 @@ def damage_list(folder):
 
 
 def damage_step(folder):
-    (folder / "state.json").write_text('{"format": 1, "seed": 0}')
+    (folder / "state.json").write_text('{"format": 2, "seed": 0}')
 
 
 def damage_word(folder):
-    (folder / "state.json").write_text('{"format": 1, "seed": 0, "step": "many"}')
+    (folder / "state.json").write_text('{"format": 2, "seed": 0, "step": "many"}')
 
 
 def damage_no_state(folder):
@@ -395,14 +416,14 @@ def damage_average(folder):
 def damage_optimizer(folder):
     from safetensors.torch import save_file
 
-    save_file({"wrong": torch.zeros(1)}, folder / "optimizer.safetensors")
+    save_file({"wrong": torch.zeros(1)}, folder / "optimizers.safetensors")
 
 
 def damage_moments(folder):
     from safetensors.torch import load_file, save_file
 
-    tensors = load_file(folder / "optimizer.safetensors")
-    save_file({k: torch.zeros(3) for k in tensors}, folder / "optimizer.safetensors")
+    values = load_file(folder / "optimizers.safetensors")
+    save_file({k: torch.zeros(3) for k in values}, folder / "optimizers.safetensors")
 
 
 DAMAGES = [v for k, v in list(globals().items()) if k.startswith("damage_")]
@@ -419,7 +440,7 @@ def test_damage_is_one_clear_line(saved, damage):
 
 def test_weights_of_another_model_are_refused_by_name(saved):
     other = trainer(model=MLP(DATA.spec, width=8, depth=1))
-    with pytest.raises(RunError, match="does not fit MLP"):
+    with pytest.raises(RunError, match="does not fit the Flow"):
         load_checkpoint(other, saved)
 
     class Wider(Dropping):
@@ -442,7 +463,7 @@ def test_fit_keeps_the_averaged_weights():
     flow = fl.Flow(MLP(DATA.spec, width=16, depth=1))
     flow.fit(DATA, steps=10, batch=16, lr=1e-2, ema=0.9)
     torch.manual_seed(0)
-    model = MLP(DATA.spec, width=16, depth=1)
-    t = Trainer(model, FlowMatching(), DATA, Gaussian(), None, TrainConfig(10, 16, 1e-2, ema=0.9))
+    other = fl.Flow(MLP(DATA.spec, width=16, depth=1))
+    t = other.trainer(DATA, TrainConfig(steps=10, batch=16, lr=1e-2, ema=0.9))
     run(t)
-    assert all(torch.equal(p, t.ema.state_dict()[n]) for n, p in flow.model.named_parameters())
+    assert all(torch.equal(p, t.ema.state_dict()[n]) for n, p in flow.named_parameters())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowloom.fields import NetworkField
-from flowloom.objectives import FlowMatching, Loss
+from flowloom.objectives import FlowMatching, Loss, Step
 from flowloom.objectives.base import mean_of_points
 from flowloom.paths import Point
 
@@ -16,13 +16,13 @@ KIND = "objective"
 
 
 class Detached(FlowMatching):
-    def loss(self, model, batch, generator=None):
-        return Loss(super().loss(model, batch, generator).total.detach().requires_grad_())
+    def loss(self, model, batch, step):
+        return Loss(super().loss(model, batch, step).total.detach().requires_grad_())
 
 
 class Global(FlowMatching):
-    def loss(self, model, batch, generator=None):
-        return super().loss(model, batch, None)
+    def loss(self, model, batch, step):
+        return super().loss(model, batch, Step())
 
 
 class WrongTarget(FlowMatching):
@@ -46,10 +46,10 @@ class WholeBatch(FlowMatching):
     def __init__(self):
         super().__init__(condition_dropout=0.3)
 
-    def loss(self, model, batch, generator=None):
-        off = torch.rand((), generator=generator) < self.condition_dropout
+    def loss(self, model, batch, step):
+        off = torch.rand((), generator=step.generator) < self.condition_dropout
         null = off.expand(len(batch.x1))
-        return FlowMatching().loss(model, replace(batch, cond={**batch.cond, "null": null}), generator)
+        return FlowMatching().loss(model, replace(batch, cond={**batch.cond, "null": null}), step)
 
 
 class HidesLabels(FlowMatching):
@@ -58,22 +58,22 @@ class HidesLabels(FlowMatching):
     def __init__(self):
         super().__init__(condition_dropout=0.3)
 
-    def loss(self, model, batch, generator=None):
-        null = torch.rand(len(batch.x1), generator=generator) < self.condition_dropout
+    def loss(self, model, batch, step):
+        null = torch.rand(len(batch.x1), generator=step.generator) < self.condition_dropout
         label = batch.cond.get("label")
         if label is None:
-            return FlowMatching().loss(model, batch, generator)
+            return FlowMatching().loss(model, batch, step)
         cond = {**batch.cond, "label": label.masked_fill(null, 0), "null": null}
-        return FlowMatching().loss(model, replace(batch, cond=cond), generator)
+        return FlowMatching().loss(model, replace(batch, cond=cond), step)
 
 
 class Early(FlowMatching):
     """Has a time law and squares its draws."""
 
-    def loss(self, model, batch, generator=None):
+    def loss(self, model, batch, step):
         law, self.times = self.times, _Squared()
         try:
-            return super().loss(model, batch, generator)
+            return super().loss(model, batch, step)
         finally:
             self.times = law
 
@@ -95,8 +95,8 @@ class CountsPadding(FlowMatching):
 class NaNPadding(FlowMatching):
     """Excludes padding from the sum, after its NaN has reached the gradient."""
 
-    def loss(self, model, batch, generator=None):
-        t = self.times.sample(len(batch.x1), generator=generator)
+    def loss(self, model, batch, step):
+        t = self.times.sample(len(batch.x1), generator=step.generator)
         point = self.path.sample(batch.x0, batch.x1, t)
         error = (model(point.x_t, t, **batch.cond) - point.velocity).square()
         return Loss(mean_of_points(error, batch.cond.get("mask")).mean())
@@ -109,8 +109,8 @@ class Forgets(FlowMatching):
         super().__init__()
         self.scale = 1 + torch.rand(())
 
-    def loss(self, model, batch, generator=None):
-        return Loss(self.scale * super().loss(model, batch, generator).total)
+    def loss(self, model, batch, step):
+        return Loss(self.scale * super().loss(model, batch, step).total)
 
 
 TWINS = {

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from flowloom.parts import tensors
 from flowloom_registry import hookimpl, load
 from flowloom_registry.cli import main
 from flowloom_registry.runs.folder import RunFolder
@@ -79,7 +80,7 @@ def test_the_floor_is_lower_than_a_barely_trained_flow(finished: Path) -> None:
 
 def test_the_resolved_recipe_runs_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
     assert main(["run", str(finished / "recipe.yaml"), "--out", str(tmp_path / "again")]) == 0
-    first, again = (load_file(p / "model.safetensors") for p in (finished, tmp_path / "again"))
+    first, again = (load_file(p / "flow.safetensors") for p in (finished, tmp_path / "again"))
     assert all(first[name].equal(again[name]) for name in first)
 
 
@@ -107,8 +108,8 @@ def test_two_lines_of_python(finished: Path) -> None:
     assert isinstance(x, torch.Tensor)
     assert x.shape == (5, 2)
     assert run.sample(5, label=[0, 1, 2, 3, 4], seed=1).equal(x)  # type: ignore[union-attr, arg-type]
-    saved = load_file(finished / "model.safetensors")
-    assert all(v.equal(saved[k]) for k, v in run.flow.model.state_dict().items())
+    saved = load_file(finished / "flow.safetensors")
+    assert all(v.equal(saved[k]) for k, v in tensors(run.flow).items())
 
 
 def test_hooks_are_called(tmp_path: Path, flowloom_catalog, monkeypatch) -> None:
@@ -182,24 +183,24 @@ class TestBadInput:
         assert "half-written" in refused(["sample", str(copy)], capsys)
 
     def test_no_weights_yet(self, copy, capsys):
-        (copy / "model.safetensors").unlink()
+        (copy / "flow.safetensors").unlink()
         shutil.rmtree(copy / "checkpoints")
         assert "flowloom run" in refused(["sample", str(copy)], capsys)
 
     def test_truncated_weights(self, copy, capsys):
-        file = copy / "model.safetensors"
+        file = copy / "flow.safetensors"
         file.write_bytes(file.read_bytes()[:100])
         assert "damaged" in refused(["sample", str(copy)], capsys)
 
     def test_weights_of_another_model(self, copy, capsys):
-        tensors = load_file(copy / "model.safetensors")
-        tensors["out.weight"] = torch.zeros(3, 3)
-        save_file(tensors, copy / "model.safetensors")
+        values = load_file(copy / "flow.safetensors")
+        values["model.out.weight"] = torch.zeros(3, 3)
+        save_file(values, copy / "flow.safetensors")
         assert "out.weight" in refused(["sample", str(copy)], capsys)
 
     def test_a_truncated_last_checkpoint_is_passed_over(self, copy):
         folder = RunFolder(copy)
-        last = sorted(folder.checkpoints.iterdir())[-1] / "model.safetensors"
+        last = sorted(folder.checkpoints.iterdir())[-1] / "flow.safetensors"
         last.write_bytes(last.read_bytes()[:64])
         folder.set_status("training", 20)
         assert main(["run", str(copy)]) == 0
@@ -214,7 +215,7 @@ class TestBadInput:
         assert "last good checkpoint is" in line
         assert RunFolder(out).status()["state"] == "failed"
         for name, value in load_file(
-            sorted((out / "checkpoints").iterdir())[-1] / "model.safetensors"
+            sorted((out / "checkpoints").iterdir())[-1] / "flow.safetensors"
         ).items():
             assert value.isfinite().all(), name
 

@@ -70,7 +70,7 @@ def test_killed_run_continues_bit_for_bit(whole: Path, tmp_path: Path, number: i
     finish(start(recipe, out))
 
     last = sorted((whole / "checkpoints").iterdir())[-1].name
-    for file in ("model", "ema", "optimizer"):
+    for file in ("flow", "ema", "optimizers"):
         expected = load_file(whole / "checkpoints" / last / f"{file}.safetensors")
         found = load_file(out / "checkpoints" / last / f"{file}.safetensors")
         assert expected.keys() == found.keys()
@@ -85,5 +85,5 @@ def test_another_seed_gives_other_weights(whole: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.replace("seed: 3", "seed: 4"))
     finish(start(recipe, tmp_path / "run"))
-    ours, theirs = load_file(tmp_path / "run/model.safetensors"), load_file(whole / "model.safetensors")
+    ours, theirs = load_file(tmp_path / "run/flow.safetensors"), load_file(whole / "flow.safetensors")
     assert any(not ours[name].equal(theirs[name]) for name in ours)

@@ -88,11 +88,11 @@ def test_the_best_weights_are_kept(whole: Path) -> None:
     assert best < 240, "the run must overfit, or nothing is tested"
     last = sorted((whole / "checkpoints").iterdir())[-1]
     assert last.name == "step-00000240"
-    assert not same(whole / "model.safetensors", last / "ema.safetensors")
+    assert not same(whole / "flow.safetensors", last / "ema.safetensors")
     kept = read_best(RunFolder(whole))
     assert kept is not None
     assert (kept.step, kept.value) == (best, history[best])
-    assert same(whole / "model.safetensors", whole / "best.safetensors")
+    assert same(whole / "flow.safetensors", whole / "best.safetensors")
 
     loaded = load(whole, trust=True)
     for split, agrees in (("val", True), ("test", False)):
@@ -106,10 +106,10 @@ def test_looks_do_not_disturb_training(whole: Path, tmp_path: Path) -> None:
     code, plain = run(tmp_path, RECIPE)
     assert code == 0
     for checkpoint in sorted((plain / "checkpoints").iterdir()):
-        for file in ("model", "ema", "optimizer"):
+        for file in ("flow", "ema", "optimizers"):
             name = f"{file}.safetensors"
             assert same(checkpoint / name, whole / "checkpoints" / checkpoint.name / name), checkpoint.name
-    assert same(plain / "model.safetensors", plain / "checkpoints" / "step-00000240" / "ema.safetensors")
+    assert same(plain / "flow.safetensors", plain / "checkpoints" / "step-00000240" / "ema.safetensors")
 
 
 @pytest.mark.parametrize("crash_at", [80, 140, 200])
@@ -129,11 +129,11 @@ def test_a_crash_during_a_look_loses_nothing(
         patch.setattr(Validation, "look", crash)
         code, out = run(tmp_path, text)
         assert code != 0
-        assert not (out / "model.safetensors").exists()
+        assert not (out / "flow.safetensors").exists()
     assert run(tmp_path, text)[0] == 0
     assert looks(out) == looks(whole)
     assert read_best(RunFolder(out)) == read_best(RunFolder(whole))
-    assert same(out / "model.safetensors", whole / "model.safetensors")
+    assert same(out / "flow.safetensors", whole / "flow.safetensors")
 
 
 def test_patience_stops_and_stays_stopped(
@@ -154,13 +154,13 @@ def test_patience_stops_and_stays_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # after the last step, before the weights are written
-        patch.setattr("flowloom_registry.runs.train.load_into", crash)
+        patch.setattr("flowloom_registry.runs.train.load_tensors", crash)
         assert run(tmp_path, text)[0] != 0
     code, out = run(tmp_path, text)
     assert code == 0
     assert max(looks(out)) == stop
     assert RunFolder(out).status() | {"message": ""} == {
-        "format": 1,
+        "format": 2,
         "state": "finished",
         "step": stop,
         "message": "",

@@ -1,6 +1,6 @@
 """Objectives: what a network is trained to be, and the field it then is."""
 
-from flowloom.objectives.base import Batch, Loss, Objective, PointObjective, TrainingModule
+from flowloom.objectives.base import Batch, Loss, Objective, PointObjective, Step, Turn
 from flowloom.objectives.discrete import PosteriorMatching
 from flowloom.objectives.flow_matching import FlowMatching
 from flowloom.objectives.product import ProductObjective
@@ -13,5 +13,6 @@ __all__ = [
     "PointObjective",
     "PosteriorMatching",
     "ProductObjective",
-    "TrainingModule",
+    "Step",
+    "Turn",
 ]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from flowloom.conditions import drop
+from flowloom.errors import TrainingError
 from flowloom.fields import Field, Kind
 from flowloom.paths import Path, Point
+from flowloom.spec import Condition
 from flowloom.state import Cond, State, batch_size, expand, first_leaf, float_dtype, map_state
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Batch:
 
     Args:
         x0: source states ``(batch, *event)``.
-        x1: data states ``(batch, *event)``.
+        x1: data states ``(batch, *event)``; the data themselves for an objective that encodes.
         cond: conditions of x1, never withheld here.
     """
 
@@ -33,29 +40,108 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to descend, and detached scalars to log.
+    """What to descend, and detached scalars to log.
 
     Args:
-        total: scalar with gradient.
+        total: a scalar with gradient, or several by name, which ``train.combine`` makes one descent of.
         parts: named scalars.
     """
 
-    total: Tensor
-    parts: dict[str, Tensor] = field(default_factory=dict)
+    total: Tensor | Mapping[str, Tensor]
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands when a loss is taken: curricula need no counter of their own.
+
+    Args:
+        number: of this step, counted from 0.
+        of: steps in all.
+        generator: of everything random in the loss.
+        average: gives the averaged flow; see `averaged`.
+    """
+
+    number: int = 0
+    of: int = 1
+    generator: torch.Generator | None = None
+    average: Callable[[], Flow] | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, in ``[0, 1)``."""
+        return self.number / max(1, self.of)
+
+    @property
+    def averaged(self) -> Flow:
+        """The flow with its averaged weights (``train.ema``), frozen and in evaluation mode: a teacher.
+
+        Its buffers are those of the flow itself.
+
+        Raises:
+            TrainingError: nothing is averaged, or this is no step of a trainer.
+        """
+        if self.average is None:
+            raise TrainingError("this objective needs averaged weights; set train.ema, say to 0.999")
+        return self.average()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's move within a step: a loss, and the parameters that its gradient reaches.
+
+    Args:
+        name: for the log, and for ``train.turns``.
+        loss: of a batch.
+        parameters: by their names in the flow, see `flowloom.Flow.trainable`. Only these move.
+        repeat: moves a step; repeat r of every turn sees the r-th batch of the step.
+        after: first step in which the turn takes place.
+    """
+
+    name: str
+    loss: Callable[[Batch, Step], Loss]
+    parameters: Mapping[str, nn.Parameter]
+    repeat: int = 1
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repeat < 1 or self.after < 0:
+            raise ValueError(f"turn '{self.name}': repeat must be at least 1 and after not negative")
 
 
 class Objective(nn.Module, ABC):
     """Scores a model on coupled ends, and says what the trained model is.
 
-    An objective is a module, so that one with state of its own (a teacher, a queue, a critic) has it
-    checkpointed and moved with the rest.
+    An objective is a module of the flow: what it holds (a critic, a queue, an inner teacher) is moved,
+    checkpointed and saved with the rest. Its parameters are trained where they want gradients, by the turn
+    that names them.
+
+    Attributes:
+        path: where its points come from.
+        generates: False where nothing is sampled afterwards (an autoencoder, a classifier, a judge).
+        encodes: True where it encodes the data itself. Batches then hold data, and gradients reach the
+            codec, which is frozen in every other flow.
     """
 
     path: Path
+    generates: bool = True
+    encodes: bool = False
 
     @abstractmethod
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """The loss of ``model`` on ``batch``; all randomness comes from ``generator``."""
+    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
+        """The loss of ``model`` on ``batch``; all randomness comes from ``step.generator``."""
+
+    def turns(self, flow: Flow) -> Sequence[Turn]:
+        """The moves of one training step, in order; by default one, of everything that is trainable."""
+
+        def loss(batch: Batch, step: Step) -> Loss:
+            return self.loss(flow.model, batch, step)
+
+        return (Turn("main", loss, flow.trainable()),)
+
+    def conditions(self) -> Mapping[str, Condition]:
+        """Conditions of its own (a second time, a guidance scale): the model's spec needs them as well."""
+        return {}
 
     @abstractmethod
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
@@ -70,23 +156,6 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def kind(self) -> Kind:
         """Kind of the field, known before any model exists."""
-
-
-class TrainingModule(nn.Module):
-    """Model and objective in one module whose ``forward`` is the loss, so that DDP and FSDP hooks fire.
-
-    Args:
-        model: the network.
-        objective: how it is scored.
-    """
-
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Loss:
-        """The loss of one batch."""
-        return self.objective.loss(self.model, batch, generator)
 
 
 class PointObjective(Objective):
@@ -117,8 +186,9 @@ class PointObjective(Objective):
     def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
         """Loss of every row, ``(batch,)``."""
 
-    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator | None = None) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw t and x_t, call the model once, compare."""
+        generator = step.generator
         n, leaf = batch_size(batch.x1), first_leaf(batch.x1)
         t = self.times.sample(n, generator=generator, device=leaf.device, dtype=float_dtype(batch.x1))
         mask = batch.cond.get("mask")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowloom.errors import RunError
+from flowloom.parts import load_tensors, require_same, tensors
 from flowloom.training.loop import Trainer
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
@@ -29,9 +30,9 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
     partial = folder / f".partial-{os.getpid()}-{target.name}"
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        _write(partial / "model.safetensors", trainer.model.state_dict())
-        _write(partial / "objective.safetensors", trainer.objective.state_dict())
-        _write(partial / "optimizer.safetensors", _optimizer_tensors(trainer.optimizer))
+        _write(partial / "flow.safetensors", tensors(trainer.flow))
+        _write(partial / "optimizers.safetensors", _optimizer_tensors(trainer))
+        _write(partial / "feed.safetensors", trainer.feed.tensors())
         if trainer.ema is not None:
             _write(partial / "ema.safetensors", trainer.ema.state_dict())
         state = {"format": FORMAT, "step": trainer.step, "seed": trainer.seed}
@@ -56,15 +57,15 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
             names the tensor.
     """
     state = read_state(folder)
-    load_into(trainer.model, read_tensors(folder / "model.safetensors"), folder)
-    load_into(trainer.objective, read_tensors(folder / "objective.safetensors"), folder)
+    load_tensors(trainer.flow, read_tensors(folder / "flow.safetensors"), folder)
     if trainer.ema is not None:
         if not (folder / "ema.safetensors").exists():
             raise RunError(f"{folder} has no averaged weights, but the recipe sets train.ema")
         averages = read_tensors(folder / "ema.safetensors")
-        _require_same(trainer.ema.state_dict(), averages, folder, "the averaged weights")
+        require_same(trainer.ema.state_dict(), averages, folder, "averaged weights")
         trainer.ema.load_state_dict(averages)
-    _load_optimizer(trainer.optimizer, read_tensors(folder / "optimizer.safetensors"), folder)
+    _load_optimizers(trainer, read_tensors(folder / "optimizers.safetensors"), folder)
+    trainer.feed.restore(read_tensors(folder / "feed.safetensors"))
     trainer.step = int(state["step"])
 
 
@@ -90,7 +91,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise RunError(f"{folder} is not a checkpoint: state.json holds a {type(state).__name__}")
     if state.get("format") != FORMAT:
-        raise RunError(f"{folder} has checkpoint format {state.get('format')!r}; this version reads {FORMAT}")
+        raise RunError(
+            f"{folder} has checkpoint format {state.get('format')!r}, and this version of flowloom reads "
+            f"{FORMAT}; train it anew in another folder"
+        )
     if not isinstance(state.get("step"), int) or state["step"] < 0:
         raise RunError(f"{folder} is damaged: its step is {state.get('step')!r}, not a number of steps")
     return state
@@ -106,49 +110,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise RunError(f"checkpoint file {file} is damaged: {error}") from error
 
 
-def load_into(module: torch.nn.Module, tensors: dict[str, Tensor], origin: Path) -> None:
-    """Load weights, naming the first tensor that does not fit."""
-    _require_same(module.state_dict(), tensors, origin, type(module).__name__)
-    module.load_state_dict(tensors)
+def _write(file: Path, values: Mapping[str, Tensor]) -> None:
+    # Cloned, because safetensors refuses tensors that share memory.
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in values.items()}, file)
 
 
-def _require_same(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: Path, what: str) -> None:
-    missing, strangers = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if missing or strangers:
-        which = f"lacks {missing[0]}" if missing else f"has {strangers[0]}, which the model lacks"
-        raise RunError(f"{origin} does not fit {what}: it {which}")
-    for name, value in own.items():
-        if value.shape != tensors[name].shape and value.numel() and value.ndim:
-            raise RunError(
-                f"{origin} does not fit {what}: {name} has shape "
-                f"{tuple(tensors[name].shape)} there and {tuple(value.shape)} here"
-            )
+def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    return {f"{p.turn.name}/{key}": value for p in trainer.players for key, value in p.state().items()}
 
 
-def _write(file: Path, tensors: dict[str, Tensor]) -> None:
-    # Cloned, because safetensors refuses tensors that share memory (tied weights).
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, file)
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for index, entry in state.items()
-        for name, value in entry.items()
-        if value is not None
-    }
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], origin: Path) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        known = index.isdecimal() and int(index) < len(parameters)
-        # Moments have the shape of their parameter; counters have none.
-        if not known or (value.ndim and value.shape != parameters[int(index)].shape):
-            raise RunError(f"{origin} does not fit the optimiser: its state '{key}' belongs to another model")
-        state.setdefault(int(index), {})[name] = value
-    current = optimizer.state_dict()
-    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+def _load_optimizers(trainer: Trainer, values: Mapping[str, Tensor], origin: Path) -> None:
+    by_turn: dict[str, dict[str, Tensor]] = {player.turn.name: {} for player in trainer.players}
+    for key, value in values.items():
+        turn, _, rest = key.rpartition("/")
+        if turn not in by_turn:
+            raise RunError(f"{origin} does not fit the objective: it has a turn '{turn}', which is not there")
+        by_turn[turn][rest] = value
+    for player in trainer.players:
+        player.restore(by_turn[player.turn.name], origin)

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from flowloom.training.combiners import Combiner
+from flowloom.training.decays import Decay
+from flowloom.training.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class TurnConfig:
+    """Settings of one turn of an objective that has several; what is left out is as for the whole training.
+
+    Args:
+        lr: peak learning rate.
+        optimizer: which one.
+        decay: shape of the learning rate.
+        clip: largest gradient norm, 0 for no clipping.
+    """
+
+    lr: float | None = None
+    optimizer: Optimizer | None = None
+    decay: Decay | None = None
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} of a turn must not be negative, got {value}")
 
 
 @dataclass(frozen=True)
@@ -11,15 +39,17 @@ class TrainConfig:
     """Settings of the training loop.
 
     Args:
-        steps: optimiser steps.
-        batch: examples a step.
+        steps: optimiser steps; 0 for a run that samples and judges what it is given.
+        batch: examples a batch.
+        accumulate: batches whose gradients are averaged before an optimiser step.
         lr: peak learning rate.
-        optimizer: which of torch's optimisers.
-        betas: of Adam.
-        weight_decay: decoupled (AdamW) or plain (Adam, SGD).
-        warmup: steps of linear warm-up from 0.
-        decay: shape of the learning rate after warm-up; ``cosine`` and ``linear`` end at 0.
-        clip: largest gradient norm, 0 for no clipping.
+        optimizer: which optimiser; AdamW where None.
+        decay: shape of the learning rate, warm-up included; constant where None.
+        rates: factors of the learning rate by pattern of the parameter's name in the flow
+            (``source.*: 0.1``); the last pattern that fits counts.
+        turns: settings of single turns, by name, for objectives with several.
+        combine: makes one gradient of several named losses; their sum where None.
+        clip: largest gradient norm of a turn, 0 for no clipping.
         ema: decay of the averaged weights that samples come from, 0 for none. Early on the average is
             shorter: the decay at step k is ``min(ema, (1 + k) / (10 + k))``.
         precision: of the network's arithmetic; weights stay float32.
@@ -33,12 +63,13 @@ class TrainConfig:
 
     steps: int = 2000
     batch: int = 256
+    accumulate: int = 1
     lr: float = 1e-3
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    warmup: int = 0
-    decay: Literal["constant", "cosine", "linear"] = "constant"
+    optimizer: Optimizer | None = None
+    decay: Decay | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+    turns: Mapping[str, TurnConfig] = field(default_factory=dict)
+    combine: Combiner | None = None
     clip: float = 1.0
     ema: float = 0.999
     precision: Literal["float32", "bf16"] = "float32"
@@ -49,11 +80,14 @@ class TrainConfig:
     prefetch: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "weight_decay", "warmup", "clip"):
+        for name in ("steps", "lr", "clip"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        for pattern, factor in self.rates.items():
+            if factor < 0:
+                raise ValueError(f"train.rates: the factor of '{pattern}' must not be negative, got {factor}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")

@@ -1,36 +1,55 @@
-"""Exponential moving average of weights."""
+"""Exponential moving average of everything that a flow trains."""
 
 from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
+
 
 class EMA:
-    """Averaged weights of a module, updated in one fused call.
+    """Averages of a flow's trainable parameters, updated in one fused call.
 
     The decay at step k is ``min(decay, (1 + k) / (10 + k))``, so that the first averages are not held back
-    by the random start. Buffers are copied, not averaged.
+    by the random start. Buffers are not averaged: the averaged flow has those of the live one.
 
     Args:
-        module: whose weights are averaged.
+        flow: whose parameters are averaged.
         decay: of the average.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.live = [p for p in module.parameters() if p.is_floating_point()]
-        self.names = [n for n, p in module.named_parameters() if p.is_floating_point()]
+    def __init__(self, flow: Flow, decay: float) -> None:
+        self.decay, self.flow = decay, flow
+        live = {n: p for n, p in flow.trainable().items() if p.is_floating_point()}
+        self.names, self.live = list(live), list(live.values())
         self.average = [p.detach().clone() for p in self.live]
+        self._twin: Flow | None = None
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the live weights after step ``step`` (counted from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.live], 1 - decay)
+        if self.average:
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.live], 1 - decay)
+
+    @property
+    def averaged(self) -> Flow:
+        """The flow with averaged weights, frozen and in evaluation mode; frozen parts are the flow's own."""
+        if self._twin is None:
+            averages = dict(zip(map(id, self.live), self.average, strict=True))
+            self._twin = twin_of(self.flow, averages)
+        for live, own in zip(self.flow.modules(), self._twin.modules(), strict=True):
+            # A buffer may have been replaced since.
+            own._buffers.update(live._buffers)
+        return self._twin
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Averaged weights by parameter name."""
+        """Averaged weights by the parameter's name in the flow."""
         return dict(zip(self.names, self.average, strict=True))
 
     @torch.no_grad()
@@ -40,8 +59,27 @@ class EMA:
             target.copy_(state[name])
 
     @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Write the averaged weights into a module of the same structure."""
-        targets = dict(module.named_parameters())
-        for name, value in zip(self.names, self.average, strict=True):
-            targets[name].copy_(value)
+    def copy_to_live(self) -> None:
+        """Write the averages into the flow itself."""
+        for target, value in zip(self.live, self.average, strict=True):
+            target.copy_(value)
+
+
+def twin_of(flow: Flow, replaced: dict[int, Tensor]) -> Flow:
+    """A copy of a flow that shares its buffers, its frozen weights and its parts without weights.
+
+    Args:
+        flow: what to copy.
+        replaced: ``id`` of a parameter -> the tensor that stands for it in the copy, without gradient;
+            other parameters are shared.
+    """
+    memo: dict[int, object] = {
+        id(part): part for part in flow.parts().values() if not isinstance(part, nn.Module)
+    }
+    memo |= {id(buffer): buffer for buffer in flow.buffers()}
+    for p in flow.parameters():
+        value = replaced.get(id(p))
+        memo[id(p)] = p if value is None else nn.Parameter(value, requires_grad=False)
+    twin: Flow = copy.deepcopy(flow, memo)
+    twin.eval()
+    return twin

@@ -4,148 +4,234 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from flowloom.codecs import Codec
-from flowloom.couplings import Coupling, Independent
-from flowloom.data.base import Dataset
 from flowloom.errors import TrainingError
-from flowloom.objectives import Batch, Objective, TrainingModule
-from flowloom.sources import Source
-from flowloom.training.batches import Batches, wants_thread
+from flowloom.objectives import Batch, Loss, Step
+from flowloom.parts import set_mode
+from flowloom.training.ahead import Batches, wants_thread
 from flowloom.training.config import TrainConfig
-from flowloom.training.ema import EMA
-from flowloom.training.optimizer import build_optimizer, learning_rate
+from flowloom.training.ema import EMA, twin_of
+from flowloom.training.feeds import Feed, Feeding
+from flowloom.training.players import Player, players_of
 from flowloom.training.seeds import derive, generator
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 Metrics = dict[str, float]
 
 
-class Trainer:
-    """Trains a model under an objective.
-
-    The state is ``step``, weights, averaged weights and optimiser; everything random is a function of the
-    seed and the step. A trainer restored from a checkpoint therefore goes on as if it had never stopped,
-    bit for bit on the CPU.
+class TrainingModule(nn.Module):
+    """A flow whose ``forward`` is the loss of a turn, so that the hooks of DDP and FSDP fire.
 
     Args:
-        model: the network, moved to ``device``.
-        objective: how it is scored.
-        data: training rows.
-        source: law of x0.
-        coupling: pairs x0 with x1.
+        flow: what is trained.
+        players: its turns.
+    """
+
+    def __init__(self, flow: Flow, players: list[Player]) -> None:
+        super().__init__()
+        self.flow, self.players = flow, players
+
+    def forward(self, turn: int, batch: Batch, step: Step) -> Loss:
+        """The loss of one turn; a learned source acts here, under gradient."""
+        x0 = self.flow.source.push(batch.x0, batch.cond)
+        return self.players[turn].turn.loss(batch if x0 is batch.x0 else replace(batch, x0=x0), step)
+
+
+class Trainer:
+    """Trains a flow, turn by turn.
+
+    The state is ``step``, the flow's tensors, their averages, the optimisers and the feed's; everything
+    random is a function of the seed and the step. A trainer restored from a checkpoint therefore goes on as
+    if it had never stopped, bit for bit on the CPU.
+
+    Args:
+        flow: what is trained; moved to ``device``.
+        feed: where batches come from.
         config: settings.
         seed: of everything random.
         device: where to train.
-        codec: encodes data into states.
+
+    Raises:
+        IncompatibleError: there is nothing to train, or settings name turns or parameters that there are not.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        objective: Objective,
-        data: Dataset,
-        source: Source,
-        coupling: Coupling | None = None,
+        flow: Flow,
+        feed: Feed,
         config: TrainConfig | None = None,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        codec: Codec | None = None,
     ) -> None:
         self.config, self.seed, self.device = config or TrainConfig(), seed, torch.device(device)
-        coupling = coupling or Independent()
-        self.module = TrainingModule(model, objective).to(self.device)
-        self.model, self.objective = self.module.model, self.module.objective
-        self.forward: Callable[[Batch, torch.Generator], object] = self.module
+        self.flow, self.feed = flow.to(self.device), feed
+        feed.start(Feeding(flow, self.config.batch, seed, self.device))
+        turns = flow.objective.turns(flow) if self.config.steps else ()
+        self.players = players_of(turns, flow.trainable(), self.config)
+        self.module = TrainingModule(flow, self.players)
         if self.config.compile:
-            self.model.compile()
-        self.optimizer = build_optimizer(self.module, self.config)
-        self.ema = EMA(self.model, self.config.ema) if self.config.ema else None
-        self.batches = Batches(
-            data,
-            source,
-            coupling,
-            batch=self.config.batch,
-            seed=seed,
-            device=self.device,
-            codec=codec,
-            ahead=wants_thread(self.config.prefetch, data, coupling),
-        )
+            flow.model.compile()
+        self.ema = EMA(flow, self.config.ema) if self.config.ema else None
+        self.batches = Batches(feed, ahead=wants_thread(self.config.prefetch, feed))
+        self._repeats = max((player.turn.repeat for player in self.players), default=1)
         self.step = 0
         self.stopping = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
 
+    def averaged(self) -> Flow:
+        """The flow that samples come from: averaged weights, evaluation mode, a copy of now."""
+        return self.ema.averaged if self.ema is not None else twin_of(self.flow, _copies(self.flow))
+
     def run(self, until: int | None = None) -> Iterator[Metrics]:
         """Train to step ``until`` (the configured end by default), yielding metrics as they are logged.
 
-        Setting ``stopping`` (from a signal handler, say) ends the loop between two steps.
+        Setting ``stopping`` (from a signal handler, say) ends the loop between two steps. The global
+        generator of torch, which dropout draws from, is left as it was found.
 
         Metrics are yielded after steps divisible by ``log_every`` and after the last: ``step`` (number of
-        steps done), ``loss`` (mean since the last line), its parts, ``grad_norm``, ``lr``,
-        ``examples_per_second``.
+        steps done), ``loss`` (mean since the last line, summed over turns), its parts, ``grad_norm``, ``lr``,
+        ``examples_per_second``. Where there are several turns, what belongs to one carries its name:
+        ``critic/loss``.
 
         Raises:
             TrainingError: the loss or the gradient is not finite. The weights are then those before the
                 bad step on the CPU.
         """
         until = self.config.steps if until is None else until
-        self.module.train()
-        since, began = 0, time.perf_counter()
-        sums: dict[str, torch.Tensor] = {}
+        set_mode(self.flow, True)
         while self.step < until and not self.stopping:
-            values = self._step(self.batches[self.step])
+            with _global_generator(self.device):
+                metrics = self._until_logged(until)
+            yield metrics
+
+    def _until_logged(self, until: int) -> Metrics:
+        since, began, sums = 0, time.perf_counter(), dict[str, Tensor]()
+        while True:
+            values = self._step()
             self.step += 1
             since += 1
             for name, value in values.items():
                 sums[name] = sums[name] + value if name in sums else value
             if self.step % self.config.log_every == 0 or self.step == until or self.stopping:
-                means = {name: float(total) / since for name, total in sums.items()}
-                if not all(map(math.isfinite, means.values())):
-                    self._not_finite(means)
-                elapsed = time.perf_counter() - began
-                yield {
-                    "step": self.step,
-                    **means,
-                    "lr": self.optimizer.param_groups[0]["lr"],
-                    "examples_per_second": since * self.config.batch / max(elapsed, 1e-9),
-                }
-                since, began, sums = 0, time.perf_counter(), {}
+                break
+        means = {name: float(total) / since for name, total in sums.items()}
+        if not all(map(math.isfinite, means.values())):
+            self._not_finite(means)
+        elapsed = time.perf_counter() - began
+        rates = {
+            self._named(player, "lr"): player.rate(self.step - 1, self.config.steps)
+            for player in self.players
+        }
+        seen = since * self.config.batch * self.config.accumulate * self._repeats
+        return {"step": self.step, **means, **rates, "examples_per_second": seen / max(elapsed, 1e-9)}
 
-    def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
-        # Dropout draws from the global generator. torch.manual_seed also records a stack trace for every kind
-        # of accelerator that is not in use, which costs more than a small network's optimiser step.
-        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
-        seed(derive(self.seed, "model", self.step))
-        draws = generator(self.seed, "objective", self.step, self.device)
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            loss = self.module(batch, draws)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        values = {"loss": loss.total.detach(), **{k: v.detach() for k, v in loss.parts.items()}}
-        if self.config.clip:
-            values["grad_norm"] = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+    def _step(self) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        every = self.feed.refresh_every
+        if every and self.step % every == 0:
+            values |= self._refresh()
+        drawn: dict[int, Batch] = {}
+        for index, player in enumerate(self.players):
+            if self.step < player.turn.after:
+                continue
+            for repeat in range(player.turn.repeat):
+                for name, value in self._move(index, player, repeat, drawn).items():
+                    values[name] = values[name] + value if name in values else value
         if self._check_every == 1 and not all(map(math.isfinite, map(float, values.values()))):
             self._not_finite({k: float(v) for k, v in values.items()})
-        self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.step)
         return values
+
+    def _move(self, index: int, player: Player, repeat: int, drawn: dict[int, Batch]) -> dict[str, Tensor]:
+        """One optimiser step of one player."""
+        count, share = self.config.accumulate, 1 / self.config.accumulate
+        values: dict[str, Tensor] = {}
+        player.zero_grad()
+        for i in range(count):
+            number = (self.step * self._repeats + repeat) * count + i
+            if number not in drawn:
+                drawn[number] = self.batches[number]
+            loss = self._loss(index, drawn[number], number)
+            total = player.backward(loss.total, share)
+            named = {} if isinstance(loss.total, Tensor) else loss.total
+            for name, value in {"loss": total, **named, **loss.parts}.items():
+                part = value.detach() * (share / player.turn.repeat)
+                values[name] = values[name] + part if name in values else part
+        norm = player.clipped()
+        if norm is not None:
+            values["grad_norm"] = norm / player.turn.repeat
+        if self._check_every == 1 and not all(map(math.isfinite, map(float, values.values()))):
+            self._not_finite({k: float(v) for k, v in values.items()})
+        player.move(player.rate(self.step, self.config.steps))
+        logged = {self._named(player, name): value for name, value in values.items()}
+        return {"loss": values["loss"], **logged} if len(self.players) > 1 else logged
+
+    def _loss(self, index: int, batch: Batch, number: int) -> Loss:
+        # Dropout draws from the global generator. torch.manual_seed also records a stack trace for every kind
+        # of accelerator that is not in use, which costs more than a small network's optimiser step.
+        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
+        turn = f"/{index}" if index else ""
+        seed(derive(self.seed, f"model{turn}", number))
+        step = Step(
+            self.step,
+            self.config.steps,
+            generator(self.seed, f"objective{turn}", number, self.device),
+            self._average if self.ema is not None else None,
+        )
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            loss: Loss = self.module(index, batch, step)
+        return loss
+
+    def _average(self) -> Flow:
+        assert self.ema is not None
+        return self.ema.averaged
+
+    def _refresh(self) -> dict[str, Tensor]:
+        draws = generator(self.seed, "refresh", self.step, self.device)
+        with self.flow.evaluating(), torch.no_grad():
+            found = self.feed.refresh(self.flow, self.step, draws)
+        return {name: torch.tensor(value) for name, value in found.items()}
+
+    def _named(self, player: Player, name: str) -> str:
+        return name if len(self.players) == 1 else f"{player.turn.name}/{name}"
 
     def _not_finite(self, values: Metrics) -> None:
         shown = ", ".join(f"{k} = {v:.4g}" for k, v in values.items())
         raise TrainingError(
             f"training is not finite at step {self.step}: {shown}; try a smaller train.lr "
-            f"(now {self.config.lr:g}), more train.warmup, train.clip > 0, or look for NaN in the data"
+            f"(now {self.config.lr:g}), a decay with more warmup, train.clip > 0, or look for NaN in the data"
         )
 
     def close(self) -> None:
         """Stop the data thread."""
         self.batches.close()
+
+
+def _copies(flow: Flow) -> dict[int, Tensor]:
+    return {id(p): p.detach().clone() for p in flow.trainable().values()}
+
+
+@contextmanager
+def _global_generator(device: torch.device) -> Iterator[None]:
+    """Give the global generators back as they were: ``fit(seed=)`` must not decide what its caller draws."""
+    state = torch.get_rng_state()
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device, device)

@@ -1,15 +1,24 @@
-"""Which rows a step sees: shuffled epochs as a pure function of the step."""
+"""Which rows a step sees: shuffled epochs as a pure function of the step, in no memory at all."""
 
 from __future__ import annotations
+
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
-from flowloom.training.seeds import generator
+from flowloom.training.seeds import derive
+
+_ROUNDS = 6
+_MASK = 0xFFFFFFFF
 
 
 class EpochOrder:
     """Batches of shuffled epochs; every row is seen once an epoch, and batches run across its end.
+
+    Position k of an epoch is sent to its row by a keyed permutation that is computed, not stored: a balanced
+    Feistel network on as many bits as the rows need, walked again where it leaves them (Black and Rogaway,
+    "Ciphers with arbitrary finite domains", 2002). Ten rows and ten billion cost the same.
 
     Args:
         n: number of rows.
@@ -19,7 +28,6 @@ class EpochOrder:
 
     def __init__(self, n: int, batch: int, seed: int) -> None:
         self.n, self.batch, self.seed = n, batch, seed
-        self._cached: dict[int, Tensor] = {}
 
     def rows(self, step: int) -> Tensor:
         """Row indices of ``step``, int64 ``(batch,)``."""
@@ -27,16 +35,39 @@ class EpochOrder:
         pieces = []
         while start < stop:
             epoch, offset = divmod(start, self.n)
-            piece = self._permutation(epoch)[offset : offset + stop - start]
-            pieces.append(piece)
-            start += len(piece)
+            count = min(self.n - offset, stop - start)
+            pieces.append(
+                permuted(torch.arange(offset, offset + count), self.n, derive(self.seed, "order", epoch))
+            )
+            start += count
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
-    def _permutation(self, epoch: int) -> Tensor:
-        known = self._cached
-        found = known.get(epoch)
-        if found is None:
-            found = torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
-            # Replaced whole, never changed: a prefetching thread may ask at the same time.
-            self._cached = {e: p for e, p in known.items() if e == epoch - 1} | {epoch: found}
-        return found
+
+def permuted(positions: Tensor, n: int, key: int) -> Tensor:
+    """Where the permutation of ``0 .. n - 1`` that belongs to ``key`` sends some ``positions``, int64."""
+    if n <= 1:
+        return torch.zeros_like(positions)
+    half = max(1, ((n - 1).bit_length() + 1) // 2)
+    digest = blake2b(key.to_bytes(8, "little"), digest_size=4 * _ROUNDS).digest()
+    keys = [int.from_bytes(digest[4 * r : 4 * r + 4], "little") for r in range(_ROUNDS)]
+    out = _feistel(positions, half, keys)
+    # The network permutes a power of four, at most four times n; four walks in five end at once or soon.
+    while bool((outside := out >= n).any()):
+        out[outside] = _feistel(out[outside], half, keys)
+    return out
+
+
+def _feistel(x: Tensor, half: int, keys: list[int]) -> Tensor:
+    low = (1 << half) - 1
+    left, right = x >> half, x & low
+    for key in keys:
+        left, right = right, left ^ (_mixed(right, key) & low)
+    return (left << half) | right
+
+
+def _mixed(x: Tensor, key: int) -> Tensor:
+    """A 32-bit hash of ``x`` under ``key`` (Wellons' lowbias32, in 64-bit integers)."""
+    x = (x ^ key) & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)

@@ -5,22 +5,21 @@ No generator state is ever saved: step k of a resumed run draws exactly what ste
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from hashlib import blake2b
 
-_STREAMS = ("order", "source", "objective", "model", "sample", "init", "evaluate")
+import torch
 
 
 def derive(seed: int, stream: str, step: int = 0) -> int:
-    """A 63-bit seed, independent across streams and steps.
+    """A 63-bit seed, independent across streams and steps, the same in every process.
 
     Args:
         seed: of the run.
-        stream: what it is for, one of the fixed names.
+        stream: what it is for; any name, a plugin's own as well.
         step: training step, epoch or any counter.
     """
-    entropy = np.random.SeedSequence([abs(seed), _STREAMS.index(stream), step, int(seed < 0)])
-    return int(entropy.generate_state(1, np.uint64)[0] >> 1)
+    digest = blake2b(f"{seed}/{step}/{stream}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:

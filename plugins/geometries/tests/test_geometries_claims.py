@@ -20,6 +20,7 @@ from flowloom.geometry import Euclidean, FlatTorus, Geometry, Sphere
 from flowloom.paths import AffinePath
 from flowloom.solvers import Dopri5, Euler, Midpoint
 from flowloom.sources import FromDataset, Gaussian, Uniform
+from flowloom.training import Cosine
 from flowloom_geometries.data import VonMisesFisherMixture, WrappedNormalMixture
 from flowloom_geometries.mesh import MeshSurface
 from flowloom_geometries.mesh.premetric import PremetricPath
@@ -29,7 +30,7 @@ from flowloom_geometries.models import PeriodicMLP
 pytestmark = pytest.mark.slow
 
 SEEDS = (0, 1, 2)
-SETTINGS = {"steps": 2000, "batch": 512, "lr": 2e-3, "decay": "cosine", "warmup": 50, "ema": 0.995}
+SETTINGS = {"steps": 2000, "batch": 512, "lr": 2e-3, "decay": Cosine(50), "ema": 0.995}
 N = 4000
 
 

@@ -11,6 +11,7 @@ from flowloom.geometry import FlatTorus, Sphere
 from flowloom.solvers import Dopri5
 from flowloom.spec import Spec
 from flowloom.testing import check
+from flowloom.training import Cosine
 from flowloom_geometries.data import VonMisesFisherMixture, WrappedNormalMixture
 from flowloom_geometries.models import GridMLP, PeriodicMLP
 from flowloom_geometries.models.grid import HashGrid
@@ -143,7 +144,7 @@ def test_the_density_approaches_the_truth_as_training_proceeds(case):
         truth, held = data.log_prob, data.split("test").take(torch.arange(1000)).x
     for steps in (100, 1500):
         torch.manual_seed(0)
-        flow.fit(data, steps=steps, batch=512, lr=2e-3, decay="cosine", warmup=20, ema=0.99)
+        flow.fit(data, steps=steps, batch=512, lr=2e-3, decay=Cosine(20), ema=0.99)
         with torch.no_grad():
             gaps.append(float((truth(held) - flow.log_prob(held, solver=FINE)).double().mean()))
     # The mean gap is the divergence from model to truth: positive, and falling.

@@ -89,7 +89,7 @@ def test_categorical_posteriors_make_better_graphs_than_velocities() -> None:
                 x = flow.solve(2000, solver=solver, seed=seed).x
                 assert isinstance(x, Tensor)
                 assert flow.codec is not None
-                features, free = statistics(flow.codec.decode(x))
+                features, free = statistics(flow.codec.decode_state(x))
                 row += [sliced_wasserstein(features, real), free, float((x.sum(-1) - 1).abs().mean())]
             rows.append(row)
             print(

@@ -160,7 +160,7 @@ def test_guidance_on_the_simplex_finds_the_class() -> None:
 
         for name, guidance in guides.items():
             x = flow.solve(1000, guidance=guidance, seed=seed, cond={"label": label}, on_step=watch).x
-            rows.setdefault(name, []).append(score(codec.decode(x)))
+            rows.setdefault(name, []).append(score(codec.decode_state(x)))
     for name, values in rows.items():
         seeds = ", ".join(f"{a:.3f}" for a, _ in values)
         print(

@@ -23,6 +23,7 @@ from flowloom.paths import MixturePath
 from flowloom.solvers import Solver, TauLeaping
 from flowloom.sources import Mask, Source
 from flowloom.times import Uniform
+from flowloom.training import AdamW, Cosine
 from flowloom_sequences.languages import Markov
 from flowloom_sequences.languages.base import choose
 from flowloom_sequences.languages.markov import MarkovChain
@@ -61,7 +62,14 @@ def trained(seed: int, mask: bool) -> fl.Flow:
         spec=data.spec,
     )
     flow.fit(
-        data, steps=1300, batch=64, lr=6e-3, betas=(0.9, 0.98), warmup=50, decay="cosine", ema=0.99, seed=seed
+        data,
+        steps=1300,
+        batch=64,
+        lr=6e-3,
+        optimizer=AdamW((0.9, 0.98)),
+        decay=Cosine(50),
+        ema=0.99,
+        seed=seed,
     )
     return flow
 

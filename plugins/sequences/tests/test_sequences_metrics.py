@@ -12,7 +12,7 @@ from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete
 from flowloom.models import MLP
-from flowloom.objectives import PosteriorMatching
+from flowloom.objectives import PosteriorMatching, Step
 from flowloom.paths import AffinePath, MixturePath
 from flowloom.solvers import CTMCEuler, TauLeaping
 from flowloom.sources import Mask, Uniform
@@ -190,7 +190,7 @@ def test_the_bound_is_a_loss():
     generator = torch.Generator().manual_seed(0)
     x1 = DATA.take(torch.arange(64)).x
     batch = fl.objectives.Batch(flow.source.sample((64, 16)), x1)
-    loss = objective.loss(flow.model, batch, generator)
+    loss = objective.loss(flow.model, batch, Step(generator=generator))
     loss.total.backward()
     assert loss.total.item() > 0
     with pytest.raises(IncompatibleError, match="path: mixture"):

@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from flowloom.errors import FlowloomError
-    from flowloom_registry.runs.carry_out import judge_and_report, open_run, pick_device
+    from flowloom_registry.runs.carry_out import judge_and_report
+    from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.table import print_table
 
     device = pick_device(args.device)
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
         experiment.evaluate = replace(experiment.evaluate, n=args.n)
-    experiment.flow.model.to(device)
+    experiment.flow.to(device)
     with folder.locked():
         result = judge_and_report(experiment, folder)
     if result is None:

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
         out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
     # Mistakes in the recipe are reported before torch's slow import of everything else.
-    from flowloom_registry.runs.carry_out import carry_out, pick_device
+    from flowloom_registry.runs.carry_out import carry_out
+    from flowloom_registry.runs.open import pick_device
     from flowloom_registry.runs.table import print_table
 
     try:

@@ -30,13 +30,13 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
     from flowloom.data import Examples
     from flowloom_registry.cli.given import conditions, require_seed
-    from flowloom_registry.runs.carry_out import open_run, pick_device
+    from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
-    experiment.flow.model.to(device)
+    experiment.flow.to(device)
     given = conditions(args.cond)
     if given:
         cond = experiment.lengths(args.n) | experiment.flow.conditions(args.n, given)

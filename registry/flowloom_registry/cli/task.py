@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.cli.given import conditions, require_seed, settings
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
-    from flowloom_registry.runs.carry_out import open_run, pick_device
+    from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
     flow = experiment.flow
-    flow.model.to(device)
-    asked = task.read(args.given, experiment.data, args.n)
+    flow.to(device)
+    data = experiment.require_data("a task is asked about data")
+    asked = task.read(args.given, data, args.n)
     given = flow.conditions(args.n, conditions(args.cond))
     answers = task(flow, Examples(asked.x, {**asked.cond, **given}), seed=args.seed)
-    for line in task.show(answers, experiment.data):
+    for line in task.show(answers, data):
         print(line)
     out = args.out or folder.samples / args.task.rpartition(":")[2]
     show_examples(answers, experiment, out / "answers.safetensors", f"{args.n} answers")

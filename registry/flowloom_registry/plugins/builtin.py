@@ -18,6 +18,7 @@ def flowloom_register(reg: Registrar) -> None:
     _transport(reg)
     _networks(reg)
     _inference(reg)
+    _training(reg)
     reg.recipe(
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
@@ -202,4 +203,36 @@ def _inference(reg: Registrar) -> None:
         "flowloom.trackers:TensorBoardTracker",
         summary="TensorBoard event files",
         requires=("tensorboard",),
+    )
+
+
+def _training(reg: Registrar) -> None:
+    for name, target, summary in (
+        ("adamw", "AdamW", "Adam with decoupled weight decay"),
+        ("adam", "Adam", "adaptive moments"),
+        ("sgd", "SGD", "gradient descent with momentum"),
+        ("muon", "Muon", "orthogonalised momentum for matrices, AdamW for the rest"),
+    ):
+        reg.add("optimizer", name, f"flowloom.training.optimizers:{target}", summary=summary)
+    for name, target, summary in (
+        ("constant", "Constant", "the peak throughout"),
+        ("cosine", "Cosine", "half a cosine down to a floor"),
+        ("linear", "Linear", "a straight line down to a floor"),
+    ):
+        reg.add("decay", name, f"flowloom.training.decays:{target}", summary=summary)
+    reg.add("combiner", "sum", "flowloom.training.combiners:Sum", summary="the weighted sum")
+    reg.add(
+        "combiner",
+        "config",
+        "flowloom.training.combiners:ConFIG",
+        summary="conflict-free: equal cosine with every gradient",
+        paper="2408.11104",
+    )
+    reg.add("feed", "rows", "flowloom.training.feeds:Rows", summary="rows of the data in shuffled epochs")
+    reg.add(
+        "feed",
+        "prior-only",
+        "flowloom.training.feeds:PriorOnly",
+        summary="no data: draws of the source",
+        example={"shape": [2]},
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from flowloom_registry.errors import PluginError
-from flowloom_registry.plugins.kinds import Kind
+from flowloom_registry.plugins.kinds import KINDS, Kind
 from flowloom_registry.plugins.rows import Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Section
 
@@ -32,6 +33,10 @@ class RowFields(_Needed, total=False):
     requires: Iterable[str]
     tags: Iterable[str]
     known_failures: Mapping[str, str] | None
+
+
+class _Add(Protocol):
+    def __call__(self, name: str, target: str, **row: Unpack[RowFields]) -> None: ...
 
 
 class Registrar:
@@ -104,77 +109,15 @@ class Registrar:
         )
         self.rows.append(row)
 
-    def dataset(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a data set; arguments as for `add`."""
-        self.add("dataset", name, target, **row)
+    def __getattr__(self, kind: str) -> _Add:
+        """``reg.dataset(name, target, ...)``: `add` with the kind as a method, for every kind there is."""
+        if kind not in self._kinds:
+            raise AttributeError(f"a registrar has no '{kind}', and there is no kind of that name")
+        return partial(self.add, kind)
 
-    def codec(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a codec; arguments as for `add`."""
-        self.add("codec", name, target, **row)
-
-    def geometry(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a geometry; arguments as for `add`."""
-        self.add("geometry", name, target, **row)
-
-    def source(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a source; arguments as for `add`."""
-        self.add("source", name, target, **row)
-
-    def coupling(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a coupling; arguments as for `add`."""
-        self.add("coupling", name, target, **row)
-
-    def schedule(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a schedule; arguments as for `add`."""
-        self.add("schedule", name, target, **row)
-
-    def times(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a law of training times; arguments as for `add`."""
-        self.add("times", name, target, **row)
-
-    def weight(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a loss weight; arguments as for `add`."""
-        self.add("weight", name, target, **row)
-
-    def path(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a path; arguments as for `add`."""
-        self.add("path", name, target, **row)
-
-    def model(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a model; arguments as for `add`."""
-        self.add("model", name, target, **row)
-
-    def objective(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add an objective; arguments as for `add`."""
-        self.add("objective", name, target, **row)
-
-    def guidance(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a guidance; arguments as for `add`."""
-        self.add("guidance", name, target, **row)
-
-    def solver(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a solver; arguments as for `add`."""
-        self.add("solver", name, target, **row)
-
-    def metric(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a metric; arguments as for `add`."""
-        self.add("metric", name, target, **row)
-
-    def score(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a score; arguments as for `add`."""
-        self.add("score", name, target, **row)
-
-    def renderer(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a renderer; arguments as for `add`."""
-        self.add("renderer", name, target, **row)
-
-    def task(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a task; arguments as for `add`."""
-        self.add("task", name, target, **row)
-
-    def tracker(self, name: str, target: str, **row: Unpack[RowFields]) -> None:
-        """Add a tracker; arguments as for `add`."""
-        self.add("tracker", name, target, **row)
+    @property
+    def _kinds(self) -> set[str]:
+        return {kind.name for kind in (*KINDS, *self.__dict__.get("kinds", ()))}
 
     def recipe(self, name: str, target: str, *, summary: str, paper: str | None = None) -> None:
         """Add a recipe that the plugin ships.

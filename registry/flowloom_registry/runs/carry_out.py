@@ -7,35 +7,19 @@ from pathlib import Path
 
 import torch
 
-from flowloom.errors import FlowloomError, RunError
-from flowloom_registry.config.recipe import Recipe, load_recipe
+from flowloom.errors import RunError
+from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.environment import describe
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, write_text
 from flowloom_registry.runs.hooks import notify
+from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import require_same_data, spec_as_json
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
 from flowloom_registry.runs.validation import read_best, require_scores, validated
-
-
-def pick_device(name: str | None) -> torch.device:
-    """The device of that name; the best one present where none is given.
-
-    Raises:
-        FlowloomError: there is no such device here.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise FlowloomError(f"device {name!r} cannot be used here ({first}); try --device cpu") from error
-    return device
 
 
 def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
@@ -49,17 +33,18 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     begun = folder.exists()
     experiment = assemble(recipe)
     # Missing or damaged files are told before anything is written.
-    experiment.data.take(torch.arange(1))
+    if experiment.data is not None:
+        experiment.data.take(torch.arange(1))
     require_scores(experiment)
     resolved = experiment.built.resolved()
     environment = describe(device, recipe.catalog)
     if begun:
         _require_same(folder, resolved)
-        require_same_data(folder.data, experiment.data.spec)
+        require_same_data(folder.data, experiment.spec)
     with folder.locked():
         if not begun:
-            folder.begin(resolved, environment, spec_as_json(experiment.data.spec))
-        experiment.flow.model.to(device)
+            folder.begin(resolved, environment, spec_as_json(experiment.spec))
+        experiment.flow.to(device)
         for tracker in experiment.trackers:
             tracker.start(folder.path, resolved)
         if not begun or folder.status()["state"] in ("training", "failed"):
@@ -77,7 +62,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
 def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
     """Sample, evaluate and write the report of a trained experiment."""
     catalog = experiment.built.recipe.catalog
-    experiment.flow.model.eval()
+    experiment.flow.eval()
     figures = draw_for_report(experiment, folder.samples)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result = evaluate(experiment) if experiment.metrics or experiment.scores else None
@@ -101,54 +86,6 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
         validated=validated(experiment),
     )
     return result
-
-
-def restore(experiment: Experiment, folder: RunFolder) -> None:
-    """Load a run's trained weights into the experiment.
-
-    Raises:
-        RunError: there are none yet, or they belong to another model.
-    """
-    from flowloom.training.checkpoint import checkpoints, load_into, read_tensors
-
-    weights = folder.weights if folder.weights.is_file() else folder.best
-    if not weights.is_file():
-        saved = checkpoints(folder.checkpoints)
-        if not saved:
-            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-        averaged = saved[-1] / "ema.safetensors"
-        weights = averaged if averaged.exists() else saved[-1] / "model.safetensors"
-    tensors = read_tensors(weights)
-    if weights.name == "ema.safetensors":
-        # Averages cover parameters only; buffers come with the plain weights beside them.
-        tensors = read_tensors(weights.with_name("model.safetensors")) | tensors
-    load_into(experiment.flow.model, tensors, weights)
-    codec = experiment.flow.codec
-    if codec is not None and folder.codec.is_file():
-        load_into(codec, read_tensors(folder.codec), folder.codec)
-
-
-def open_run(path: Path, *, trust: bool = False) -> tuple[Experiment, RunFolder]:
-    """Build the recipe of a run and load its weights.
-
-    Args:
-        path: the run folder.
-        trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
-            folder from somebody else should not be trusted with it.
-
-    Raises:
-        RunError: the folder is not a run, or its files do not fit together.
-        ConfigError: its recipe cannot be built here (a missing plugin, say).
-    """
-    folder = RunFolder(path)
-    folder.status()
-    if not folder.recipe.is_file():
-        raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust))
-    require_same_data(folder.data, experiment.data.spec)
-    restore(experiment, folder)
-    experiment.flow.model.eval()
-    return experiment, folder
 
 
 def _require_same(folder: RunFolder, resolved: str) -> None:

@@ -93,15 +93,16 @@ def evaluate(experiment: Experiment) -> Evaluation:
         raise IncompatibleError(
             "the recipe names no metrics and no scores; add a section such as 'metrics: [energy-distance]'"
         )
+    data = experiment.require_data("metrics and scores judge against data")
     notes: list[str] = []
     for metric in experiment.metrics:
-        metric.fit(experiment.data)
-    reference = experiment.in_range(rows_of(experiment.data, config.reference, config.seed))
+        metric.fit(data)
+    reference = experiment.in_range(rows_of(data, config.reference, config.seed))
     # Scores are of held-out examples: without the split there is nothing to say.
-    held_out = experiment.data.split(config.split) if experiment.scores else experiment.held_out()
+    held_out = data.split(config.split) if experiment.scores else experiment.held_out()
     if held_out is None:
         notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
-        real = experiment.in_range(rows_of(experiment.data, config.n, config.seed + 1))
+        real = experiment.in_range(rows_of(data, config.n, config.seed + 1))
     else:
         real = experiment.in_range(rows_of(held_out, config.n, config.seed))
     judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
@@ -109,7 +110,7 @@ def evaluate(experiment: Experiment) -> Evaluation:
     scores = {}
     if experiment.scores:
         scores[FLOOR] = _scored(experiment, real)
-        scores[SEEN] = _scored(experiment, rows_of(experiment.data, len(real), config.seed))
+        scores[SEEN] = _scored(experiment, rows_of(data, len(real), config.seed))
     if not experiment.metrics:
         return Evaluation(len(real), len(reference), {}, better, scores, notes=notes)
     columns: dict[str, dict[str, float]] = {}
@@ -158,7 +159,7 @@ def _draw(experiment: Experiment, solver: Solver, real: Examples) -> tuple[Examp
             on_step=on_step,
         )
     elapsed = time.perf_counter() - began
-    return Examples(experiment.decode(solution.x), real.cond), solution.nfe, elapsed
+    return Examples(experiment.decode(solution.x, real.cond), real.cond), solution.nfe, elapsed
 
 
 def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: list[str]) -> list[SweepPoint]:

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from flowloom.codecs import Codec
 from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
-from flowloom.state import map_state
+from flowloom.spec import Spec
+from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
-from flowloom.training import TrainConfig
+from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.training.seeds import derive
 from flowloom_registry.config.build import Built, build
 from flowloom_registry.config.recipe import Recipe
@@ -32,7 +33,8 @@ class Experiment:
     Args:
         built: where they come from.
         flow: model and everything around it.
-        data: training split.
+        feed: where the batches of training come from.
+        data: training split, where there is one.
         metrics: judges of samples.
         scores: judges of the flow.
         renderer: shows samples, where there is one.
@@ -45,7 +47,8 @@ class Experiment:
 
     built: Built
     flow: Flow
-    data: Dataset
+    feed: Feed
+    data: Dataset | None
     metrics: Sequence[Metric]
     scores: Sequence[Score]
     renderer: Renderer | None
@@ -61,12 +64,29 @@ class Experiment:
         return self.built.recipe.name
 
     @property
+    def spec(self) -> Spec:
+        """Of the data; of what the feed gives where there is no data set."""
+        return self.feed.spec if self.data is None else self.data.spec
+
+    @property
     def seed(self) -> int:
         """Seed of everything random."""
         return self.built.seed
 
+    def require_data(self, why: str) -> Dataset:
+        """The training split.
+
+        Raises:
+            IncompatibleError: the recipe has no data; says ``why`` there must be some.
+        """
+        if self.data is None:
+            raise IncompatibleError(f"{why}, and this recipe has no section 'data:'")
+        return self.data
+
     def held_out(self) -> Dataset | None:
         """The held-out split, None where the data has none."""
+        if self.data is None:
+            return None
         try:
             return self.data.split(self.evaluate.split)
         except DataError:
@@ -74,37 +94,36 @@ class Experiment:
 
     def in_range(self, examples: Examples) -> Examples:
         """Data with whole turns of periodic coordinates taken off, as samples have them."""
-        geometry = self.flow.geometry
-        if self.flow.codec is not None or geometry is None:
+        if self.flow.codec is not None:
             return examples
-        return Examples(geometry.wrap(examples.x), examples.cond)
+        return Examples(self.flow.geometry.wrap(examples.x), examples.cond)
 
-    def decode(self, x: Any) -> Any:
+    def decode(self, x: Any, cond: Cond | None = None) -> Any:
         """States to data, on the CPU."""
-        with torch.no_grad():
-            data = self.flow.codec.decode(x) if self.flow.codec is not None else x
-        return map_state(lambda v: v.cpu(), data)
+        with torch.no_grad(), self.flow.evaluating():
+            data = self.flow.decode(Examples(x, cond or {}))
+        return map_state(lambda v: v.cpu(), data.x)
 
     def encode(self, examples: Examples, device: torch.device) -> Examples:
         """Data to states, on ``device``."""
-        with torch.no_grad():
-            x = self.flow.codec.encode(examples.x) if self.flow.codec is not None else examples.x
-        return Examples(x, examples.cond).to(device)
+        with torch.no_grad(), self.flow.evaluating():
+            draws = torch.Generator(device).manual_seed(derive(self.evaluate.seed, "encode"))
+            return self.flow.encode(examples.to(device), draws)
 
     def class_condition(self) -> str | None:
         """Name of the first condition that is a class, None where there is none."""
-        for name, condition in self.data.spec.conditions.items():
+        for name, condition in self.spec.conditions.items():
             if condition.classes is not None and not condition.shape:
                 return name
         return None
 
     def lengths(self, n: int) -> dict[str, Tensor]:
         """``mask`` of ``n`` held-out examples where lengths differ: no flow invents the length itself."""
-        return {"mask": self._unseen(n).cond["mask"]} if self.data.spec.ragged else {}
+        return {"mask": self._unseen(n).cond["mask"]} if self.spec.ragged else {}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
-        spec = self.data.spec
+        spec = self.spec
         if not spec.conditions:
             return {}
         cond = dict(self._unseen(n).cond)
@@ -116,7 +135,7 @@ class Experiment:
 
     def _unseen(self, n: int) -> Examples:
         """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
-        source = self.held_out() or self.data
+        source = self.held_out() or self.require_data("conditions come from held-out rows")
         return source.take(torch.arange(n) % len(source))
 
 
@@ -131,9 +150,10 @@ def assemble(recipe: Recipe) -> Experiment:
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
     built = build(recipe)
     codec = built.get("codec")
+    feed = built.get("feed") or Rows(built["data"])
     flow = Flow(
         built["model"],
-        spec=codec.spec if isinstance(codec, Codec) else built["data"].spec,
+        spec=codec.spec if isinstance(codec, Codec) else feed.spec,
         geometry=built["geometry"],
         source=built["source"],
         coupling=built["coupling"],
@@ -142,11 +162,13 @@ def assemble(recipe: Recipe) -> Experiment:
         guidance=built.get("guidance"),
         solver=built["solver"],
         codec=codec,
+        roles=built.get("roles"),
     )
     return Experiment(
         built=built,
         flow=flow,
-        data=built["data"],
+        feed=feed,
+        data=built.get("data"),
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
         renderer=built.get("renderer"),

@@ -9,7 +9,7 @@
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
     best.safetensors    the weights that did best on held-out data, where the recipe validates
-    model.safetensors   the trained weights (averaged ones, where there are)
+    flow.safetensors    everything that the flow learned and fitted, averaged where there are averages
     samples/            states and figures
     evaluation.json     the table and the sweep
     report.html         all of it to look at
@@ -26,7 +26,7 @@ from typing import Any
 
 from flowloom.errors import RunError
 
-FORMAT = 1
+FORMAT = 2
 _BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", ".lock"}
 
 
@@ -46,8 +46,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
-        self.weights = path / "model.safetensors"
-        self.codec = path / "codec.safetensors"
+        self.weights = path / "flow.safetensors"
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
@@ -84,7 +83,10 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.status_file} cannot be read: {error}") from error
         if not isinstance(status, dict) or status.get("format") != FORMAT:
-            raise RunError(f"{self.status_file} is not of format {FORMAT}, which this version reads")
+            raise RunError(
+                f"{self.path} is no run of this version of flowloom (its status.json is not of format {FORMAT}); "
+                "runs of 0.1 cannot be read: train it anew in another folder"
+            )
         return status
 
     def set_status(self, state: str, step: int, message: str = "") -> None:

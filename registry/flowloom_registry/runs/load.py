@@ -11,7 +11,7 @@ from flowloom.flow import Flow
 from flowloom.solvers import Solver
 from flowloom.spec import Spec
 from flowloom.state import State
-from flowloom_registry.runs.carry_out import open_run, pick_device
+from flowloom_registry.runs.open import open_run, pick_device
 
 
 class Run:
@@ -19,7 +19,7 @@ class Run:
 
     Args:
         path: its folder.
-        device: where to put the model; the best one present where None.
+        device: where to put the flow; the best one present where None.
         trust: see `load`.
 
     Attributes:
@@ -30,8 +30,8 @@ class Run:
     def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
         self.experiment, self.folder = open_run(Path(path), trust=trust)
         self.flow: Flow = self.experiment.flow
-        self.flow.model.to(pick_device(device))
-        self.spec: Spec = self.experiment.data.spec
+        self.flow.to(pick_device(device))
+        self.spec: Spec = self.experiment.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
         """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`."""
@@ -49,7 +49,7 @@ def load(path: str | Path, device: str | None = None, *, trust: bool = False) ->
 
     Args:
         path: the run folder.
-        device: where to put the model; the best one present where None.
+        device: where to put the flow; the best one present where None.
         trust: also build components from files and modules that no installed plugin lists. That runs
             their code, so set it only for runs of your own.
 

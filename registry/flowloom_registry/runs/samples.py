@@ -23,17 +23,17 @@ def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
     config = experiment.sample
     cond = experiment.conditions_to_show(config.n)
     solution = experiment.flow.solve(config.n, seed=config.seed, batch=experiment.evaluate.batch, cond=cond)
-    examples = Examples(experiment.decode(solution.x), cond)
+    examples = Examples(experiment.decode(solution.x, cond), cond)
     save_examples(examples, folder / "samples.safetensors")
     if experiment.renderer is None:
         return []
     source = experiment.held_out() or experiment.data
-    real = source.take(torch.arange(min(config.n, len(source))))
+    real = examples if source is None else source.take(torch.arange(min(config.n, len(source))))
     figures = experiment.renderer.samples(examples, real)
     few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
     chosen = {k: v[few] for k, v in cond.items()}
     walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
-    states = [experiment.decode(state) for state in walk.trajectory]
+    states = [experiment.decode(state, chosen) for state in walk.trajectory]
     figures += experiment.renderer.trajectory(walk.times, states)
     figures += experiment.renderer.flow(experiment.flow, real)
     save_figures(figures, folder)

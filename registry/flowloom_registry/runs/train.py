@@ -12,7 +12,8 @@ import torch
 
 from flowloom.errors import RunError, TrainingError
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
-from flowloom.training.checkpoint import checkpoints, load_into, prune, read_tensors
+from flowloom.parts import load_tensors
+from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
@@ -25,7 +26,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     """Train to the last step, from the latest checkpoint where there is one.
 
     On Ctrl-C or SIGTERM a checkpoint is written first. Averaged weights, where there are, end up in the
-    experiment's model and in ``model.safetensors``: the last ones, or, where the recipe validates, those
+    experiment's model and in ``flow.safetensors``: the last ones, or, where the recipe validates, those
     that did best on held-out data.
 
     Raises:
@@ -33,10 +34,15 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
         RunError: the folder cannot be written, or its checkpoint belongs to another recipe.
     """
     flow, config = experiment.flow, experiment.train
-    if flow.codec is not None:
-        flow.codec.fit(experiment.data)
-    trainer = flow.trainer(experiment.data, config, seed=experiment.seed, device=device)
-    _restore(trainer, folder)
+    flow.to(device)
+    begun = bool(checkpoints(folder.checkpoints))
+    # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
+    fitted = [] if begun else flow.fit_parts(experiment.data, seed=experiment.seed)
+    trainer = flow.trainer(experiment.feed, config, seed=experiment.seed, device=device)
+    if begun:
+        _restore(trainer, folder)
+    elif fitted:
+        save_checkpoint(trainer, folder.checkpoints)
     folder.trim_metrics(trainer.step)
     validation = Validation(experiment, folder, trainer) if experiment.validate.score is not None else None
     folder.set_status("training", trainer.step)
@@ -54,12 +60,11 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     finally:
         trainer.close()
     if trainer.ema is not None:
-        trainer.ema.copy_to(flow.model)
+        trainer.ema.copy_to_live()
+    flow.eval()
     if validation is not None and validation.kept is not None:
-        load_into(flow.model, read_tensors(folder.best), folder.best)
-    write_bytes(folder.weights, weights_of(flow.model))
-    if flow.codec is not None:
-        write_bytes(folder.codec, weights_of(flow.codec))
+        load_tensors(flow, read_tensors(folder.best), folder.best)
+    write_bytes(folder.weights, weights_of(flow))
     folder.set_status("trained", trainer.step)
 
 

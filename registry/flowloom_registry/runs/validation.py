@@ -8,7 +8,6 @@ So a run that was killed decides as it would have decided.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -53,10 +52,8 @@ class Validation:
         self.score: Score = config.score
         self.deciding, way = deciding(self.score)
         self.sign = 1.0 if way == "lower" else -1.0
-        rows = rows_of(experiment.data.split(config.split), config.n, config.seed)
+        rows = rows_of(experiment.require_data("validate: looks need held-out data").split(config.split), config.n, config.seed)
         self.examples: Examples = experiment.encode(rows, trainer.device)
-        self.flow = copy.copy(experiment.flow)
-        self.flow.model = copy.deepcopy(experiment.flow.model).eval().requires_grad_(False)
         self.name = column(config.split, self.deciding)
         lines = folder.read_metrics()
         self.history = [Best(line["step"], float(line[self.name])) for line in lines if self.name in line]
@@ -72,15 +69,13 @@ class Validation:
 
     def look(self) -> dict[str, float]:
         """Score the weights of now, keep them where they are the best, and return what to log."""
-        self.flow.model.load_state_dict(self.trainer.model.state_dict())
-        if self.trainer.ema is not None:
-            self.trainer.ema.copy_to(self.flow.model)
-        values = self.score(self.flow, self.examples, seed=self.config.seed)
+        flow = self.trainer.averaged()
+        values = self.score(flow, self.examples, seed=self.config.seed)
         now = Best(self.trainer.step, float(values[self.deciding]))
         self.history.append(now)
         if self._better(now, self.kept):
             metadata = {"step": str(now.step), "score": self.deciding, "value": repr(now.value)}
-            write_bytes(self.folder.best, weights_of(self.flow.model, metadata))
+            write_bytes(self.folder.best, weights_of(flow, metadata))
             self.kept = now
         return {column(self.config.split, name): float(value) for name, value in values.items()}
 
@@ -144,9 +139,12 @@ def require_scores(experiment: Experiment) -> None:
     validate = experiment.validate
     if validate.score is not None:
         wanted.append(("validate", "validate.split", validate.split, validate.score))
+    if not wanted and not experiment.metrics:
+        return
+    data = experiment.require_data("metrics and scores judge against data")
     for section, key, split, score in wanted:
         try:
-            if len(experiment.data.split(split)) == 0:
+            if len(data.split(split)) == 0:
                 raise DataError(f"split '{split}' is empty")
         except DataError as error:
             raise IncompatibleError(f"{section}: {error} ({key})") from error

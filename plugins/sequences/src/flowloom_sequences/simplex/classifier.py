@@ -57,7 +57,7 @@ def train_classifier(
         optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
         for _ in range(steps):
             examples = data.take(torch.randint(len(data), (batch,), generator=generator))
-            x1 = codec.encode(examples.x)
+            x1 = codec.encode_state(examples.x)
             x0 = source.sample(tuple(x1.shape), generator=generator)
             t = law.sample(len(x1), generator=generator)
             x_t = path.sample(x0, x1, t, generator=generator).x_t

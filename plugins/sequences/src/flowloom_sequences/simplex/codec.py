@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from flowloom.codecs import Codec
+from flowloom.codecs import StateCodec
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom_sequences.data.vocabulary import require_ids
 
 
-class OneHot(Codec):
+class OneHot(StateCodec):
     """Token ids ``(n, L)`` to one-hot rows ``(n, L, K)``, and back by the largest entry.
 
     Args:
@@ -39,11 +39,11 @@ class OneHot(Codec):
             tokens=data.tokens,
         )
 
-    def encode(self, x: Any) -> Tensor:
+    def encode_state(self, x: Any) -> Tensor:
         """One-hot rows, float32."""
         require_ids(x, self.vocab)
         return F.one_hot(x, self.vocab).to(torch.get_default_dtype())
 
-    def decode(self, x: Any) -> Tensor:
+    def decode_state(self, x: Any) -> Tensor:
         """The index of the largest entry, int64."""
         return x.argmax(-1)

@@ -123,11 +123,11 @@ class Distilled(Dataset):
         """Tokens ``(n, L)`` with ``x0`` ``(n, L, K)``, and the teacher's conditions."""
         if self._pairs is None:
             flow, experiment = self.teacher.flow, self.teacher.experiment
-            rows_of_cond = torch.arange(self.n) % len(experiment.data)
-            cond: dict[str, Any] = dict(experiment.data.take(rows_of_cond).cond)
+            data = experiment.require_data("a teacher's conditions come from its data")
+            cond: dict[str, Any] = dict(data.take(torch.arange(self.n) % len(data)).cond)
             pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
             assert flow.codec is not None
-            self._pairs = Examples(flow.codec.decode(pairs.x), pairs.cond)
+            self._pairs = flow.codec.decode(pairs)
         return self._pairs.take(rows)
 
     def split(self, name: str) -> Dataset:

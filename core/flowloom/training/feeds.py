@@ -1,0 +1,164 @@
+"""Feeds: where the batches of a training come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import DataError
+from flowloom.objectives import Batch
+from flowloom.spec import Spec
+from flowloom.state import float_dtype, take, with_batch
+from flowloom.training.order import EpochOrder
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """What a feed is told once, before the first batch.
+
+    Args:
+        flow: whose codec, source and coupling make batches of examples; a feed never calls its model here.
+        size: rows a batch.
+        seed: of the run.
+        device: where batches go.
+    """
+
+    flow: Flow
+    size: int
+    seed: int = 0
+    device: torch.device | str = "cpu"
+
+
+class Feed(ABC):
+    """Gives the k-th batch of a training, as a function of k and a generator that belongs to k.
+
+    That is what makes a run resumable, and lets batches be prepared ahead in a thread. A feed that must look
+    at the model (a replay buffer, self-generated data) does so in `refresh` only, between two steps.
+
+    Attributes:
+        refresh_every: steps between looks at the model; 0 for never.
+        reads_files: True where drawing a batch waits for a disk.
+    """
+
+    refresh_every: int = 0
+    reads_files: bool = False
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Of the examples."""
+
+    def start(self, feeding: Feeding) -> None:
+        """Remember what batches are made with. Called once, before the first batch."""
+        self.feeding = feeding
+
+    @abstractmethod
+    def batch(self, number: int, generator: torch.Generator) -> Batch:
+        """Batch ``number`` (counted from 0); the same one whenever it is asked for."""
+
+    def refresh(self, flow: Flow, step: int, generator: torch.Generator) -> Mapping[str, float]:
+        """Look at the flow before step ``step``; returns what to log. The flow is in evaluation mode."""
+        return {}
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """State that a checkpoint must hold, tensors of any shape by name."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the state of a checkpoint."""
+        if tensors:
+            raise DataError(f"{type(self).__name__} keeps no state, and the checkpoint has {sorted(tensors)}")
+
+
+class Rows(Feed):
+    """Rows of a data set in shuffled epochs: encoded, given noise and coupled.
+
+    Args:
+        data: training rows; injected from the recipe.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        if len(data) == 0:
+            raise DataError("the training data is empty")
+        self.data = data
+        self.reads_files = bool(getattr(data, "reads_files", False))
+
+    @property
+    def spec(self) -> Spec:
+        """The data's."""
+        return self.data.spec
+
+    def start(self, feeding: Feeding) -> None:
+        """Remember what batches are made with."""
+        super().start(feeding)
+        self.order = EpochOrder(len(self.data), feeding.size, feeding.seed)
+
+    def batch(self, number: int, generator: torch.Generator) -> Batch:
+        """The rows of that step."""
+        return coupled(self.feeding, self.data.take(self.order.rows(number)), generator)
+
+
+class PriorOnly(Feed):
+    """No data at all: x0 from the source, for objectives that make their own targets (samplers of an energy).
+
+    Both ends of a batch are the same draw.
+
+    Args:
+        shape: event shape of a state, or one shape for every part.
+        vocab: number of tokens where states are tokens.
+    """
+
+    def __init__(
+        self, shape: Sequence[int] | Mapping[str, Sequence[int]] = (), vocab: int | None = None
+    ) -> None:
+        if isinstance(shape, Mapping):
+            self._spec = Spec(parts={name: Spec(tuple(s), vocab) for name, s in shape.items()})
+        else:
+            self._spec = Spec(tuple(shape), vocab)
+
+    @property
+    def spec(self) -> Spec:
+        """Of the states."""
+        return self._spec
+
+    def batch(self, number: int, generator: torch.Generator) -> Batch:
+        """A draw of the source."""
+        flow, feeding = self.feeding.flow, self.feeding
+        shape = with_batch(self._spec.event_shape(), feeding.size)
+        x0 = flow.source.noise(shape, generator=generator, device=feeding.device)
+        return Batch(x0, x0)
+
+
+@torch.no_grad()
+def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) -> Batch:
+    """Examples of data as a batch: encoded, with noise, coupled. What every feed of data ends with.
+
+    Where the objective encodes by itself, x1 stays data and x0 is the noise that its states would start from.
+
+    Args:
+        feeding: as `Feed.start` received it.
+        examples: data with their conditions.
+        generator: of everything drawn.
+    """
+    flow = feeding.flow
+    examples = examples.to(feeding.device)
+    if flow.objective.encodes:
+        shape = with_batch(flow.spec.event_shape(), len(examples))
+        dtype = float_dtype(examples.x)
+        x0 = flow.source.noise(
+            shape, cond=examples.cond, generator=generator, device=feeding.device, dtype=dtype
+        )
+        return Batch(x0, examples.x, examples.cond)
+    states = flow.encode(examples, generator)
+    x0 = flow.noise_for(states, generator)
+    rows = flow.coupling.rows(x0, states.x, states.cond, generator=generator)
+    return Batch(x0 if rows is None else take(x0, rows), states.x, states.cond)

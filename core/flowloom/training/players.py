@@ -1,0 +1,147 @@
+"""The players of a step: each turn of an objective with the optimisers that move its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from flowloom.errors import IncompatibleError, RunError
+from flowloom.objectives import Turn
+from flowloom.training.combiners import Combiner, Sum
+from flowloom.training.config import TrainConfig, TurnConfig
+from flowloom.training.decays import Constant, Decay
+from flowloom.training.optimizers import AdamW
+
+
+class Player:
+    """One turn with its optimisers, its learning rate and its gradients.
+
+    Args:
+        turn: whose move it is.
+        config: of the training.
+    """
+
+    def __init__(self, turn: Turn, config: TrainConfig) -> None:
+        own = config.turns.get(turn.name, TurnConfig())
+        self.turn = turn
+        self.parameters: list[nn.Parameter] = list(turn.parameters.values())
+        self.lr = config.lr if own.lr is None else own.lr
+        self.decay: Decay = own.decay or config.decay or Constant()
+        self.clip = config.clip if own.clip is None else own.clip
+        self.combiner: Combiner = config.combine or Sum()
+        self.optimizers = (own.optimizer or config.optimizer or AdamW()).build(self._groups(config.rates))
+
+    def _groups(self, rates: Mapping[str, float]) -> list[dict[str, object]]:
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.turn.parameters.items():
+            fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
+            by_factor.setdefault(fitting[-1] if fitting else 1.0, []).append(parameter)
+        return [{"params": ps, "lr": self.lr * f, "factor": f} for f, ps in by_factor.items()]
+
+    def backward(self, total: Tensor | Mapping[str, Tensor], share: float) -> Tensor:
+        """Add ``share`` of the gradient to this player's parameters, and to nobody else's.
+
+        Returns:
+            The loss as one detached scalar.
+        """
+        if isinstance(total, Tensor):
+            (total if share == 1 else total * share).backward(inputs=self.parameters)
+            return total.detach()
+        losses = total if share == 1 else {name: loss * share for name, loss in total.items()}
+        return self.combiner.backward(losses, list(self.parameters)) / share
+
+    def zero_grad(self) -> None:
+        """Forget gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    def clipped(self) -> Tensor | None:
+        """Clip the gradient and return its norm; None where this player does not clip."""
+        return nn.utils.clip_grad_norm_(self.parameters, self.clip) if self.clip else None
+
+    def move(self, rate: float) -> None:
+        """Take the optimisers' step at the learning rate of now."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            optimizer.step()
+
+    def rate(self, step: int, of: int) -> float:
+        """The learning rate of ``step``, before factors by name."""
+        return self.lr * self.decay(step, of)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the optimisers remember, by ``optimiser.parameter.name``."""
+        return {
+            f"{k}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+            for k, optimizer in enumerate(self.optimizers)
+            for index, entry in optimizer.state_dict()["state"].items()
+            for name, value in entry.items()
+            if value is not None
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], origin: object) -> None:
+        """Take up what `state` gave.
+
+        Raises:
+            RunError: it belongs to other parameters.
+        """
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
+        sizes = [[p for g in o.param_groups for p in g["params"]] for o in self.optimizers]
+        for key, value in tensors.items():
+            which, index, name = (*key.split(".", 2), "", "")[:3]
+            own = sizes[int(which)] if which.isdecimal() and int(which) < len(sizes) else []
+            known = index.isdecimal() and int(index) < len(own)
+            # Moments have the shape of their parameter; counters have none.
+            if not known or (value.ndim and value.shape != own[int(index)].shape):
+                raise RunError(
+                    f"{origin} does not fit the optimiser of turn '{self.turn.name}': "
+                    f"its state '{key}' belongs to another model"
+                )
+            states[int(which)].setdefault(int(index), {})[name] = value
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(
+                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
+
+
+def players_of(
+    turns: Sequence[Turn], trainable: Mapping[str, nn.Parameter], config: TrainConfig
+) -> list[Player]:
+    """A player for every turn, checked.
+
+    Raises:
+        IncompatibleError: nothing would be trained, a turn moves what is frozen or not the flow's, or
+        settings
+            name a turn or a parameter that there is not.
+    """
+    names = [turn.name for turn in turns]
+    if len(set(names)) < len(names):
+        raise IncompatibleError(f"the objective's turns share a name: {', '.join(names)}")
+    for name in config.turns:
+        if name not in names:
+            raise IncompatibleError(
+                f"train.turns names '{name}'; the objective's turns are: {', '.join(names)}"
+            )
+    known = {id(p) for p in trainable.values()}
+    for turn in turns:
+        if not turn.parameters:
+            raise IncompatibleError(
+                f"turn '{turn.name}' has no parameters to train; a run without training has train.steps: 0"
+            )
+        for name, parameter in turn.parameters.items():
+            if id(parameter) not in known:
+                raise IncompatibleError(f"turn '{turn.name}' moves {name}, which is frozen or not the flow's")
+    for pattern in config.rates:
+        if not any(fnmatchcase(name, pattern) for turn in turns for name in turn.parameters):
+            raise IncompatibleError(
+                f"train.rates: no parameter's name fits '{pattern}'; one is {_one(turns)}"
+            )
+    return [Player(turn, config) for turn in turns]
+
+
+def _one(turns: Sequence[Turn]) -> str:
+    return next((name for turn in turns for name in turn.parameters), "none")

@@ -1,0 +1,77 @@
+"""Opening a run: its recipe built, its weights loaded, on a device that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from flowloom.errors import FlowloomError, RunError
+from flowloom.parts import load_tensors
+from flowloom.training.checkpoint import checkpoints, read_tensors
+from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.runs.experiment import Experiment, assemble
+from flowloom_registry.runs.folder import RunFolder
+from flowloom_registry.runs.same_data import require_same_data
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name; the best one present where none is given.
+
+    Raises:
+        FlowloomError: there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise FlowloomError(f"device {name!r} cannot be used here ({first}); try --device cpu") from error
+    return device
+
+
+def restore(experiment: Experiment, folder: RunFolder) -> None:
+    """Load a run's trained weights into the experiment.
+
+    Raises:
+        RunError: there are none yet, or they belong to another flow.
+    """
+    weights = folder.weights if folder.weights.is_file() else folder.best
+    if not weights.is_file():
+        saved = checkpoints(folder.checkpoints)
+        if not saved:
+            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
+        weights = saved[-1] / "flow.safetensors"
+    tensors = read_tensors(weights)
+    averaged = weights.with_name("ema.safetensors")
+    if averaged.is_file():
+        # Averages cover what is trained; everything else comes from the plain file beside them.
+        tensors |= read_tensors(averaged)
+    load_tensors(experiment.flow, tensors, weights)
+
+
+def open_run(path: Path, *, trust: bool = False) -> tuple[Experiment, RunFolder]:
+    """Build the recipe of a run and load its weights.
+
+    Args:
+        path: the run folder.
+        trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
+            folder from somebody else should not be trusted with it.
+
+    Raises:
+        RunError: the folder is not a run, or its files do not fit together.
+        ConfigError: its recipe cannot be built here (a missing plugin, say).
+    """
+    folder = RunFolder(path)
+    folder.status()
+    if not folder.recipe.is_file():
+        raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
+    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust))
+    require_same_data(folder.data, experiment.spec)
+    restore(experiment, folder)
+    experiment.flow.eval()
+    return experiment, folder
+
+
