@@ -25,6 +25,7 @@ from torch import nn
 
 import flowloom as fl
 from flowloom import likelihood
+from flowloom.draw import Draw
 from flowloom.geometry import FlatTorus, Sphere
 from flowloom.paths import GeodesicPath
 from flowloom.sources import Gaussian
@@ -78,7 +79,7 @@ def torus_path_by_hand(x0, x1, t):
 def bench_path(name, space, peer, by_hand, dims, batch, rounds):
     """Sampling a geodesic path."""
     g = torch.Generator().manual_seed(0)
-    x0, x1 = space.random((batch, dims), generator=g), space.random((batch, dims), generator=g)
+    x0, x1 = space.random((batch, dims), Draw(g)), space.random((batch, dims), Draw(g))
     t = torch.rand(batch, generator=g)
     ours, theirs = GeodesicPath(space), GeodesicProbPath(scheduler=CondOTScheduler(), manifold=peer)
     a, b, c = ours.sample(x0, x1, t), theirs.sample(x0, x1, t), by_hand(x0, x1, t)
@@ -141,7 +142,7 @@ def order_of(solve):
 def bench_solver(name, model, batch, rounds):
     """Solving on the sphere with the midpoint rule: two evaluations a step in all three."""
     space, steps = Sphere(2), 20
-    x = space.random((batch, 3), generator=torch.Generator().manual_seed(0))
+    x = space.random((batch, 3), Draw(torch.Generator().manual_seed(0)))
     field = fl.objectives.FlowMatching(GeodesicPath(space)).field(model)
     peer = RiemannianODESolver(manifold=PeerSphere(), velocity_model=Peer(model))
 

@@ -17,6 +17,7 @@ from flowloom.conditioning import conditions_for
 from flowloom.couplings import Coupling, Independent
 from flowloom.data.base import Dataset, Examples, Tensors
 from flowloom.data.looked_at import require_rows
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Euclidean, Geometry
@@ -28,7 +29,7 @@ from flowloom.solvers import Midpoint, Solution, Solver
 from flowloom.solvers.base import Hook
 from flowloom.sources import Gaussian, Source, Uniform
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, concat, first_leaf, float_dtype, shape_of, take, with_batch
+from flowloom.state import State, concat, first_leaf, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
@@ -303,14 +304,7 @@ class Flow(nn.Module):
 
     def noise_for(self, states: Examples, generator: torch.Generator | None = None) -> State:
         """x0 for the rows of ``states``, as `Source.noise` draws it: in their shape, dtype and place."""
-        leaf = first_leaf(states.x)
-        x0: State = self.source.noise(
-            shape_of(states.x),
-            cond=states.cond,
-            generator=generator,
-            device=leaf.device,
-            dtype=float_dtype(states.x),
-        )
+        x0: State = self.source.noise(shape_of(states.x), Draw.like(states.x, generator), cond=states.cond)
         return self._encoded(x0, states, generator)
 
     def _encoded(self, x0: State, beside: Examples, generator: torch.Generator | None) -> State:
@@ -378,7 +372,7 @@ class Flow(nn.Module):
         everything = {k: v.to(device) for k, v in self.conditions(n, cond or {}).items()}
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
-            noise = law.noise(shape, cond=everything, generator=draws, device=device, dtype=self.dtype)
+            noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
             x0 = law.push(noise, everything)
             if law.gives_data and self.codec is not None:
                 x0 = self.codec.encode(Examples(x0, everything), draws).x

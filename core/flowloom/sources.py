@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowloom.data.base import Dataset
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, Geometry
 from flowloom.geometry import Product as ProductGeometry
+from flowloom.module_names import module_name
 from flowloom.state import (
     Cond,
     Shape,
-    State,
-    first_leaf,
-    float_dtype,
     map_state,
     shape_of,
     sum_event,
@@ -30,21 +29,19 @@ from flowloom.state import (
 class Source(ABC):
     """Draws x0. Training and sampling must use the same one.
 
+    A source has two halves. `noise` is drawn on the data side, without gradient, perhaps ahead in a thread,
+    and couplings pair it. `push` makes x0 of it on the model side, under gradient: what a learned source
+    learns happens there, and a source that learns derives from ``nn.Module`` as well.
+
     Attributes:
-        gaussian: True for a centred isotropic Gaussian, for which a velocity gives a score. ``std`` is
-            then its standard deviation.
+        gaussian: True for a centred isotropic Gaussian, for which a velocity gives a score.
+        std: standard deviation of a Gaussian source, None for any other.
+        gives_data: True where its draws are data, which the codec has to encode.
     """
 
     gaussian: bool = False
     gives_data: bool = False
-
-    def noise(self, shape: Any, **where: Any) -> Any:
-        """TEMPORARY until draw lands."""
-        return self.sample(shape, **where)
-
-    def push(self, noise: Any, cond: Any = None) -> Any:
-        """TEMPORARY until draw lands."""
-        return noise
+    std: float | None = None
 
     @property
     def density_gap(self) -> str:
@@ -54,19 +51,19 @@ class Source(ABC):
         return f"source {type(self).__name__} has no density; likelihoods need one"
 
     @abstractmethod
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Draw a state of full shape ``shape`` (batch first; a dict of shapes for a product).
 
         A source may look at ``cond``; then row i belongs to row i of the conditions.
         """
+
+    def push(self, noise: Any, cond: Cond | None = None) -> Any:
+        """x0 from noise, differentiably; the noise itself unless a source learns."""
+        return noise
+
+    def sample(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
+        """Draw x0: noise, pushed."""
+        return self.push(self.noise(shape, draw, cond=cond), cond)
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
         """Log density of every row, ``(batch,)``.
@@ -89,23 +86,13 @@ class Gaussian(Source):
     def __init__(self, std: float = 1.0) -> None:
         if std <= 0:
             raise ValueError(f"std must be positive, got {std}")
-        self.std = std
+        self.std: float = std
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Normal noise in every part."""
         if isinstance(shape, dict):
-            return {
-                k: self.sample(s, generator=generator, device=device, dtype=dtype) for k, s in shape.items()
-            }
-        noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+            return {k: self.noise(s, draw) for k, s in shape.items()}
+        noise = draw.normal(shape)
         return noise if self.std == 1 else noise * self.std
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
@@ -150,17 +137,9 @@ class Uniform(Source):
             f"{advice}"
         )
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Uniform points."""
-        return self.geometry.random(shape, generator=generator, device=device, dtype=dtype)
+        return self.geometry.random(shape, draw)
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
         """Minus the log volume for every row; minus infinity where a row has left a bounded space.
@@ -219,17 +198,9 @@ class Mask(Source):
             raise IncompatibleError(f"source mask needs a discrete geometry, got {geometry}")
         self.token = geometry.vocab
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """A constant state of mask ids, int64."""
-        return torch.full(shape, self.token, device=device, dtype=torch.long)
+        return torch.full(shape, self.token, device=draw.device, dtype=torch.long)
 
 
 class FromDataset(Source):
@@ -239,28 +210,21 @@ class FromDataset(Source):
         dataset: where x0 comes from; its states have the shape of the data's.
     """
 
+    gives_data = True
+
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Random rows of the data set."""
         first = shape
         while isinstance(first, dict):
             first = next(iter(first.values()))
-        where = generator.device if generator is not None else "cpu"
-        rows = torch.randint(len(self.dataset), (first[0],), generator=generator, device=where)
-        x = to_device(self.dataset.take(rows.cpu()).x, device or where)
+        rows = draw.integers(len(self.dataset), (first[0],))
+        x = to_device(self.dataset.take(rows.cpu()).x, rows.device)
         if shape_of(x) != shape:
             raise ShapeError(f"the source data set gives states of shape {shape_of(x)}, wanted {shape}")
-        return map_state(lambda v: v.to(dtype) if v.is_floating_point() and dtype else v, x)
+        return map_state(lambda v: v.to(draw.dtype) if v.is_floating_point() and draw.dtype else v, x)
 
 
 class Paired(Source):
@@ -268,27 +232,22 @@ class Paired(Source):
 
     Args:
         key: name of the condition.
+        holds: what the condition holds: ``data``, which a codec encodes as it does the examples, or
+        ``states``
+            already (noise that a teacher started from).
     """
 
-    def __init__(self, key: str = "x0") -> None:
-        self.key = key
+    def __init__(self, key: str = "x0", holds: Literal["data", "states"] = "data") -> None:
+        self.key, self.gives_data = key, holds == "data"
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """The condition itself."""
         if not cond or self.key not in cond:
             raise ShapeError(f"source paired needs the condition '{self.key}'; given: {sorted(cond or {})}")
-        return cond[self.key].to(device=device)
+        return cond[self.key].to(device=draw.device)
 
 
-class Product(Source):
+class Product(Source, nn.Module):
     """An own source for every part of a product state.
 
     Args:
@@ -296,42 +255,31 @@ class Product(Source):
     """
 
     def __init__(self, parts: Mapping[str, Source]) -> None:
+        nn.Module.__init__(self)
         self.parts = dict(parts)
-        stds = {getattr(s, "std", None) for s in self.parts.values()}
+        self.learned = nn.ModuleDict(
+            {module_name(k): s for k, s in self.parts.items() if isinstance(s, nn.Module)}
+        )
+        stds = {s.std for s in self.parts.values()}
         self.gaussian = all(s.gaussian for s in self.parts.values()) and len(stds) == 1
-        if self.gaussian:
-            self.std = stds.pop()
+        self.std = stds.pop() if self.gaussian else None
+        self.gives_data = all(s.gives_data for s in self.parts.values())
 
     @property
     def density_gap(self) -> str:
         """That of the first part that has one."""
         return next((gap for s in self.parts.values() if (gap := s.density_gap)), "")
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Independent draws of the parts."""
         if not isinstance(shape, dict) or shape.keys() != self.parts.keys():
             raise ShapeError(f"this source has the parts {sorted(self.parts)}, the shape is {shape}")
-        return {
-            k: s.sample(shape[k], cond=cond, generator=generator, device=device, dtype=dtype)
-            for k, s in self.parts.items()
-        }
+        return {k: s.noise(shape[k], draw, cond=cond) for k, s in self.parts.items()}
+
+    def push(self, noise: Any, cond: Cond | None = None) -> Any:
+        """Part by part."""
+        return {k: s.push(noise[k], cond) for k, s in self.parts.items()}
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
         """Sum over parts."""
         return torch.stack([s.log_prob(x[k], cond) for k, s in self.parts.items()]).sum(0)
-
-
-def draw_like(source: Source, x1: State, cond: Cond | None, generator: torch.Generator | None) -> State:
-    """Draw x0 in the shape, dtype and place of ``x1``."""
-    leaf = first_leaf(x1)
-    return source.sample(
-        shape_of(x1), cond=cond, generator=generator, device=leaf.device, dtype=float_dtype(x1)
-    )

@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
+
 
 class TimeLaw(ABC):
     """A law of t on [0, 1].
@@ -31,22 +33,10 @@ class TimeLaw(ABC):
     def quantile(self, u: Tensor) -> Tensor:
         """The inverse of the distribution function, on ``[0, 1]``: shape of ``u``."""
 
-    def sample(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, draw: Draw = GLOBAL) -> Tensor:
         """Draw times of shape ``(n,)``."""
-        device = generator.device if generator is not None and device is None else device
-        if self.stratified:
-            offset = torch.rand((), generator=generator, device=device, dtype=dtype)
-            order = torch.randperm(n, generator=generator, device=device)
-            u = (order + offset) / n
-        else:
-            u = torch.rand(n, generator=generator, device=device, dtype=dtype)
+        even = self.stratified
+        u = (draw.permutation(n) + draw.uniform(())) / n if even else draw.uniform((n,))
         return self.quantile(u) * self.latest
 
 

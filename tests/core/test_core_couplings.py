@@ -11,6 +11,7 @@ from torch import nn
 import flowloom as fl
 from flowloom.couplings import OptimalTransport, Sinkhorn, StableMatching, squared_distances
 from flowloom.data import Tensors
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.state import take
@@ -32,7 +33,7 @@ SPACES = {
 
 def pair(space, shape, seed=0):
     draws = torch.Generator().manual_seed(seed)
-    return tuple(space.random(shape, generator=draws, dtype=torch.float64) for _ in "ab")
+    return tuple(space.random(shape, Draw(draws, dtype=torch.float64)) for _ in "ab")
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -10,6 +10,7 @@ from torch import nn
 
 from flowloom import likelihood
 from flowloom.divergence import exact_divergence, hutchinson_divergence
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
@@ -155,7 +156,7 @@ def test_density_of_a_product_is_the_product_of_densities():
 
     source = ProductSource({"pos": Gaussian(), "angle": Uniform(FlatTorus()), "heading": Uniform(Sphere(2))})
     shape = {"pos": (12, 2), "angle": (12, 3), "heading": (12, 3)}
-    x = All.geometry.random(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = All.geometry.random(shape, Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
     found = likelihood.log_prob(All(), source, x, solver=Dopri5(1e-8, 1e-8)).log_prob
     wanted = (
         Gaussian().log_prob(linear.solution(x["pos"], 1.0, 0.0))

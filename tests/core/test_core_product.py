@@ -7,6 +7,7 @@ import torch
 
 import flowloom as fl
 from flowloom.couplings import OptimalTransport
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree
@@ -63,7 +64,7 @@ def solver(steps=6):
 
 def states(n=8, seed=0):
     draws = torch.Generator().manual_seed(seed)
-    x = SPACE.random(fl.state.with_batch(SPEC.event_shape(), n), generator=draws)
+    x = SPACE.random(fl.state.with_batch(SPEC.event_shape(), n), Draw(draws))
     return x, torch.randint(3, (n,), generator=draws)
 
 
@@ -81,9 +82,7 @@ def flow(**settings):
 
 
 def test_draws_lie_on_the_product():
-    x0 = source().sample(
-        fl.state.with_batch(SPEC.event_shape(), 8), generator=torch.Generator().manual_seed(0)
-    )
+    x0 = source().sample(fl.state.with_batch(SPEC.event_shape(), 8), Draw(torch.Generator().manual_seed(0)))
     SPACE.require(x0)
     assert shape_of(x0) == {"pos": (8, 5, 3), "angle": (8, 5, 2), "heading": (8, 5, 3), "type": (8, 5)}
 
@@ -91,7 +90,7 @@ def test_draws_lie_on_the_product():
 def test_points_of_every_part_go_by_the_same_or_their_own_time():
     path = objective().path
     x1, _ = states()
-    x0 = source().sample(shape_of(x1), generator=torch.Generator().manual_seed(1))
+    x0 = source().sample(shape_of(x1), Draw(torch.Generator().manual_seed(1)))
     ends = {"pos": torch.zeros(8), "angle": torch.ones(8), "heading": torch.zeros(8), "type": torch.ones(8)}
     point = path.sample(x0, x1, ends)
     assert torch.allclose(point.x_t["pos"], x0["pos"], atol=1e-6)
@@ -103,7 +102,7 @@ def test_points_of_every_part_go_by_the_same_or_their_own_time():
 
 def test_loss_is_the_weighted_sum_of_its_parts():
     x1, label = states()
-    x0 = source().sample(shape_of(x1), generator=torch.Generator().manual_seed(1))
+    x0 = source().sample(shape_of(x1), Draw(torch.Generator().manual_seed(1)))
     torch.manual_seed(0)
     model = MLP(SPEC, width=32, depth=2)
     batch = Batch(x0, x1, {"label": label})
@@ -149,7 +148,7 @@ def test_guidance_doubles_the_cost_and_keeps_the_spaces():
 
 def test_optimal_transport_on_products_shortens_every_kind_of_way():
     x1, _ = states(64)
-    x0 = SPACE.random(shape_of(x1), generator=torch.Generator().manual_seed(1))
+    x0 = SPACE.random(shape_of(x1), Draw(torch.Generator().manual_seed(1)))
     rows = OptimalTransport(SPACE).rows(x0, x1, {})
     paired = SPACE.distance(fl.state.take(x0, rows), x1).square().mean()
     assert float(paired) < float(SPACE.distance(x0, x1).square().mean())
@@ -168,7 +167,7 @@ def test_likelihood_of_the_continuous_parts():
         ),
         solver=Heun(20),
     )
-    x = smooth.random(fl.state.with_batch(spec.event_shape(), 5), generator=torch.Generator().manual_seed(0))
+    x = smooth.random(fl.state.with_batch(spec.event_shape(), 5), Draw(torch.Generator().manual_seed(0)))
     density = f.log_prob(x)
     assert density.shape == (5,)
     assert bool(density.isfinite().all())

@@ -10,6 +10,7 @@ from torch import nn
 
 import flowloom as fl
 from flowloom.data import Examples
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.scores import Likelihood
 from flowloom.solvers import CTMCEuler, Dopri5, EulerMaruyama
@@ -68,7 +69,7 @@ def test_dimensions_of_a_curved_space_are_intrinsic():
             return torch.zeros_like(x)
 
     flow = fl.Flow(Still(), spec=Spec(shape=(3,)), geometry=fl.geometry.Sphere(2))
-    x = flow.geometry.random((10, 3), generator=torch.Generator().manual_seed(0))
+    x = flow.geometry.random((10, 3), Draw(torch.Generator().manual_seed(0)))
     values = Likelihood(Dopri5(1e-3, 1e-3))(flow, Examples(x))
     assert values["nll"] == pytest.approx(math.log(4 * math.pi), abs=1e-5)
     assert values["nats_per_dim"] == pytest.approx(math.log(4 * math.pi) / 2, abs=1e-5)
@@ -114,8 +115,8 @@ class Cylinder(fl.geometry.Geometry):
     def inner_point(self, x, u, v):
         return (u * v).sum(-1)
 
-    def random(self, shape, *, generator=None, device=None, dtype=None):
-        return self.project(torch.randn(shape, generator=generator, device=device, dtype=dtype))
+    def random(self, shape, draw=GLOBAL):
+        return self.project(draw.normal(shape))
 
 
 class Endless(Cylinder):

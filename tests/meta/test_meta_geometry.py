@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Euclidean, FlatTorus, Sphere
 from flowloom.state import expand
 
@@ -17,16 +18,16 @@ def sphere(**methods):
     return lambda: type("Twin", (Sphere,), methods)(2)
 
 
-def scaled_random(self, shape, **settings):
-    return 1.01 * Sphere.random(self, shape, **settings)
+def scaled_random(self, shape, draw=GLOBAL):
+    return 1.01 * Sphere.random(self, shape, draw)
 
 
-def global_random(self, shape, *, generator=None, device=None, dtype=None):
-    return Sphere.random(self, shape, dtype=dtype)
+def global_random(self, shape, draw=GLOBAL):
+    return Sphere.random(self, shape, Draw(dtype=draw.dtype))
 
 
-def cube_random(self, shape, **settings):
-    return self.project(FlatTorus(1.0).random(shape, **settings))
+def cube_random(self, shape, draw=GLOBAL):
+    return self.project(FlatTorus(1.0).random(shape, draw))
 
 
 def half_project(self, x):
@@ -236,7 +237,7 @@ TWINS = {
     "check_random_follows_its_generator": (sphere(random=global_random), ()),
     "check_random_is_uniform": (sphere(random=cube_random), ()),
     "check_project_is_idempotent": (
-        sphere(project=half_project, random=lambda self, s, **k: Sphere(2).random(s, **k)),
+        sphere(project=half_project, random=lambda self, s, draw: Sphere(2).random(s, draw)),
         ("check_divergence",),
     ),
     "check_to_tangent_is_a_projection": (

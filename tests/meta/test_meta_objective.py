@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flowloom.draw import Draw
 from flowloom.fields import NetworkField
 from flowloom.objectives import FlowMatching, Loss, Step
 from flowloom.objectives.base import mean_of_points
@@ -79,10 +80,10 @@ class Early(FlowMatching):
 
 
 class _Squared:
-    def sample(self, n, **settings):
+    def sample(self, n, draw):
         from flowloom.times import Uniform
 
-        return Uniform().sample(n, **settings) ** 2
+        return Uniform().sample(n, draw) ** 2
 
 
 class CountsPadding(FlowMatching):
@@ -96,7 +97,7 @@ class NaNPadding(FlowMatching):
     """Excludes padding from the sum, after its NaN has reached the gradient."""
 
     def loss(self, model, batch, step):
-        t = self.times.sample(len(batch.x1), generator=step.generator)
+        t = self.times.sample(len(batch.x1), Draw(step.generator))
         point = self.path.sample(batch.x0, batch.x1, t)
         error = (model(point.x_t, t, **batch.cond) - point.velocity).square()
         return Loss(mean_of_points(error, batch.cond.get("mask")).mean())

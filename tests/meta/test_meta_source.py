@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Sphere
 from flowloom.sources import Gaussian, Uniform
 
@@ -16,20 +17,20 @@ KIND = "source"
 class Doubled(Gaussian):
     """Twice as many rows as asked for."""
 
-    def sample(self, shape, **settings):
-        return super().sample((2 * shape[0], *shape[1:]), **settings)
+    def noise(self, shape, draw=GLOBAL, **settings):
+        return super().noise((2 * shape[0], *shape[1:]), draw, **settings)
 
 
 class Single(Gaussian):
     """Ignores the dtype asked for."""
 
-    def sample(self, shape, *, dtype=None, **settings):
-        return super().sample(shape, **settings)
+    def noise(self, shape, draw=GLOBAL, **settings):
+        return super().noise(shape, draw.in_dtype(None), **settings)
 
 
 class Global(Gaussian):
-    def sample(self, shape, *, cond=None, generator=None, device=None, dtype=None):
-        return super().sample(shape, dtype=dtype)
+    def noise(self, shape, draw=GLOBAL, *, cond=None):
+        return super().noise(shape, Draw(dtype=draw.dtype))
 
 
 class OneRow(Gaussian):
@@ -37,8 +38,8 @@ class OneRow(Gaussian):
 
     gaussian = False
 
-    def sample(self, shape, **settings):
-        return super().sample((1, *shape[1:]), **settings).expand(shape)
+    def noise(self, shape, draw=GLOBAL, **settings):
+        return super().noise((1, *shape[1:]), draw, **settings).expand(shape)
 
     def log_prob(self, x, cond=None):
         from flowloom.errors import IncompatibleError
@@ -65,8 +66,8 @@ class OtherDensity(Gaussian):
 class Laplace(Gaussian):
     """Calls itself Gaussian."""
 
-    def sample(self, shape, *, cond=None, generator=None, device=None, dtype=None):
-        u = torch.rand(shape, generator=generator, dtype=dtype) - 0.5
+    def noise(self, shape, draw=GLOBAL, *, cond=None):
+        u = torch.rand(shape, generator=draw.generator, dtype=draw.dtype) - 0.5
         return -u.sign() * (1 - 2 * u.abs()).clamp_min(1e-12).log() / math.sqrt(2)
 
 
@@ -74,8 +75,8 @@ class OffSphere(Uniform):
     def __init__(self):
         super().__init__(Sphere(2))
 
-    def sample(self, shape, **settings):
-        return super().sample(shape, **settings) * 1.001
+    def noise(self, shape, draw=GLOBAL, **settings):
+        return super().noise(shape, draw, **settings) * 1.001
 
 
 TWINS = {

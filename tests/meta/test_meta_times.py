@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from flowloom.draw import GLOBAL
 from flowloom.times import Stratified, Uniform
 
 KIND = "times"
@@ -13,8 +14,8 @@ KIND = "times"
 class Spills(Uniform):
     """The quantile is right, but draws are shifted beyond latest."""
 
-    def sample(self, n, **settings):
-        return super().sample(n, **settings) + 1e-4
+    def sample(self, n, draw=GLOBAL):
+        return super().sample(n, draw) + 1e-4
 
 
 class Backwards(Uniform):
@@ -27,13 +28,13 @@ class Backwards(Uniform):
 class Skewed(Uniform):
     """Draws squared times, and says uniform."""
 
-    def sample(self, n, **settings):
-        return super().sample(n, **settings) ** 1.2
+    def sample(self, n, draw=GLOBAL):
+        return super().sample(n, draw) ** 1.2
 
 
 class Global(Uniform):
-    def sample(self, n, *, generator=None, device=None, dtype=None):
-        return torch.rand(n, dtype=dtype)
+    def sample(self, n, draw=GLOBAL):
+        return torch.rand(n, dtype=draw.dtype)
 
 
 class Clumps(Uniform):
@@ -42,15 +43,15 @@ class Clumps(Uniform):
     def __init__(self):
         super().__init__(stratified=True)
 
-    def sample(self, n, *, generator=None, device=None, dtype=None):
-        return torch.rand(n, generator=generator, dtype=dtype)
+    def sample(self, n, draw=GLOBAL):
+        return torch.rand(n, generator=draw.generator, dtype=draw.dtype)
 
 
 class Ordered(Stratified):
     """Stratified, but early rows get early times."""
 
-    def sample(self, n, **settings):
-        return super().sample(n, **settings).sort().values
+    def sample(self, n, draw=GLOBAL):
+        return super().sample(n, draw).sort().values
 
 
 TWINS = {

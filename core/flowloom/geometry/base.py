@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import OffManifoldError, ShapeError
 from flowloom.geometry.numerics import safe_sqrt
 from flowloom.state import Shape, expand, sum_event
@@ -77,14 +78,7 @@ class Geometry(ABC):
         """Riemannian inner product of each point of a power: ``(batch, *power)``."""
 
     @abstractmethod
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Any:
         """Points of full shape ``(n, *power, *point)``: uniform on a compact space, else a standard law."""
 
     def log_volume(self) -> float:

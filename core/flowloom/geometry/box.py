@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.euclidean import Euclidean
 
 
@@ -66,16 +67,9 @@ class Box(Euclidean):
         """Sum of the logs of the sides."""
         return math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform points."""
-        unit = torch.rand(shape, generator=generator, device=device, dtype=dtype)
+        unit = draw.uniform(shape)
         low, high = self._limits(unit)
         return low + unit * (high - low)
 

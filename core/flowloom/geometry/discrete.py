@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry.base import Geometry
 from flowloom.spec import Spec
@@ -78,16 +79,9 @@ class Discrete(Geometry):
         outside = torch.maximum(-x, x - top).clamp_min(0).to(torch.get_default_dtype())
         return outside.flatten(1).amax(1) if x.ndim > 1 else outside
 
-    def random(
-        self,
-        shape: Shape,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Uniform tokens (never the mask), int64."""
-        return torch.randint(self.vocab, shape, generator=generator, device=device)  # type: ignore[arg-type]
+        return draw.integers(self.vocab, shape)
 
     def __repr__(self) -> str:
         return f"Discrete(vocab={self.vocab})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
 from flowloom.state import Shape, expand
 
@@ -56,13 +57,6 @@ class Euclidean(Geometry):
         finite = x.isfinite().flatten(1).all(1) if x.ndim > 1 else x.isfinite()
         return torch.where(finite, 0.0, torch.inf)
 
-    def random(
-        self,
-        shape: Shape,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Standard normal points (the space has no uniform law)."""
-        return torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        return draw.normal(shape)

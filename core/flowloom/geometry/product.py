@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import ShapeError
 from flowloom.geometry.base import Geometry
 from flowloom.geometry.numerics import safe_sqrt
@@ -124,20 +125,10 @@ class Product(Geometry):
         for key, geometry in self.parts.items():
             geometry.admit(x[key], f"{name}.{key}")
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Any:
         """Independent draws of the parts; ``shape`` is a dict of full shapes."""
         shapes = self._shape(shape)
-        return {
-            name: g.random(shapes[name], generator=generator, device=device, dtype=dtype)
-            for name, g in self.parts.items()
-        }
+        return {name: g.random(shapes[name], draw) for name, g in self.parts.items()}
 
     def _shape(self, shape: Shape) -> dict[str, Any]:
         if not isinstance(shape, dict) or shape.keys() != self.parts.keys():

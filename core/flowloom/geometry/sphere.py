@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
 from flowloom.geometry.numerics import safe_norm, sinc
 from flowloom.state import Shape, expand
@@ -80,16 +81,9 @@ class Sphere(Geometry):
         off = (x.norm(dim=-1) - 1).abs()
         return off.flatten(1).amax(1) if off.ndim > 1 else off
 
-    def random(
-        self,
-        shape: Shape,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Uniform points: normalised Gaussians."""
-        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        normal = draw.normal(shape)
         return self.project(normal)
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
 from flowloom.state import Shape, expand
 
@@ -86,16 +87,9 @@ class FlatTorus(Geometry):
         outside = torch.where(x.isfinite(), outside, torch.inf)
         return outside.flatten(1).amax(1) if x.ndim > 1 else outside
 
-    def random(
-        self,
-        shape: Shape,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Uniform points."""
-        unit = torch.rand(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        unit = draw.uniform(shape)
         return unit * self._period(unit)
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.conditions import drop
+from flowloom.draw import Draw
 from flowloom.errors import TrainingError
 from flowloom.fields import Field, Kind
 from flowloom.paths import Path, Point
@@ -190,7 +191,7 @@ class PointObjective(Objective):
         """Draw t and x_t, call the model once, compare."""
         generator = step.generator
         n, leaf = batch_size(batch.x1), first_leaf(batch.x1)
-        t = self.times.sample(n, generator=generator, device=leaf.device, dtype=float_dtype(batch.x1))
+        t = self.times.sample(n, Draw(generator, device=leaf.device, dtype=float_dtype(batch.x1)))
         mask = batch.cond.get("mask")
         x0, x1 = (batch.x0, batch.x1) if mask is None else (_filled(v, mask) for v in (batch.x0, batch.x1))
         point = self.path.sample(x0, x1, t, generator=generator)

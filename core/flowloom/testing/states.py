@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.geometry import Discrete, Euclidean, Geometry, Product
 from flowloom.spec import Condition, Spec
 from flowloom.state import Shape, State, leaves, map_state, with_batch
@@ -48,7 +49,7 @@ def event_shape(geometry: Geometry, context: Context | None = None) -> Shape:
 
 def _fits(geometry: Geometry, shape: tuple[int, ...]) -> bool:
     draws = torch.Generator().manual_seed(0)
-    x = geometry.project(geometry.random((1, *shape), generator=draws, dtype=torch.float64))
+    x = geometry.project(geometry.random((1, *shape), Draw(draws, dtype=torch.float64)))
     if tuple(x.shape) != (1, *shape) or not all_finite(x):
         return False
     if geometry.dim is None:
@@ -64,7 +65,7 @@ def draw_points(
 ) -> Any:
     """``n`` random points of a geometry."""
     shape = with_batch(event_shape(geometry, context), n)
-    return geometry.random(shape, generator=context.generator(stream), dtype=dtype)
+    return geometry.random(shape, Draw(context.generator(stream), dtype=dtype))
 
 
 def noise_like(state: State, generator: torch.Generator) -> Any:

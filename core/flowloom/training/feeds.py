@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.draw import Draw
 from flowloom.errors import DataError
 from flowloom.objectives import Batch
 from flowloom.spec import Spec
@@ -134,7 +135,7 @@ class PriorOnly(Feed):
         """A draw of the source."""
         flow, feeding = self.feeding.flow, self.feeding
         shape = with_batch(self._spec.event_shape(), feeding.size)
-        x0 = flow.source.noise(shape, generator=generator, device=feeding.device)
+        x0 = flow.source.noise(shape, Draw(generator, device=feeding.device))
         return Batch(x0, x0)
 
 
@@ -154,9 +155,7 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
     if flow.objective.encodes:
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
-        x0 = flow.source.noise(
-            shape, cond=examples.cond, generator=generator, device=feeding.device, dtype=dtype
-        )
+        x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
         return Batch(x0, examples.x, examples.cond)
     states = flow.encode(examples, generator)
     x0 = flow.noise_for(states, generator)

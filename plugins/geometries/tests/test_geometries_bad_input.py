@@ -5,6 +5,7 @@ import torch
 
 import flowloom as fl
 from flowloom.data import Tensors
+from flowloom.draw import Draw
 from flowloom.errors import OffManifoldError, ShapeError
 from flowloom.geometry import FlatTorus, Product, Sphere
 from flowloom.paths import GeodesicPath
@@ -45,8 +46,8 @@ class Torus3(Geometry):
     def inner_point(self, x, u, v):
         return (u * v).sum(-1)
 
-    def random(self, shape, *, generator=None, device=None, dtype=None):
-        return TURN * torch.rand(shape, generator=generator, device=device, dtype=dtype)
+    def random(self, shape, draw=GLOBAL):
+        return TURN * draw.uniform(shape)
 
     def log_volume(self):
         return 3 * math.log(TURN)
@@ -59,7 +60,7 @@ def sphere_flow():
 
 
 def off_by_a_half(draws):
-    x = Sphere(2).random((50, 3), generator=draws)
+    x = Sphere(2).random((50, 3), Draw(draws))
     x[17] *= 1.5
     return x
 
@@ -75,7 +76,7 @@ def test_points_off_the_manifold(draws):
         fl.models.MLP(Spec(parts={"a": Spec(shape=(3,)), "b": Spec(shape=(3, 3))}), width=8),
         geometry=Product({"a": Sphere(2), "b": SO3()}),
     )
-    turns = SO3().random((50, 3, 3), generator=draws)
+    turns = SO3().random((50, 3, 3), Draw(draws))
     with pytest.raises(OffManifoldError, match=r"data\.a: row 17"):
         both.fit(Tensors({"a": x, "b": turns}), steps=1)
 
@@ -83,7 +84,7 @@ def test_points_off_the_manifold(draws):
 @pytest.mark.parametrize("value", [1.5, float("nan")])
 @pytest.mark.parametrize("row", [0, 1023, 1024, 12345, 19_999])
 def test_every_row_of_the_data_is_looked_at(row, value, draws):
-    x = Sphere(2).random((20_000, 3), generator=draws)
+    x = Sphere(2).random((20_000, 3), Draw(draws))
     x[row] *= value
     with pytest.raises(
         OffManifoldError, match=rf"data: row {row} is off Sphere\(dim=2\) by .*; 1 of \d+ rows"
@@ -123,7 +124,7 @@ class Seen(Tensors):
     ],
 )
 def test_how_many_rows_are_looked_at(length, reads_files, looked_at, draws):
-    data = Seen(Sphere(2).random((7, 3), generator=draws), length)
+    data = Seen(Sphere(2).random((7, 3), Draw(draws)), length)
     data.reads_files = reads_files
     sphere_flow().trainer(data, TrainConfig(steps=1, batch=4, prefetch="off")).close()
     rows = torch.cat(data.rows)
@@ -163,7 +164,7 @@ def test_points_off_the_manifold_from_the_command_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype, draws):
-    x = Sphere(2).random((4, 3), generator=draws).to(dtype)
+    x = Sphere(2).random((4, 3), Draw(draws)).to(dtype)
     name = str(dtype).removeprefix("torch.")
     said = f"{name}; Sphere needs float32 or float64"
     with pytest.raises(ShapeError, match=said):
@@ -188,7 +189,7 @@ def test_antipodes_have_finite_gradients(draws):
     """Values, velocities and gradients at exact antipodes and around them, in both precisions."""
     path = GeodesicPath(Sphere(2))
     for dtype in (torch.float32, torch.float64):
-        x = Sphere(2).random((500, 3), generator=draws, dtype=dtype)
+        x = Sphere(2).random((500, 3), Draw(draws, dtype=dtype))
         beside = torch.randn(500, 3, generator=draws, dtype=dtype)
         for distance in (0.0, 1e-7, 1e-4, 1e-2):
             a = x.clone().requires_grad_()

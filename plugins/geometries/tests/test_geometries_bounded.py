@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowloom import likelihood
+from flowloom.draw import Draw
 from flowloom.fields import Field
 from flowloom.geometry import Box, Product, Sphere
 from flowloom.solvers import Dopri5
@@ -27,7 +28,7 @@ def test_projections_onto_narrow_polytopes_are_nearest_points(degrees, draws):
     # Nearest point of a convex set: <x - p, q - p> <= 0 for every corner q.
     corners = space._corners.reshape(-1, 2)
     assert float(((x - nearest) @ corners.T - ((x - nearest) * nearest).sum(1, keepdim=True)).max()) < 1e-9
-    inside = space.random((50, 2), generator=draws, dtype=torch.float64)
+    inside = space.random((50, 2), Draw(draws, dtype=torch.float64))
     assert torch.equal(space.project(inside), inside)
     single = space.project(x.float())
     assert float(space.violation(single).max()) < 1e-5
@@ -44,7 +45,7 @@ def test_valid_probabilities_are_not_moved(draws):
     space = Simplex(3)
     x = torch.tensor([[1 - 3e-7, 2e-7, 1e-7], [0.5, 0.5, 0.0]])
     assert torch.equal(space.project(x), x)
-    drawn = space.random((50_000, 3), generator=draws)
+    drawn = space.random((50_000, 3), Draw(draws))
     assert float(space.distance(space.project(drawn), drawn).max()) < 1e-6
     off = torch.tensor([[0.7, 0.5, -0.1]])
     torch.testing.assert_close(space.project(off), torch.tensor([[0.6, 0.4, 0.0]]))

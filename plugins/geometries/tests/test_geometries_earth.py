@@ -8,6 +8,7 @@ import torch
 
 import flowloom as fl
 from flowloom.data.base import Examples
+from flowloom.draw import Draw
 from flowloom.errors import DataError
 from flowloom.geometry import Sphere
 from flowloom.sources import Paired
@@ -139,7 +140,7 @@ def test_the_map_integrates_the_uniform_law_to_one():
 
 
 def test_maps_are_drawn(draws):
-    x = Sphere(2).random((50, 3), generator=draws)
+    x = Sphere(2).random((50, 3), Draw(draws))
     renderer = WorldMap(resolution=12)
     figures = [
         *renderer.samples(Examples(x), Examples(x)),
@@ -150,7 +151,7 @@ def test_maps_are_drawn(draws):
 
 
 def test_the_map_shows_the_density_of_a_flow_on_the_sphere_and_of_no_other():
-    x = Sphere(2).random((30, 3), generator=torch.Generator().manual_seed(0))
+    x = Sphere(2).random((30, 3), Draw(torch.Generator().manual_seed(0)))
     renderer = WorldMap(resolution=8)
     flow = fl.Flow(fl.models.MLP(Spec(shape=(3,)), width=8), geometry=Sphere(2))
     (figure,) = renderer.flow(flow, Examples(x))

@@ -7,6 +7,7 @@ import torch
 
 import flowloom as fl
 from flowloom.data.base import Tensors
+from flowloom.draw import Draw
 from flowloom.geometry import FlatTorus, Sphere
 from flowloom.solvers import Dopri5
 from flowloom.spec import Spec
@@ -170,7 +171,7 @@ def test_flows_train_and_sample_on_product_spaces(draws):
     ):
         x = space.random(
             {"rotation": (64, 3, 3), "translation": (64, 3)} if isinstance(space, SE3) else (64, 3, 3),
-            generator=draws,
+            Draw(draws),
         )
         source = None
         if isinstance(space, SE3):
@@ -203,7 +204,7 @@ def test_the_hash_grid_is_smooth_across_cells(draws):
 def test_fine_levels_are_silent_early(draws):
     torch.manual_seed(0)
     model = GridMLP(Spec(shape=(3,)), width=16, levels=4, finest=64, table=8)
-    x = Sphere(2).random((20, 3), generator=draws)
+    x = Sphere(2).random((20, 3), Draw(draws))
     early, late = torch.zeros(20), torch.full((20,), 0.99)
     before = model(x, early), model(x, late)
     with torch.no_grad():

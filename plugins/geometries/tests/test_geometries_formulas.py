@@ -8,6 +8,7 @@ import torch
 from scipy import linalg
 
 from flowloom.divergence import exact_divergence
+from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom_geometries.sources import WrappedNormal
 from flowloom_geometries.spaces import SO3, SPD, LogEuclideanSPD, Lorentz, PoincareBall, Polytope, Simplex
@@ -22,7 +23,7 @@ def test_rotations_are_matrix_exponentials(draws):
     w = torch.randn(20, 3, generator=draws, dtype=DOUBLE)
     space, eye = SO3(), torch.eye(3, dtype=DOUBLE).expand(20, 3, 3)
     assert torch.allclose(space.exp(eye, hat(w)), torch.linalg.matrix_exp(hat(w)))
-    x, y = space.random((2, 20, 3, 3), generator=draws, dtype=DOUBLE)
+    x, y = space.random((2, 20, 3, 3), Draw(draws, dtype=DOUBLE))
     logs = torch.stack(
         [torch.from_numpy(linalg.logm((a.T @ b).numpy()).real) for a, b in zip(x, y, strict=True)]
     )
@@ -38,7 +39,7 @@ def test_rotations_near_a_half_turn_in_float32(gap, draws):
     axis = torch.randn(200, 3, generator=draws, dtype=DOUBLE)
     axis = axis / axis.norm(dim=1, keepdim=True)
     space = SO3()
-    x = space.random((200, 3, 3), generator=draws)
+    x = space.random((200, 3, 3), Draw(draws))
     y = space.project((x.double() @ torch.linalg.matrix_exp(hat((math.pi - gap) * axis))).float())
     x.requires_grad_()
     v = space.log(x, y)
@@ -50,7 +51,7 @@ def test_rotations_near_a_half_turn_in_float32(gap, draws):
 
 def test_small_rotations_keep_relative_accuracy_in_float32(draws):
     space = SO3()
-    x = space.random((100, 3, 3), generator=draws)
+    x = space.random((100, 3, 3), Draw(draws))
     for size in (1e-2, 1e-4):
         w = torch.randn(100, 3, generator=draws)
         w = size * w / w.norm(dim=1, keepdim=True)
@@ -61,7 +62,7 @@ def test_small_rotations_keep_relative_accuracy_in_float32(draws):
 
 def test_the_volume_of_rotations_by_their_angle_density(draws):
     """Haar measure has the angle density (1 - cos a) / pi."""
-    x = SO3().random((20_000, 3, 3), generator=draws, dtype=DOUBLE)
+    x = SO3().random((20_000, 3, 3), Draw(draws, dtype=DOUBLE))
     angle = SO3().distance(x, torch.eye(3, dtype=DOUBLE).expand_as(x))
     a = torch.linspace(0.1, math.pi, 30, dtype=DOUBLE)
     empirical = (angle[:, None] <= a).double().mean(0)
@@ -75,7 +76,7 @@ def test_the_volume_of_rotations_by_their_angle_density(draws):
 def test_the_polar_factor_has_its_derivatives(draws):
     square = torch.randn(4, 3, 3, generator=draws, dtype=DOUBLE, requires_grad=True)
     tall = torch.randn(3, 5, 2, generator=draws, dtype=DOUBLE, requires_grad=True)
-    on = SO3().random((3, 3, 3), generator=draws, dtype=DOUBLE).requires_grad_()
+    on = SO3().random((3, 3, 3), Draw(draws, dtype=DOUBLE)).requires_grad_()
     assert torch.autograd.gradcheck(lambda z: polar_factor(z, True), (square,))
     assert torch.autograd.gradcheck(lambda z: polar_factor(z, True), (on,))
     assert torch.autograd.gradcheck(polar_factor, (tall,))
@@ -101,7 +102,7 @@ def test_quaternions_double_cover_rotations(draws):
 @pytest.mark.parametrize("curvature", [0.3, 1.0, 2.5])
 def test_ball_and_hyperboloid_are_isometric(curvature, draws):
     ball, sheet = PoincareBall(3, curvature), Lorentz(3, curvature)
-    x, y = ball.random((2, 40, 3), generator=draws, dtype=DOUBLE)
+    x, y = ball.random((2, 40, 3), Draw(draws, dtype=DOUBLE))
     a, b = ball.to_lorentz(x), ball.to_lorentz(y)
     sheet.require(a)
     assert torch.allclose(ball.from_lorentz(a), x)
@@ -116,7 +117,7 @@ def test_ball_and_hyperboloid_are_isometric(curvature, draws):
 
 def test_hyperbolic_space_against_geoopt(draws):
     ball, theirs = PoincareBall(2), geoopt.PoincareBall().double()
-    x, y = ball.random((2, 50, 2), generator=draws, dtype=DOUBLE)
+    x, y = ball.random((2, 50, 2), Draw(draws, dtype=DOUBLE))
     v = torch.randn(50, 2, generator=draws, dtype=DOUBLE)
     assert torch.allclose(ball.exp(x, 0.1 * v), theirs.expmap(x, 0.1 * v))
     assert torch.allclose(ball.log(x, y), theirs.logmap(x, y), atol=1e-8)
@@ -128,7 +129,7 @@ def test_hyperbolic_space_against_geoopt(draws):
 def test_the_balls_geodesic_solves_the_geodesic_equation(draws):
     """For a metric L^2 |dx|^2: x'' + 2 <grad log L, x'> x' - |x'|^2 grad log L = 0."""
     ball = PoincareBall(2)
-    x, y = 0.5 * ball.random((2, 20, 2), generator=draws, dtype=DOUBLE)
+    x, y = 0.5 * ball.random((2, 20, 2), Draw(draws, dtype=DOUBLE))
     h, t = 1e-4, 0.4
     before, here, after = (ball.geodesic(x, y, torch.full((20,), s, dtype=DOUBLE)) for s in (t - h, t, t + h))
     point, velocity = here
@@ -140,7 +141,7 @@ def test_the_balls_geodesic_solves_the_geodesic_equation(draws):
 
 def test_fisher_rao_distance_is_that_of_the_sphere_of_radius_two(draws):
     space = Simplex(4)
-    p, q = space.random((2, 30, 4), generator=draws, dtype=DOUBLE)
+    p, q = space.random((2, 30, 4), Draw(draws, dtype=DOUBLE))
     assert torch.allclose(space.distance(p, q), 2 * torch.acos((p * q).sqrt().sum(1)))
     # Locally it is the chi-square distance: sum (dp)^2 / p.
     dp = 1e-5 * space.to_tangent(p, torch.randn(30, 4, generator=draws, dtype=DOUBLE) * p)
@@ -172,7 +173,7 @@ def test_the_volume_of_the_simplex_by_quadrature():
 
 def test_affine_invariant_closed_forms(draws):
     space = SPD(3)
-    x, y = space.random((2, 10, 3, 3), generator=draws, dtype=DOUBLE)
+    x, y = space.random((2, 10, 3, 3), Draw(draws, dtype=DOUBLE))
     expected = torch.stack(
         [
             torch.from_numpy(linalg.eigvalsh(b.numpy(), a.numpy())).log().norm()
@@ -197,7 +198,7 @@ def test_log_euclidean_is_flat_and_agrees_on_commuting_matrices(draws):
     d = torch.rand(2, 8, 3, generator=draws, dtype=DOUBLE) + 0.2
     x, y = d.diag_embed()
     assert torch.allclose(flat.distance(x, y), curved.distance(x, y))
-    x, y = flat.random((2, 8, 3, 3), generator=draws, dtype=DOUBLE)
+    x, y = flat.random((2, 8, 3, 3), Draw(draws, dtype=DOUBLE))
     logs = [torch.stack([torch.from_numpy(linalg.logm(m.numpy()).real) for m in z]) for z in (x, y)]
     assert torch.allclose(flat.distance(x, y), (logs[0] - logs[1]).flatten(1).norm(dim=1))
     middle, _ = flat.geodesic(x, y, torch.full((8,), 0.3, dtype=DOUBLE))
@@ -222,7 +223,7 @@ def test_matrix_functions_differentiate_through_repeated_eigenvalues(name, draws
 
 @pytest.mark.parametrize("space", [SPD(2), LogEuclideanSPD(2)], ids=str)
 def test_volume_density_of_positive_matrices_is_the_root_of_the_gram_determinant(space, draws):
-    x = space.random((6, 2, 2), generator=draws, dtype=DOUBLE)
+    x = space.random((6, 2, 2), Draw(draws, dtype=DOUBLE))
     r = math.sqrt(0.5)
     basis = torch.tensor([[[1.0, 0], [0, 0]], [[0, 0], [0, 1]], [[0, r], [r, 0]]], dtype=DOUBLE)
     gram = torch.stack(
@@ -248,7 +249,7 @@ def test_wrapped_normal_integrates_to_one_on_the_hyperbolic_plane():
 def test_wrapped_normal_draws_have_the_right_radius(draws):
     for space, shape in ((PoincareBall(3), (4000, 3)), (Lorentz(3), (4000, 4))):
         source = WrappedNormal(space, 0.5)
-        x = source.sample(shape, generator=draws, dtype=DOUBLE)
+        x = source.sample(shape, Draw(draws, dtype=DOUBLE))
         radius = space.distance(source._origin(x), x)
         assert float(radius.square().mean()) == pytest.approx(3 * 0.25, rel=0.06)
     with pytest.raises(IncompatibleError, match="wrapped-normal needs"):
@@ -258,7 +259,7 @@ def test_wrapped_normal_draws_have_the_right_radius(draws):
 def test_divergence_of_left_invariant_fields_on_rotations_vanishes(draws):
     """x hat(w) is a Killing field; x hat(A vee(x)) is not, and reverse and forward mode agree on it."""
     space = SO3()
-    x = space.random((5, 3, 3), generator=draws, dtype=DOUBLE)
+    x = space.random((5, 3, 3), Draw(draws, dtype=DOUBLE))
     w = torch.randn(3, generator=draws, dtype=DOUBLE)
 
     def killing(z):
@@ -283,7 +284,7 @@ def test_divergence_of_left_invariant_fields_on_rotations_vanishes(draws):
 def test_polytopes(draws):
     cube = Polytope([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], [1] * 6)
     assert math.exp(cube.log_volume()) == pytest.approx(8)
-    x = cube.random((5000, 3), generator=draws)
+    x = cube.random((5000, 3), Draw(draws))
     cube.require(x)
     assert float(x.square().mean()) == pytest.approx(1 / 3, rel=0.05)
     out = torch.tensor([[2.0, 0.0, 3.0], [0.1, 0.2, 0.3]])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.solvers import Euler
 from flowloom.spec import Spec
 from flowloom_geometries.spaces import SO3, Lorentz, PoincareBall
@@ -167,7 +168,7 @@ def test_exp_inverts_log_far_out(space, dtype):
 @DTYPES
 def test_random_points_of_a_curved_hyperboloid_round_trip(dtype, draws):
     space = Lorentz(3, 2.0)
-    x, y = space.random((2, 1000, 4), generator=draws, dtype=dtype)
+    x, y = space.random((2, 1000, 4), Draw(draws, dtype=dtype))
     reached = space.exp(x, space.log(x, y))
     d, r = space.distance(x, y), space.distance(x, space.origin(x))
     known = 4 * torch.finfo(dtype).eps * (1 + (2**0.5 * (r + d)).exp())
@@ -203,7 +204,7 @@ def test_the_distance_of_rotations_up_to_half_turns(dtype, draws):
     space, eps = SO3(), torch.finfo(dtype).eps
     axis = torch.randn(200, 3, generator=draws, dtype=torch.float64)
     axis = axis / axis.norm(dim=1, keepdim=True)
-    x = space.random((200, 3, 3), generator=draws, dtype=torch.float64)
+    x = space.random((200, 3, 3), Draw(draws, dtype=torch.float64))
     for gap in (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 3.0):
         turn = torch.linalg.matrix_exp(hat((math.pi - gap) * axis))
         y, z = (x @ turn).to(dtype), x.to(dtype).clone().requires_grad_()
@@ -223,7 +224,7 @@ def test_the_distance_of_rotations_up_to_half_turns(dtype, draws):
 @pytest.mark.parametrize(("space", "shape"), SPACES, ids=lambda v: str(v).replace(" ", ""))
 def test_derivatives_are_finite_where_points_coincide(space, shape, dtype, draws):
     """Backwards, forwards and under vmap, of all operations, at one point and at points ever closer."""
-    x = space.random((5, *shape), generator=draws, dtype=dtype)
+    x = space.random((5, *shape), Draw(draws, dtype=dtype))
     unit = space.to_tangent(x, torch.randn(x.shape, generator=draws, dtype=dtype))
     t = torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0], dtype=dtype)
     operations = {
@@ -250,7 +251,7 @@ def test_derivatives_are_finite_where_points_coincide(space, shape, dtype, draws
 def test_gradients_in_float32(space, draws):
     """Against float64 at the same points, from coincident to far apart."""
     n = 200
-    x = space.random((n, 3 if isinstance(space, Lorentz) else 2), generator=draws)
+    x = space.random((n, 3 if isinstance(space, Lorentz) else 2), Draw(draws))
     v = space.to_tangent(x, torch.randn(x.shape, generator=draws))
     v = v / space.norm(x, v)[:, None]
     pairs = [(x, space.exp(x, s * v)) for s in (0.0, *SEPARATIONS)]

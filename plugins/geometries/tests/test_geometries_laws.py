@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
 from flowloom.geometry import Box, Euclidean, Product, Sphere
 from flowloom.spec import Spec
@@ -82,8 +83,8 @@ def test_the_adapter_says_which_laws_geoopt_breaks():
 )
 def test_any_geoopt_manifold_walks_to_its_target(manifold, shape, draws):
     space = GeooptGeometry(manifold)
-    x = space.random((6, *shape), generator=draws, dtype=torch.float64)
-    y = space.random((6, *shape), generator=draws, dtype=torch.float64)
+    x = space.random((6, *shape), Draw(draws, dtype=torch.float64))
+    y = space.random((6, *shape), Draw(draws, dtype=torch.float64))
     reached = space.exp(x, space.log(x, y))
     assert float((reached - y).abs().max()) < 1e-6
     assert torch.allclose(space.distance(x, y), space.norm(x, space.log(x, y)), atol=1e-8)
@@ -101,17 +102,17 @@ def test_the_adapter_fills_gaps_and_says_so():
 
 def test_volume_density_of_the_adapter_is_that_of_the_closed_forms(draws):
     ball, theirs = PoincareBall(3), GeooptGeometry("PoincareBall")
-    x = ball.random((8, 3), generator=draws, dtype=torch.float64)
+    x = ball.random((8, 3), Draw(draws, dtype=torch.float64))
     assert torch.allclose(theirs.log_sqrt_det(x), ball.log_sqrt_det(x))
     ours, theirs = SPD(3), GeooptGeometry("SymmetricPositiveDefinite")
-    x = ours.random((4, 3, 3), generator=draws, dtype=torch.float64)
+    x = ours.random((4, 3, 3), Draw(draws, dtype=torch.float64))
     assert torch.allclose(theirs.log_sqrt_det(x), ours.log_sqrt_det(x))
 
 
 def test_the_adapter_has_no_density_where_points_are_projected_obliquely(draws):
     """geoopt's Lorentz moves points along the time axis; a density from its metric would be wrong."""
     theirs = GeooptGeometry("Lorentz")
-    x = theirs.random((4, 3), generator=draws, dtype=torch.float64)
+    x = theirs.random((4, 3), Draw(draws, dtype=torch.float64))
     with pytest.raises(IncompatibleError, match="use geometry: lorentz"):
         theirs.log_sqrt_det(x)
     flow = fl.Flow(
@@ -120,11 +121,11 @@ def test_the_adapter_has_no_density_where_points_are_projected_obliquely(draws):
         source=WrappedNormal(Lorentz(2)),
     )
     with pytest.raises(IncompatibleError, match="has no likelihoods"):
-        flow.log_prob(Lorentz(2).random((4, 3), generator=draws))
+        flow.log_prob(Lorentz(2).random((4, 3), Draw(draws)))
     for name in ("Sphere", "PoincareBall", "SymmetricPositiveDefinite", "EuclideanStiefelExact"):
         space = GeooptGeometry(name)
         shape = (2,) if name == "PoincareBall" else (3,) if name == "Sphere" else (3, 3)
-        x = space.random((4, *shape), generator=draws, dtype=torch.float64)
+        x = space.random((4, *shape), Draw(draws, dtype=torch.float64))
         assert bool(space.log_sqrt_det(x).isfinite().all()), name
 
 
@@ -143,7 +144,7 @@ def test_the_adapter_refuses_what_it_cannot_hold():
 def test_bad_points_are_refused_with_row_and_distance(space, shape, draws):
     if isinstance(shape, dict):
         pytest.skip("products pass the question on to their parts")
-    x = space.random((4, *shape), generator=draws)
+    x = space.random((4, *shape), Draw(draws))
     space.require(x)
     bad = x.clone()
     bad[2] = -5 - 3 * bad[2].abs()
@@ -171,7 +172,7 @@ def test_a_geometry_that_breaks_a_law_is_caught():
 def test_antipodes_take_a_direction_each_of_their_own(draws):
     """No NaN, no draw: the direction is a fixed function of the point, spread over the circle."""
     sphere = Sphere(2)
-    x = sphere.random((1000, 3), generator=draws)
+    x = sphere.random((1000, 3), Draw(draws))
     middle, velocity = sphere.geodesic(x, -x, torch.full((1000,), 0.5))
     assert float(sphere.violation(middle).max()) < 1e-5
     assert torch.allclose(velocity.norm(dim=1), torch.tensor(torch.pi), atol=1e-4)

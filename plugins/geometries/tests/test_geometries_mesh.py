@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Sphere
 from flowloom_geometries.data import MeshEigenfunction
@@ -108,7 +109,7 @@ def test_closest_points_of_one_triangle_by_dense_search(draws):
 
 
 def test_points_tangents_and_area(ball, draws):
-    x = ball.random((300, 3), generator=draws)
+    x = ball.random((300, 3), Draw(draws))
     ball.require(x)
     assert math.exp(ball.log_volume()) == pytest.approx(4 * math.pi, rel=0.01)
     assert abs(float(x.mean(0).abs().max())) < 0.15
@@ -121,7 +122,7 @@ def test_points_tangents_and_area(ball, draws):
 
 
 def test_the_gradient_of_the_premetric_is_its_difference(ball, draws):
-    x, y = ball.random((2, 64, 3), generator=draws, dtype=torch.float64)
+    x, y = ball.random((2, 64, 3), Draw(draws, dtype=torch.float64))
     target = ball.embed(y)
     d, gradient = ball.premetric_gradient(x, target)
     direction = ball.to_tangent(x, torch.randn(64, 3, generator=draws, dtype=torch.float64))
@@ -132,7 +133,7 @@ def test_the_gradient_of_the_premetric_is_its_difference(ball, draws):
 
 
 def test_premetrics_order_points_of_the_sphere_by_angle(ball, draws):
-    x = ball.random((200, 3), generator=draws)
+    x = ball.random((200, 3), Draw(draws))
     north = ball.project(torch.tensor([[0.0, 0.0, 1.0]])).expand(200, 3)
     angle = Sphere(2).distance(x / x.norm(dim=1, keepdim=True), north / north.norm(dim=1, keepdim=True))
     ranks = [v.argsort().argsort().float() for v in (angle, ball.distance(x, north))]
@@ -141,7 +142,7 @@ def test_premetrics_order_points_of_the_sphere_by_angle(ball, draws):
 
 def test_the_premetric_falls_as_one_minus_t(ball, draws):
     path = PremetricPath(ball, steps=60)
-    x0, x1 = ball.random((2, 128, 3), generator=draws)
+    x0, x1 = ball.random((2, 128, 3), Draw(draws))
     t = torch.rand(128, generator=draws)
     point = path.sample(x0, x1, t)
     ball.require(point.x_t)
@@ -227,7 +228,7 @@ def test_points_just_projected_are_not_searched_again(ball, draws, monkeypatch):
 def test_the_premetric_path_on_an_uneven_mesh(draws):
     vertices, triangles = stretched()
     space = MeshSurface(vertices=vertices, triangles=triangles, count=60)
-    x0, x1 = (space.random((64, 3), generator=draws) for _ in "ab")
+    x0, x1 = (space.random((64, 3), Draw(draws)) for _ in "ab")
     end = PremetricPath(space, steps=40).sample(x0, x1, torch.ones(64)).x_t
     space.require(end)
     left = space.distance(end, x1) / space.distance(x0, x1)

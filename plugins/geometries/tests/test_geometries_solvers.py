@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from flowloom.draw import Draw
 from flowloom.fields import Field
 from flowloom.solvers import RK4, Dopri5, Heun, Midpoint
 from flowloom.state import expand
@@ -43,7 +44,7 @@ def problem(name):
 
     def points():
         full = {k: (8, *s) for k, s in shape.items()} if isinstance(shape, dict) else (8, *shape)
-        return geometry.random(full, generator=draws, dtype=torch.float64)
+        return geometry.random(full, Draw(draws, dtype=torch.float64))
 
     start, t = points(), torch.full((8,), 0.4, dtype=torch.float64)
     first, second = (geometry.geodesic(start, points(), t)[0] for _ in range(2))

@@ -6,6 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import flowloom as fl
 from flowloom.divergence import exact_divergence
+from flowloom.draw import Draw
 from flowloom.solvers import RK4
 from flowloom.sources import Gaussian
 from flowloom.spec import Spec
@@ -22,7 +23,7 @@ EIGENVALUES = [[0.3, 1.0, 2.5], [1.0, 1.0, 1.0], [0.7, 0.7, 2.0]]
 
 def turned(values, draws):
     """A symmetric matrix with these eigenvalues, in a batch of one."""
-    q = SO3().random((1, 3, 3), generator=draws, dtype=DOUBLE)
+    q = SO3().random((1, 3, 3), Draw(draws, dtype=DOUBLE))
     x = (q * torch.tensor(values, dtype=DOUBLE)) @ q.mT
     return 0.5 * (x + x.mT)
 
@@ -62,7 +63,7 @@ def test_matrix_functions_have_two_derivatives_in_every_mode(name, values, draws
 
 
 def test_polar_factors_have_two_derivatives_on_the_manifold_and_off_it(draws):
-    rotations = SO3().random((2, 3, 3), generator=draws, dtype=DOUBLE)
+    rotations = SO3().random((2, 3, 3), Draw(draws, dtype=DOUBLE))
     square, tall = (torch.randn(2, *s, generator=draws, dtype=DOUBLE) for s in ((3, 3), (4, 2)))
     frames = torch.linalg.qr(tall)[0]
     for x in (rotations, square):
@@ -75,7 +76,7 @@ def test_polar_factors_have_two_derivatives_on_the_manifold_and_off_it(draws):
 @pytest.mark.parametrize("space", [SPD(3), LogEuclideanSPD(3)], ids=str)
 def test_operations_have_two_derivatives_at_repeated_eigenvalues(space, values, draws):
     x = turned(values, draws).requires_grad_()
-    y = space.random((1, 3, 3), generator=draws, dtype=DOUBLE).requires_grad_()
+    y = space.random((1, 3, 3), Draw(draws, dtype=DOUBLE)).requires_grad_()
     u = (y.detach() - 1).requires_grad_()
     t = torch.full((1,), 0.3, dtype=DOUBLE)
     operations = [
@@ -96,7 +97,7 @@ def test_operations_have_two_derivatives_at_repeated_eigenvalues(space, values, 
 @pytest.mark.parametrize("space", [SPD(3), LogEuclideanSPD(3)], ids=str)
 def test_gradients_at_the_identity_are_finite(space, dtype, draws):
     eye = torch.eye(3, dtype=dtype)[None].requires_grad_()
-    y = space.random((1, 3, 3), generator=draws, dtype=dtype)
+    y = space.random((1, 3, 3), Draw(draws, dtype=dtype))
     half = torch.full((1,), 0.5, dtype=dtype)
     for other in (y, torch.eye(3, dtype=dtype)[None]):
         log = space.log(eye, other)
@@ -112,7 +113,7 @@ def test_gradients_at_the_identity_are_finite(space, dtype, draws):
 
 @pytest.mark.parametrize("space", [SPD(3), LogEuclideanSPD(3)], ids=str)
 def test_the_derivative_of_the_volume_density_can_be_differentiated(space, draws):
-    x = space.random((4, 3, 3), generator=draws, dtype=DOUBLE)
+    x = space.random((4, 3, 3), Draw(draws, dtype=DOUBLE))
     x[0] = torch.eye(3)
     v = torch.randn(4, 3, 3, generator=draws, dtype=DOUBLE)
 
@@ -129,7 +130,7 @@ def test_the_derivative_of_the_volume_density_can_be_differentiated(space, draws
 
 def test_the_divergence_on_rotations_has_its_derivative(draws):
     space = SO3()
-    x = space.random((3, 3, 3), generator=draws, dtype=DOUBLE)
+    x = space.random((3, 3, 3), Draw(draws, dtype=DOUBLE))
     a, w = (
         torch.randn(9, 9, generator=draws, dtype=DOUBLE),
         torch.randn(3, 3, 3, generator=draws, dtype=DOUBLE),
@@ -173,7 +174,7 @@ def test_likelihoods_have_their_parameter_gradients(space, n, source, draws):
     torch.manual_seed(0)
     net = Net(n * n, not isinstance(space, SO3)).double()
     flow = fl.Flow(net, spec=Spec(shape=(n, n)), geometry=space, source=source)
-    x = space.random((3, n, n), generator=draws, dtype=DOUBLE)
+    x = space.random((3, n, n), Draw(draws, dtype=DOUBLE))
     weights = list(net.parameters())
     step = [torch.randn(p.shape, generator=draws, dtype=DOUBLE) for p in weights]
 

@@ -9,6 +9,7 @@ import torch
 from scipy import integrate, stats
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.solvers import RK4
 from flowloom.spec import Spec
@@ -56,7 +57,7 @@ def tangents(space, x, length, draws):
 @pytest.mark.parametrize("shape", [(3, 1), (4, 2), (3, 3)])
 def test_random_matrices_are_uniform(space, shape, draws):
     """Every entry of a uniform matrix has the law of a coordinate on the sphere of its column."""
-    x = space.random((8000, *shape), generator=draws, dtype=torch.float64)
+    x = space.random((8000, *shape), Draw(draws, dtype=torch.float64))
     half = (shape[0] - 1) / 2
     for entry in x.flatten(1).T:
         assert stats.kstest(entry.numpy(), stats.beta(half, half, -1, 2).cdf).pvalue > 1e-4
@@ -70,7 +71,7 @@ def test_a_law_that_is_not_uniform_is_not_called_so(draws):
     product = geoopt.ProductManifold((geoopt.EuclideanStiefel(), (3, 2)), (geoopt.Sphere(), (3,)))
     assert "uniform" in GeooptGeometry(product).gaps
     assert "uniform" not in GeooptGeometry(geoopt.Scaled(geoopt.Sphere(), 2.0)).gaps
-    x = SPHERE.random((8000, 3), generator=draws, dtype=torch.float64)
+    x = SPHERE.random((8000, 3), Draw(draws, dtype=torch.float64))
     for entry in x.T:
         assert stats.kstest(entry.numpy(), stats.uniform(-1, 2).cdf).pvalue > 1e-4
 
@@ -81,7 +82,7 @@ def test_the_volume_of_stiefel_manifolds():
     # SO(3) has the volume 8 pi^2 where a turn by an angle is as long as the angle; here it is sqrt(2) times.
     assert Stiefel().log_uniform((3, 3)) == pytest.approx(-math.log(2 * 8 * math.pi**2 * math.sqrt(2) ** 3))
     assert Stiefel().log_uniform((5, 3, 2)) == pytest.approx(5 * Stiefel().log_uniform((3, 2)))
-    x = Stiefel().random((400_000, 4, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = Stiefel().random((400_000, 4, 2), Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
     near = (x - torch.eye(4, 2, dtype=torch.float64)).flatten(1).norm(dim=1)
     radius = 0.6
     ball = 8 * math.pi**2 / 15 * radius**5
@@ -100,7 +101,7 @@ def test_the_volume_of_stiefel_manifolds():
 def test_the_logarithm_is_the_tangent_that_was_followed(shape, dtype, draws):
     """All the way to the injectivity radius, pi, and the other way round as long."""
     space = Stiefel()
-    x = space.random((128, *shape), generator=draws, dtype=dtype)
+    x = space.random((128, *shape), Draw(draws, dtype=dtype))
     u = tangents(space, x, 3.1 * torch.rand(128, generator=draws, dtype=dtype), draws)
     y = space.exp(x, u)
     allowed = 2e-4 if dtype == torch.float32 else 1e-9
@@ -114,7 +115,7 @@ def test_logarithms_of_far_points_are_finite(shape, dtype):
     space = Stiefel()
     for seed in range(3):
         draws = torch.Generator().manual_seed(seed)
-        x, y = (space.random((128, *shape), generator=draws, dtype=dtype) for _ in "xy")
+        x, y = (space.random((128, *shape), Draw(draws, dtype=dtype)) for _ in "xy")
         y[:4] = -x[:4]
         x.requires_grad_()
         v, d = space.log(x, y), space.distance(x, y)
@@ -127,7 +128,7 @@ def test_logarithms_of_far_points_are_finite(shape, dtype):
 
 
 def test_a_flow_on_stiefel_manifolds_trains(draws):
-    x = Stiefel().random((500, 3, 2), generator=draws)
+    x = Stiefel().random((500, 3, 2), Draw(draws))
     flow = fl.Flow(fl.models.MLP(Spec(shape=(3, 2)), width=16), spec=Spec(shape=(3, 2)), geometry=Stiefel())
     flow.fit(x, steps=30, batch=128)
     Stiefel().require(flow.sample(16, seed=0))
@@ -138,7 +139,7 @@ def test_a_flow_on_stiefel_manifolds_trains(draws):
 @pytest.mark.parametrize("length", [0.02, 0.8, 2.0, 2.8])
 def test_derivatives_of_log_and_distance_are_differences(name, shape, length, draws):
     space = GeooptGeometry(name)
-    x = space.random((8, *shape), generator=draws, dtype=torch.float64)
+    x = space.random((8, *shape), Draw(draws, dtype=torch.float64))
     y = space.exp(x, tangents(space, x, length, draws))
     a, b = tangents(space, x, 1.0, draws), tangents(space, y, 1.0, draws)
     weight = torch.randn(x.shape, generator=draws, dtype=torch.float64)
@@ -156,7 +157,7 @@ def test_derivatives_of_log_and_distance_are_differences(name, shape, length, dr
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_derivatives_at_coincident_points(dtype, draws):
     """``d/dy log(x, y)`` is the tangent projection there, and that of the distance stays finite."""
-    x = Stiefel().random((16, 4, 2), generator=draws, dtype=dtype)
+    x = Stiefel().random((16, 4, 2), Draw(draws, dtype=dtype))
     y, w = x.clone().requires_grad_(), torch.randn(x.shape, generator=draws, dtype=dtype)
     (slope,) = torch.autograd.grad((Stiefel().log(x, y) * w).sum(), y)
     assert torch.allclose(slope, Stiefel().to_tangent(x, w), atol=1e-5)
@@ -181,7 +182,7 @@ def test_derivatives_at_coincident_points(dtype, draws):
     ids=str,
 )
 def test_the_derivative_of_the_volume_density_is_its_difference(space, shape, draws):
-    x = space.random((6, *shape), generator=draws, dtype=torch.float64)
+    x = space.random((6, *shape), Draw(draws, dtype=torch.float64))
     v = space.to_tangent(x, 0.3 * torch.randn(x.shape, generator=draws, dtype=torch.float64))
     _, slope = torch.func.jvp(space.log_sqrt_det, (x,), (v,))
     h = 1e-5
@@ -200,7 +201,7 @@ def test_densities_integrate_to_one(space, shape, seed, dtype):
     Opposite points and the products of coordinates, whose means are known, take most of the noise away.
     """
     n = 6_000
-    x = space.random((n, *shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    x = space.random((n, *shape), Draw(torch.Generator().manual_seed(seed), dtype=dtype))
     x = torch.cat([x, -x])  # the law is that of -x as well
     with torch.no_grad():
         log_density = flow_on(space, shape, seed, 0.05).log_prob(x, solver=RK4(4))
@@ -222,7 +223,7 @@ def test_densities_integrate_to_one(space, shape, seed, dtype):
 def test_likelihoods_against_scipy_and_differences(space, shape, draws):
     """The divergence by central differences along a tangent basis, the integral by DOP853."""
     flow = flow_on(space, shape)
-    (x,) = space.random((1, *shape), generator=draws, dtype=torch.float64)
+    (x,) = space.random((1, *shape), Draw(draws, dtype=torch.float64))
     size, h = x.numel(), 1e-5
     eye = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
 
@@ -257,7 +258,7 @@ def mesh():
 def test_a_mesh_has_no_likelihoods(mesh, grad, divergence, draws):
     """They were the uniform density, whatever the field: all of a constant field's divergence is at edges."""
     flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh)
-    x = mesh.random((4, 3), generator=draws)
+    x = mesh.random((4, 3), Draw(draws))
     with (
         torch.set_grad_enabled(grad),
         pytest.raises(IncompatibleError, match="has no likelihoods: fields jump"),
@@ -269,7 +270,7 @@ def test_mass_gathers_on_the_edges_of_a_mesh(mesh, draws):
     """Why: under a constant field most samples end on an edge, to which no density gives mass."""
     flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh)
     with torch.no_grad():
-        x = RK4(200).solve(flow.field(), mesh.random((500, 3), generator=draws, dtype=torch.float64)).x
+        x = RK4(200).solve(flow.field(), mesh.random((500, 3), Draw(draws, dtype=torch.float64))).x
     _, weights = mesh.locate(x)
     assert float((weights.amin(1) < 1e-6).double().mean()) > 0.5
     assert float((x[:, 2] > 0).double().mean()) == 1
@@ -296,7 +297,7 @@ def test_the_derivative_of_the_closest_point_is_its_difference(mesh, draws):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_on_the_mesh(mesh, dtype, draws):
     """Points of a face move in its plane; distances have the gradient of the premetric; geodesics run."""
-    x, y = mesh.random((2, 200, 3), generator=draws, dtype=dtype)
+    x, y = mesh.random((2, 200, 3), Draw(draws, dtype=dtype))
     d = torch.randn(200, 3, generator=draws, dtype=dtype)
     _, slope = torch.func.jvp(mesh.project, (x,), (d,))
     assert torch.allclose(slope, mesh.to_tangent(x, d), atol=1e-5)
@@ -313,7 +314,7 @@ def test_gradients_on_the_mesh(mesh, dtype, draws):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_premetric_path_on_powers(mesh, dtype, draws):
     """As each of its points alone."""
-    x0, x1 = mesh.random((2, 8, 5, 3), generator=draws, dtype=dtype)
+    x0, x1 = mesh.random((2, 8, 5, 3), Draw(draws, dtype=dtype))
     t = torch.rand(8, generator=draws, dtype=dtype)
     path = PremetricPath(mesh, steps=10)
     power = path.sample(x0, x1, t)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from flowloom.draw import Draw
 from flowloom.errors import OffManifoldError
 from flowloom.geometry import Box
 
@@ -15,7 +16,7 @@ BOX = Box()
 
 def test_points_are_uniform_inside():
     box = Box(0.0, 3.0)
-    x = box.random((4000, 2, 3), generator=torch.Generator().manual_seed(0))
+    x = box.random((4000, 2, 3), Draw(torch.Generator().manual_seed(0)))
     assert x.shape == (4000, 2, 3)
     assert x.min() >= 0
     assert x.max() <= 3

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.guidance import Guidance
 from flowloom.models import MLP
 from flowloom.objectives import PosteriorMatching
@@ -195,7 +196,7 @@ def test_a_student_takes_one_step() -> None:
         student.fit(pairs, steps=1500, batch=256, lr=1e-3, ema=0.99, seed=seed)
         rows["teacher, 60 steps"].append(divergences(teacher, data, seed)[1])
         rows["teacher, 1 step"].append(divergences(teacher, data, seed, steps=1)[1])
-        x0 = DirichletSource().sample((DRAWS, 4, 20), generator=torch.Generator().manual_seed(50 + seed))
+        x0 = DirichletSource().sample((DRAWS, 4, 20), Draw(torch.Generator().manual_seed(50 + seed)))
         with torch.no_grad():
             solution = SimplexEuler(1, finish="argmax").solve(student.field(), x0)
         assert solution.nfe == 1

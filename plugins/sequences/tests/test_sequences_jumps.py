@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import flowloom as fl
 from flowloom.data import Examples
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete
@@ -80,7 +81,7 @@ def repeated(solver, mask: bool, schedule=None, span=(0.0, 1.0), seeds: int = 4)
     out = []
     for seed in range(10, 10 + seeds):
         g = torch.Generator().manual_seed(seed)
-        out.append(solver.solve(Exact(path), source.sample((N, 2), generator=g), span=span, generator=g).x)
+        out.append(solver.solve(Exact(path), source.sample((N, 2), Draw(g)), span=span, generator=g).x)
     return out
 
 
@@ -121,7 +122,7 @@ def test_corrector_keeps_the_marginal_at_a_fixed_time():
     pairs = torch.multinomial(joint().flatten(), 20_000, True, generator=g)
     x1 = torch.stack([pairs // V, pairs % V], 1)
     t = torch.full((len(x1),), 0.5)
-    x = path.sample(source.sample(tuple(x1.shape), generator=g), x1, t, generator=g).x_t
+    x = path.sample(source.sample(tuple(x1.shape), Draw(g)), x1, t, generator=g).x_t
     # The exact law of x at t = 1/2.
     mix = 0.5 * torch.eye(V, dtype=torch.float64) + 0.5 / V
     law = mix.T @ joint() @ mix
@@ -159,7 +160,7 @@ def test_three_terms_have_the_true_law_and_half_way_too(mask, solver):
         runs = []
         for seed in range(10, 14):
             g = torch.Generator().manual_seed(seed)
-            x0 = source.sample((N, 2), generator=g)
+            x0 = source.sample((N, 2), Draw(g))
             runs.append(solver.solve(Exact(path), x0, span=span, generator=g).x)
         laws.append(runs)
     assert sum(variation(x, joint()) for x in laws[0]) / 4 <= 1.5 * floor(joint())
@@ -167,7 +168,7 @@ def test_three_terms_have_the_true_law_and_half_way_too(mask, solver):
     g = torch.Generator().manual_seed(0)
     pairs = torch.multinomial(joint().flatten(), 200_000, True, generator=g)
     x1 = torch.stack([pairs // V, pairs % V], 1)
-    x0 = source.sample(tuple(x1.shape), generator=g)
+    x0 = source.sample(tuple(x1.shape), Draw(g))
     there = path.sample(x0, x1, torch.full((len(x1),), 0.6), generator=g).x_t
     table = torch.bincount(there[:, 0] * (V + 1) + there[:, 1], minlength=(V + 1) ** 2).double()
     law = (table / table.sum()).reshape(V + 1, V + 1)
@@ -207,7 +208,7 @@ def test_corrector_from_time_zero_is_finite_for_every_source():
         path, source = make(mask)
         g = torch.Generator().manual_seed(0)
         solver = CTMCEuler(8, stochasticity=3.0, powers=(0.0, 0.0), corrector_steps=2)
-        x = solver.solve(Exact(path), source.sample((500, 2), generator=g), generator=g).x
+        x = solver.solve(Exact(path), source.sample((500, 2), Draw(g)), generator=g).x
         assert int(x.min()) >= 0
         assert int(x.max()) < V
     with pytest.raises(IncompatibleError, match="source: mask or uniform"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, converted
 from flowloom.geometry import Euclidean
@@ -84,7 +85,7 @@ def test_path_draws_the_dirichlet_law_and_starts_at_x0():
     classes, n = 8, 30_000
     g = torch.Generator().manual_seed(0)
     path = DirichletPath()
-    x0 = DirichletSource().sample((n, 1, classes), generator=g)
+    x0 = DirichletSource().sample((n, 1, classes), Draw(g))
     x1 = torch.eye(classes)[2].expand(n, 1, classes)
     assert torch.equal(path.sample(x0, x1, torch.zeros(n), generator=g).x_t, x0)
     for t in (0.1, 0.5, 1.0):
@@ -113,7 +114,7 @@ class Certain(Field):
 def test_conditional_flow_reproduces_the_moments():
     classes = 8
     path = DirichletPath()
-    x0 = DirichletSource().sample((6000, 1, classes), generator=torch.Generator().manual_seed(0))
+    x0 = DirichletSource().sample((6000, 1, classes), Draw(torch.Generator().manual_seed(0)))
     for solver in (RK4(24), SimplexEuler(100, finish="step")):
         x = solver.solve(Certain(path, 2, classes), x0).x[:, 0]
         mean, variance = moments(x, 8.0, 2, classes)
@@ -123,8 +124,8 @@ def test_conditional_flow_reproduces_the_moments():
 
 def test_posterior_velocity_is_the_mean_of_conditional_ones():
     g = torch.Generator().manual_seed(0)
-    x = FlatSimplex().random((5, 3, 6), generator=g)
-    p = FlatSimplex().random((5, 3, 6), generator=g)
+    x = FlatSimplex().random((5, 3, 6), Draw(g))
+    p = FlatSimplex().random((5, 3, 6), Draw(g))
     t = torch.rand(5, generator=g)
     path = DirichletPath()
     total = torch.zeros_like(x)
@@ -153,10 +154,10 @@ def test_projection_and_uniform_law():
     assert float(space.violation(y).max()) < 1e-12
     assert torch.allclose(space.project(y), y)
     # The projection is nearest: no other point of the simplex makes an obtuse angle with the residual.
-    other = space.random((200, 3, 5), dtype=torch.float64)
+    other = space.random((200, 3, 5), Draw(dtype=torch.float64))
     assert float(((x - y) * (other - y)).sum(-1).max()) < 1e-9
     source = DirichletSource()
-    draws = source.sample((5, 2, 4), dtype=torch.float64)
+    draws = source.sample((5, 2, 4), Draw(dtype=torch.float64))
     assert torch.allclose(source.log_prob(draws), torch.full((5,), space.log_uniform((2, 4))).double())
     mean = DirichletSource(0.3).sample((20_000, 1, 4)).mean(0)
     assert torch.allclose(mean, torch.full((1, 4), 0.25), atol=0.01)
@@ -164,8 +165,8 @@ def test_projection_and_uniform_law():
 
 def test_scores_and_posteriors_are_inverse():
     g = torch.Generator().manual_seed(0)
-    x = FlatSimplex().random((50, 2, 6), generator=g, dtype=torch.float64)
-    p = FlatSimplex().random((50, 2, 6), generator=g, dtype=torch.float64)
+    x = FlatSimplex().random((50, 2, 6), Draw(g, dtype=torch.float64))
+    p = FlatSimplex().random((50, 2, 6), Draw(g, dtype=torch.float64))
     a = torch.full((50, 1, 1), 3.5, dtype=torch.float64)
     score = posterior_to_score(p, x, a)
     assert torch.allclose(score_to_posterior(score, x, a), p)
@@ -230,7 +231,7 @@ def test_guidance_on_the_simplex():
 
 def test_exponential_times_have_the_papers_law():
     law = ExponentialTimes()
-    a = 1 + 7 * law.sample(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a = 1 + 7 * law.sample(200_000, Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
     assert float(a.max()) <= 8
     # a - 1 is 2 Exp(1) given a <= 8.
     for level in (1.5, 2.0, 4.0):
@@ -314,7 +315,7 @@ def test_classifiers_are_trained_on_points_of_the_path():
     accuracy = []
     for time in (0.0, 1.0):
         t = torch.full((500,), time)
-        x_t = path.sample(DirichletSource().sample(tuple(x1.shape), generator=g), x1, t, generator=g).x_t
+        x_t = path.sample(DirichletSource().sample(tuple(x1.shape), Draw(g)), x1, t, generator=g).x_t
         accuracy.append(float((classifier(x_t, t).argmax(1) == examples.cond["label"]).double().mean()))
     # Noise tells nothing of the class, points near the data nearly all.
     assert accuracy[0] < 0.65

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, OffManifoldError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Geometry, Product
@@ -115,7 +116,7 @@ def check_random_follows_its_generator(make: Make, context: Context) -> None:
     )
     generator = context.generator(1)
     sizes = shape_of(draw_points(geometry, context, 8, 1))
-    a, b = (geometry.random(sizes, generator=generator, dtype=torch.float64) for _ in "ab")
+    a, b = (geometry.random(sizes, Draw(generator, dtype=torch.float64)) for _ in "ab")
     context.holds("two draws of one generator differ", gap(a, b) > 0)
 
 
@@ -130,7 +131,7 @@ def check_random_is_uniform(make: Make, context: Context) -> None:
     two = geometry.log_uniform((2, *shape)) + 2 * geometry.log_volume()
     context.within("log_uniform of two points + twice log_volume", two, 1e-9)
     if not geometry.continuous:
-        x = geometry.random((20_000, *shape), generator=context.generator(5))
+        x = geometry.random((20_000, *shape), Draw(context.generator(5)))
         half = len(x) // 2
         equal = (x[:half] == x[half:]).double().mean()
         expected = math.exp(-geometry.log_volume())
@@ -147,7 +148,7 @@ def check_random_is_uniform(make: Make, context: Context) -> None:
     n, share = 1500, 2e-3
     ball = math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
     radius = (share * math.exp(geometry.log_volume()) / ball) ** (1 / dim)
-    x = geometry.random((n, *shape), generator=context.generator(5), dtype=torch.float64)
+    x = geometry.random((n, *shape), Draw(context.generator(5), dtype=torch.float64))
     rows, columns = torch.triu_indices(n, n, 1)
     close = (geometry.distance(x[rows], x[columns]) < radius).double().mean()
     context.within("share of close pairs, relative to that of the uniform law", close / share - 1, 0.2)
@@ -485,7 +486,7 @@ def check_powers(make: Make, context: Context) -> None:
     geometry = make()
     shape = _point_shape(geometry, context)
     draws = context.generator(6)
-    flat_x, flat_y = (geometry.random((12, *shape), generator=draws, dtype=torch.float64) for _ in "xy")
+    flat_x, flat_y = (geometry.random((12, *shape), Draw(draws, dtype=torch.float64)) for _ in "xy")
     x, y = flat_x.reshape(4, 3, *shape), flat_y.reshape(4, 3, *shape)
     u, flat_u = geometry.log(x, y), geometry.log(flat_x, flat_y)
     size = 1e-8 * (1 + float(flat_x.abs().max()))
@@ -588,7 +589,7 @@ def check_volume_density(make: Make, context: Context) -> None:
     size = math.prod(shape)
     if geometry.dim != size:
         raise NotApplicable("coordinates of an embedding are no chart")
-    x = geometry.random((6, *shape), generator=context.generator(1), dtype=torch.float64)
+    x = geometry.random((6, *shape), Draw(context.generator(1), dtype=torch.float64))
     basis = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
     rows = []
     for point in x:
@@ -641,7 +642,7 @@ def check_divergence(make: Make, context: Context) -> None:
     # Where a point is one number, a power of three.
     shape, rows = _point_shape(geometry, context) or (3,), 4
     x, far = (
-        geometry.random((rows, *shape), generator=context.generator(stream), dtype=torch.float64)
+        geometry.random((rows, *shape), Draw(context.generator(stream), dtype=torch.float64))
         for stream in (1, 2)
     )
     field = _Approach(geometry, geometry.geodesic(x, far, x.new_full((rows,), 0.5))[0])

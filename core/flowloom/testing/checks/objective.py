@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowloom.draw import Draw
 from flowloom.fields import Kind
 from flowloom.geometry import Discrete, Geometry, Product
 from flowloom.models import MLP
@@ -61,7 +62,7 @@ def _batch(objective: Objective, context: Context, n: int = 16) -> tuple[Batch, 
     spec = _spec(geometry, context)
     draws = context.generator(1)
     shape: Any = with_batch(spec.event_shape(), n)
-    x0, x1 = (geometry.random(shape, generator=draws, dtype=torch.float32) for _ in "ab")
+    x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
     if getattr(objective.path, "vertices", False):
         # Data of such paths are corners of a simplex, not points inside it.
         x1 = nn.functional.one_hot(x1.argmax(-1), x1.shape[-1]).float()
@@ -244,7 +245,7 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
     try:
         shape = with_batch(_ragged_shape(geometry, length), n)
         draws = context.generator(1)
-        x0, x1 = (geometry.random(shape, generator=draws, dtype=torch.float32) for _ in "ab")
+        x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
         x_t = objective.path.sample(x0, x1, torch.full((n,), 0.5)).x_t
     except NotApplicable:
         raise

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.geometry import Discrete, Product
 from flowloom.paths import Path
 from flowloom.state import State, leaves, take
@@ -144,7 +145,7 @@ def check_times_per_token(make: Make, context: Context) -> None:
     assert not isinstance(shape, dict)
     point = shape[len(shape) - path.geometry.point_ndim :] if path.geometry.point_ndim else ()
     draws = context.generator(1)
-    x0, x1 = (path.geometry.random((4, 6, *point), generator=draws, dtype=torch.float64) for _ in "ab")
+    x0, x1 = (path.geometry.random((4, 6, *point), Draw(draws, dtype=torch.float64)) for _ in "ab")
     t = torch.randint(2, (4, 6), generator=context.generator(3)).double()
     reached = _at(path, x0, x1, t, context).x_t
     wanted = torch.where(t.reshape(4, 6, *(1,) * len(point)) == 1, x1, x0)
@@ -184,7 +185,7 @@ def check_mixture_marginal(make: Make, context: Context) -> None:
     path = make()
     n, length = 2000, 16
     draws = context.generator(1)
-    x0 = path.geometry.random((n, length), generator=draws)
+    x0 = path.geometry.random((n, length), Draw(draws))
     x1 = (x0 + 1) % path.geometry.vocab
     if path.geometry.vocab < 2:
         raise NotApplicable("one token has nowhere to go")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.errors import SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, Product
@@ -164,7 +165,7 @@ def check_order(make: Make, context: Context) -> None:
 def check_order_on_the_sphere(make: Make, context: Context) -> None:
     """Rotation and contraction on S^2, whichever way steps return to it."""
     field = SphereSpiral()
-    x0 = field.geometry.random((8, 3), generator=context.generator(1), dtype=torch.float64)
+    x0 = field.geometry.random((8, 3), Draw(context.generator(1), dtype=torch.float64))
     exact = field.solution(x0, 0.0, 1.0)
     errors = []
     for n in (16, 32, 64):
@@ -315,7 +316,7 @@ def check_tolerance(make: Make, context: Context) -> None:
     """Errors at rtol = atol = 1e-3, 1e-5, 1e-8 stay below 30 times that, on flat space and on the sphere."""
     flat, x0 = _flat(context)
     sphere = SphereSpiral()
-    p0 = sphere.geometry.random((8, 3), generator=context.generator(1), dtype=torch.float64)
+    p0 = sphere.geometry.random((8, 3), Draw(context.generator(1), dtype=torch.float64))
     spent = []
     for tolerance in (1e-3, 1e-5, 1e-8):
         solver: Any = make()
@@ -352,7 +353,7 @@ def check_product_states(make: Make, context: Context) -> None:
     """A flat and a spherical part side by side, in a dict."""
     linear, x0 = _flat(context)
     spiral = SphereSpiral()
-    p0 = spiral.geometry.random((8, 3), generator=context.generator(1), dtype=torch.float64)
+    p0 = spiral.geometry.random((8, 3), Draw(context.generator(1), dtype=torch.float64))
 
     class Both(Field):
         kind = "velocity"

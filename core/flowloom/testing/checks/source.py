@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.errors import FlowloomError
 from flowloom.geometry import Discrete, Euclidean, Geometry
 from flowloom.sources import Source
@@ -39,7 +40,7 @@ def _draw(
 ) -> Any:
     shape = with_batch(_shape(source, context), n)
     return source.sample(
-        shape, cond=_cond(source, context, n, dtype), generator=context.generator(stream), dtype=dtype
+        shape, Draw(context.generator(stream), dtype=dtype), cond=_cond(source, context, n, dtype)
     )
 
 
@@ -112,7 +113,7 @@ def _proposal(source: Any, shape: Any, x: Any, n: int, draws: torch.Generator) -
             geometry.log_volume()
         except NotImplementedError as reason:
             raise NotApplicable(f"no law to compare with: {reason}") from reason
-        y = geometry.random((n, *shape), generator=draws, dtype=torch.float64)
+        y = geometry.random((n, *shape), Draw(draws, dtype=torch.float64))
         points = geometry.points(shape)
         return y, torch.full((n,), -points * geometry.log_volume(), dtype=torch.float64)
     if not x.is_floating_point():

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowloom.draw import Draw
 from flowloom.testing.laws import Context, Make, law
 from flowloom.times import TimeLaw
 
@@ -31,7 +32,7 @@ def check_range(make: Make, context: Context) -> None:
     """10,000 draws in float32 and float64."""
     times = make()
     for dtype in (torch.float32, torch.float64):
-        t = times.sample(10_000, generator=context.generator(), dtype=dtype)
+        t = times.sample(10_000, Draw(context.generator(), dtype=dtype))
         context.holds("sample(n) has shape (n,)", tuple(t.shape) == (10_000,), f"{tuple(t.shape)}")
         context.holds("sample has the dtype asked for", t.dtype == dtype, f"{t.dtype}")
         context.holds("times are finite", bool(t.isfinite().all()))
@@ -53,7 +54,7 @@ def check_quantile_is_monotone(make: Make, context: Context) -> None:
 def check_draws_follow_the_quantile(make: Make, context: Context) -> None:
     """Kolmogorov and Smirnov's distance of 20,000 draws, at a level of one in a million."""
     times, n = make(), 20_000
-    t = times.sample(n, generator=context.generator(), dtype=torch.float64).sort().values
+    t = times.sample(n, Draw(context.generator(), dtype=torch.float64)).sort().values
     # Where the law has an atom, its distribution function jumps past both.
     empirical = torch.searchsorted(t, t, right=True).double() / n
     above = empirical - _cdf(times, t)
@@ -67,12 +68,12 @@ def check_draws_follow_the_quantile(make: Make, context: Context) -> None:
 def check_follows_its_generator(make: Make, context: Context) -> None:
     """Equal seeds give equal times; one generator gives new ones each time."""
     times = make()
-    first = times.sample(64, generator=context.generator())
+    first = times.sample(64, Draw(context.generator()))
     context.holds(
-        "equal seeds give equal times", torch.equal(first, times.sample(64, generator=context.generator()))
+        "equal seeds give equal times", torch.equal(first, times.sample(64, Draw(context.generator())))
     )
     generator = context.generator()
-    a, b = times.sample(64, generator=generator), times.sample(64, generator=generator)
+    a, b = times.sample(64, Draw(generator)), times.sample(64, Draw(generator))
     ends = times.quantile(torch.tensor([0.01, 0.99]))
     constant = bool(ends[0] == ends[1])
     context.holds("draws of one generator differ", constant or not torch.equal(a, b))
@@ -82,7 +83,7 @@ def check_follows_its_generator(make: Make, context: Context) -> None:
 def check_stratified_is_even(make: Make, context: Context) -> None:
     """And in random order, so that rows of a batch are not tied to early or late times."""
     times, n = make(), 256
-    u = _cdf(times, times.sample(n, generator=context.generator(), dtype=torch.float64))
+    u = _cdf(times, times.sample(n, Draw(context.generator(), dtype=torch.float64)))
     sorted_u = u.sort().values
     centres = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     context.within("one draw in each share", (sorted_u - centres) * n, 0.51)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.sources import Source
@@ -39,40 +40,32 @@ class WrappedNormal(Source):
             )
         if std <= 0:
             raise ValueError(f"std must be positive, got {std}")
-        self.geometry, self.std = geometry, std
+        self.geometry, self.spread = geometry, std
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Any:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Points of full shape ``shape``."""
         space = self.geometry
-        if self.std == 1:
-            return space.random(shape, generator=generator, device=device, dtype=dtype)
+        if self.spread == 1:
+            return space.random(shape, draw)
         if isinstance(space, LogEuclideanSPD):
-            unit = space.random(shape, generator=generator, device=device, dtype=dtype)
-            return symmetric_function(self.std * symmetric_function(unit, "log"), "exp")
-        unit = space.random(shape, generator=generator, device=device, dtype=dtype)
+            unit = space.random(shape, draw)
+            return symmetric_function(self.spread * symmetric_function(unit, "log"), "exp")
+        unit = space.random(shape, draw)
         origin = self._origin(unit)
-        return space.project(space.exp(origin, self.std * space.log(origin, unit)))
+        return space.project(space.exp(origin, self.spread * space.log(origin, unit)))
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
         """Log density with respect to the volume of the space, ``(batch,)``."""
         space = self.geometry
         assert space.dim is not None
-        constant = space.dim * (0.5 * math.log(2 * math.pi) + math.log(self.std))
+        constant = space.dim * (0.5 * math.log(2 * math.pi) + math.log(self.spread))
         if isinstance(space, LogEuclideanSPD):
             squared = symmetric_function(x, "log").square().sum((-2, -1))
-            return sum_event(-0.5 * squared / self.std**2 - constant)
+            return sum_event(-0.5 * squared / self.spread**2 - constant)
         assert isinstance(space, Hyperbolic)
         radius = space.distance_point(self._origin(x), x)
         spread = (space.dim - 1) * sinhc(space.root * radius).log()
-        return sum_event(-0.5 * (radius / self.std).square() - constant - spread)
+        return sum_event(-0.5 * (radius / self.spread).square() - constant - spread)
 
     def _origin(self, like: Tensor) -> Tensor:
         return self.geometry.origin(like) if isinstance(self.geometry, Lorentz) else torch.zeros_like(like)

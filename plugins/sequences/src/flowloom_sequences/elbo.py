@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.objectives import PosteriorMatching
@@ -114,7 +115,7 @@ def nll_bound(
     if field.kind != "posterior":
         raise IncompatibleError(f"likelihood bounds are for posteriors, not for a {field.kind}")
     given = dict(cond or {})
-    x0 = source.sample(tuple(x1.shape), cond=given, generator=generator, device=x1.device)
+    x0 = source.sample(tuple(x1.shape), Draw(generator, device=x1.device), cond=given)
     total = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
     own = counted(x1, given)
     for k in range(draws):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.paths import MixturePath
@@ -89,17 +90,9 @@ class PromptSource(Source):
     def __init__(self, inner: Source) -> None:
         self.inner = inner
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Tensor:
         """Tokens ``(n, L)``."""
-        x = self.inner.sample(shape, cond=cond, generator=generator, device=device, dtype=dtype)
+        x = self.inner.sample(shape, draw, cond=cond)
         given, prompt = (cond or {}).get("prompt_mask"), (cond or {}).get("prompt")
         if given is None or prompt is None:
             return x
@@ -160,7 +153,7 @@ class Infill(Task):
         ids, given = ids.to(device), given.to(device)
         cond = {k: v.to(device) for k, v in cond.items()} | {"prompt": ids, "prompt_mask": given}
         draws = torch.Generator(device).manual_seed(seed)
-        x0 = flow.source.sample((len(ids), *flow.spec.shape), cond=cond, generator=draws, device=device)
+        x0 = flow.source.sample((len(ids), *flow.spec.shape), Draw(draws, device=device), cond=cond)
         field = flow.field()
         keep: dict[str, Tensor] = cond
         ends = x0

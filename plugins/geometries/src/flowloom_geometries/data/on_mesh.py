@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.spec import Spec
@@ -74,7 +75,7 @@ class MeshEigenfunction(Dataset):
         top = float(self._values.max())
         kept: list[Tensor] = []
         while sum(map(len, kept)) < self.n:
-            x = self.mesh.random((4 * self.n, 3), generator=generator, dtype=torch.float32)
+            x = self.mesh.random((4 * self.n, 3), Draw(generator, dtype=torch.float32))
             level = torch.rand(len(x), generator=generator, dtype=torch.float64) * top
             kept.append(x[level < self.density(x)])
         return torch.cat(kept)[: self.n]

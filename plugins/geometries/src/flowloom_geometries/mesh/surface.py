@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
@@ -217,25 +218,18 @@ class MeshSurface(Geometry):
         off = off.flatten(1).amax(1) if off.ndim > 1 else off
         return torch.where(finite, off, torch.inf)
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform by area: a face by its area, then a uniform point of it."""
         lead: tuple[int, ...] = tuple(shape[:-1])
         count = math.prod(lead)
-        where = torch.device(device) if device is not None else None
-        face = torch.multinomial(self.areas.to(where), count, replacement=True, generator=generator)
-        pair = torch.rand(count, 2, generator=generator, device=where, dtype=torch.float64)
+        where = torch.device(draw.device) if draw.device is not None else None
+        face = torch.multinomial(self.areas.to(where), count, replacement=True, generator=draw.generator)
+        pair = torch.rand(count, 2, generator=draw.generator, device=where, dtype=torch.float64)
         root = pair[:, :1].sqrt()
         weights = torch.cat([1 - root, root * (1 - pair[:, 1:]), root * pair[:, 1:]], 1)
         corners = self.vertices[self.triangles].to(where)[face]
         points = (weights[..., None] * corners).sum(1)
-        return points.to(dtype or torch.get_default_dtype()).reshape(*lead, 3)
+        return points.to(draw.dtype or torch.get_default_dtype()).reshape(*lead, 3)
 
     def _of_face(self, table: Tensor, x: Tensor) -> Tensor:
         face, _ = self.locate(x)

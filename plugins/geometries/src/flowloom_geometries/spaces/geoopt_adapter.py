@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
@@ -121,19 +122,12 @@ class GeooptGeometry(Geometry):
         """``dist``, or the length of the logarithm."""
         return super().distance_point(x, y) if "distance" in self.gaps else self.manifold.dist(x, y)
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """The manifold's own law, or a uniform one (see the class), reproducible from ``generator``."""
-        where = generator.device if generator is not None else torch.device("cpu")
-        seed = int(torch.randint(2**62, (), generator=generator, device=where))
-        dtype = dtype or torch.get_default_dtype()
-        target = torch.device(device) if device is not None else torch.device("cpu")
+        where = draw.generator.device if draw.generator is not None else torch.device("cpu")
+        seed = int(torch.randint(2**62, (), generator=draw.generator, device=where))
+        dtype = draw.dtype or torch.get_default_dtype()
+        target = torch.device(draw.device) if draw.device is not None else torch.device("cpu")
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(seed)
             # No rotation changes the law of a normal matrix, nor therefore that of its polar factor; geoopt's
@@ -164,7 +158,7 @@ class GeooptGeometry(Geometry):
             return super().degrees_of_freedom(shape)
         point = tuple(shape[len(shape) - self.point_ndim :])
         if point not in self._dims:
-            x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            x = self.random((1, *point), Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
             self._dims[point] = tangent_basis(self, x).shape[1]
         return self._dims[point] * self.points(shape)
 
@@ -213,7 +207,7 @@ class GeooptGeometry(Geometry):
     def _is_oblique(self, point: tuple[int, ...]) -> bool:
         """Whether the derivative of ``projx``, by differences, is not the orthogonal projector."""
         if self._oblique is None:
-            x = self.random((1, *point), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            x = self.random((1, *point), Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
             basis = tangent_basis(self, x)[0].flatten(1)
             size, h = x.numel(), 1e-5
             steps = h * torch.eye(size, dtype=x.dtype).reshape(size, *point)

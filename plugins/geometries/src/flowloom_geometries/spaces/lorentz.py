@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.numerics import safe_norm, safe_sqrt
 from flowloom.state import expand
 from flowloom_geometries.spaces.hyperbolic import Hyperbolic, angle_from, between, dot, sinhc
@@ -115,17 +116,10 @@ class Lorentz(Hyperbolic):
         off = torch.where(x[..., 0] > 0, off, torch.inf)
         return off.flatten(1).amax(1) if off.ndim > 1 else off
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """The wrapped normal at the origin ``(1/sqrt(c), 0, ...)``."""
         size = (*shape[:-1], shape[-1] - 1)
-        normal = torch.randn(size, generator=generator, device=device, dtype=dtype)
+        normal = draw.normal(size)
         v = torch.cat([torch.zeros_like(normal[..., :1]), normal], -1)
         return self.exp(self.origin(v), v)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.numerics import safe_norm
 from flowloom.state import expand, sum_event
 from flowloom_geometries.spaces.hyperbolic import Hyperbolic, between, damped_sinhc, tanhc
@@ -108,16 +109,9 @@ class PoincareBall(Hyperbolic):
         over = torch.where(norm.isfinite(), over, torch.inf)
         return over.flatten(1).amax(1) if over.ndim > 1 else over
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """The wrapped normal at the origin: ``exp_0`` of a tangent that is standard normal in the metric."""
-        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        normal = draw.normal(shape)
         origin = torch.zeros_like(normal)
         return self.project(self.exp(origin, normal / 2))
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError
 from flowloom.geometry import Euclidean
 
@@ -106,26 +107,19 @@ class Polytope(Euclidean):
         """Log of the sum of the simplices' volumes."""
         return math.log(float(self._volumes.sum()))
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform points."""
         lead: tuple[int, ...] = tuple(shape[:-1])
         count = math.prod(lead)
-        where = torch.device(device) if device is not None else None
+        where = torch.device(draw.device) if draw.device is not None else None
         share = (self._volumes / self._volumes.sum()).to(where)
-        chosen = torch.multinomial(share, count, replacement=True, generator=generator)
-        spacing = torch.rand(count, self.dim, generator=generator, device=where, dtype=torch.float64)
+        chosen = torch.multinomial(share, count, replacement=True, generator=draw.generator)
+        spacing = torch.rand(count, self.dim, generator=draw.generator, device=where, dtype=torch.float64)
         ordered = torch.cat(
             [spacing.new_zeros(count, 1), spacing.sort(1).values, spacing.new_ones(count, 1)], 1
         )
         points = torch.einsum("nk,nkd->nd", ordered.diff(dim=1), self._corners.to(where)[chosen])
-        return points.to(dtype or torch.get_default_dtype()).reshape(*lead, self.dim)
+        return points.to(draw.dtype or torch.get_default_dtype()).reshape(*lead, self.dim)
 
     def _sides(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return self.normals.to(like.device, like.dtype), self.offsets.to(like.device, like.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry, Sphere
 from flowloom.state import sum_event
 
@@ -96,16 +97,9 @@ class Simplex(Geometry):
         off = torch.maximum((x.sum(-1) - 1).abs(), (-x).amax(-1))
         return off.flatten(1).amax(1) if off.ndim > 1 else off
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform in the Fisher-Rao volume, which is Dirichlet(1/2, ..., 1/2)."""
-        return self._sphere.random(shape, generator=generator, device=device, dtype=dtype).square()
+        return self._sphere.random(shape, draw).square()
 
     def to_sphere(self, x: Tensor) -> Tensor:
         """``sqrt(p)``, of unit length, with gradient 0 instead of infinity where p = 0."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm, sinc
 from flowloom.state import expand
@@ -128,17 +129,10 @@ class SO3(Geometry):
         mirrored = (torch.linalg.det(x) < 0).flatten(1).any(1) if x.ndim > 3 else torch.linalg.det(x) < 0
         return torch.where(mirrored, torch.inf, off)
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform (Haar) rotations, from uniform unit quaternions."""
         size = (*shape[:-2], 4)
-        q = torch.randn(size, generator=generator, device=device, dtype=dtype)
+        q = draw.normal(size)
         return from_quaternion(q / q.norm(dim=-1, keepdim=True))
 
 

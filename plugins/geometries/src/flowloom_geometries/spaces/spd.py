@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
 from flowloom.state import expand, sum_event
@@ -76,16 +77,9 @@ class _Positive(Geometry):
         lacking = lacking.flatten(1).amax(1) if lacking.ndim > 1 else lacking
         return torch.where(finite, torch.maximum(asymmetry, lacking), torch.inf)
 
-    def random(
-        self,
-        shape: Any,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Exponentials of symmetric matrices that are standard normal in the Frobenius metric."""
-        normal = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        normal = draw.normal(shape)
         # Off-diagonal entries of (a + a^T)/2 have variance 1/2, so each coordinate has variance 1.
         return symmetric_function(symmetric(normal), "exp")
 

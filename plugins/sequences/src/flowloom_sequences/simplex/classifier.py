@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flowloom.data import Dataset
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.paths import Path
 from flowloom.times import TimeLaw
@@ -58,8 +59,8 @@ def train_classifier(
         for _ in range(steps):
             examples = data.take(torch.randint(len(data), (batch,), generator=generator))
             x1 = codec.encode_state(examples.x)
-            x0 = source.sample(tuple(x1.shape), generator=generator)
-            t = law.sample(len(x1), generator=generator)
+            x0 = source.sample(tuple(x1.shape), Draw(generator))
+            t = law.sample(len(x1), Draw(generator))
             x_t = path.sample(x0, x1, t, generator=generator).x_t
             assert isinstance(x_t, Tensor)
             mask = {k: v for k, v in examples.cond.items() if k == "mask"}

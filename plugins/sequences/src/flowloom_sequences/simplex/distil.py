@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples, Tensors
+from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
 from flowloom.solvers import Solver
@@ -47,7 +48,7 @@ def distillation_pairs(
         raise IncompatibleError("the teacher has no spec or source; fit or load it first")
     generator = torch.Generator().manual_seed(seed)
     conditions: dict[str, torch.Tensor] = flow.conditions(n, cond) if cond else {}
-    x0 = flow.source.sample((n, *flow.spec.shape), cond=conditions, generator=generator)
+    x0 = flow.source.sample((n, *flow.spec.shape), Draw(generator), cond=conditions)
     chosen, field, parts = solver or flow.solver, flow.field(), []
     with torch.no_grad(), flow.evaluating():
         for rows in torch.arange(n).split(batch):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Euclidean
 from flowloom.state import Shape
 
@@ -53,17 +54,10 @@ class FlatSimplex(Euclidean):
         worst = torch.maximum((-x).amax(-1).clamp_min(0), (x.sum(-1) - 1).abs())
         return worst.flatten(1).amax(1) if worst.ndim > 1 else worst
 
-    def random(
-        self,
-        shape: Shape,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Uniform rows: normalised exponential variables."""
         # Minus the log of a uniform number that is never 0 (and may be 1, which gives a harmless 0).
-        u = 1 - torch.rand(shape, generator=generator, device=device, dtype=dtype)  # type: ignore[arg-type]
+        u = 1 - draw.uniform(shape)
         e = -u.log()
         return e / e.sum(-1, keepdim=True).clamp_min(torch.finfo(e.dtype).tiny)
 

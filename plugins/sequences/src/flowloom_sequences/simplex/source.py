@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import ShapeError
 from flowloom.sources import Source
 from flowloom.state import Cond, sum_event
@@ -26,22 +27,16 @@ class DirichletSource(Source):
             raise ValueError(f"concentration must be positive, got {concentration}")
         self.concentration = concentration
 
-    def sample(
-        self,
-        shape: Any,
-        *,
-        cond: Cond | None = None,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Tensor:
         """Rows ``(n, ..., K)``."""
         if isinstance(shape, dict) or len(shape) < 2:
             raise ShapeError(f"dirichlet noise needs rows of probabilities (n, ..., K), got shape {shape}")
         if self.concentration == 1:
-            return FlatSimplex().random(shape, generator=generator, device=device, dtype=dtype)
-        alpha = torch.full(shape, self.concentration, device=device, dtype=dtype)
-        gamma = torch._standard_gamma(alpha, generator=generator).clamp_min(torch.finfo(alpha.dtype).tiny)
+            return FlatSimplex().random(shape, draw)
+        alpha = torch.full(shape, self.concentration, device=draw.device, dtype=draw.dtype)
+        gamma = torch._standard_gamma(alpha, generator=draw.generator).clamp_min(
+            torch.finfo(alpha.dtype).tiny
+        )
         return gamma / gamma.sum(-1, keepdim=True)
 
     def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
