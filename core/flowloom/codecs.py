@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import State
 
@@ -134,16 +135,17 @@ class Standardize(StateCodec):
             raise DataError("codec standardize measures data, and this recipe has none")
         count = min(len(data), self.rows)
         # Evenly spread: rows of a file are often sorted.
-        x = data.take(torch.arange(count) * len(data) // max(count, 1)).x
+        examples = data.take(torch.arange(count) * len(data) // max(count, 1)).laid_out(data.spec)
+        x = examples.x
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise DataError(
                 "codec standardize takes one real-valued tensor; this data is tokens or a product"
             )
         where = self.mean.device
-        self.mean = (x.mean(0) if self.per_entry else x.mean()).to(where)
-        std = x.std(0) if self.per_entry else x.std()
+        mean, std = _moments(x, examples.layout, self.per_entry)
         # A constant entry (an image's border) keeps its scale instead of dividing by zero.
-        self.std = torch.where(std > 1e-6, std, torch.ones_like(std)).to(where)
+        flat = std <= 1e-6 * mean.abs().clamp_min(1e-6)
+        self.mean, self.std = mean.to(where), torch.where(flat, torch.ones_like(std), std).to(where)
 
     def encode_state(self, x: Tensor) -> Tensor:
         """``(x - mean) / std``."""
@@ -158,3 +160,16 @@ class Standardize(StateCodec):
         x = examples.x
         assert isinstance(x, Tensor)
         return -self.std.log().expand(x.shape[1:]).sum().expand(len(x))
+
+
+def _moments(x: Tensor, layout: Layout | None, per_entry: bool) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over rows, and over entries unless ``per_entry``; without padding."""
+    if layout is None:
+        return (x.mean(0), x.std(0)) if per_entry else (x.mean(), x.std())
+    kept = layout.zero(torch.ones_like(x))
+    x = layout.zero(x)
+    axes = (0,) if per_entry else tuple(range(x.ndim))
+    count = kept.sum(axes)
+    mean = x.sum(axes) / count.clamp_min(1)
+    squares = layout.zero((x - mean).square()).sum(axes)
+    return mean, (squares / (count - 1).clamp_min(1)).sqrt()

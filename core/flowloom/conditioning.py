@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.conditions import is_null
 from flowloom.errors import ShapeError
 from flowloom.spec import Condition
-
-_ALWAYS = ("mask", "null")
 
 
 def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -33,7 +32,7 @@ def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, A
         if value is None:
             continue
         condition = known.get(name)
-        if condition is None and name not in _ALWAYS and not name.startswith("null_"):
+        if condition is None and not is_null(name):
             raise ShapeError(f"unknown condition '{name}'; this flow knows: {', '.join(known) or 'none'}")
         out[name] = _rows(name, condition or Condition(), value, n)
     return out

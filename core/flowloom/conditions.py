@@ -1,14 +1,10 @@
 """Conditions and how they are withheld.
 
-``cond`` is a flat dict of tensors whose first dimension is the batch (label, text embedding, mask,
-context ...). Reserved names:
+``cond`` is a flat dict of tensors whose first dimension is the batch. What each is for, its role, is
+declared by the spec (`flowloom.spec.Condition`); names mean nothing, but for these:
 
-* ``mask``: boolean ``(batch, L)``, True where an entry is real and not padding. Never withheld.
-* ``prompt_mask``: boolean ``(batch, L)``, True where the state is given and must not move, and
-  ``prompt``: the states given there (``(batch, L, ...)``, anything elsewhere). Source, loss and jump
-  solvers respect them; never withheld.
-* ``x0``: where each path starts; ``source: paired`` reads it.
-* ``null``: boolean ``(batch,)``, True for rows whose conditions are withheld. Classifier-free training
+* ``null``: boolean ``(batch,)``, True for rows whose informing conditions are withheld. Classifier-free
+training
   draws it per row, and guidance sets it for its unconditional branch, so the true labels stay visible to
   the objective.
 * ``null_<name>``: the same for the condition ``<name>`` alone, for guidance over subsets of conditions.
@@ -22,14 +18,6 @@ import torch
 from torch import Tensor
 
 from flowloom.state import Cond
-
-
-def informative(name: str) -> bool:
-    """Whether a condition tells the network something beside the state, which guidance can withhold.
-
-    Masks, prompts and starting points show in the state itself.
-    """
-    return not (name.endswith("mask") or name in ("prompt", "x0") or name.startswith("null"))
 
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:
@@ -56,6 +44,20 @@ def drop(cond: Cond, rate: float, n: int, generator: torch.Generator | None) -> 
     return {**cond, "null": (draws < rate).to(device)}
 
 
-def repeat(cond: Cond, times: int) -> dict[str, Tensor]:
-    """Stack ``times`` copies of every condition along the batch, for one doubled network call."""
-    return {name: torch.cat([value] * times) for name, value in cond.items()}
+def doubled(cond: Cond, n: int, names: Iterable[str] = (), device: torch.device | None = None) -> Cond:
+    """The conditions of one call for both branches of guidance: ``n`` rows as they are, then ``n`` withheld.
+
+    Args:
+        cond: conditions of ``n`` rows; what they withhold already is forgotten.
+        n: number of rows.
+        names: what the second half withholds, everything where empty.
+        device: of the rows.
+    """
+    kept = {name: torch.cat([value] * 2) for name, value in cond.items() if not is_null(name)}
+    off = without({}, n, names, device)
+    return kept | {name: torch.cat([torch.zeros_like(rows), rows]) for name, rows in off.items()}
+
+
+def is_null(name: str) -> bool:
+    """Whether a name is one of the two that withhold."""
+    return name == "null" or name.startswith("null_")

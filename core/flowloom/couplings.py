@@ -1,6 +1,6 @@
 """Couplings: which x0 goes with which x1 inside a batch.
 
-A coupling returns rows of x0; x1 and its conditions stay where they are, so a label can never come loose
+A coupling rearranges x0; x1 and its conditions stay where they are, so a label can never come loose
 from its example. Pooladian et al., "Multisample Flow Matching" (2304.14772); Tong et al. (2302.00482).
 """
 
@@ -15,9 +15,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Euclidean, Geometry, Product
-from flowloom.state import Cond, State, batch_size, leaves
+from flowloom.layout import Layout
+from flowloom.state import Cond, State, batch_size, take
 
 
 class Coupling(ABC):
@@ -30,9 +31,32 @@ class Coupling(ABC):
 
     permutation: bool = True
 
+    def pair(
+        self,
+        x0: State,
+        x1: State,
+        cond: Cond,
+        layout: Layout | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> State:
+        """x0 rearranged to go with x1: row by row by default; a coupling may pair points inside a row as
+        well.
+
+        Arguments as for `rows`.
+        """
+        rows = self.rows(x0, x1, cond, layout, generator=generator)
+        return x0 if rows is None else take(x0, rows)
+
     @abstractmethod
     def rows(
-        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+        self,
+        x0: State,
+        x1: State,
+        cond: Cond,
+        layout: Layout | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor | None:
         """Which row of x0 goes with each row of x1.
 
@@ -40,6 +64,7 @@ class Coupling(ABC):
             x0: source states, ``n`` rows.
             x1: data states, ``n`` rows.
             cond: conditions of x1.
+            layout: of x1; only its real and free entries count.
             generator: for couplings that draw.
 
         Returns:
@@ -52,7 +77,13 @@ class Independent(Coupling):
     """The product coupling: rows as they came."""
 
     def rows(
-        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+        self,
+        x0: State,
+        x1: State,
+        cond: Cond,
+        layout: Layout | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor | None:
         """None: the order is already random."""
         return None
@@ -73,12 +104,19 @@ class _WithinGroups(Coupling):
         raise NotImplementedError
 
     def rows(
-        self, x0: State, x1: State, cond: Cond, *, generator: torch.Generator | None = None
+        self,
+        x0: State,
+        x1: State,
+        cond: Cond,
+        layout: Layout | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor | None:
         """Solve on the whole batch, or class by class."""
         if batch_size(x0) != batch_size(x1):
             raise ShapeError(f"x0 has {batch_size(x0)} rows, x1 has {batch_size(x1)}")
-        cost = squared_distances(x0, x1, self.geometry)
+        cost = squared_distances(x0, x1, self.geometry, layout)
+        _require_finite(cost)
         if self.within is None:
             return self.solve(cost, generator)
         if self.within not in cond:
@@ -196,23 +234,75 @@ class StableMatching(_WithinGroups):
         return torch.as_tensor(partner, device=cost.device)
 
 
-def squared_distances(x0: State, x1: State, geometry: Geometry) -> Tensor:
-    """All squared distances, ``(n0, n1)``; parts of a product add up."""
+def squared_distances(x0: State, x1: State, geometry: Geometry, layout: Layout | None = None) -> Tensor:
+    """All squared distances, ``(n0, n1)``; parts of a product add up.
+
+    Args:
+        x0: states, ``n0`` rows.
+        x1: states, ``n1`` rows.
+        geometry: whose distance is squared.
+        layout: of x1; only its real and free entries count.
+
+    Raises:
+        IncompatibleError: the geometry does not say how far parts, or tokens, are apart.
+    """
     if isinstance(geometry, Product) and isinstance(x0, dict) and isinstance(x1, dict):
-        parts = [squared_distances(x0[k], x1[k], g) for k, g in geometry.parts.items()]
+        parts = [
+            squared_distances(x0[k], x1[k], g, None if layout is None else layout.part(k))
+            for k, g in geometry.parts.items()
+        ]
         return torch.stack(parts).sum(0)
-    if isinstance(geometry, Euclidean):
-        flat0, flat1 = (torch.cat([v.reshape(len(v), -1) for _, v in leaves(x)], 1) for x in (x0, x1))
-        return torch.cdist(flat0, flat1).square()
     if isinstance(x0, dict) or isinstance(x1, dict):
-        raise IncompatibleError(f"a product state needs a product geometry for its coupling, got {geometry}")
+        if type(geometry) is not Euclidean:
+            raise IncompatibleError(
+                f"a product state needs a product geometry for its coupling, got {geometry}"
+            )
+        return squared_distances(x0, x1, Product(dict.fromkeys(x1, geometry)), layout)
+    if type(geometry) is Euclidean:
+        if not x1.is_floating_point():
+            raise IncompatibleError(
+                "ids of tokens are no numbers: a coupling by distance needs geometry: discrete for them"
+            )
+        return _flat_distances(x0, x1, layout)
     n0, n1 = len(x0), len(x1)
+    target: Tensor = x1 if layout is None else layout.fill(x1)
     rows: list[Tensor] = []
     for chunk in x0.split(max(1, 2**18 // max(1, n1))):
         left = chunk.repeat_interleave(n1, 0)
-        right = x1.repeat((len(chunk),) + (1,) * (x1.ndim - 1))
-        rows.append(geometry.distance(left, right).square().reshape(len(chunk), n1))
+        right = target.repeat((len(chunk),) + (1,) * (target.ndim - 1))
+        squares = geometry.distance_point(left, right).square()
+        if layout is None:
+            sums = squares.flatten(1).sum(1) if squares.ndim > 1 else squares
+        else:
+            sums = layout.take(torch.arange(n1, device=target.device).repeat(len(chunk))).sum(squares)
+        rows.append(sums.reshape(len(chunk), n1))
     return torch.cat(rows) if n0 else x0.new_zeros(0, n1)
+
+
+def _flat_distances(x0: Tensor, x1: Tensor, layout: Layout | None) -> Tensor:
+    if layout is None:
+        kept = None
+    else:
+        kept = layout.still(torch.ones_like(x1)).flatten(1)
+        x1 = layout.still(x1)
+    a, b = x0.flatten(1), x1.flatten(1)
+    # About their mean: far from the origin squares would lose the digits that tell points apart.
+    centre = b.sum(0) / (len(b) if kept is None else kept.sum(0).clamp_min(1))
+    a, b = a - centre, b - centre
+    if kept is None:
+        return torch.cdist(a, b).square()
+    b = b * kept
+    return (a.square() @ kept.T - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
+
+
+def _require_finite(cost: Tensor) -> None:
+    bad = ~cost.isfinite()
+    if bool(bad.any()):
+        row = int(bad.sum(0).argmax())
+        raise DataError(
+            f"a coupling by distance met values that are not finite, first in row {row} of a batch of x1; "
+            "look for NaN in the data"
+        )
 
 
 def _assign(cost: Tensor) -> Tensor:

@@ -22,11 +22,12 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.guidance import Guidance
+from flowloom.layout import Layout
 from flowloom.objectives import FlowMatching, Objective
 from flowloom.parts import modules_outside, set_mode
 from flowloom.paths import AffinePath, GeodesicPath, Path
 from flowloom.solvers import Midpoint, Solution, Solver
-from flowloom.solvers.base import Hook
+from flowloom.solvers.walk import Hook
 from flowloom.sources import Gaussian, Source, Uniform
 from flowloom.spec import Condition, Spec
 from flowloom.state import State, concat, first_leaf, shape_of, take, with_batch
@@ -317,6 +318,8 @@ class Flow(nn.Module):
         """The field that the model is, guided where guidance is set."""
         std = getattr(self.source, "std", None) if self.source.gaussian else None
         plain = self.objective.field(self.model, std)
+        if self._spec is not None:
+            plain.informs = self._spec.plus(self.objective.conditions()).named("inform")
         rule = guidance or self.guidance
         return plain if rule is None else rule(plain)
 
@@ -347,6 +350,7 @@ class Flow(nn.Module):
         keep: int = 0,
         on_step: Hook | None = None,
         cond: Mapping[str, Any] | None = None,
+        layout: Layout | None = None,
     ) -> Solution:
         """Draw ``n`` examples and return the solver's account (state, evaluations, trajectory, conditions).
 
@@ -364,6 +368,7 @@ class Flow(nn.Module):
             keep: states of the trajectory to keep.
             on_step: called with state and time after every step; see `Solver.solve`.
             cond: conditions by name.
+            layout: what is real and what is given, in place of what the conditions say of it.
         """
         n = _count(n, x0)
         device, law = self.device, source or self.source
@@ -376,6 +381,7 @@ class Flow(nn.Module):
             x0 = law.push(noise, everything)
             if law.gives_data and self.codec is not None:
                 x0 = self.codec.encode(Examples(x0, everything), draws).x
+        layout = Layout.of(self.spec, everything) if layout is None else layout.to(device)
         field = self.field(guidance)
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
@@ -392,6 +398,7 @@ class Flow(nn.Module):
                         generator=draws,
                         keep=keep,
                         on_step=on_step,
+                        layout=None if layout is None else layout.take(rows),
                     )
                 )
         return _joined(parts)
@@ -418,8 +425,7 @@ class Flow(nn.Module):
         """
         solution = self.solve(n, solver=solver, guidance=guidance, seed=seed, batch=batch, cond=cond)
         with torch.no_grad(), self.evaluating():
-            given = {k: v.to(self.device) for k, v in self.conditions(n, cond).items()}
-            return self.decode(Examples(solution.x, given)).x
+            return self.decode(Examples(solution.x, solution.cond)).x
 
     def log_prob(
         self,
@@ -446,11 +452,14 @@ class Flow(nn.Module):
         """
         if gap := self.source.density_gap:
             raise IncompatibleError(gap)
-        if self.geometry.continuous:
-            self.geometry.admit(x)
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
+        layout = Layout.of(self.spec, given) if given else None
+        if layout is not None:
+            x = layout.fill(x)
+        if self.geometry.continuous:
+            self.geometry.admit(x)
         with self.evaluating():
             solution = likelihood.log_prob(
                 self.field(),
@@ -460,6 +469,7 @@ class Flow(nn.Module):
                 cond=given,
                 divergence=divergence,
                 generator=torch.Generator(device).manual_seed(seed),
+                layout=layout,
             )
         assert solution.log_prob is not None
         return solution.log_prob
@@ -509,4 +519,5 @@ def _joined(parts: list[Solution]) -> Solution:
     # Adaptive solvers keep other times in every chunk, so only equal ones can be joined.
     same = len({p.times for p in parts}) == 1
     states = [concat(list(s)) for s in zip(*(p.trajectory for p in parts), strict=True)] if same else []
-    return Solution(x, max(p.nfe for p in parts), parts[0].times if same else (), states)
+    cond = {name: torch.cat([p.cond[name] for p in parts]) for name in parts[0].cond}
+    return Solution(x, max(p.nfe for p in parts), parts[0].times if same else (), states, cond=cond)

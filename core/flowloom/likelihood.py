@@ -16,7 +16,8 @@ from flowloom.divergence import exact_divergence, hutchinson_divergence
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, converted
 from flowloom.geometry import Euclidean, Geometry, Product
-from flowloom.solvers.base import Solution, Solver
+from flowloom.layout import Layout
+from flowloom.solvers import Solution, Solver
 from flowloom.sources import Source
 from flowloom.state import Cond, State, first_leaf, float_dtype, map_state
 
@@ -28,7 +29,14 @@ class _Augmented(Field):
 
     kind = "velocity"
 
-    def __init__(self, field: Field, divergence: Divergence, probe: State | None, chunk: int) -> None:
+    def __init__(
+        self,
+        field: Field,
+        divergence: Divergence,
+        probe: State | None,
+        chunk: int,
+        layout: Layout | None = None,
+    ) -> None:
         if not field.geometry.continuous:
             raise IncompatibleError("discrete states have no change-of-variables likelihood")
         if not field.batch_independent and divergence == "exact":
@@ -37,6 +45,7 @@ class _Augmented(Field):
                 "exact divergence is not defined here"
             )
         self.inner = converted(field, "velocity")
+        self.layout = layout
         self.path, self.batch_independent = field.path, field.batch_independent
         self.space: Any = field.geometry
         self.geometry = Product({"x": self.space, "gain": Euclidean()})
@@ -50,7 +59,9 @@ class _Augmented(Field):
 
         def extended(z: State) -> State:
             # Constant along normals, so the ambient divergence is the Riemannian one.
-            return self.inner(_onto(self.space, point, z), t, cond)
+            velocity = self.inner(_onto(self.space, point, z), t, cond)
+            # What is padding or given does not move, and has no divergence, whatever the network says there.
+            return velocity if self.layout is None else self.layout.still(velocity)
 
         if self.divergence == "exact":
             v, div = exact_divergence(extended, point, chunk=self.chunk)
@@ -94,6 +105,7 @@ def log_prob(
     span: tuple[float, float] = (0.0, 1.0),
     generator: torch.Generator | None = None,
     chunk: int = 64,
+    layout: Layout | None = None,
 ) -> Solution:
     """Log density of data under a trained flow.
 
@@ -107,6 +119,7 @@ def log_prob(
         span: times of source and data.
         generator: draws the probe.
         chunk: see `exact_divergence`.
+        layout: what is real and given; nothing else counts.
 
     Returns:
         A solution whose ``x`` is x0 and whose ``log_prob`` is ``(batch,)``, in nats with respect to the
@@ -115,7 +128,8 @@ def log_prob(
     Raises:
         IncompatibleError: discrete states, a stochastic solver, or a source without density.
     """
-    return _integrate(field, source, x1, solver, cond, divergence, (span[1], span[0]), generator, chunk)
+    span = (span[1], span[0])
+    return _integrate(field, source, x1, solver, cond, divergence, span, generator, chunk, layout)
 
 
 def sample_with_log_prob(
@@ -129,9 +143,10 @@ def sample_with_log_prob(
     span: tuple[float, float] = (0.0, 1.0),
     generator: torch.Generator | None = None,
     chunk: int = 64,
+    layout: Layout | None = None,
 ) -> Solution:
     """Carry x0 to data and give the log density of where it lands, in one pass; see `log_prob`."""
-    return _integrate(field, source, x0, solver, cond, divergence, span, generator, chunk)
+    return _integrate(field, source, x0, solver, cond, divergence, span, generator, chunk, layout)
 
 
 def _integrate(
@@ -144,20 +159,23 @@ def _integrate(
     span: tuple[float, float],
     generator: torch.Generator | None,
     chunk: int,
+    layout: Layout | None,
 ) -> Solution:
     if solver.stochastic or solver.wanted() != "velocity":
         raise IncompatibleError(
             f"likelihoods need an ODE solver (euler, midpoint, heun, rk4, dopri5), not {solver!r}"
         )
     probe = map_state(lambda v: _signs(v, generator), start) if divergence == "hutchinson" else None
+    if layout is not None:
+        start = layout.fill(start)
     leaf = first_leaf(start)
     gain = torch.zeros(leaf.shape[0], device=leaf.device, dtype=float_dtype(start))
-    augmented = _Augmented(field, divergence, probe, chunk)
+    augmented = _Augmented(field, divergence, probe, chunk, layout)
     solution = solver.solve(augmented, {"x": start, "gain": gain}, cond=cond, span=span)
     end: Any = solution.x
     backwards = span[1] < span[0]
     # Forwards the gain is the integral of the divergence; backwards it is minus that integral.
-    base = source.log_prob(end["x"] if backwards else start, cond)
+    base = source.log_prob(end["x"] if backwards else start, cond, layout)
     log_density = base + end["gain"] if backwards else base - end["gain"]
     return Solution(end["x"], solution.nfe, log_prob=log_density)
 

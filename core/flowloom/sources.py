@@ -15,6 +15,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, Geometry
 from flowloom.geometry import Product as ProductGeometry
+from flowloom.layout import Layout
 from flowloom.module_names import module_name
 from flowloom.state import (
     Cond,
@@ -65,8 +66,8 @@ class Source(ABC):
         """Draw x0: noise, pushed."""
         return self.push(self.noise(shape, draw, cond=cond), cond)
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """Log density of every row, ``(batch,)``.
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+        """Log density of every row, ``(batch,)``, of its real and free entries.
 
         Raises:
             IncompatibleError: this source has no tractable density.
@@ -95,16 +96,13 @@ class Gaussian(Source):
         noise = draw.normal(shape)
         return noise if self.std == 1 else noise * self.std
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """``-|x|^2 / (2 std^2) - d log(std sqrt(2 pi))``, summed over parts; padding (``mask``) counts 0."""
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+        """``-|x|^2 / (2 std^2) - d log(std sqrt(2 pi))`` over real and free entries, summed over parts."""
         if isinstance(x, dict):
-            return torch.stack([self.log_prob(v, cond) for v in x.values()]).sum(0)
+            return torch.stack([self.log_prob(v, cond, _part(layout, k)) for k, v in x.items()]).sum(0)
         constant = math.log(self.std) + 0.5 * math.log(2 * math.pi)
         entries = -0.5 * (x / self.std).square() - constant
-        mask = (cond or {}).get("mask")
-        if mask is not None and entries.ndim > 1 and entries.shape[1] == mask.shape[1]:
-            entries = entries * mask.reshape(mask.shape + (1,) * (entries.ndim - 2))
-        return sum_event(entries)
+        return sum_event(entries) if layout is None else layout.sum(entries)
 
 
 class Uniform(Source):
@@ -141,8 +139,9 @@ class Uniform(Source):
         """Uniform points."""
         return self.geometry.random(shape, draw)
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """Minus the log volume for every row; minus infinity where a row has left a bounded space.
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+        """Minus the log volume of a row's real and free points; minus infinity where a row has left a
+        bounded space.
 
         Raises:
             IncompatibleError: the geometry has no finite volume, or does not say it.
@@ -155,9 +154,13 @@ class Uniform(Source):
         else:
             event, first = tuple(x.shape[1:]), x
         dtype = first.dtype if first.is_floating_point() else torch.get_default_dtype()
-        inside = torch.full(
-            (first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype
-        )
+        if layout is None:
+            inside = torch.full(
+                (first.shape[0],), self.geometry.log_uniform(event), device=first.device, dtype=dtype
+            )
+        else:
+            inside = _log_uniform(self.geometry, x, layout).to(dtype)
+            x = layout.fill(x)
         outside = _outside(self.geometry, x)
         return inside if outside is None else inside.masked_fill(outside, -math.inf)
 
@@ -280,6 +283,28 @@ class Product(Source, nn.Module):
         """Part by part."""
         return {k: s.push(noise[k], cond) for k, s in self.parts.items()}
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Sum over parts."""
-        return torch.stack([s.log_prob(x[k], cond) for k, s in self.parts.items()]).sum(0)
+        rows = [s.log_prob(x[k], cond, _part(layout, k)) for k, s in self.parts.items()]
+        return torch.stack(rows).sum(0)
+
+
+def _part(layout: Layout | None, name: str) -> Layout | None:
+    return None if layout is None else layout.part(name)
+
+
+def _log_uniform(geometry: Geometry, x: Any, layout: Layout | None) -> Tensor:
+    """Log density of the uniform law of every row's real and free points, ``(batch,)``."""
+    if isinstance(geometry, ProductGeometry):
+        rows = [_log_uniform(g, x[k], _part(layout, k)) for k, g in geometry.parts.items()]
+        return torch.stack(rows).sum(0)
+    event = tuple(x.shape[1:])
+    points = geometry.points(event)
+    each = geometry.log_uniform(event) / points
+    lead = x.shape[: x.ndim - geometry.point_ndim] if geometry.point_ndim else x.shape
+    ones = torch.ones(lead, device=x.device, dtype=torch.float64)
+    return each * (ones.flatten(1).sum(1) if layout is None and ones.ndim > 1 else _summed(ones, layout))
+
+
+def _summed(ones: Tensor, layout: Layout | None) -> Tensor:
+    return ones if layout is None else layout.sum(ones)

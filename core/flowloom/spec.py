@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from flowloom.state import Shape
+
+Role = Literal["inform", "setting", "real", "given", "values", "start"]
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,36 @@ class Condition:
         classes: number of class ids (entries are int64 in ``[0, classes)``), or None for real values.
         shape: shape of one example's entry, ``()`` for a single class id.
         names: names of the classes, for reports and for ``--cond label=cat``.
+        role: what it is for.
+
+            * ``inform``: tells the network something beside the state; can be withheld, and guided.
+            * ``setting``: a number that steers the network itself (a second time, a guidance scale, a step
+              size); embedded as a time is, never withheld.
+            * ``real``: boolean, which entries of the state exist; False is padding.
+            * ``given``: boolean, which entries of the state are held fixed.
+            * ``values``: what stands at given entries.
+            * ``start``: where each path starts (``source: paired``).
+        of: dotted part of a product state that ``real``, ``given``, ``values`` and ``start`` speak of;
+        several
+            with commas between them, the whole of a state without parts where empty.
     """
 
     classes: int | None = None
     shape: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    role: Role = "inform"
+    of: str = ""
+
+    def __post_init__(self) -> None:
+        roles = get_args(Role)
+        if self.role not in roles:
+            raise ValueError(f"the role of a condition is one of {', '.join(roles)}, not {self.role!r}")
+        if self.of and self.role in ("inform", "setting"):
+            raise ValueError(f"a condition of role {self.role} speaks of no part; of={self.of!r} names one")
+
+    def parts(self) -> tuple[str, ...]:
+        """The dotted parts it speaks of."""
+        return tuple(part.strip() for part in self.of.split(","))
 
 
 @dataclass(frozen=True)
@@ -32,8 +60,6 @@ class Spec:
         vocab: number of token ids for discrete states (int64 in ``[0, vocab)``), None for real values.
         parts: for a product state, the spec of every part; ``shape`` and ``vocab`` are then unused.
         conditions: what travels beside the state in ``cond``.
-        ragged: examples differ in length along the first event dimension; ``cond["mask"]`` says which
-            entries are real, and ``shape`` holds the largest.
         limits: lowest and highest value of a bounded real state, e.g. ``(-1.0, 1.0)`` for images.
         tokens: text of every token id (letters of an alphabet, pieces of a tokenizer), for prompts and
             reports; empty where tokens have none. A codec that embeds tokens hands it on.
@@ -43,9 +69,21 @@ class Spec:
     vocab: int | None = None
     parts: Mapping[str, Spec] = field(default_factory=dict)
     conditions: Mapping[str, Condition] = field(default_factory=dict)
-    ragged: bool = False
     limits: tuple[float, float] | None = None
     tokens: tuple[str, ...] = ()
+
+    @property
+    def ragged(self) -> bool:
+        """True where examples differ in size: a condition says what is real, and shapes are the largest."""
+        return bool(self.named("real"))
+
+    def named(self, *roles: Role) -> tuple[str, ...]:
+        """Names of the conditions of some roles."""
+        return tuple(name for name, condition in self.conditions.items() if condition.role in roles)
+
+    def plus(self, conditions: Mapping[str, Condition]) -> Spec:
+        """The same states with further conditions: what an objective asks of its network."""
+        return replace(self, conditions={**self.conditions, **conditions})
 
     @property
     def discrete(self) -> bool:

@@ -30,7 +30,11 @@ PLANE = Spec((3,), conditions={"label": Condition(4)})
 TOKENS = Spec((5,), vocab=7, conditions={"style": Condition(None, (2,))})
 SCALAR = Spec((), conditions={"label": Condition(2)})
 CLOUD = Spec(
-    parts={"pos": Spec((6, 3)), "type": Spec((6,), vocab=5)}, conditions={"label": Condition(3)}, ragged=True
+    parts={"pos": Spec((6, 3)), "type": Spec((6,), vocab=5)},
+    conditions={
+        "label": Condition(3),
+        "mask": Condition(shape=(6,), role="real", of="pos, type"),
+    },
 )
 
 MIXED = geometry.Product(
@@ -242,7 +246,7 @@ def test_solver(conforms):
         "mlp-tokens": lambda: models.MLP(TOKENS, width=32, depth=2),
         "mlp-scalar": lambda: models.MLP(SCALAR, width=16, depth=1),
         "mlp-cloud": lambda: models.MLP(CLOUD, width=32, depth=2),
-        "mlp-two-times": lambda: models.MLP(PLANE, width=32, depth=2, second_time=True),
+        "mlp-two-times": lambda: models.MLP(PLANE.plus({"s": Condition(role="setting")}), width=32, depth=2),
     }
 )
 def test_model(conforms):

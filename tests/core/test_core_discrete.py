@@ -10,6 +10,7 @@ import torch
 from flowloom.errors import IncompatibleError
 from flowloom.fields import NetworkField
 from flowloom.geometry import Discrete
+from flowloom.layout import Layout
 from flowloom.objectives import PosteriorMatching
 from flowloom.paths import AffinePath, MixturePath, Point
 from flowloom.schedules import CondOT, Cosine, Polynomial
@@ -153,7 +154,7 @@ def test_masked_tokens_are_averaged_over_the_whole_row() -> None:
     nats = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x1, reduction="none")
     point = Point(x_t, torch.tensor([0.5, 0.9]), None, x_t, x1)
     wanted = torch.stack([(nats[0, 0] + nats[0, 3]) / 5, nats[1, 4] / 5])
-    assert torch.allclose(objective.compare(logits, point, {}), wanted)
+    assert torch.allclose(objective.compare(logits, point, {}, None), wanted)
     prompt = torch.tensor([[False, True, False, True, False], [True] * 3 + [False] * 2])
     wanted = torch.stack([nats[0, 0] / 3, nats[1, 4] / 2])
-    assert torch.allclose(objective.compare(logits, point, {"prompt_mask": prompt}), wanted)
+    assert torch.allclose(objective.compare(logits, point, {}, Layout(given=prompt)), wanted)

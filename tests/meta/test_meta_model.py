@@ -11,7 +11,7 @@ from flowloom.spec import Condition, Spec
 
 KIND = "model"
 PLAIN = Spec((3,), conditions={"label": Condition(4)})
-RAGGED = Spec((5, 2), ragged=True)
+RAGGED = Spec((5, 2), conditions={"mask": Condition(shape=(5,), role="real")})
 
 
 class Base(MLP):
@@ -154,7 +154,7 @@ TWINS = {
     "check_batch_independence": (BatchNorm, ("check_null_withholds",)),
     "check_jvp": (NotJvpSafe, ()),
     "check_null_withholds": (Leaky, ()),
-    "check_mask": (SeesPadding, ()),
+    "check_layout": (SeesPadding, ()),
     "check_state_round_trip": (Unsaved, ()),
     "check_bf16": (Overflows, ()),
     "check_compile": (NotCompilable, ()),
@@ -171,7 +171,11 @@ def test_wrong_twin_is_caught(target, fails_exactly):
 
 @pytest.mark.parametrize(
     ("make", "target"),
-    [(Deaf, "check_null_withholds"), (AllOrNothing, "check_null_withholds"), (MultipliesMask, "check_mask")],
+    [
+        (Deaf, "check_null_withholds"),
+        (AllOrNothing, "check_null_withholds"),
+        (MultipliesMask, "check_layout"),
+    ],
 )
 def test_others_are_caught(make, target, fails_exactly):
     fails_exactly(KIND, make, target)

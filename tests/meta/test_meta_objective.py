@@ -9,8 +9,8 @@ import torch
 
 from flowloom.draw import Draw
 from flowloom.fields import NetworkField
+from flowloom.layout import Layout, mean_of_entries
 from flowloom.objectives import FlowMatching, Loss, Step
-from flowloom.objectives.base import mean_of_points
 from flowloom.paths import Point
 
 KIND = "objective"
@@ -29,9 +29,9 @@ class Global(FlowMatching):
 class WrongTarget(FlowMatching):
     """Regresses x0 - x1 while its field says velocity."""
 
-    def compare(self, prediction, point, cond):
+    def compare(self, prediction, point, cond, layout):
         turned = Point(point.x_t, point.t, -point.velocity, point.x0, point.x1)
-        return super().compare(prediction, turned, cond)
+        return super().compare(prediction, turned, cond, layout)
 
 
 class WrongField(FlowMatching):
@@ -89,8 +89,10 @@ class _Squared:
 class CountsPadding(FlowMatching):
     """Averages over everything."""
 
-    def compare(self, prediction, point, cond):
-        return super().compare(prediction, point, {k: v for k, v in cond.items() if k != "mask"})
+    def compare(self, prediction, point, cond, layout):
+        return super().compare(
+            prediction, point, cond, None if layout is None else Layout(given=layout.given)
+        )
 
 
 class NaNPadding(FlowMatching):
@@ -100,7 +102,15 @@ class NaNPadding(FlowMatching):
         t = self.times.sample(len(batch.x1), Draw(step.generator))
         point = self.path.sample(batch.x0, batch.x1, t)
         error = (model(point.x_t, t, **batch.cond) - point.velocity).square()
-        return Loss(mean_of_points(error, batch.cond.get("mask")).mean())
+        return Loss(mean_of_entries(error, batch.layout and batch.layout.real).mean())
+
+
+class MovesGiven(FlowMatching):
+    """Noises what is given."""
+
+    def loss(self, model, batch, step):
+        layout = batch.layout if batch.layout is None else Layout(batch.layout.real)
+        return super().loss(model, replace(batch, layout=layout), step)
 
 
 class Forgets(FlowMatching):
@@ -121,6 +131,7 @@ TWINS = {
     "check_field_is_of_its_kind": (WrongField, ()),
     "check_condition_dropout": (WholeBatch, ()),
     "check_times_follow_the_law": (Early, ()),
+    "check_given_entries_stay": (MovesGiven, ()),
     "check_padding_counts_nothing": (CountsPadding, ()),
     "check_state_round_trip": (Forgets, ()),
 }
@@ -137,7 +148,7 @@ def test_hidden_labels_are_caught(fails_exactly):
 
 
 def test_nan_gradients_are_caught(fails_exactly):
-    fails_exactly(KIND, NaNPadding, "check_padding_counts_nothing")
+    fails_exactly(KIND, NaNPadding, "check_padding_counts_nothing", ("check_given_entries_stay",))
 
 
 def test_every_check_has_one(every_check_has_a_twin):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from flowloom.errors import DataError
+from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, batch_size, shape_of, take, to_device
 
@@ -21,23 +22,30 @@ class Examples:
     Args:
         x: state of shape ``(n, *event)`` (or a dict of such).
         cond: conditions, each with first dimension ``n``.
+        layout: which entries are real and which given, where somebody who knows the spec has made it.
     """
 
     x: State
     cond: Cond = field(default_factory=dict)
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return batch_size(self.x)
 
     def take(self, rows: Tensor) -> Examples:
         """Rows ``rows`` (int64, shape ``(k,)``) of states and conditions alike."""
-        return Examples(take(self.x, rows), {name: value[rows] for name, value in self.cond.items()})
+        layout = None if self.layout is None else self.layout.take(rows)
+        return Examples(take(self.x, rows), {name: value[rows] for name, value in self.cond.items()}, layout)
 
     def to(self, device: torch.device | str) -> Examples:
         """The same examples on another device."""
-        return Examples(
-            to_device(self.x, device), {name: value.to(device) for name, value in self.cond.items()}
-        )
+        layout = None if self.layout is None else self.layout.to(device)
+        cond = {name: value.to(device) for name, value in self.cond.items()}
+        return Examples(to_device(self.x, device), cond, layout)
+
+    def laid_out(self, spec: Spec) -> Examples:
+        """The same examples with the layout that their conditions announce by ``spec``."""
+        return replace(self, layout=Layout.of(spec, self.cond))
 
 
 class Dataset(ABC):

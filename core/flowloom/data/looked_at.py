@@ -10,6 +10,7 @@ from flowloom.conditioning import class_ids
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError, OffManifoldError, ShapeError
 from flowloom.geometry import Euclidean
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def require_rows(data: Dataset, flow: Flow) -> None:
         if not on_geometry:
             continue
         try:
-            flow.geometry.admit(flow.encode(examples.to(device)).x, "data")
+            states = flow.encode(examples.to(device))
+            layout = Layout.of(flow.spec, states.cond)
+            flow.geometry.admit(states.x if layout is None else layout.fill(states.x), "data")
         except OffManifoldError as error:
             raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
 

@@ -25,8 +25,10 @@ from typing import Any, TypeAlias, Union
 import torch
 from torch import nn
 
+from flowloom.conditions import is_null
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.paths import Path
+from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time, first_leaf, float_dtype
 
 Kind: TypeAlias = Union[str, "dict[str, Kind]"]
@@ -42,6 +44,7 @@ class Field(ABC):
         source_std: standard deviation of a Gaussian source, None where the source is not Gaussian.
         batch_independent: False where rows of a batch see each other.
         jvp_safe: False where forward-mode derivatives do not exist; likelihoods then take reverse mode.
+        informs: names of the conditions that tell it something, which guidance can withhold; None for all.
     """
 
     kind: Kind
@@ -50,6 +53,11 @@ class Field(ABC):
     source_std: float | None = None
     batch_independent: bool = True
     jvp_safe: bool = True
+    informs: tuple[str, ...] | None = None
+
+    def informed(self, cond: Cond) -> bool:
+        """Whether ``cond`` holds something that guidance can withhold."""
+        return any(not is_null(name) and (self.informs is None or name in self.informs) for name in cond)
 
     @abstractmethod
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
@@ -63,7 +71,7 @@ class Field(ABC):
         """Take over what ``other`` knows of its space and path."""
         self.kind, self.path, self.geometry = other.kind, other.path, other.geometry
         self.source_std, self.batch_independent = other.source_std, other.batch_independent
-        self.jvp_safe = other.jvp_safe
+        self.jvp_safe, self.informs = other.jvp_safe, other.informs
 
 
 class NetworkField(Field):
@@ -86,6 +94,8 @@ class NetworkField(Field):
         self.geometry = path.geometry if path is not None else Euclidean()
         self.batch_independent = getattr(model, "batch_independent", True)
         self.jvp_safe = getattr(model, "jvp_safe", True)
+        spec = getattr(model, "spec", None)
+        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
 
     def __call__(self, x: State, t: Time, cond: Cond) -> State:
         """Evaluate the network."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowloom.fields.base import Field
 from flowloom.paths import Path
+from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand, map_state
 
 
@@ -45,6 +46,8 @@ class AverageVelocityMap(FlowMap):
         self.model, self.path, self.geometry = model, path, path.geometry
         self.batch_independent = getattr(model, "batch_independent", True)
         self.jvp_safe = getattr(model, "jvp_safe", True)
+        spec = getattr(model, "spec", None)
+        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.conditions import informative, repeat, without
+from flowloom.conditions import doubled
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.base import Kind
@@ -77,18 +77,16 @@ class _Guided(Field):
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """One network call on the doubled batch, then the affine mix."""
-        if not any(map(informative, cond)) or not self._active_at(t):
+        if not self.field.informed(cond) or not self._active_at(t):
             return self.field(x, t, cond)
         n, device = batch_size(x), first_leaf(x).device
-        kept = {k: v for k, v in cond.items() if not k.startswith("null")}
-        off = without({}, n, self.rule.conditions, device)
-        doubled = repeat(kept, 2) | {k: torch.cat([torch.zeros_like(v), v]) for k, v in off.items()}
-        both = self.field(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), doubled)
+        twice = doubled(cond, n, self.rule.conditions, device)
+        both = self.field(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), twice)
         return _mix(both, self.kind, n, self.rule.scale)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Twice the field's, where guidance is on and there is a condition to withhold."""
-        guided = self._active(t) and any(map(informative, cond))
+        guided = self._active(t) and self.field.informed(cond)
         return self.field.calls(t, cond) * (2 if guided else 1)
 
 

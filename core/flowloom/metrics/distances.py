@@ -14,9 +14,10 @@ from flowloom.metrics.base import Metric
 from flowloom.state import State, leaves
 
 
-def flatten(state: State) -> Tensor:
-    """All real-valued parts of a state side by side: ``(n, features)``."""
-    return torch.cat([leaf.flatten(1).float() for _, leaf in leaves(state)], 1)
+def flatten(examples: Examples) -> Tensor:
+    """All parts of the states side by side, padding 0: ``(n, features)``."""
+    x: State = examples.x if examples.layout is None else examples.layout.zero(examples.x)
+    return torch.cat([leaf.flatten(1).float() for _, leaf in leaves(x)], 1)
 
 
 def energy_distance(x: Tensor, y: Tensor, chunk: int = 2048) -> float:
@@ -70,7 +71,7 @@ class EnergyDistance(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real examples."""
-        return {"energy_distance": energy_distance(flatten(samples.x), flatten(real.x))}
+        return {"energy_distance": energy_distance(flatten(samples), flatten(real))}
 
 
 class SlicedWasserstein(Metric):
@@ -88,5 +89,5 @@ class SlicedWasserstein(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real examples."""
-        value = sliced_wasserstein(flatten(samples.x), flatten(real.x), self.projections, self.seed)
+        value = sliced_wasserstein(flatten(samples), flatten(real), self.projections, self.seed)
         return {"sliced_wasserstein": value}

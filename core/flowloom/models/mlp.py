@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flowloom.layout import Layout
 from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
 from flowloom.module_names import module_name
 from flowloom.spec import Spec
-from flowloom.state import State, Time, expand, leaves
+from flowloom.state import State, Time, leaves
 
 
 class MLP(nn.Module):
@@ -16,14 +17,14 @@ class MLP(nn.Module):
 
     Real parts enter as they are, tokens as learned embeddings; a discrete part leaves as logits of shape
     ``(batch, *event, vocab)``. Time and conditions enter as one embedding that is added after every
-    layer. Padded entries (``mask``) are zeroed at input and output.
+    layer; a time for every part, or for every token, is embedded for each of them and averaged. Padding is
+    zeroed at input and output.
 
     Args:
         spec: of the data.
         width: of the hidden layers.
         depth: number of hidden layers.
         token_dim: size of token embeddings.
-        second_time: also read a second time ``s=`` (flow maps).
     """
 
     conditional = True
@@ -34,11 +35,9 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 3,
         token_dim: int = 8,
-        second_time: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.second_time = second_time
         self.parts = dict(_leaf_specs(spec))
         self.tokens = nn.ModuleDict()
         size_in = size_out = 0
@@ -49,37 +48,37 @@ class MLP(nn.Module):
             size_in += leaf.numel() * (token_dim if leaf.vocab is not None else 1)
             size_out += leaf.numel() * (leaf.vocab or 1)
         self.time = TimeEmbedding(width)
-        self.later = TimeEmbedding(width) if second_time else None
         self.condition = ConditionEmbedding(spec.conditions, width)
         self.inner = nn.ModuleList(nn.Linear(size_in if i == 0 else width, width) for i in range(depth))
         self.mix = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.out = nn.Linear(width, size_out)
 
-    def forward(self, x: State, t: Time, s: Tensor | None = None, **cond: Tensor) -> State:
+    def forward(self, x: State, t: Time, **cond: Tensor) -> State:
         """Read a state at time ``t``; see `flowloom.models.Model`."""
-        mask = cond.get("mask")
+        layout = Layout.of(self.spec, cond)
         columns = []
         for name, leaf in leaves(x):
-            embed = self.tokens[module_name(name)](leaf) if self.parts[name].vocab is not None else leaf
-            kept = _masked(embed, mask)
+            embed = self.tokens[module_name(name)](_ids(leaf, layout, name)) if self._vocab(name) else leaf
+            kept = embed if layout is None else layout.at(name).zero(embed)
             columns.append(kept.flatten(1) if kept.ndim > 1 else kept[:, None])
         hidden = torch.cat(columns, 1)
-        first = t
-        while isinstance(first, dict):
-            first = next(iter(first.values()))
-        context = self.time(first if first.ndim == 1 else first.flatten(1).mean(1))
-        if self.later is not None:
-            if s is None:
-                raise TypeError("this MLP was built with second_time=True and needs s=")
-            context = context + self.later(s)
-        context = nn.functional.silu(context + self.condition(cond, len(hidden)))
+        context = nn.functional.silu(self._context(t) + self.condition(cond, len(hidden)))
         for layer, mix in zip(self.inner, self.mix, strict=True):
             hidden = nn.functional.silu(layer(hidden) + mix(context))
-        return self._split(self.out(hidden), x, mask)
+        return self._split(self.out(hidden), x, layout)
 
-    def _split(self, flat: Tensor, x: State, mask: Tensor | None) -> State:
+    def _vocab(self, name: str) -> int | None:
+        return self.parts[name].vocab
+
+    def _context(self, t: Time) -> Tensor:
+        times = [leaf for _, leaf in leaves(t)]
+        embedded = [self.time(leaf) for leaf in times]
+        means = [e if e.ndim == 2 else e.flatten(1, -2).mean(1) for e in embedded]
+        return means[0] if len(means) == 1 else torch.stack(means).mean(0)
+
+    def _split(self, flat: Tensor, x: State, layout: Layout | None) -> State:
         if not isinstance(x, dict):
-            return self._shape(flat, "", x, mask)
+            return self._shape(flat, "", x, layout)
         out: dict[str, State] = {}
         sizes = [leaf.numel() * (leaf.vocab or 1) for leaf in self.parts.values()]
         for (name, leaf), chunk in zip(leaves(x), flat.split(sizes, 1), strict=True):
@@ -87,12 +86,18 @@ class MLP(nn.Module):
             node = out
             for step in path:
                 node = node.setdefault(step, {})  # type: ignore[assignment]
-            node[last] = self._shape(chunk, name, leaf, mask)
+            node[last] = self._shape(chunk, name, leaf, layout)
         return out
 
-    def _shape(self, flat: Tensor, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
-        vocab = self.parts[name].vocab
-        return _masked(flat.reshape(x.shape if vocab is None else (*x.shape, vocab)), mask)
+    def _shape(self, flat: Tensor, name: str, x: Tensor, layout: Layout | None) -> Tensor:
+        vocab = self._vocab(name)
+        out = flat.reshape(x.shape if vocab is None else (*x.shape, vocab))
+        return out if layout is None else layout.at(name).zero(out)
+
+
+def _ids(tokens: Tensor, layout: Layout | None, name: str) -> Tensor:
+    """Token ids that a table can look up: padding may hold any."""
+    return tokens if layout is None else layout.at(name).zero(tokens)
 
 
 def _leaf_specs(spec: Spec, prefix: str = "") -> list[tuple[str, Spec]]:
@@ -103,11 +108,3 @@ def _leaf_specs(spec: Spec, prefix: str = "") -> list[tuple[str, Spec]]:
         for name, inner in spec.parts.items()
         for row in _leaf_specs(inner, f"{prefix}.{name}" if prefix else name)
     ]
-
-
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    # A mask speaks of the first event dimension only; parts without one (a class, a lattice) pass through.
-    if mask is None or x.ndim < 2 or x.shape[1] != mask.shape[1]:
-        return x
-    # Where, not multiply: what stands in padding may be NaN.
-    return torch.where(expand(mask, x), x, 0)

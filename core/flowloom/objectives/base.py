@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +14,10 @@ from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import TrainingError
 from flowloom.fields import Field, Kind
+from flowloom.layout import Layout, mean_of_entries
 from flowloom.paths import Path, Point
 from flowloom.spec import Condition
-from flowloom.state import Cond, State, batch_size, expand, first_leaf, float_dtype, map_state
+from flowloom.state import Cond, State, Time, batch_size
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
 
@@ -32,11 +33,13 @@ class Batch:
         x0: source states ``(batch, *event)``.
         x1: data states ``(batch, *event)``; the data themselves for an objective that encodes.
         cond: conditions of x1, never withheld here.
+        layout: which entries are real and which given; None for all and none.
     """
 
     x0: State
     x1: State
     cond: Cond = field(default_factory=dict)
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -184,59 +187,43 @@ class PointObjective(Objective):
         self.condition_dropout = condition_dropout
 
     @abstractmethod
-    def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
-        """Loss of every row, ``(batch,)``."""
+    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
+        """Loss of every row, ``(batch,)``, over its real and free entries.
+
+        Args:
+            prediction: of the network, 0 in padding.
+            point: where it was asked, on the path.
+            cond: conditions, some of them withheld.
+            layout: of the batch; None where every entry is real and free.
+        """
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw t and x_t, call the model once, compare."""
-        generator = step.generator
-        n, leaf = batch_size(batch.x1), first_leaf(batch.x1)
-        t = self.times.sample(n, Draw(generator, device=leaf.device, dtype=float_dtype(batch.x1)))
-        mask = batch.cond.get("mask")
-        x0, x1 = (batch.x0, batch.x1) if mask is None else (_filled(v, mask) for v in (batch.x0, batch.x1))
+        n, generator = batch_size(batch.x1), step.generator
+        t = self.times.sample(n, Draw.like(batch.x1, generator))
+        layout = batch.layout
+        x0, x1 = (batch.x0, batch.x1) if layout is None else (layout.fill(v) for v in (batch.x0, batch.x1))
         point = self.path.sample(x0, x1, t, generator=generator)
+        if layout is not None:
+            # Given entries stand at their end all along, and do not move.
+            point = replace(
+                point,
+                x_t=layout.holding(x1).hold(point.x_t),
+                velocity=None if point.velocity is None else layout.still(point.velocity),
+            )
         cond = drop(batch.cond, self.condition_dropout, n, generator)
         prediction = model(point.x_t, t, **cond)
-        rows = self.compare(prediction if mask is None else _zeroed(prediction, mask), point, cond)
+        if layout is not None:
+            prediction = layout.zero(prediction)
+        rows = self.compare(prediction, point, cond, layout)
         if self.weight is not None:
-            rows = rows * self.weight(t)
+            rows = rows * weighed(self.weight, t, layout)
         return Loss(rows.mean())
 
 
-def _filled(state: State, mask: Tensor) -> State:
-    """Padding replaced by the first real entry of its row: whatever stood there (NaN, id -1) is gone."""
-    first = mask.to(torch.uint8).argmax(1)
-
-    def leaf(v: Tensor) -> Tensor:
-        if v.ndim < 2 or v.shape[1] != mask.shape[1]:
-            return v
-        real = v[torch.arange(len(v), device=v.device), first][:, None]
-        return torch.where(expand(mask, v), v, real)
-
-    return map_state(leaf, state)
-
-
-def _zeroed(state: State, mask: Tensor) -> State:
-    """Padding set to 0 in value and gradient."""
-
-    def leaf(v: Tensor) -> Tensor:
-        return v if v.ndim < 2 or v.shape[1] != mask.shape[1] else torch.where(expand(mask, v), v, 0)
-
-    return map_state(leaf, state)
-
-
-def mean_of_points(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over everything but the batch, over real entries only where a mask speaks of dimension 1.
-
-    Args:
-        values: ``(batch, *points)``.
-        mask: ``(batch, L)``, True where real.
-    """
-    if values.ndim == 1:
-        return values
-    if mask is None or mask.shape[1] != values.shape[1]:
-        return values.flatten(1).mean(1)
-    per_entry = values.flatten(2).mean(2) if values.ndim > 2 else values
-    # Where, not multiply: a NaN in padding must not reach the sum.
-    kept = torch.where(mask, per_entry, 0.0).sum(1)
-    return kept / mask.sum(1).clamp_min(1)
+def weighed(weight: Weight, t: Time, layout: Layout | None) -> Tensor:
+    """Weights of every row, ``(batch,)``: those of its entries averaged where each has a time of its own."""
+    if isinstance(t, dict):
+        rows = [weighed(weight, v, layout.part(k) if layout is not None else None) for k, v in t.items()]
+        return torch.stack(rows).mean(0)
+    return mean_of_entries(weight(t), layout.free if layout is not None and t.ndim > 1 else None)

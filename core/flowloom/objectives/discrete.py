@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
-from flowloom.objectives.base import PointObjective, mean_of_points
+from flowloom.layout import Layout, mean_of_entries
+from flowloom.objectives.base import PointObjective
 from flowloom.paths import MixturePath, Path, Point
-from flowloom.state import Cond, State, part
+from flowloom.state import Cond, State
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
 
@@ -64,11 +65,11 @@ class PosteriorMatching(PointObjective):
         """Posterior of x1, or of x0."""
         return "posterior" if self.predict == "data" else "source-posterior"
 
-    def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
-        """Loss of every row in nats, averaged over its tokens; padding and prompts count nothing."""
+    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
+        """Loss of every row in nats, averaged over its real and free tokens."""
         if isinstance(prediction, dict):
             rows = [
-                self.compare(logits, Point(*(part(v, k) for v in vars(point).values())), cond)
+                self.compare(logits, point.part(k), cond, layout.part(k) if layout is not None else None)
                 for k, logits in prediction.items()
             ]
             return torch.stack(rows).mean(0)
@@ -80,7 +81,7 @@ class PosteriorMatching(PointObjective):
             # What shows is known and costs nothing, but it is still one of the row's tokens: a mean over the
             # masked ones alone would weight times by 1 / (1 - kappa), with the variance that goes with it.
             nats = torch.where(point.x_t == self.path.vocab, nats, 0.0)
-        return mean_of_points(nats, self._counted(cond, nats))
+        return mean_of_entries(nats, layout.free if layout is not None else None)
 
     def per_token(self, logits: Tensor, target: Tensor, point: Point) -> Tensor:
         """Loss of every token, ``(batch, *event)``, from logits ``(batch, *event, K)`` and ids or rows."""
@@ -93,13 +94,6 @@ class PosteriorMatching(PointObjective):
             )
         flat = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
         return flat.reshape(target.shape)
-
-    def _counted(self, cond: Cond, nats: Tensor) -> Tensor | None:
-        """Which tokens are the row's own, ``(batch, L)``: neither padding nor prompt. None for all."""
-        mask, prompt = cond.get("mask"), cond.get("prompt_mask")
-        if prompt is not None and prompt.shape == nats.shape:
-            mask = ~prompt if mask is None or mask.shape != nats.shape else mask & ~prompt
-        return mask
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
         """The network as a posterior."""

@@ -12,7 +12,8 @@ from flowloom.fields import Field, Kind, NetworkField
 from flowloom.fields.base import tangent
 from flowloom.fields.convert import convert
 from flowloom.geometry import Product
-from flowloom.objectives.base import PointObjective, mean_of_points
+from flowloom.layout import Layout, mean_of_entries
+from flowloom.objectives.base import PointObjective
 from flowloom.paths import AffinePath, Path, Point
 from flowloom.state import Cond, State, map_state
 from flowloom.times import TimeLaw
@@ -67,7 +68,7 @@ class FlowMatching(PointObjective):
         """The quantity predicted."""
         return self.predict
 
-    def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
+    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
         """Squared Riemannian error of every row, averaged over its points."""
         prediction = tangent(self.path.geometry, self.predict, point.x_t, prediction)
         if self.predict != self.compare_as:
@@ -77,16 +78,20 @@ class FlowMatching(PointObjective):
             )
         target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.compare_as]
         error = map_state(torch.sub, prediction, target)
-        return _squared(self.path.geometry, point.x_t, error, cond.get("mask"))
+        return _squared(self.path.geometry, point.x_t, error, layout)
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
         """The network as a field of the predicted quantity."""
         return NetworkField(model, self.predict, self.path, source_std)
 
 
-def _squared(geometry: object, x: State, error: State, mask: Tensor | None) -> Tensor:
+def _squared(geometry: object, x: State, error: State, layout: Layout | None) -> Tensor:
     if isinstance(error, dict):
         parts = geometry.parts if isinstance(geometry, Product) else dict.fromkeys(error, geometry)
-        rows = [_squared(parts[k], x[k], e, mask) for k, e in error.items()]  # type: ignore[index]
+        rows = [
+            _squared(parts[k], x[k], e, layout.part(k) if layout is not None else None)  # type: ignore[index]
+            for k, e in error.items()
+        ]
         return torch.stack(rows).mean(0)
-    return mean_of_points(geometry.inner_point(x, error, error), mask)  # type: ignore[attr-defined]
+    squares = geometry.inner_point(x, error, error)  # type: ignore[attr-defined]
+    return mean_of_entries(squares, layout.free if layout is not None else None)

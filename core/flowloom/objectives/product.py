@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind, NetworkField
+from flowloom.layout import Layout
 from flowloom.module_names import module_name
-from flowloom.objectives.base import PointObjective
+from flowloom.objectives.base import PointObjective, weighed
 from flowloom.paths import Point, ProductPath
 from flowloom.state import Cond, State, part
 from flowloom.times import TimeLaw
@@ -46,14 +47,14 @@ class ProductObjective(PointObjective):
         """Kinds by part."""
         return {name: objective.kind for name, objective in self.parts.items()}
 
-    def compare(self, prediction: State, point: Point, cond: Cond) -> Tensor:
+    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
         """Weighted sum of the parts' losses, ``(batch,)``."""
         total: Tensor | None = None
         for name, objective in self.parts.items():
-            inner = Point(*(part(v, name) for v in vars(point).values()))
-            rows = objective.compare(part(prediction, name), inner, cond)
+            own = layout.part(name) if layout is not None else None
+            rows = objective.compare(part(prediction, name), point.part(name), cond, own)
             if objective.weight is not None:
-                rows = rows * objective.weight(part(point.t, name))
+                rows = rows * weighed(objective.weight, part(point.t, name), own)
             rows = rows * self.weights.get(name, 1.0)
             total = rows if total is None else total + rows
         assert total is not None

@@ -10,7 +10,7 @@ import torch
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.schedules import Schedule
-from flowloom.state import State, Time
+from flowloom.state import State, Time, part
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Point:
     velocity: State | None
     x0: State
     x1: State
+
+    def part(self, name: str) -> Point:
+        """The point of one part of a product state."""
+        return Point(*(part(value, name) for value in vars(self).values()))
 
 
 class Path(ABC):

@@ -37,8 +37,7 @@ class MixturePath(Path):
         self.geometry = geometry
         self.vocab = geometry.vocab
         self.schedule: Schedule = schedule or CondOT()
-        # Wrappers (a prompt, say) draw the free tokens from the source they hold.
-        self.source = getattr(source, "inner", source)
+        self.source = source
 
     @property
     def absorbing(self) -> bool:

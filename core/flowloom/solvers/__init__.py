@@ -1,18 +1,20 @@
 """Solvers: they integrate a field of the kind they consume, on any geometry."""
 
 from flowloom.solvers.adaptive import Dopri5
-from flowloom.solvers.base import FixedGrid, Solution, Solver
+from flowloom.solvers.base import FixedGrid, Solver
 from flowloom.solvers.ctmc import CTMCEuler, TauLeaping
 from flowloom.solvers.ctmc_adaptive import AdaptiveCTMC
 from flowloom.solvers.explicit import RK4, Euler, ExplicitRungeKutta, Heun, Midpoint
 from flowloom.solvers.flow_map import FlowMapSteps
 from flowloom.solvers.mixed import Mixed
 from flowloom.solvers.sde import EulerMaruyama
+from flowloom.solvers.walk import Call, Hook, Solution, Walk, require_finite
 
 __all__ = [
     "RK4",
     "AdaptiveCTMC",
     "CTMCEuler",
+    "Call",
     "Dopri5",
     "Euler",
     "EulerMaruyama",
@@ -20,9 +22,12 @@ __all__ = [
     "FixedGrid",
     "FlowMapSteps",
     "Heun",
+    "Hook",
     "Midpoint",
     "Mixed",
     "Solution",
     "Solver",
     "TauLeaping",
+    "Walk",
+    "require_finite",
 ]

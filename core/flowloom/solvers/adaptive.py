@@ -9,8 +9,10 @@ import torch
 
 from flowloom.errors import SolverError
 from flowloom.fields import Field, converted
-from flowloom.solvers.base import Evaluator, Hook, Solution, Solver, kept_indices, require_finite
+from flowloom.layout import Layout
+from flowloom.solvers.base import Solver
 from flowloom.solvers.stepping import Retraction, move, slope_at_start
+from flowloom.solvers.walk import Call, Hook, Solution, Walk, require_finite
 from flowloom.state import Cond, State, leaves, map_state
 
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
@@ -64,21 +66,22 @@ class Dopri5(Solver):
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
+        layout: Layout | None = None,
     ) -> Solution:
         """Integrate with as many steps as the tolerances ask; see `Solver.solve`."""
-        evaluate = Evaluator(converted(field, self.consumes), cond or {})
+        call = Call(converted(field, self.consumes), cond, generator, layout)
         geometry: Any = field.geometry
         t, end = span
         direction = 1.0 if end >= t else -1.0
-        x = x0
-        slope = evaluate(x, t)
-        h = self._first_step(evaluate, x, slope, t, end)
+        walk = Walk(call, x0, t, keep=keep, on_step=on_step)
+        x = walk.x
+        slope = call(x, t)
+        h = self._first_step(call, x, slope, t, end)
         previous_error = 1.0
-        times, states = [t], [x]
         while (end - t) * direction > 0:
-            if evaluate.nfe > self.max_nfe:
+            if call.nfe > self.max_nfe:
                 raise SolverError(
-                    f"dopri5 used {evaluate.nfe} evaluations and is only at t = {t:.6g} of {end:g}; "
+                    f"dopri5 used {call.nfe} evaluations and is only at t = {t:.6g} of {end:g}; "
                     f"loosen rtol/atol (now {self.rtol:g}/{self.atol:g}), raise max_nfe, or use a fixed step"
                 )
             h = min(h, abs(end - t))
@@ -88,7 +91,7 @@ class Dopri5(Solver):
             slopes = [slope]
             for node, row in zip(_NODES[1:], _STAGES[1:], strict=True):
                 candidate = move(geometry, x, dt, row, slopes, self.retraction)
-                last = evaluate(candidate, t + node * dt)
+                last = call(candidate, t + node * dt)
                 slopes.append(slope_at_start(geometry, x, candidate, last, self.retraction))
             error = self._error(x, candidate, slopes, dt)
             if not math.isfinite(error):
@@ -97,15 +100,9 @@ class Dopri5(Solver):
                         require_finite(leaf, t + node * dt, f"the field {name}".rstrip())
                 error = 1e6
             if error <= 1:
-                x, t, slope = candidate, t_next, last
-                if on_step is not None:
-                    replaced = on_step(x, t)
-                    if replaced is not None:
-                        x = replaced
-                        slope = evaluate(x, t)
-                if keep:
-                    times.append(t)
-                    states.append(x)
+                replaced = walk.arrive(candidate, t_next)
+                x, t = walk.x, walk.t
+                slope = call(x, t) if replaced else last
                 factor = 0.9 * max(error, 1e-10) ** (-0.7 / 5) * previous_error ** (0.4 / 5)
                 previous_error = max(error, 1e-4)
             else:
@@ -116,8 +113,7 @@ class Dopri5(Solver):
                     f"dopri5 needs a step below {h:.1e} at t = {t:.6g}; the field is not smooth there "
                     "(stop the span earlier, or use a fixed step)"
                 )
-        kept = sorted(kept_indices(len(times), keep))
-        return Solution(x, evaluate.nfe, tuple(times[i] for i in kept), [states[i] for i in kept])
+        return walk.solution()
 
     def _scaled(self, x: State, y: State, value: State) -> float:
         """Root mean square of ``value / (atol + rtol max(|x|, |y|))`` over all entries; one device sync."""
@@ -139,7 +135,7 @@ class Dopri5(Solver):
             return self._scaled(x, y, error)
 
     @torch.no_grad()
-    def _first_step(self, evaluate: Evaluator, x: State, slope: State, t: float, end: float) -> float:
+    def _first_step(self, call: Call, x: State, slope: State, t: float, end: float) -> float:
         size, speed = self._scaled(x, x, x), self._scaled(x, x, slope)
         if not math.isfinite(speed):
             for name, leaf in leaves(slope):
@@ -147,8 +143,8 @@ class Dopri5(Solver):
         h0 = 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed
         h0 = min(h0, abs(end - t)) or 1e-6
         signed = h0 if end >= t else -h0
-        probe = move(evaluate.field.geometry, x, signed, (1.0,), [slope], self.retraction)
-        bend = map_state(torch.sub, evaluate(probe, t + signed), slope)
+        probe = move(call.field.geometry, x, signed, (1.0,), [slope], self.retraction)
+        bend = map_state(torch.sub, call(probe, t + signed), slope)
         curvature = self._scaled(x, x, bend) / h0
         steepest = max(speed, curvature)
         h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / 5)

@@ -6,57 +6,21 @@ changes during a solve lives in the call.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
-from flowloom.errors import SolverError
 from flowloom.fields import Field, Kind, converted
-from flowloom.fields.base import time_tensor
-from flowloom.state import Cond, State, leaves
+from flowloom.layout import Layout
+from flowloom.solvers.walk import Call, Hook, Solution, Walk
+from flowloom.state import Cond, State
 
-Hook = Callable[[State, float], "State | None"]
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a solver returns.
-
-    Args:
-        x: state at the end of the span.
-        nfe: network evaluations per example, guidance branches and rejected steps included.
-        times: times of the kept states.
-        trajectory: kept states, first and last included; empty where none were asked for.
-        log_prob: log density of every row, where a likelihood was asked for.
-    """
-
-    x: State
-    nfe: int
-    times: tuple[float, ...] = ()
-    trajectory: list[State] = field(default_factory=list)
-    log_prob: Tensor | None = None
-
-
-class Evaluator:
-    """A field with its condition, called with a plain number as time and counting network evaluations.
-
-    Args:
-        source: the field.
-        cond: its condition.
-    """
-
-    def __init__(self, source: Field, cond: Cond) -> None:
-        self.field, self.cond, self.nfe = source, cond, 0
-
-    def __call__(self, x: State, t: float) -> State:
-        """Evaluate at time ``t`` for every row."""
-        self.nfe += self.field.calls(t, self.cond)
-        return self.field(x, time_tensor(t, x), self.cond)
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Solver(ABC):
@@ -92,6 +56,7 @@ class Solver(ABC):
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
+        layout: Layout | None = None,
     ) -> Solution:
         """Carry ``x0`` from ``span[0]`` to ``span[1]``.
 
@@ -104,6 +69,9 @@ class Solver(ABC):
             keep: about how many states of the trajectory to return (0 for none).
             on_step: called with the new state and its time after every step; a state it returns
                 replaces the new one (projection, data consistency, progress).
+            layout: which entries are real and which are given: padding does not count, and given entries
+            stand
+                at their values after every step.
 
         Raises:
             SolverError: the field is not finite, or the evaluation budget is spent.
@@ -140,17 +108,14 @@ class FixedGrid(Solver):
         return [*inner, end]
 
     @abstractmethod
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step from ``t`` to ``t_next``."""
+
+    def with_steps(self, steps: int) -> Self:
+        """The same solver on ``steps`` equal steps."""
+        other = copy.copy(self)
+        other.steps, other.grid = steps, None
+        return other
 
     def prepare(self, field: Field) -> Field:
         """The field as the kind consumed."""
@@ -166,70 +131,15 @@ class FixedGrid(Solver):
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
+        layout: Layout | None = None,
     ) -> Solution:
         """Walk the grid; see `Solver.solve`."""
-        evaluate = Evaluator(self.prepare(field), cond or {})
+        call = Call(self.prepare(field), cond, generator, layout)
         times = self.times(span)
-        last_index = len(times) - 2
-        kept = kept_indices(len(times), keep)
-        x, states = x0, [x0] if 0 in kept else []
-        # Eight looks are enough to tell where a field went wrong, and cost nothing beside many small steps.
-        every = last_index // 8 + 1
-        totals: dict[float, Tensor] = {}
+        walk = Walk(call, x0, times[0], keep=keep, on_step=on_step, steps=len(times) - 1)
         for i, (t, t_next) in enumerate(pairwise(times)):
-            x = self.step(evaluate, x, t, t_next, last=i == last_index, generator=generator)
-            if on_step is not None:
-                replaced = on_step(x, t_next)
-                x = x if replaced is None else replaced
-            if i + 1 in kept:
-                states.append(x)
-            if i % every == 0 or i == last_index:
-                totals[t] = _total(x)
-        _require_finite_steps(totals)
-        return Solution(x, evaluate.nfe, tuple(times[i] for i in sorted(kept)), states)
+            walk.arrive(self.step(call, walk.x, t, t_next, last=i == len(times) - 2), t_next)
+        return walk.solution()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(steps={self.steps})"
-
-
-def kept_indices(count: int, keep: int) -> set[int]:
-    """Which of ``count`` states to keep so that about ``keep`` remain, ends included."""
-    if keep <= 0:
-        return set()
-    if keep == 1:
-        return {count - 1}
-    keep = min(keep, count)
-    return {round(i * (count - 1) / max(keep - 1, 1)) for i in range(keep)}
-
-
-def _total(x: State) -> Tensor:
-    """A sum that is finite only if the state is; nobody waits for its value."""
-    sums = [
-        leaf.detach().sum(dtype=torch.promote_types(leaf.dtype, torch.float32))
-        for _, leaf in leaves(x)
-        if leaf.is_floating_point()
-    ]
-    if not sums:
-        return torch.zeros(())
-    return sums[0] if len(sums) == 1 else torch.stack([s.double() for s in sums]).sum()
-
-
-def _require_finite_steps(totals: Mapping[float, Tensor]) -> None:
-    """Look at all sums (by the time before their step) at once: an accelerator is waited for once a solve."""
-    finite = torch.stack(list(totals.values())).isfinite()
-    try:
-        fine = bool(finite.all())
-    except RuntimeError:  # Inside torch.func.vmap no value can be read.
-        return
-    if not fine:
-        t = list(totals)[finite.tolist().index(False)]
-        require_finite(torch.nan, t, "the state after the step")
-
-
-def require_finite(value: Any, t: float, what: str) -> None:
-    """Raise a SolverError that names the time where ``value`` stopped being finite."""
-    if not bool(torch.isfinite(torch.as_tensor(value)).all()):
-        raise SolverError(
-            f"{what} is not finite at t = {t:.4g}; the field itself is at fault there: "
-            "check the model's weights, or stop the span earlier"
-        )

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowloom.errors import IncompatibleError, SolverError
+from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.paths import MixturePath, Path, ProductPath
-from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.categorical import draw, probability_of
-from flowloom.state import Cond, State
+from flowloom.solvers.walk import Call
+from flowloom.state import State
 
 
 class CTMCEuler(FixedGrid):
@@ -22,8 +23,7 @@ class CTMCEuler(FixedGrid):
     With the rate :math:`\lambda = \dot\kappa_t/(1-\kappa_t)`, a token jumps within a step of length h with
     probability :math:`1 - e^{-h\lambda}`, and then to a draw of the posterior. Draws are made only where a
     jump happens, which is the same law at a fraction of the cost. A last step that ends at t=1 draws every
-    token from the posterior. Under the mask source only tokens that still show the mask move; tokens of a
-    prompt (``prompt_mask``) never do.
+    token from the posterior. Under the mask source only tokens that still show the mask move.
 
     With ``stochasticity`` c, tokens also go back: the velocity is
     :math:`(1 + \beta_t) \hat u_t - \beta_t \check u_t` with :math:`\beta_t = c\, t^a (1-t)^b`, which keeps
@@ -67,6 +67,11 @@ class CTMCEuler(FixedGrid):
         self.stochasticity, self.powers = stochasticity, (float(powers[0]), float(powers[1]))
         self.corrector_steps = corrector_steps
 
+    @property
+    def evaluations_per_step(self) -> int:
+        """One, and one for every corrector step."""
+        return 1 + self.corrector_steps
+
     def prepare(self, field: Field) -> Field:
         """The posterior field; checks its path."""
         for path in _leaf_paths(field.path):
@@ -78,24 +83,15 @@ class CTMCEuler(FixedGrid):
                 path.backward_rate(0.5)
         return field if field.kind == "source-posterior" else super().prepare(field)
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step with one network evaluation, and one for every corrector step."""
-        path, cond = evaluate.field.path, evaluate.cond
-        if (evaluate.field.kind == "source-posterior") != (t_next < t):
+        path, generator = call.field.path, call.generator
+        if (call.field.kind == "source-posterior") != (t_next < t):
             way = "down (1 to 0)" if t_next > t else "up (0 to 1)"
-            raise IncompatibleError(f"a {evaluate.field.kind} field of jumps runs {way}; turn the span")
-        x = self.advance(evaluate(x, t), x, path, t, t_next, last, generator, cond)
+            raise IncompatibleError(f"a {call.field.kind} field of jumps runs {way}; turn the span")
+        x = self.advance(call(x, t), x, path, t, t_next, last, generator)
         for _ in range(0 if last or t_next < t else self.corrector_steps):
-            x = self.correct(evaluate(x, t_next), x, path, t_next, t_next - t, generator, cond)
+            x = self.correct(call(x, t_next), x, path, t_next, t_next - t, generator)
         return x
 
     def jump_probability(self, path: MixturePath, t: float, t_next: float) -> float:
@@ -113,17 +109,15 @@ class CTMCEuler(FixedGrid):
         t_next: float,
         last: bool,
         generator: torch.Generator | None,
-        cond: Cond | None = None,
     ) -> State:
         """Jump given the posterior's logits."""
         if isinstance(x, dict):
             assert isinstance(logits, dict) and isinstance(path, ProductPath)
             return {
-                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator, _own(cond, v))
-                for k, v in x.items()
+                k: self.advance(logits[k], v, path.parts[k], t, t_next, last, generator) for k, v in x.items()
             }
         assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
-        free = _free(x, path, cond, forward=t_next > t)
+        free = _waiting(x, path) if t_next > t else None
         if last and t_next in (0.0, 1.0):
             # Only at the ends has everything arrived; a span that stops earlier takes an ordinary step.
             return self._jump(x, logits, free, generator)
@@ -137,7 +131,7 @@ class CTMCEuler(FixedGrid):
         moved = self._jump(x, logits, self._chosen(x, forward, free, generator), generator, noise)
         if not beta:
             return moved
-        back = self._backward(x, logits, path, t, beta * (t_next - t), generator, cond)
+        back = self._backward(x, logits, path, t, beta * (t_next - t), generator)
         # Where both happen within one step, either may come last; the forward jump is kept.
         return torch.where(moved == x, back, moved)
 
@@ -149,20 +143,16 @@ class CTMCEuler(FixedGrid):
         t: float,
         h: float,
         generator: torch.Generator | None,
-        cond: Cond | None = None,
     ) -> State:
         """A step of length ``h`` along the divergence-free velocity ``u^ - u_`` at fixed ``t``."""
         if isinstance(x, dict):
             assert isinstance(logits, dict) and isinstance(path, ProductPath)
-            return {
-                k: self.correct(logits[k], v, path.parts[k], t, h, generator, _own(cond, v))
-                for k, v in x.items()
-            }
+            return {k: self.correct(logits[k], v, path.parts[k], t, h, generator) for k, v in x.items()}
         assert isinstance(logits, Tensor) and isinstance(path, MixturePath)
         rate = float(path.rate(torch.tensor(t, dtype=torch.float64)))
-        free = _free(x, path, cond, forward=True)
+        free = _waiting(x, path)
         moved = self._jump(x, logits, self._chosen(x, self._over(rate, h), free, generator), generator)
-        return torch.where(moved == x, self._backward(x, logits, path, t, h, generator, cond), moved)
+        return torch.where(moved == x, self._backward(x, logits, path, t, h, generator), moved)
 
     def _backward(
         self,
@@ -172,19 +162,15 @@ class CTMCEuler(FixedGrid):
         t: float,
         h: float,
         generator: torch.Generator | None,
-        cond: Cond | None,
     ) -> Tensor:
         """Send tokens back to the source over a time ``h`` at the path's backward rate."""
         rate = path.backward_rate(t)
-        free = _free(x, path, cond, forward=False)
         if path.absorbing:
-            arrived = x != path.vocab
-            free = arrived if free is None else free & arrived
-            gone = self._chosen(x, self._over(rate, h), free, generator)
+            gone = self._chosen(x, self._over(rate, h), x != path.vocab, generator)
             return x.masked_fill(gone, path.vocab)
         # The rate carries the factor p(x), at most 1: choose by the bound, keep by the ratio.
         bound = self._over(rate, h)
-        where = self._chosen(x, bound, free, generator).nonzero(as_tuple=True)
+        where = self._chosen(x, bound, None, generator).nonzero(as_tuple=True)
         if where[0].numel() == 0:
             return x
         p = probability_of(logits[where], x[where], self.temperature)
@@ -244,24 +230,9 @@ class TauLeaping(CTMCEuler):
         return path.arrival(t, t_next) if t_next > t else path.departure(t, t_next)
 
 
-def _own(cond: Cond | None, x: State) -> Cond | None:
-    """The condition as one part of a product sees it: a prompt of another shape is another part's."""
-    prompt = (cond or {}).get("prompt_mask")
-    return cond if prompt is not None and isinstance(x, Tensor) and prompt.shape == x.shape else None
-
-
-def _free(x: Tensor, path: MixturePath, cond: Cond | None, *, forward: bool) -> Tensor | None:
-    """Tokens that may move, or None where all may."""
-    prompt = (cond or {}).get("prompt_mask")
-    if prompt is not None and prompt.shape != x.shape:
-        raise SolverError(
-            f"prompt_mask has shape {tuple(prompt.shape)}, the tokens {tuple(x.shape)}; they must agree"
-        )
-    free = None if prompt is None else ~prompt
-    if path.absorbing and forward:
-        waiting = x == path.vocab
-        free = waiting if free is None else free & waiting
-    return free
+def _waiting(x: Tensor, path: MixturePath) -> Tensor | None:
+    """Tokens that may still move forward, or None where all may."""
+    return x == path.vocab if path.absorbing else None
 
 
 def _leaf_paths(path: Path | None) -> list[Path | None]:

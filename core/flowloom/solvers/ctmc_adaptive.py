@@ -7,10 +7,12 @@ from torch import Tensor
 
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
+from flowloom.layout import Layout
 from flowloom.paths import MixturePath
-from flowloom.solvers.base import Evaluator, Hook, Solution, Solver, kept_indices
+from flowloom.solvers.base import Solver
 from flowloom.solvers.categorical import probability_of
 from flowloom.solvers.ctmc import TauLeaping
+from flowloom.solvers.walk import Call, Hook, Solution, Walk
 from flowloom.state import Cond, State
 
 
@@ -59,41 +61,34 @@ class AdaptiveCTMC(Solver):
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
+        layout: Layout | None = None,
     ) -> Solution:
         """Leap from data-free to data; see `Solver.solve`.
 
         Raises:
             SolverError: more than ``max_nfe`` evaluations would be needed.
         """
-        evaluate = Evaluator(self.leap.prepare(field), cond or {})
-        path = evaluate.field.path
+        call = Call(self.leap.prepare(field), cond, generator, layout)
+        path = call.field.path
         if not isinstance(path, MixturePath) or not isinstance(x0, Tensor) or span[1] <= span[0]:
             raise IncompatibleError("ctmc-adaptive carries one tensor of tokens forwards along path: mixture")
         t, end = span
-        x: Tensor = x0
-        times, states = [t], [x]
+        walk = Walk(call, x0, t, keep=keep, on_step=on_step)
         while t < end:
-            if evaluate.nfe >= self.max_nfe:
+            if call.nfe >= self.max_nfe:
                 raise SolverError(
-                    f"ctmc-adaptive used {evaluate.nfe} evaluations and is only at t = {t:.4g}; "
+                    f"ctmc-adaptive used {call.nfe} evaluations and is only at t = {t:.4g}; "
                     f"raise change (now {self.change:g}) or max_nfe"
                 )
-            logits = evaluate(x, t)
-            assert isinstance(logits, Tensor)
+            x = walk.x
+            logits = call(x, t)
+            assert isinstance(logits, Tensor) and isinstance(x, Tensor)
             h = self._length(x, logits, path, t, end)
             last = t + h >= end - 1e-9
             t_next = end if last else t + h
-            moved = self.leap.advance(logits, x, path, t, t_next, last, generator, evaluate.cond)
-            assert isinstance(moved, Tensor)
-            x, t = moved, t_next
-            if on_step is not None:
-                replaced = on_step(x, t)
-                x = replaced if isinstance(replaced, Tensor) else x
-            if keep:
-                times.append(t)
-                states.append(x)
-        kept = sorted(kept_indices(len(times), keep))
-        return Solution(x, evaluate.nfe, tuple(times[i] for i in kept), [states[i] for i in kept])
+            walk.arrive(self.leap.advance(logits, x, path, t, t_next, last, generator), t_next)
+            t = t_next
+        return walk.solution()
 
     def _length(self, x: Tensor, logits: Tensor, path: MixturePath, t: float, end: float) -> float:
         """The step after which the expected share of changed tokens is ``change``."""

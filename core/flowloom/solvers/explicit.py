@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
-from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.stepping import Retraction, move, slope_at_start
+from flowloom.solvers.walk import Call
 from flowloom.state import State
 
 
@@ -52,22 +51,13 @@ class ExplicitRungeKutta(FixedGrid):
         """One per stage."""
         return len(self.tableau.weights)
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step; the field is evaluated once per stage."""
-        dt, geometry = t_next - t, evaluate.field.geometry
-        slopes = [evaluate(x, t)]
+        dt, geometry = t_next - t, call.field.geometry
+        slopes = [call(x, t)]
         for node, row in zip(self.tableau.nodes[1:], self.tableau.stages[1:], strict=True):
             stage = move(geometry, x, dt, row, slopes, self.retraction)
-            slope = evaluate(stage, t + node * dt)
+            slope = call(stage, t + node * dt)
             slopes.append(slope_at_start(geometry, x, stage, slope, self.retraction))
         return move(geometry, x, dt, self.tableau.weights, slopes, self.retraction)
 

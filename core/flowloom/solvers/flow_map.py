@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, FlowMap
 from flowloom.fields.base import time_tensor
-from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.solvers.base import FixedGrid
+from flowloom.solvers.walk import Call
 from flowloom.state import State
 
 
@@ -36,18 +35,9 @@ class FlowMapSteps(FixedGrid):
             )
         return field
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One jump."""
-        field = evaluate.field
+        field = call.field
         assert isinstance(field, FlowMap)
-        evaluate.nfe += field.calls(t, evaluate.cond)
-        return field.jump(x, time_tensor(t, x), time_tensor(t_next, x), evaluate.cond)
+        call.nfe += field.calls(t, call.cond)
+        return field.jump(x, time_tensor(t, x), time_tensor(t_next, x), call.cond)

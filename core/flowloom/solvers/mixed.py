@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
 from flowloom.geometry import Euclidean
 from flowloom.paths import Path, ProductPath
-from flowloom.solvers.base import Evaluator, FixedGrid
-from flowloom.solvers.explicit import ExplicitRungeKutta
+from flowloom.solvers.base import FixedGrid
+from flowloom.solvers.walk import Call
 from flowloom.state import Cond, State, part
 
 
@@ -47,11 +45,10 @@ class Mixed(FixedGrid):
         super().__init__(steps, grid)
         self.parts = dict(parts)
         for name, solver in self.parts.items():
-            stages = len(solver.tableau.weights) if isinstance(solver, ExplicitRungeKutta) else 1
-            if not isinstance(solver, FixedGrid) or stages > 1:
+            if not isinstance(solver, FixedGrid) or solver.evaluations_per_step > 1:
                 raise IncompatibleError(
                     f"part '{name}': {type(solver).__name__} looks at the field more than once a step; "
-                    "use euler, euler-maruyama or ctmc-euler"
+                    "use euler, euler-maruyama, or ctmc-euler without corrector steps"
                 )
         self.stochastic = any(s.stochastic for s in self.parts.values())  # type: ignore[misc]
 
@@ -67,23 +64,16 @@ class Mixed(FixedGrid):
             )
         return field
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One network evaluation, then every part's own step."""
         assert isinstance(x, dict)
-        output, field = evaluate(x, t), evaluate.field
+        output, field = call(x, t), call.field
+        layout = call.layout
         moved: dict[str, State] = {}
         for name, solver in self.parts.items():
             path = field.path.parts[name] if isinstance(field.path, ProductPath) else field.path
             fixed = _Fixed(part(output, name), part(field.kind, name), field, path)
-            inner = Evaluator(solver.prepare(fixed), {})
-            moved[name] = solver.step(inner, x[name], t, t_next, last=last, generator=generator)
+            own = None if layout is None else layout.part(name)
+            inner = Call(solver.prepare(fixed), call.cond, call.generator, own)
+            moved[name] = solver.step(inner, x[name], t, t_next, last=last)
         return moved

@@ -12,7 +12,8 @@ from torch import Tensor
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, convert
 from flowloom.geometry import Product
-from flowloom.solvers.base import Evaluator, FixedGrid
+from flowloom.solvers.base import FixedGrid
+from flowloom.solvers.walk import Call
 from flowloom.state import State, axpy, map_state
 
 
@@ -57,31 +58,22 @@ class EulerMaruyama(FixedGrid):
             raise IncompatibleError("euler-maruyama runs in flat space; this product has curved parts")
         return super().prepare(field)
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step with one network evaluation."""
         dt = t_next - t
         if dt < 0:
             raise IncompatibleError("euler-maruyama runs from source to data; its span must increase")
-        velocity = evaluate(x, t)
+        velocity = call(x, t)
         if self.diffusion == 0 or last:
             return axpy(x, dt, velocity)
-        field = evaluate.field
+        field = call.field
         assert field.path is not None and field.path.schedule is not None
         schedule = field.path.schedule
         time = torch.tensor(t, dtype=torch.float64)
         g = self.diffusion * (math.sqrt(float(schedule.sigma(time))) if self.form == "sigma" else 1.0)
         score = convert(velocity, x, _like(time, x), schedule, "velocity", "score", field.source_std or 1.0)
         drifted = axpy(axpy(x, dt, velocity), 0.5 * g * g * dt, score)
-        return map_state(lambda y: y + (g * math.sqrt(dt)) * _noise(y, generator), drifted)
+        return map_state(lambda y: y + (g * math.sqrt(dt)) * _noise(y, call.generator), drifted)
 
 
 def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -131,26 +131,39 @@ def states_for(spec: Spec, n: int, generator: torch.Generator, dtype: torch.dtyp
 
 
 def conditions_for(spec: Spec, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random conditions of a spec; a ``mask`` where the spec is ragged."""
-    cond = {name: condition_for(c, n, generator) for name, c in spec.conditions.items() if name != "mask"}
-    if spec.ragged:
-        cond["mask"] = mask_for(spec, n, generator)
-    return cond
+    """Random conditions of a spec, each as its role wants it."""
+    return {name: condition_for(c, n, generator, spec) for name, c in spec.conditions.items()}
 
 
-def condition_for(condition: Condition, n: int, generator: torch.Generator) -> Tensor:
-    """Random class ids or normal entries."""
+def condition_for(
+    condition: Condition, n: int, generator: torch.Generator, spec: Spec | None = None
+) -> Tensor:
+    """Entries as the role wants them: ids, numbers, lengths, or states of the part in question."""
+    shape = (n, *condition.shape)
+    if condition.role == "real":
+        return mask_for(condition.shape, n, generator)
+    if condition.role == "given":
+        return torch.rand(shape, generator=generator) < 0.3
+    if condition.role == "setting":
+        return torch.rand(shape, generator=generator)
+    if condition.role in ("values", "start") and spec is not None:
+        states: Any = states_for(spec, n, generator)
+        for name in condition.parts()[0].split(".") if condition.of else ():
+            states = states[name]
+        return states
     if condition.classes is not None:
-        return torch.randint(condition.classes, (n, *condition.shape), generator=generator)
-    return torch.randn((n, *condition.shape), generator=generator)
+        return torch.randint(condition.classes, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
-def mask_for(spec: Spec, n: int, generator: torch.Generator) -> Tensor:
-    """A mask of random lengths, at least one real and (in row 0) at least one padded entry."""
-    first = spec
-    while first.parts:
-        first = next(iter(first.parts.values()))
-    length = first.shape[0]
-    real = torch.randint(1, length + 1, (n,), generator=generator)
-    real[0] = max(1, length // 2)
-    return torch.arange(length) < real[:, None]
+def mask_for(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:
+    """Which entries are real: the first few along every dimension, in row 0 about half of them."""
+    real = torch.ones((n, *shape), dtype=torch.bool)
+    if not shape:
+        return real
+    lengths = torch.randint(1, shape[0] + 1, (n,), generator=generator)
+    lengths[0] = max(1, shape[0] // 2)
+    for axis, size in enumerate(shape):
+        kept = torch.arange(size) < lengths[:, None]
+        real = real & kept.reshape(n, *(size if k == axis else 1 for k in range(len(shape))))
+    return real

@@ -13,9 +13,10 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.draw import Draw
 from flowloom.errors import DataError
+from flowloom.layout import Layout
 from flowloom.objectives import Batch
 from flowloom.spec import Spec
-from flowloom.state import float_dtype, take, with_batch
+from flowloom.state import float_dtype, with_batch
 from flowloom.training.order import EpochOrder
 
 if TYPE_CHECKING:
@@ -159,5 +160,6 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         return Batch(x0, examples.x, examples.cond)
     states = flow.encode(examples, generator)
     x0 = flow.noise_for(states, generator)
-    rows = flow.coupling.rows(x0, states.x, states.cond, generator=generator)
-    return Batch(x0 if rows is None else take(x0, rows), states.x, states.cond)
+    layout = Layout.of(flow.spec, states.cond)
+    x0 = flow.coupling.pair(x0, states.x, states.cond, layout, generator=generator)
+    return Batch(x0, states.x, states.cond, layout)

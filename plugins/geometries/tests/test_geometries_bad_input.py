@@ -19,6 +19,7 @@ TORUS = '''
 import math
 
 import torch
+from flowloom.draw import GLOBAL
 from flowloom.geometry import Geometry
 
 TURN = 2 * math.pi

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.models import Model
 from flowloom.spec import Condition, Spec
 from flowloom_images.models import DiT, UNet
@@ -20,13 +20,17 @@ def spec(*shape: int, conditions=LABELS) -> Spec:
     return Spec(shape=shape, conditions=conditions)
 
 
-def unet(shape=(2, 8, 12), **options) -> UNet:
+def unet(shape=(2, 8, 12), conditions_of_data=LABELS, **options) -> UNet:
     defaults = {"width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "head_width": 8}
-    return UNet(spec(*shape), **{**defaults, **options})
+    return UNet(spec(*shape, conditions=conditions_of_data), **{**defaults, **options})
 
 
-def dit(shape=(2, 8, 12), **options) -> DiT:
-    return DiT(spec(*shape), **{"width": 16, "depth": 2, "heads": 2, **options})
+def dit(shape=(2, 8, 12), conditions_of_data=LABELS, **options) -> DiT:
+    data = spec(*shape, conditions=conditions_of_data)
+    return DiT(data, **{"width": 16, "depth": 2, "heads": 2, **options})
+
+
+TWO_TIMES = {**LABELS, "s": Condition(role="setting")}
 
 
 BOTH = pytest.mark.parametrize("make", [unet, dit])
@@ -68,11 +72,11 @@ def test_every_parameter_learns(make):
 
 
 @BOTH
-@pytest.mark.parametrize("second_time", [False, True])
-def test_forward_mode_is_the_derivative(make, second_time):
-    model = awake(make(second_time=second_time))
+@pytest.mark.parametrize("two_times", [False, True])
+def test_forward_mode_is_the_derivative(make, two_times):
+    model = awake(make(conditions_of_data=TWO_TIMES if two_times else LABELS))
     x, t, label = inputs()
-    more = {"s": 0.3 * t} if second_time else {}
+    more = {"s": 0.3 * t} if two_times else {}
 
     def f(x, t):
         return model(x, t, label=label, **more)
@@ -146,10 +150,10 @@ def test_time_and_label_matter_and_unread_conditions_do_not(make):
 
 @BOTH
 def test_two_times(make):
-    model = awake(make(second_time=True))
+    model = awake(make(conditions_of_data=TWO_TIMES))
     x, t, label = inputs()
     assert (model(x, t, s=t, label=label) - model(x, t, s=0 * t, label=label)).abs().max() > 1e-8
-    with pytest.raises(TypeError, match="s="):
+    with pytest.raises(ShapeError, match="steered by 's'"):
         model(x, t, label=label)
 
 

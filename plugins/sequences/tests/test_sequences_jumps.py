@@ -11,9 +11,10 @@ from torch import Tensor, nn
 import flowloom as fl
 from flowloom.data import Examples
 from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError, SolverError
+from flowloom.errors import IncompatibleError, ShapeError, SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete
+from flowloom.layout import Layout
 from flowloom.objectives import PosteriorMatching
 from flowloom.paths import MixturePath
 from flowloom.schedules import CondOT, Polynomial
@@ -238,10 +239,10 @@ def test_known_tokens_and_prompts_stay():
     field.path = path_u
     start = torch.tensor([[0, 1], [2, 2], [1, 0]])
     solver = CTMCEuler(16, stochasticity=2.0, corrector_steps=1)
-    x = solver.solve(field, start, cond={"prompt_mask": given}).x
+    x = solver.solve(field, start, layout=Layout(given=given, values=start)).x
     assert torch.equal(x[:, 0], start[:, 0])
-    with pytest.raises(SolverError, match="prompt_mask"):
-        solver.solve(field, start, cond={"prompt_mask": given[:, :1]})
+    with pytest.raises(ShapeError, match="does not fit"):
+        solver.solve(field, start, layout=Layout(given=given[:, :1], values=start))
 
 
 def test_adaptive_steps_change_what_they_say():
@@ -296,13 +297,15 @@ def test_the_score_is_the_exact_likelihood_behind_masks():
     assert abs(values["nll_bound"] - truth) < 0.02
     assert math.isclose(values["bits"], values["nll_bound"] / math.log(2))
     assert math.isclose(values["perplexity_bound"], math.exp(values["nll_bound"]))
-    mask = torch.tensor([[True, False]]).expand(8000, -1)
-    # Over the times of its jump the first token sees the second half of the time: (H(a) + H(a|b)) / 2.
-    alone = -joint().sum(1).log()[x1[:, 0]]
-    given = -(joint() / joint().sum(0)).log()[x1[:, 0], x1[:, 1]]
-    wanted = float((alone + given).mean()) / 2
-    padded = NLLBound(draws=8)(flow, Examples(x1, {"mask": mask}))["nll_bound"]
-    assert abs(padded - wanted) < 0.02
+    # A given second token is seen all the time: what is left is the conditional entropy of the first.
+    shown = Layout(given=torch.tensor([[False, True]]).expand(8000, -1))
+    wanted = -float((joint() / joint().sum(0)).log()[x1[:, 0], x1[:, 1]].mean())
+    assert abs(NLLBound(draws=8)(flow, Examples(x1, layout=shown))["nll_bound"] - wanted) < 0.02
+    # What stands in padding is not looked at.
+    real = Layout(torch.tensor([[True, False]]).expand(8000, -1))
+    spoiled = torch.stack([x1[:, 0], torch.full((8000,), -1)], 1)
+    first, second = (NLLBound(draws=2)(flow, Examples(x, layout=real)) for x in (x1, spoiled))
+    assert first == second
     continuous = fl.Flow(fl.models.MLP(Spec(shape=(2,)), width=4, depth=1))
     with pytest.raises(IncompatibleError, match="path: mixture"):
         NLLBound().require(continuous)

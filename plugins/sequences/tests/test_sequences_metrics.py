@@ -11,6 +11,7 @@ import flowloom as fl
 from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete
+from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import PosteriorMatching, Step
 from flowloom.paths import AffinePath, MixturePath
@@ -31,7 +32,7 @@ from flowloom_sequences.metrics import (
     Validity,
 )
 from flowloom_sequences.metrics.ngram import jensen_shannon
-from flowloom_sequences.prompts import Infill, Prompted, PromptSource, encode_prompt
+from flowloom_sequences.prompts import Infill, Prompted, encode_prompt
 from flowloom_sequences.renderer import SequenceText
 from flowloom_sequences.simplex import DirichletPath, DirichletSource, OneHot, SimplexEuler
 
@@ -81,7 +82,7 @@ def test_jensen_shannon_by_hand():
     assert values["js_2"] < 2 * values["real_js_2"]
     padded = torch.cat([DATA.all().x, torch.zeros(4000, 4, dtype=torch.long)], 1)
     mask = (torch.arange(20) < 16).expand(4000, -1)
-    assert NGramDistance((2,))(Examples(padded, {"mask": mask}), DATA.all())["js_2"] == 0
+    assert NGramDistance((2,))(Examples(padded, layout=Layout(mask)), DATA.all())["js_2"] == 0
 
 
 def test_ngram_model_sums_to_one_and_learns_the_chain():
@@ -115,7 +116,7 @@ def test_judges_rank_real_text_first():
 def discrete_flow(data, mask: bool = True, **objective) -> fl.Flow:
     torch.manual_seed(0)
     space = Discrete(data.spec.vocab)
-    source = PromptSource(Mask(space) if mask else Uniform(space))
+    source = Mask(space) if mask else Uniform(space)
     path = MixturePath(space, source=source)
     return fl.Flow(
         MLP(data.spec, width=48, depth=2),
@@ -173,14 +174,25 @@ def test_training_on_prompts_ignores_what_is_given():
     assert 0.3 < float(given.double().mean()) < 0.5
     assert data.language is DATA.language
     flow = discrete_flow(data, mask=False)
-    x0 = flow.source.sample((500, 16), cond=examples.cond)
-    assert torch.equal(x0[given], examples.x[given])
-    point = flow.path.sample(x0, examples.x, torch.full((500,), 0.5))
-    assert torch.equal(point.x_t[given], examples.x[given])
+    layout = Layout.of(data.spec, examples.cond)
+    seen = []
+
+    def network(logits):
+        def answer(x, t, **cond):
+            seen.append(x)
+            return logits
+
+        return answer
+
+    batch = fl.objectives.Batch(flow.source.sample((500, 16)), examples.x, examples.cond, layout)
     logits = torch.randn(500, 16, 6)
-    rows = flow.objective.compare(logits, point, examples.cond)
     spoiled = torch.where(given[..., None], torch.randn(500, 16, 6), logits)
-    assert torch.allclose(flow.objective.compare(spoiled, point, examples.cond), rows)
+    losses = [
+        flow.objective.loss(network(answer), batch, Step(generator=torch.Generator().manual_seed(0))).total
+        for answer in (logits, spoiled)
+    ]
+    assert torch.equal(seen[0][given], examples.x[given])
+    assert torch.allclose(*losses)
     flow.fit(data, steps=3, batch=16)
 
 
@@ -210,7 +222,7 @@ def test_renderer_escapes_and_marks():
     renderer = SequenceText(spec)
     x = torch.tensor([[0, 1, 2, 4]])
     given = torch.tensor([[True, False, False, False]])
-    page = renderer.samples(Examples(x, {"prompt_mask": given}), Examples(x))[0].data.decode()
+    page = renderer.samples(Examples(x, layout=Layout(given=given)), Examples(x))[0].data.decode()
     assert "&lt;" in page
     assert "&amp;" in page
     assert "underline" in page

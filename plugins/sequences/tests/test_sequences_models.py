@@ -16,9 +16,13 @@ from flowloom_sequences.models import (
 )
 
 L, V = 12, 5
-COND = {"label": Condition(3), "mask": Condition(shape=(L,)), "prompt_mask": Condition(shape=(L,))}
-TOKENS = Spec((L,), vocab=V, conditions=COND, ragged=True)
-ROWS = Spec((L, V), conditions=COND, ragged=True)
+COND = {
+    "label": Condition(3),
+    "mask": Condition(shape=(L,), role="real"),
+    "prompt_mask": Condition(shape=(L,), role="given"),
+}
+TOKENS = Spec((L,), vocab=V, conditions=COND)
+ROWS = Spec((L, V), conditions=COND)
 BERT = {
     "model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 16,

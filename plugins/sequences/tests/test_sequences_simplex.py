@@ -193,7 +193,7 @@ class Two(Field):
     kind = "posterior"
 
     def __init__(self, path):
-        self.path, self.geometry, self.rows = path, path.geometry, 0
+        self.path, self.geometry, self.rows, self.informs = path, path.geometry, 0, ("label",)
         self.p = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
 
     def __call__(self, x, t, cond):

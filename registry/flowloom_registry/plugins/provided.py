@@ -68,7 +68,6 @@ PROVIDED: dict[str, tuple[str, ...]] = {
         "codec/one-hot",
         "geometry/flat-simplex",
         "source/dirichlet",
-        "source/prompt",
         "schedule/cubic",
         "times/exponential",
         "times/at-source",

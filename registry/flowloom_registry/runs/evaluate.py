@@ -142,7 +142,7 @@ def judge(experiment: Experiment, examples: Examples, reference: Examples) -> di
     """All metrics of one column."""
     values: dict[str, float] = {}
     for metric in experiment.metrics:
-        values.update(metric(examples, reference))
+        values.update(metric(examples.laid_out(experiment.spec), reference.laid_out(experiment.spec)))
     return values
 
 

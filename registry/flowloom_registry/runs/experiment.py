@@ -118,8 +118,9 @@ class Experiment:
         return None
 
     def lengths(self, n: int) -> dict[str, Tensor]:
-        """``mask`` of ``n`` held-out examples where lengths differ: no flow invents the length itself."""
-        return {"mask": self._unseen(n).cond["mask"]} if self.spec.ragged else {}
+        """Which entries of ``n`` examples are real, as of held-out ones: no flow invents the size itself."""
+        sizes = self.spec.named("real")
+        return {name: self._unseen(n).cond[name] for name in sizes} if sizes else {}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""

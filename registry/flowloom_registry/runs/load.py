@@ -34,8 +34,12 @@ class Run:
         self.spec: Spec = self.experiment.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
-        """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`."""
-        return self.flow.sample(n, solver=solver, seed=seed, **cond)
+        """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`.
+
+        Where examples differ in size and none is given, sizes are those of held-out examples.
+        """
+        asked = {**self.experiment.lengths(n), **cond}
+        return self.flow.sample(n, solver=solver, seed=seed, **asked)
 
     def log_prob(self, x: State, **settings: Any) -> torch.Tensor:
         """Log density of states. See `flowloom.Flow.log_prob`."""

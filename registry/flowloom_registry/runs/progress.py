@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from flowloom.solvers.base import Hook
+from flowloom.solvers.walk import Hook
 from flowloom.state import State
 
 

@@ -29,7 +29,8 @@ def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
         return []
     source = experiment.held_out() or experiment.data
     real = examples if source is None else source.take(torch.arange(min(config.n, len(source))))
-    figures = experiment.renderer.samples(examples, real)
+    spec = experiment.spec
+    figures = experiment.renderer.samples(examples.laid_out(spec), real.laid_out(spec))
     few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
     chosen = {k: v[few] for k, v in cond.items()}
     walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
@@ -52,7 +53,8 @@ def show_examples(examples: Examples, experiment: Experiment, file: Path, head: 
     save_examples(examples, file)
     print(f"{head}: {file}")
     if experiment.renderer is not None:
-        for figure in save_figures(experiment.renderer.samples(examples, examples), file.parent):
+        shown = examples.laid_out(experiment.spec)
+        for figure in save_figures(experiment.renderer.samples(shown, shown), file.parent):
             print(figure)
 
 

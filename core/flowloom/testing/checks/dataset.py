@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset
 from flowloom.errors import DataError
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import leaves, shape_of, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
@@ -66,7 +67,7 @@ def check_spec_is_honoured(make: Make, context: Context) -> None:
 
 @law("conditions are those of the spec, with classes in range")
 def check_conditions_are_honoured(make: Make, context: Context) -> None:
-    """One entry for every row; class ids int64 in ``[0, classes)``; a mask where the spec is ragged."""
+    """One entry for every row; class ids int64 in ``[0, classes)``; a layout that fits the states."""
     data = make()
     rows = _rows(data)
     cond = data.take(rows).cond
@@ -75,8 +76,7 @@ def check_conditions_are_honoured(make: Make, context: Context) -> None:
         context.holds("conditions have one entry a row", len(value) == len(rows), f"{name}: {len(value)}")
         condition = data.spec.conditions.get(name)
         if condition is None:
-            known = name == "x0" or name.endswith("mask")
-            context.holds("no condition comes unannounced", known, name)
+            context.holds("no condition comes unannounced", False, name)
             continue
         context.holds("conditions have their shape", tuple(value.shape[1:]) == condition.shape, name)
         if condition.classes is not None:
@@ -85,9 +85,10 @@ def check_conditions_are_honoured(make: Make, context: Context) -> None:
             context.holds("class ids lie in [0, classes)", inside, name)
             named = not condition.names or len(condition.names) == condition.classes
             context.holds("there are as many names as classes", named, name)
-    if data.spec.ragged:
-        mask = cond.get("mask")
-        context.holds("ragged data come with a boolean mask", mask is not None and mask.dtype == torch.bool)
+        if condition.role in ("real", "given"):
+            context.holds("what is real or given is boolean", value.dtype == torch.bool, name)
+    if (layout := Layout.of(data.spec, cond)) is not None:
+        layout.fill(data.take(rows).x)
 
 
 @law("the same rows give the same examples, in any order and from any object")

@@ -128,7 +128,7 @@ def check_evaluations_are_counted(make: Make, context: Context) -> None:
 
 @law("without conditions the field is left alone")
 def check_unconditional_is_left_alone(make: Make, context: Context) -> None:
-    """A mask is no condition: it is handed on as it is."""
+    """What does not inform (a mask) is handed on as it is."""
     seen: list[dict[str, Tensor]] = []
 
     class Spy(FakeConditional):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import informative
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import Shape, State, concat, leaves, map_state, shape_of, take, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
@@ -62,8 +62,6 @@ def _inputs(
     x = states_for(spec, n, draws)
     t = 0.1 + 0.8 * torch.rand(n, generator=draws)
     cond: dict[str, Any] = dict(conditions_for(spec, n, draws))
-    if getattr(model, "second_time", False):
-        cond["s"] = t * torch.rand(n, generator=draws)
     return x, t, cond
 
 
@@ -99,7 +97,7 @@ def _without(cond: dict[str, Any], n: int = N) -> dict[str, Any]:
 
 
 def _labels(spec: Spec) -> list[str]:
-    return [name for name in spec.conditions if informative(name)]
+    return list(spec.named("inform"))
 
 
 @law("answers have the structure of the state, with logits for tokens, and are finite")
@@ -249,24 +247,20 @@ def check_null_withholds(make: Make, context: Context) -> None:
 
 
 @law("padding does not reach real entries")
-def check_mask(make: Make, context: Context) -> None:
+def check_layout(make: Make, context: Context) -> None:
     """For ragged specs: what stands in padded entries changes no answer of real ones, and NaN harms none."""
     model = _trained(make, context)
     spec = _spec(model, context)
-    if not spec.ragged:
-        raise NotApplicable("the spec is not ragged")
     x, t, cond = _inputs(model, context)
-    mask = cond["mask"]
+    layout = Layout.of(spec, cond)
+    if layout is None or layout.real is None:
+        raise NotApplicable("the spec is not ragged")
 
     def fill(state: State, value: float) -> Any:
-        def leaf(v: Tensor) -> Tensor:
-            if v.ndim < 2 or v.shape[1] != mask.shape[1]:
-                return v
-            real = mask.reshape(*mask.shape, *(1,) * (v.ndim - 2))
-            other = torch.full_like(v, value) if v.is_floating_point() else torch.zeros_like(v)
-            return torch.where(real, v, other)
-
-        return map_state(leaf, state)
+        other = map_state(
+            lambda v: torch.full_like(v, value) if v.is_floating_point() else torch.zeros_like(v), state
+        )
+        return Layout(given=inverted(layout.real), values=other).hold(state)
 
     clean = fill(model(fill(x, 0.0), t, **cond), 0.0)
     for value in (7.0, float("nan")):
@@ -274,6 +268,13 @@ def check_mask(make: Make, context: Context) -> None:
         context.within(
             f"real entries beside padding of {value}", off, 1e-5 * float(1 + rows_max(clean).max())
         )
+
+
+def inverted(real: Any) -> Any:
+    """What is not real, in the structure of a layout's leaves."""
+    if isinstance(real, dict):
+        return {name: inverted(value) for name, value in real.items()}
+    return None if real is None else ~real
 
 
 @law("weights survive a checkpoint")

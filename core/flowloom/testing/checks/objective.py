@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowloom.draw import Draw
 from flowloom.fields import Kind
 from flowloom.geometry import Discrete, Geometry, Product
+from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.spec import Condition, Spec
@@ -222,8 +223,10 @@ class _Stored(nn.Module):
     def __init__(self, answers: Any) -> None:
         super().__init__()
         self.answers = answers
+        self.seen: Any = None
 
     def forward(self, x: State, t: Any, s: Tensor | None = None, **cond: Tensor) -> State:
+        self.seen = x
         return self.answers
 
 
@@ -239,7 +242,7 @@ def _ragged_shape(geometry: Geometry, length: int) -> Any:
 
 @law("padding counts nothing, not even where it is NaN")
 def check_padding_counts_nothing(make: Make, context: Context) -> None:
-    """Loss and gradient are the same whatever stands where ``mask`` is False, and as if it were cut off."""
+    """Loss and gradient are the same whatever stands in padding, and as if it were cut off."""
     objective = make()
     geometry, n, length = objective.path.geometry, 6, 5
     try:
@@ -262,13 +265,13 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
 
         return map_state(leaf, state)
 
-    cond = {"mask": mask}
+    layout = _everywhere(geometry, mask)
     clean, spoiled = (map_state(lambda v: v.clone().requires_grad_(), a) for a in (answers, spoil(answers)))
     try:
-        first = _loss(objective, _Stored(clean), Batch(x0, x1, cond), context)
+        first = _loss(objective, _Stored(clean), Batch(x0, x1, {}, layout), context)
     except Exception as error:
         raise NotApplicable(f"the objective wants more of its model: {error}") from error
-    second = _loss(objective, _Stored(spoiled), Batch(spoil(x0), spoil(x1), cond), context)
+    second = _loss(objective, _Stored(spoiled), Batch(spoil(x0), spoil(x1), {}, layout), context)
     context.within("loss with NaN padding - loss", second - first, 1e-5 * (1 + abs(float(first.detach()))))
     second.backward()
     for _, leaf in leaves(spoiled):
@@ -282,12 +285,60 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
         def cut(state: State) -> Any:
             return map_state(lambda v: v.detach()[:, :3], state)
 
-        same_length = {"mask": (torch.arange(length) < 3).expand(n, length)}
-        padded = _loss(objective, _Stored(answers), Batch(x0, x1, same_length), context)
+        same_length = _everywhere(geometry, (torch.arange(length) < 3).expand(n, length))
+        padded = _loss(objective, _Stored(answers), Batch(x0, x1, {}, same_length), context)
         short = _loss(objective, _Stored(cut(answers)), Batch(cut(x0), cut(x1)), context)
         context.within(
             "loss of padded rows - of rows cut short", padded - short, 1e-5 * (1 + short.detach().abs())
         )
+
+
+def _everywhere(geometry: Geometry, mask: Tensor) -> Layout:
+    """The same entries real in every part."""
+
+    def tree(space: Geometry) -> Any:
+        return {k: tree(g) for k, g in space.parts.items()} if isinstance(space, Product) else mask
+
+    return Layout(tree(geometry))
+
+
+@law("given entries stand at their end, do not move and cost nothing")
+def check_given_entries_stay(make: Make, context: Context) -> None:
+    """The network sees them clean, and what it answers there changes neither loss nor gradient."""
+    objective = make()
+    geometry, n, length = objective.path.geometry, 6, 5
+    try:
+        shape = with_batch(_ragged_shape(geometry, length), n)
+        draws = context.generator(1)
+        x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
+        x_t = objective.path.sample(x0, x1, torch.full((n,), 0.5)).x_t
+    except NotApplicable:
+        raise
+    except Exception as error:
+        raise NotApplicable(f"states of several points do not fit this path: {error}") from error
+    mask = torch.arange(length) < torch.tensor([0, 1, 2, 3, 4, 5])[:, None]
+    given = _everywhere(geometry, mask).real
+    layout = Layout(given=given)
+    answers = _answers(objective.kind, x_t, geometry, draws)
+    wild = map_state(lambda v: v + 7.0 * torch.randn(v.shape, generator=draws), answers)
+    other = Layout(given=given, values=wild).hold(answers)
+    first, second = (map_state(lambda v: v.clone().requires_grad_(), a) for a in (answers, other))
+    spy = _Stored(first)
+    try:
+        loss = _loss(objective, spy, Batch(x0, x1, {}, layout), context)
+    except TypeError as error:
+        raise NotApplicable(f"the objective wants more of its model: {error}") from error
+    again = _loss(objective, _Stored(second), Batch(x0, x1, {}, layout), context)
+    context.within(
+        "loss with other answers at given entries - loss", again - loss, 1e-5 * (1 + loss.detach().abs())
+    )
+    again.backward()
+    for _, leaf in leaves(second):
+        if leaf.grad is not None:
+            context.within("gradient of answers at given entries", leaf.grad[mask], 0)
+    if spy.seen is not None:
+        off = gap(layout.holding(x1).hold(spy.seen), spy.seen)
+        context.within("given entries as the network sees them - x1", off, 0)
 
 
 def _answers(kind: Kind, x: Any, geometry: Any, draws: torch.Generator) -> Any:

@@ -90,7 +90,7 @@ class FakeConditional(Field):
     def __init__(self, kind: str = "velocity", vocab: int = 0) -> None:
         self.kind, self.vocab = kind, vocab
         self.geometry, self.path = Euclidean(), AffinePath()
-        self.source_std = 1.0
+        self.source_std, self.informs = 1.0, ("label",)
         self.count = self.rows = 0
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
+from flowloom.layout import Layout
 from flowloom.sources import Source
 from flowloom.state import Cond, sum_event
 from flowloom_geometries.spaces.hyperbolic import Hyperbolic, sinhc
@@ -54,18 +55,20 @@ class WrappedNormal(Source):
         origin = self._origin(unit)
         return space.project(space.exp(origin, self.spread * space.log(origin, unit)))
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Log density with respect to the volume of the space, ``(batch,)``."""
         space = self.geometry
         assert space.dim is not None
         constant = space.dim * (0.5 * math.log(2 * math.pi) + math.log(self.spread))
         if isinstance(space, LogEuclideanSPD):
             squared = symmetric_function(x, "log").square().sum((-2, -1))
-            return sum_event(-0.5 * squared / self.spread**2 - constant)
+            points = -0.5 * squared / self.spread**2 - constant
+            return sum_event(points) if layout is None else layout.sum(points)
         assert isinstance(space, Hyperbolic)
         radius = space.distance_point(self._origin(x), x)
         spread = (space.dim - 1) * sinhc(space.root * radius).log()
-        return sum_event(-0.5 * (radius / self.spread).square() - constant - spread)
+        points = -0.5 * (radius / self.spread).square() - constant - spread
+        return sum_event(points) if layout is None else layout.sum(points)
 
     def _origin(self, like: Tensor) -> Tensor:
         return self.geometry.origin(like) if isinstance(self.geometry, Lorentz) else torch.zeros_like(like)

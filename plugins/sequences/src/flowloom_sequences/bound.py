@@ -12,8 +12,9 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
+from flowloom.layout import Layout
 from flowloom.scores import Score
-from flowloom_sequences.elbo import counted, nll_bound, require_plain
+from flowloom_sequences.elbo import nll_bound, require_plain
 
 
 class NLLBound(Score):
@@ -52,7 +53,7 @@ class NLLBound(Score):
         """``nll_bound``, ``bits`` and ``perplexity_bound``."""
         self.require(flow)
         count = len(examples) if self.n is None else min(self.n, len(examples))
-        if count == 0 or flow.source is None:
+        if count == 0:
             raise ShapeError("score nll-bound: there is no example to score")
         total, tokens = 0.0, 0
         with flow.evaluating():
@@ -60,15 +61,18 @@ class NLLBound(Score):
                 part = examples.take(rows)
                 assert isinstance(part.x, Tensor)
                 generator = torch.Generator(part.x.device).manual_seed(seed + i)
+                layout = part.layout or Layout.of(flow.spec, part.cond)
                 bound = nll_bound(
                     flow.field(),
                     flow.source,
                     part.x,
                     cond=part.cond,
+                    layout=layout,
                     draws=self.draws,
                     generator=generator,
                 )
                 total += float(bound.sum())
-                tokens += int(counted(part.x, part.cond).sum())
+                ones = torch.ones_like(part.x)
+                tokens += int((ones if layout is None else layout.still(ones)).sum())
         nats = total / max(tokens, 1)
         return {"nll_bound": nats, "bits": nats / math.log(2), "perplexity_bound": math.exp(nats)}

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
+from flowloom.layout import Layout
 from flowloom.objectives import PosteriorMatching
 from flowloom.paths import MixturePath, Path, Point
 from flowloom.sources import Source
@@ -74,14 +75,6 @@ class GeneralizedKL(PosteriorMatching):
         return rate * generalized_kl(logits, target, point.x_t, path.absorbing)
 
 
-def counted(x: Tensor, cond: Cond) -> Tensor:
-    """Which tokens the bound is of, boolean like ``x``: neither padding (``mask``) nor ``prompt_mask``."""
-    own = torch.ones_like(x, dtype=torch.bool)
-    if "mask" in cond:
-        own = own & cond["mask"]
-    return own & ~cond["prompt_mask"] if "prompt_mask" in cond else own
-
-
 @torch.no_grad()
 def nll_bound(
     field: Field,
@@ -89,6 +82,7 @@ def nll_bound(
     x1: Tensor,
     *,
     cond: Cond | None = None,
+    layout: Layout | None = None,
     draws: int = 16,
     latest: float = 1 - 1e-4,
     generator: torch.Generator | None = None,
@@ -96,14 +90,15 @@ def nll_bound(
     """Upper bound on ``-log p(x1)`` in nats, ``(batch,)``: the bound above by Monte Carlo.
 
     Times are spread evenly in kappa, one in each of ``draws`` strata, in which the integrand of the mask
-    source is bounded: ``lambda dt = dkappa / (1 - kappa)``. What is left beyond kappa = ``latest`` (all but
-    ``1 - latest`` of the tokens have arrived) is covered by the last stratum's rate.
+    source is bounded: ``lambda dt = dkappa / (1 - kappa)``. The integral stops at kappa = ``latest``, where
+    all but ``1 - latest`` of the tokens have arrived: the bound is short by about that share of a row's nats.
 
     Args:
         field: a posterior on a mixture path.
         source: of x0.
         x1: token ids ``(batch, L)``.
-        cond: conditions; padding (``mask``) and prompts (``prompt_mask``) count nothing.
+        cond: conditions.
+        layout: which tokens are real and free; others count nothing.
         draws: network evaluations.
         latest: largest kappa.
         generator: of times and jumps.
@@ -117,7 +112,10 @@ def nll_bound(
     given = dict(cond or {})
     x0 = source.sample(tuple(x1.shape), Draw(generator, device=x1.device), cond=given)
     total = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
-    own = counted(x1, given)
+    if layout is not None:
+        layout = layout.holding(x1)
+        x1 = layout.fill(x1)
+        x0 = layout.hold(x0)
     for k in range(draws):
         u = torch.rand(len(x1), generator=generator, device=x1.device)
         kappa = ((k + u) / draws * latest).clamp(max=latest)
@@ -125,8 +123,9 @@ def nll_bound(
         x_t = path.sample(x0, x1, t, generator=generator).x_t
         logits = field(x_t, t, given)
         assert isinstance(x_t, Tensor) and isinstance(logits, Tensor)
-        terms = torch.where(own, generalized_kl(logits, x1, x_t, path.absorbing), 0.0)
-        total += latest / draws * sum_event(terms.double()) / (1 - kappa.double())
+        terms = generalized_kl(logits, x1, x_t, path.absorbing).double()
+        rows = sum_event(terms) if layout is None else layout.sum(terms)
+        total += latest / draws * rows / (1 - kappa.double())
     return total
 
 

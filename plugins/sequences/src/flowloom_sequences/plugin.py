@@ -77,13 +77,6 @@ def _transport(reg: Registrar) -> None:
     home = "flowloom_sequences.simplex"
     reg.geometry("flat-simplex", f"{home}:FlatSimplex", summary="rows of probabilities, flat metric")
     reg.source("dirichlet", f"{home}:DirichletSource", summary="rows from a symmetric Dirichlet law")
-    reg.source(
-        "prompt",
-        "flowloom_sequences.prompts:PromptSource",
-        summary="starts at the prompt where there is one, else as the source it holds",
-        example={"inner": {"use": "mask", "geometry": {"use": "discrete", "vocab": 5}}},
-        paper=_DFM,
-    )
     reg.schedule(
         "cubic",
         "flowloom_sequences.schedules:Cubic",

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples
-from flowloom.draw import GLOBAL, Draw
+from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.flow import Flow
+from flowloom.layout import Layout
 from flowloom.paths import MixturePath
-from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, expand
 from flowloom.tasks import Task
@@ -43,9 +43,12 @@ class Prompted(Dataset):
     def spec(self) -> Spec:
         """The data's, with the two conditions."""
         spec = self.dataset.spec
-        given = Condition(shape=spec.shape)
-        conditions = {**spec.conditions, "prompt": given, "prompt_mask": given}
-        return Spec(spec.shape, spec.vocab, conditions=conditions, ragged=spec.ragged, tokens=spec.tokens)
+        return spec.plus(
+            {
+                "prompt": Condition(shape=spec.shape, role="values"),
+                "prompt_mask": Condition(shape=spec.shape, role="given"),
+            }
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -76,27 +79,6 @@ class Prompted(Dataset):
         if name in ("language", "vocabulary"):
             return getattr(self.dataset, name)
         raise AttributeError(name)
-
-
-class PromptSource(Source):
-    """A source that starts at the prompt where there is one (the C-coupling of 2407.15595, section 3.4).
-
-    Without ``prompt`` and ``prompt_mask`` among the conditions it is the inner source.
-
-    Args:
-        inner: draws the rest, ``mask`` or ``uniform``.
-    """
-
-    def __init__(self, inner: Source) -> None:
-        self.inner = inner
-
-    def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Tensor:
-        """Tokens ``(n, L)``."""
-        x = self.inner.sample(shape, draw, cond=cond)
-        given, prompt = (cond or {}).get("prompt_mask"), (cond or {}).get("prompt")
-        if given is None or prompt is None:
-            return x
-        return torch.where(given, prompt.to(x.dtype), x)
 
 
 class Infill(Task):
@@ -138,8 +120,6 @@ class Infill(Task):
             raise ShapeError(
                 "infill needs token ids (n, L) and a boolean condition prompt_mask of that shape"
             )
-        if flow.spec is None or flow.source is None or flow.path is None:
-            raise IncompatibleError("this flow has no spec, source or path; fit or load it first")
         tokens = isinstance(flow.path, MixturePath)
         vocab = flow.spec.vocab if tokens else flow.spec.shape[-1]
         if vocab is None or not (tokens or flow.path.vertices):
@@ -149,33 +129,36 @@ class Infill(Task):
             raise ShapeError(
                 f"the prompt has {ids.shape[1]} places, the flow {flow.spec.shape[0]}; pad it with open ones"
             )
-        device = flow.device
-        ids, given = ids.to(device), given.to(device)
-        cond = {k: v.to(device) for k, v in cond.items()} | {"prompt": ids, "prompt_mask": given}
-        draws = torch.Generator(device).manual_seed(seed)
-        x0 = flow.source.sample((len(ids), *flow.spec.shape), Draw(draws, device=device), cond=cond)
-        field = flow.field()
-        keep: dict[str, Tensor] = cond
-        ends = x0
-        if not tokens:
-            # The solver must not hold points still: they are moved along the prompt's own way below.
-            keep = {k: v for k, v in cond.items() if k not in ("prompt", "prompt_mask")}
-            ends = F.one_hot(torch.where(given, ids, 0), vocab).to(x0.dtype)
+        ids, given = ids.to(flow.device), given.to(flow.device)
+        asked = {k: v for k, v in cond.items() if k in flow.known_conditions()}
+        own = Layout.of(flow.spec, {k: v.to(flow.device) for k, v in asked.items()})
+        real = None if own is None else own.real
+        if tokens:
+            layout = Layout(real, given, ids)
+            x = flow.solve(len(ids), cond=asked, layout=layout, seed=seed).x
+        else:
+            x = self._on_simplex(flow, ids, given, asked, Layout(real), seed)
+        assert isinstance(x, Tensor)
+        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
+
+    def _on_simplex(
+        self, flow: Flow, ids: Tensor, given: Tensor, asked: Cond, layout: Layout, seed: int
+    ) -> State:
+        """Given rows move along their own way, from the noise that the solve starts with to their vertex."""
+        draws = torch.Generator(flow.device).manual_seed(seed)
+        shape = (len(ids), *flow.spec.shape)
+        x0 = flow.source.sample(shape, Draw(draws, flow.device), cond=asked)
+        ends = F.one_hot(torch.where(given, ids, 0), flow.spec.shape[-1]).to(x0.dtype)
 
         def hold(x: State, t: float) -> State:
             assert isinstance(x, Tensor)
-            if tokens or t >= 1:
-                return torch.where(expand(given, x), ids if tokens else ends, x)
-            assert flow.path is not None
+            if t >= 1:
+                return torch.where(expand(given, x), ends, x)
             there = flow.path.sample(x0, ends, x.new_full((len(x),), t), generator=draws).x_t
             assert isinstance(there, Tensor)
             return torch.where(expand(given, x), there, x)
 
-        start = torch.where(given, ids, x0) if tokens else x0
-        with torch.no_grad(), flow.evaluating():
-            x = flow.solver.solve(field, start, cond=keep, generator=draws, on_step=hold).x
-        assert isinstance(x, Tensor)
-        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
+        return flow.solve(x0=x0, cond=asked, layout=layout, seed=seed, on_step=hold).x
 
 
 def _vocabulary(data: Dataset) -> Vocabulary:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.errors import ShapeError
+from flowloom.layout import Layout
 from flowloom.renderers import Figure, Renderer
 from flowloom.spec import Spec
 from flowloom.state import State
@@ -77,7 +78,8 @@ class SequenceText(Renderer):
         sure = None
         if x.is_floating_point():
             sure, x = x.clamp(0, 1).amax(-1), x.argmax(-1)
-        mask, given = examples.cond.get("mask"), examples.cond.get("prompt_mask")
+        layout = examples.layout or Layout()
+        mask, given = layout.real, layout.given
         label = examples.cond.get("label")
         rows = []
         for i, ids in enumerate(x.tolist()):

@@ -46,7 +46,6 @@ class DiT(nn.Module):
             variance too and has twice as many.
         conditions: names of the conditions to read, all of the data's when None; ``[]`` for an unconditional
             network on data that have classes.
-        second_time: also read a second time ``s=`` (flow maps).
 
     Raises:
         IncompatibleError: the data are no images, or the patch does not divide them.
@@ -64,9 +63,9 @@ class DiT(nn.Module):
         dropout: float = 0.0,
         out_channels: int | None = None,
         conditions: Sequence[str] | None = None,
-        second_time: bool = False,
     ) -> None:
         super().__init__()
+        self.spec = spec
         if size not in SIZES:
             raise ValueError(f"size is one of {', '.join(SIZES)}, got {size!r}")
         channels, height, breadth = image_shape(spec, "DiT")
@@ -87,8 +86,8 @@ class DiT(nn.Module):
         # Fixed, so not part of a checkpoint.
         self.register_buffer("positions", sincos_positions(*self.grid, width), persistent=False)
         read = chosen(spec, conditions)
-        self.conditional = bool(read)
-        self.context = Context(read, width, features=256, second_time=second_time)
+        self.conditional = any(c.role == "inform" for c in read.values())
+        self.context = Context(read, width, features=256)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.steer = nn.Linear(width, 2 * width)
@@ -110,9 +109,9 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, **cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
         """Images ``(batch, C, H, W)`` at times ``(batch,)`` to ``(batch, out_channels, H, W)``."""
-        context = F.silu(self.context(t, s, cond))
+        context = F.silu(self.context(t, cond))
         tokens = self.to_tokens(x).flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:
             tokens = block(tokens, context)

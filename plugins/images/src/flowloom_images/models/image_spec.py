@@ -27,7 +27,8 @@ def image_shape(spec: Spec, who: str) -> tuple[int, int, int]:
 
 
 def chosen(spec: Spec, names: Sequence[str] | None) -> Mapping[str, Condition]:
-    """The conditions of ``spec`` that a network is told to read; all where ``names`` is None.
+    """The conditions of ``spec`` that a network is told to read, and its settings; all where ``names`` is
+    None.
 
     Raises:
         IncompatibleError: the data have no condition of that name.
@@ -39,4 +40,4 @@ def chosen(spec: Spec, names: Sequence[str] | None) -> Mapping[str, Condition]:
             raise IncompatibleError(
                 f"the data have no condition '{name}'; they have: {', '.join(spec.conditions) or 'none'}"
             )
-    return {name: spec.conditions[name] for name in names}
+    return {name: c for name, c in spec.conditions.items() if name in names or c.role == "setting"}

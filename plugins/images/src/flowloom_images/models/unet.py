@@ -38,7 +38,6 @@ class UNet(nn.Module):
         out_channels: channels of the output; those of the input when None.
         conditions: names of the conditions to read, all of the data's when None; ``[]`` for an unconditional
             network on data that have classes.
-        second_time: also read a second time ``s=`` (flow maps).
 
     Raises:
         IncompatibleError: the data are no images, or a level cannot be halved.
@@ -59,9 +58,9 @@ class UNet(nn.Module):
         middle_attention: bool = True,
         out_channels: int | None = None,
         conditions: Sequence[str] | None = None,
-        second_time: bool = False,
     ) -> None:
         super().__init__()
+        self.spec = spec
         if width < 2 or width % 2 or blocks < 1 or not multipliers or min(multipliers) < 1:
             raise ValueError(
                 f"a U-Net needs an even width, blocks >= 1 and multipliers >= 1; "
@@ -76,8 +75,8 @@ class UNet(nn.Module):
             )
         dim = 4 * width
         read = chosen(spec, conditions)
-        self.conditional = bool(read)
-        self.context = Context(read, dim, features=width, second_time=second_time)
+        self.conditional = any(c.role == "inform" for c in read.values())
+        self.context = Context(read, dim, features=width)
 
         def block(c_in: int, c_out: int, resample: str = "") -> ResidualBlock:
             return ResidualBlock(c_in, c_out, dim, dropout, scale_shift, resample)
@@ -114,9 +113,9 @@ class UNet(nn.Module):
         self.norm = _norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, out_channels or channels_in, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor | None = None, **cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
         """Images ``(batch, C, H, W)`` at times ``(batch,)`` to ``(batch, out_channels, H, W)``."""
-        context = F.silu(self.context(t, s, cond))
+        context = F.silu(self.context(t, cond))
         hidden = self.stem(x)
         skips = [hidden]
         for stage in self.down:

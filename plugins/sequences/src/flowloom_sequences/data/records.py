@@ -63,12 +63,11 @@ class Records(Dataset):
             conditions["label"] = Condition(len(self._names), names=self._names)
         ragged = len(self._mask) > 0
         if ragged:
-            conditions["mask"] = Condition(shape=(self._x.shape[1],))
+            conditions["mask"] = Condition(shape=(self._x.shape[1],), role="real")
         return Spec(
             shape=(self._x.shape[1],),
             vocab=self.vocabulary.size,
             conditions=conditions,
-            ragged=ragged,
             tokens=self.vocabulary.tokens,
         )
 

@@ -67,7 +67,7 @@ def train_judge(data: Dataset, vocab: int, *, steps: int, batch: int, seed: int)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
         for step in range(steps):
             rows = torch.randint(len(data), (batch,), generator=generator)
-            x, mask = tokens_and_mask(data.take(rows))
+            x, mask = tokens_and_mask(data.take(rows).laid_out(data.spec))
             nats = F.cross_entropy(judge(x).transpose(1, 2), x, reduction="none")
             loss = nats[mask].mean()
             optimizer.zero_grad(set_to_none=True)

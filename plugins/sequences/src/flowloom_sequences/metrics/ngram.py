@@ -23,8 +23,8 @@ def tokens_and_mask(examples: Examples) -> tuple[Tensor, Tensor]:
     x = examples.x
     if not isinstance(x, Tensor) or x.is_floating_point() or x.ndim != 2:
         raise ShapeError("this metric compares sequences of token ids (n, L); decode the states first")
-    mask = examples.cond.get("mask")
-    return x.cpu(), torch.ones_like(x, dtype=torch.bool).cpu() if mask is None else mask.cpu()
+    real = None if examples.layout is None else examples.layout.real
+    return x.cpu(), torch.ones_like(x, dtype=torch.bool).cpu() if real is None else real.cpu()
 
 
 def ngrams(x: Tensor, mask: Tensor, order: int, vocab: int) -> Tensor:
@@ -177,4 +177,4 @@ def _look_up(keys: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
 def fit_ngrams(data: Dataset, order: int, vocab: int, rows: int = 20_000) -> NGramModel:
     """An n-gram model of (evenly chosen) rows of a data set."""
     chosen = torch.linspace(0, len(data) - 1, min(rows, len(data))).round().long()
-    return NGramModel(order, vocab).fit(*tokens_and_mask(data.take(chosen)))
+    return NGramModel(order, vocab).fit(*tokens_and_mask(data.take(chosen).laid_out(data.spec)))

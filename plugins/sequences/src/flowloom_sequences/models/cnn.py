@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -56,7 +57,7 @@ class DilatedCNN(nn.Module):
         x = tokens_of(x, self.length, "dilated-cnn")
         assert isinstance(t, Tensor)
         embedded = self.embed(x)
-        mask = cond.get("mask")
+        mask = (Layout.of(self.spec, cond) or Layout()).real
         real = None if mask is None else mask[..., None].to(embedded.dtype)
         context = F.relu(self.context(t, cond, embedded.dtype))
         hidden = F.relu(_along(self.first, embedded, real))
@@ -86,14 +87,14 @@ class SequenceClassifier(nn.Module):
         if condition is None or condition.classes is None:
             raise ValueError(f"the data has no classes named '{label}' to tell apart")
         hidden = {k: v for k, v in spec.conditions.items() if k != label}
-        blind = Spec(shape=spec.shape, vocab=spec.vocab, conditions=hidden, ragged=spec.ragged)
+        blind = Spec(shape=spec.shape, vocab=spec.vocab, conditions=hidden)
         self.body = DilatedCNN(blind, width, stacks)
         self.out = nn.Linear(width, condition.classes)
 
     def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
         """Class logits ``(B, classes)``."""
         features = self.body.features(x, t, cond)
-        mask = cond.get("mask")
+        mask = (Layout.of(self.body.spec, cond) or Layout()).real
         if mask is None:
             return self.out(features.mean(1))
         weight = mask[..., None].to(features.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -88,6 +89,6 @@ class HuggingFaceEncoder(nn.Module):
         assert isinstance(t, Tensor)
         embedded = self.embed(x)
         embedded = embedded + F.silu(self.context(t, cond, embedded.dtype))
-        mask = cond.get("mask")
+        mask = (Layout.of(self.spec, cond) or Layout()).real
         seen = torch.ones(x.shape[:2], dtype=torch.long, device=x.device) if mask is None else mask.long()
         return self.out(self.body(inputs_embeds=embedded, attention_mask=seen).last_hidden_state)

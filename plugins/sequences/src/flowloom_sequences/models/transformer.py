@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -42,7 +43,7 @@ class SequenceTransformer(nn.Module):
         tie: logits from the transposed embedding table instead of a layer of their own.
         local: width of a depthwise convolution before every attention (odd), 0 for none: small networks then
             need not learn from attention what neighbours are (2109.08668).
-        see_prompt: also tell every token whether it is part of a prompt (``prompt_mask``), for sources from
+        see_prompt: also tell every token whether it is given (part of a prompt), for sources from
             which that does not show.
     """
 
@@ -86,11 +87,11 @@ class SequenceTransformer(nn.Module):
         x = tokens_of(x, self.length, "sequence-transformer")
         assert isinstance(t, Tensor)
         hidden = self.embed(x)
-        shown = cond.get("prompt_mask")
-        if self.prompt is not None and shown is not None:
-            hidden = hidden + shown[..., None] * self.prompt
+        layout = Layout.of(self.spec, cond) or Layout()
+        if self.prompt is not None and layout.given is not None:
+            hidden = hidden + layout.given[..., None] * self.prompt
         context = F.silu(self.context(t, cond, hidden.dtype))
-        mask = cond.get("mask")
+        mask = layout.real
         # A row of padding alone would attend to nothing, which is NaN: let it see its first entry.
         seen = None if mask is None else (mask | ~mask.any(1, keepdim=True))[:, None, None]
         angles = rotary(x.shape[1], hidden.shape[-1] // self.blocks[0].heads, hidden)

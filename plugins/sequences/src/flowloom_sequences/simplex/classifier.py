@@ -63,7 +63,7 @@ def train_classifier(
             t = law.sample(len(x1), Draw(generator))
             x_t = path.sample(x0, x1, t, generator=generator).x_t
             assert isinstance(x_t, Tensor)
-            mask = {k: v for k, v in examples.cond.items() if k == "mask"}
+            mask = {k: examples.cond[k] for k in data.spec.named("real")}
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(model(x_t, t, **mask), examples.cond[label]).backward()
             optimizer.step()

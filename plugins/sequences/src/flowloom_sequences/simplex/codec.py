@@ -34,7 +34,6 @@ class OneHot(StateCodec):
         return Spec(
             shape=(*data.shape, self.vocab),
             conditions=data.conditions,
-            ragged=data.ragged,
             limits=(0.0, 1.0),
             tokens=data.tokens,
         )

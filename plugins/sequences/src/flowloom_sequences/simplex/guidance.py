@@ -24,7 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import informative, repeat, without
+from flowloom.conditions import doubled, without
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
 from flowloom.guidance import Guidance
@@ -101,17 +101,15 @@ class SimplexClassifierFree(_Simplex):
     ) -> None:
         self.scale, self.conditions, self.mix = scale, tuple(conditions), mix
 
-    def _active(self, cond: Cond) -> bool:
-        return self.scale != 1 and any(map(informative, cond))
+    def _active(self, field: Field, cond: Cond) -> bool:
+        return self.scale != 1 and field.informed(cond)
 
     def steer(self, field: Field, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """One call on the doubled batch."""
-        if not self._active(cond):
+        if not self._active(field, cond):
             return torch.softmax(_logits(field(x, t, cond)), -1)
-        kept = {k: v for k, v in cond.items() if not k.startswith("null")}
-        off = without({}, len(x), self.conditions, x.device)
-        doubled = repeat(kept, 2) | {k: torch.cat([torch.zeros_like(v), v]) for k, v in off.items()}
-        both = _logits(field(torch.cat([x, x]), torch.cat([t, t]), doubled))
+        twice = doubled(cond, len(x), self.conditions, x.device)
+        both = _logits(field(torch.cat([x, x]), torch.cat([t, t]), twice))
         if self.mix == "log":
             given, null = torch.log_softmax(both, -1).chunk(2)
             return torch.softmax(torch.lerp(null, given, self.scale), -1)
@@ -120,7 +118,7 @@ class SimplexClassifierFree(_Simplex):
 
     def calls(self, field: Field, t: float, cond: Cond) -> int:
         """Two where guidance is on."""
-        return field.calls(t, cond) * (2 if self._active(cond) else 1)
+        return field.calls(t, cond) * (2 if self._active(field, cond) else 1)
 
 
 class SimplexClassifier(_Simplex):

@@ -13,8 +13,8 @@ from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.geometry import Euclidean
 from flowloom.solvers import FixedGrid
-from flowloom.solvers.base import Evaluator, require_finite
 from flowloom.solvers.categorical import draw
+from flowloom.solvers.walk import Call, require_finite
 from flowloom.state import State
 from flowloom_sequences.simplex.geometry import FlatSimplex
 
@@ -63,23 +63,12 @@ class SimplexEuler(FixedGrid):
             )
         return super().prepare(field)
 
-    def step(
-        self,
-        evaluate: Evaluator,
-        x: State,
-        t: float,
-        t_next: float,
-        *,
-        last: bool,
-        generator: torch.Generator | None,
-    ) -> State:
+    def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step with one network evaluation."""
-        field = evaluate.field
-        logits = evaluate(x, t)
+        field = call.field
+        logits = call(x, t)
         assert isinstance(logits, Tensor) and isinstance(x, Tensor) and field.path is not None
-        moved = self._move(logits, x, field, t, t_next, last, generator)
-        prompt = evaluate.cond.get("prompt_mask")
-        return moved if prompt is None else torch.where(prompt[..., None], x, moved)
+        return self._move(logits, x, field, t, t_next, last, call.generator)
 
     def _move(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import ShapeError
+from flowloom.layout import Layout
 from flowloom.sources import Source
 from flowloom.state import Cond, sum_event
 from flowloom_sequences.simplex.geometry import FlatSimplex
@@ -39,12 +40,9 @@ class DirichletSource(Source):
         )
         return gamma / gamma.sum(-1, keepdim=True)
 
-    def log_prob(self, x: Any, cond: Cond | None = None) -> Tensor:
-        """Log density with respect to the simplex's volume, ``(batch,)``; padding (``mask``) counts 0."""
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+        """Log density with respect to the simplex's volume, ``(batch,)``; of its real and free rows."""
         k, a = x.shape[-1], self.concentration
         constant = math.lgamma(k * a) - k * math.lgamma(a) - 0.5 * math.log(k)
         rows = constant + (a - 1) * x.clamp_min(torch.finfo(x.dtype).tiny).log().sum(-1)
-        mask = (cond or {}).get("mask")
-        if mask is not None and mask.shape == rows.shape:
-            rows = torch.where(mask, rows, 0.0)
-        return sum_event(rows)
+        return sum_event(rows) if layout is None else layout.sum(rows)
