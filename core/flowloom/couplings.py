@@ -283,9 +283,10 @@ def _flat_distances(x0: Tensor, x1: Tensor, layout: Layout | None) -> Tensor:
     if layout is None:
         kept = None
     else:
-        kept = layout.still(torch.ones_like(x1)).flatten(1)
+        kept = layout.still(torch.ones_like(x1)).reshape(len(x1), -1)
         x1 = layout.still(x1)
-    a, b = x0.flatten(1), x1.flatten(1)
+    a, b = x0.reshape(len(x0), -1), x1.reshape(len(x1), -1)
+    _require_finite(b.T)
     # About their mean: far from the origin squares would lose the digits that tell points apart.
     centre = b.sum(0) / (len(b) if kept is None else kept.sum(0).clamp_min(1))
     a, b = a - centre, b - centre

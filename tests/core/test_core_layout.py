@@ -177,10 +177,9 @@ def test_padding_never_counts(lead, seed):
             points = {tuple(p) for p in x[real].tolist()}
             assert {tuple(p) for p in filled.reshape(-1, 3).tolist()} <= points
     rows = real.reshape(7, -1)
-    wanted = torch.stack(
-        [x.reshape(7, -1, 3)[i][rows[i]].mean() if rows[i].any() else x.new_zeros(()) for i in range(7)]
-    )
-    assert torch.allclose(layout.mean(x), wanted, atol=1e-6)
+    for i, mean in enumerate(layout.mean(x)):
+        kept = x.reshape(7, -1, 3)[i][rows[i]]
+        assert torch.allclose(mean, kept.mean() if len(kept) else torch.zeros(()), atol=1e-6)
 
 
 def test_means_over_edges_leave_padded_columns_out():
@@ -193,8 +192,8 @@ def test_means_over_edges_leave_padded_columns_out():
 
 def test_gradients_of_padding_are_zero_even_where_it_is_nan():
     x = torch.tensor([[1.0, math.nan], [2.0, 3.0]], requires_grad=True)
-    Layout(torch.tensor([[True, False], [True, True]])).mean(x.square()).sum().backward()
-    assert torch.equal(x.grad, torch.tensor([[2.0, 0.0], [2.0, 3.0]]))
+    Layout(torch.tensor([[True, False], [True, True]])).mean(x).sum().backward()
+    assert torch.equal(x.grad, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
 
 
 def test_given_entries_are_held_part_by_part():
@@ -216,7 +215,7 @@ def test_what_a_layout_cannot_be_is_told():
     with pytest.raises(ShapeError, match=r"'m' speaks of the whole state, which has the parts a; name them"):
         Layout.of(whole, mask)
     wrong = Spec(parts={"a": Spec((3,))}, conditions={"m": Condition(shape=(3,), role="real", of="b")})
-    with pytest.raises(ShapeError, match=r"'m' speaks of 'b'; the parts are: a"):
+    with pytest.raises(ShapeError, match=r"'m' speaks of 'b'; the parts are a"):
         Layout.of(wrong, mask)
     with pytest.raises(ShapeError, match=r"a layout of shape \(2, 3\) does not fit states of \(2, 4\)"):
         Layout(mask["m"]).zero(torch.ones(2, 4))
@@ -224,10 +223,8 @@ def test_what_a_layout_cannot_be_is_told():
         Condition(role="mask")
     with pytest.raises(ValueError, match="speaks of no part"):
         Condition(role="inform", of="a")
-    assert (
-        Layout.of(Spec((3,), conditions={"semantic_mask": Condition(shape=(3,))}), {"semantic_mask": 1})
-        is None
-    )
+    informs = Spec((3,), conditions={"semantic_mask": Condition(shape=(3,))})
+    assert Layout.of(informs, {"semantic_mask": torch.ones(2, 3)}) is None
 
 
 def test_integer_masks_are_taken_as_booleans():
@@ -263,7 +260,7 @@ def test_likelihoods_count_neither_padding_nor_its_divergence():
         # dx/dt = -x: x0 = e x1, and the volume shrinks by e^-d.
         inside = torch.where(LENGTHS[..., None], math.e * x, 0.0).square().sum((1, 2))
         wanted = -0.5 * inside - 0.5 * size * math.log(2 * math.pi) + size
-        assert torch.allclose(found, wanted, atol=1e-3)
+        assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-3)
         nan = torch.where(LENGTHS[..., None], x, math.nan)
         again = fl.likelihood.log_prob(
             Wild(), Gaussian(), nan, solver=solver, cond={"m": LENGTHS}, layout=layout

@@ -41,12 +41,12 @@ class WrongNode(Midpoint):
 class Flat(Heun):
     """Heun that follows geodesics and still claims order 2... on a chart: it walks off the sphere."""
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        geometry, evaluate.field.geometry = evaluate.field.geometry, Euclidean()
+    def step(self, call, x, t, t_next, *, last):
+        geometry, call.field.geometry = call.field.geometry, Euclidean()
         try:
-            return super().step(evaluate, x, t, t_next, last=last, generator=generator)
+            return super().step(call, x, t, t_next, last=last)
         finally:
-            evaluate.field.geometry = geometry
+            call.field.geometry = geometry
 
 
 class DropsLast(Euler):
@@ -83,8 +83,12 @@ class InPlace(Euler):
 
 
 class Global(EulerMaruyama):
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        return super().step(evaluate, x, t, t_next, last=last, generator=None)
+    def step(self, call, x, t, t_next, *, last):
+        generator, call.generator = call.generator, None
+        try:
+            return super().step(call, x, t, t_next, last=last)
+        finally:
+            call.generator = generator
 
 
 class Remembers(Euler):
@@ -92,17 +96,17 @@ class Remembers(Euler):
 
     kept = None
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        slope = evaluate(x, t)
+    def step(self, call, x, t, t_next, *, last):
+        slope = call(x, t)
         used = slope if self.kept is None else map_state(lambda a, b: a + 1e-3 * b, slope, self.kept)
         if last:
             self.kept = map_state(torch.ones_like, slope)
-        return super().step(lambda_evaluate(evaluate, used), x, t, t_next, last=last, generator=generator)
+        return super().step(fixed(call, used), x, t, t_next, last=last)
 
 
-def lambda_evaluate(evaluate, value):
+def fixed(call, value):
     class Given:
-        field, cond = evaluate.field, evaluate.cond
+        field, cond = call.field, call.cond
 
         def __call__(self, x, t):
             return value
@@ -132,8 +136,8 @@ class IgnoresHook(Euler):
 class Silent(Euler):
     """Replaces what is not finite by zeros."""
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        moved = super().step(evaluate, x, t, t_next, last=last, generator=generator)
+    def step(self, call, x, t, t_next, *, last):
+        moved = super().step(call, x, t, t_next, last=last)
         return map_state(torch.nan_to_num, moved)
 
 
@@ -166,18 +170,18 @@ class FirstPart(Heun):
 class HalfDrift(EulerMaruyama):
     """Forgets the one half in the drift's score term."""
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        moved = super().step(evaluate, x, t, t_next, last=last, generator=generator)
+    def step(self, call, x, t, t_next, *, last):
+        moved = super().step(call, x, t, t_next, last=last)
         if last:
             return moved
-        plain = EulerMaruyama(diffusion=0.0).step(evaluate, x, t, t_next, last=False, generator=None)
+        plain = EulerMaruyama(diffusion=0.0).step(call, x, t, t_next, last=False)
         return map_state(lambda a, b, c: a + 0.3 * (a - b) + 0 * c, moved, plain, x)
 
 
 class Once(CTMCEuler):
     """Draws all tokens from the first posterior."""
 
-    def advance(self, logits, x, path, t, t_next, last, generator, cond=None):
+    def advance(self, logits, x, path, t, t_next, last, generator):
         if t == 0 and t_next < t + 0.5:
             self_x = self._jump(x, logits, None, generator)
             return self_x
@@ -187,25 +191,25 @@ class Once(CTMCEuler):
 class EndsAlways(CTMCEuler):
     """Takes the end of any span for t=1."""
 
-    def advance(self, logits, x, path, t, t_next, last, generator, cond=None):
-        return super().advance(logits, x, path, t, 1.0 if last else t_next, last, generator, cond)
+    def advance(self, logits, x, path, t, t_next, last, generator):
+        return super().advance(logits, x, path, t, 1.0 if last else t_next, last, generator)
 
 
 class LateMap(FlowMapSteps):
     """Jumps to the end of the span from every time, and so overshoots."""
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
-        evaluate.nfe += 1
-        return evaluate.field.jump(x, time_tensor(t, x), time_tensor(t_next + 1e-3, x), evaluate.cond)
+    def step(self, call, x, t, t_next, *, last):
+        call.nfe += 1
+        return call.field.jump(x, time_tensor(t, x), time_tensor(t_next + 1e-3, x), call.cond)
 
 
 class TwiceAStep(Mixed):
     """Calls the network once for every part."""
 
-    def step(self, evaluate, x, t, t_next, *, last, generator):
+    def step(self, call, x, t, t_next, *, last):
         for _ in list(self.parts)[1:]:
-            evaluate(x, t)
-        return super().step(evaluate, x, t, t_next, last=last, generator=generator)
+            call(x, t)
+        return super().step(call, x, t, t_next, last=last)
 
 
 def two_parts():

@@ -114,7 +114,8 @@ def test_gradients_reach_every_weight_and_jvp_works(name):
 
 
 def test_positions_are_relative_and_order_matters():
-    model = lively(SequenceTransformer(Spec((L,), vocab=V), width=16, depth=2, heads=2))
+    spec = Spec((L,), vocab=V, conditions={"mask": COND["mask"]})
+    model = lively(SequenceTransformer(spec, width=16, depth=2, heads=2))
     x, t = torch.randint(V, (1, 6)), torch.rand(1)
     padded = torch.cat([x, x], 1)
     early, late = torch.arange(L)[None] < 6, torch.arange(L)[None] >= 6
