@@ -48,3 +48,7 @@ class SolverError(FlowloomError):
 
 class RunError(FlowloomError):
     """A run folder is foreign, half-written or does not match what is asked of it."""
+
+
+class MissingDependencyError(FlowloomError):
+    """A component needs a package that is not installed; the message says which, and what to install."""
