@@ -35,7 +35,7 @@ class Tracker(ABC):
 class CSVTracker(Tracker):
     """Writes ``metrics.csv`` into the run folder, for spreadsheets.
 
-    One row for each line of metrics, with ``step`` first. A metric that joins later (those of validation, say)
+    One row for each line of metrics, with ``step`` first. A metric that joins later (one of validation, say)
     gets a column at the end, empty in the rows before. Steps that come again replace what was logged of them
     and after.
 

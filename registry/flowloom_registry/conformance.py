@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flowloom.errors import DataError
+from flowloom.errors import DataError, MissingDependencyError
 from flowloom_registry.config.example import build_component, build_example, plan_component
-from flowloom_registry.errors import ConfigError, MissingDependency, one_line
+from flowloom_registry.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
@@ -99,7 +99,7 @@ def check_made(
     except (ConfigError, DataError) as error:
         no_files = may_lack_files and any(isinstance(e, DataError) for e in (error, error.__cause__))
         return [CheckResult("check_builds", "skipped" if no_files else "failed", str(error), seed=seed)]
-    except MissingDependency as error:
+    except MissingDependencyError as error:
         return [CheckResult("check_builds", "skipped", str(error), seed=seed)]
     except Exception as error:
         return [CheckResult("check_builds", "failed", one_line(error), seed=seed)]

@@ -48,7 +48,7 @@ def test_list_one_kind_also_in_the_plural(cli):
 
 
 def test_list_one_plugin_and_ambiguous_names(cli):
-    other = plugin(lambda reg: reg.geometry("sphere", "fakeflow.parts:Sphere", summary="another"))
+    other = plugin(lambda reg: reg.add("geometry", "sphere", "fakeflow.parts:Sphere", summary="another"))
     code, out, _ = cli("list", "--plugin", "other", other=other)
     assert (code, out) == (0, "geometry  (fake geometry)\n  other:sphere  other  another\n")
 

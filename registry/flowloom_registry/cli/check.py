@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.conformance import check_row
-    from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.errors import UnknownComponentError
     from flowloom_registry.nearest import did_you_mean, join_hints, listing
     from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.plugins.targets import require_class_name
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         for broken in found.broken:
             if broken.plugin.name == args.name:
-                raise UnknownComponent(f"plugin {args.name} is broken: {broken.error}")
+                raise UnknownComponentError(f"plugin {args.name} is broken: {broken.error}")
         known = [*(p.name for p in found.plugins), *(r.name for r in found.rows)]
         hint = join_hints(did_you_mean(args.name, known), "flowloom list shows all names")
-        raise UnknownComponent(f"there is no plugin or component named {args.name!r}; {hint}")
+        raise UnknownComponentError(f"there is no plugin or component named {args.name!r}; {hint}")
     arguments = settings(args.arguments)
     if arguments and len(rows) > 1:
         which = listing((row.label for row in rows), 4)
