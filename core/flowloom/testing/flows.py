@@ -59,10 +59,10 @@ def offers(context: Context) -> Iterator[Offer]:
 
 def encoded(examples: Examples, flow: Flow | None) -> Examples:
     """Data as states of the flow: through its codec, which must be fitted, where it has one."""
-    if flow is None or flow.codec is None:
+    if flow is None:
         return examples
-    with torch.no_grad():
-        return Examples(flow.codec.encode(examples.x), examples.cond)
+    with torch.no_grad(), flow.evaluating():
+        return flow.encode(examples, torch.Generator().manual_seed(0))
 
 
 def flow_on(data: Dataset) -> Flow | None:

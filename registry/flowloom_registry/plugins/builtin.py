@@ -58,7 +58,12 @@ def _spaces(reg: Registrar) -> None:
         summary="a finite set of tokens",
         example={"vocab": 5},
     )
-    reg.add("geometry", "box", "flowloom.geometry:Box", summary="an interval for every coordinate")
+    reg.add(
+        "geometry",
+        "box",
+        "flowloom.geometry:Box",
+        summary="an interval for every coordinate, [-1, 1] where none is given",
+    )
     reg.add(
         "geometry",
         "product",
@@ -197,9 +202,9 @@ def _networks(reg: Registrar) -> None:
     )
     reg.add(
         "objective",
-        "discrete-flow-matching",
+        "posterior",
         "flowloom.objectives:PosteriorMatching",
-        summary="cross-entropy of p(x1 | x_t)",
+        summary="cross-entropy of p(x1 | x_t): discrete, Dirichlet and variational (CatFlow) flows alike",
         paper="2407.15595",
         example={"path": {"use": "mixture", "geometry": {"use": "discrete", "vocab": 5}}},
     )
@@ -237,6 +242,20 @@ def _inference(reg: Registrar) -> None:
         "ctmc-euler",
         "flowloom.solvers:CTMCEuler",
         summary="jumps of discrete states",
+        paper="2407.15595",
+    )
+    reg.add(
+        "solver",
+        "tau-leaping",
+        "flowloom.solvers:TauLeaping",
+        summary="jumps with the rate integrated exactly over each step; corrector",
+        paper="2407.15595",
+    )
+    reg.add(
+        "solver",
+        "ctmc-adaptive",
+        "flowloom.solvers:AdaptiveCTMC",
+        summary="jumps with steps chosen by the expected share of changes",
         paper="2407.15595",
     )
     reg.add("solver", "flow-map", "flowloom.solvers:FlowMapSteps", summary="few jumps of a flow map")

@@ -45,6 +45,7 @@ class Registrar:
         tags: Iterable[str] = (),
         known_failures: Mapping[str, str] | None = None,
         data: str | None = None,
+        within: str | None = None,
     ) -> None:
         """Add a component: ``reg.add("geometry", "so3", "my_package.spaces:SO3", summary="rotations")``.
 
@@ -60,6 +61,8 @@ class Registrar:
             known_failures: names of checks (``flowloom check``) that it is known to fail, with the reason.
             data: data set on which it is checked, for a component of one domain: a name of this plugin's, or
                 one of core's; core's ``eight-gaussians`` where left out.
+            within: recipe among whose parts it is checked, for one that meets only parts like those (a solver
+                of one path, say): a name of this plugin's, or one of core's.
 
         Raises:
             PluginError: one of them is malformed, or the plugin adds the same name twice.
@@ -77,6 +80,10 @@ class Registrar:
             raise self._error(where, f"'example' maps constructor arguments to values, got {example!r}")
         if data is not None:
             self._check(_NAME, data, where, "'data' is the name of a data set, such as 'moons'")
+        if within is not None:
+            self._check(_NAME, within, where, "'within' is the name of a recipe, such as 'markov'")
+            if data is not None:
+                raise self._error(where, "give one of data= and within=; a recipe has its own data")
         if any(row.kind == kind and row.name == name for row in self.rows):
             raise self._error(where, "added twice")
         row = Row(
@@ -91,6 +98,7 @@ class Registrar:
             tuple(tags),
             dict(known_failures or {}),
             data,
+            within,
         )
         self.rows.append(row)
 

@@ -57,6 +57,7 @@ def flowloom_register(reg: Registrar) -> None:
         summary="MLP over a hash grid whose fine levels fade in with t: sharp densities on small spaces",
         example={"width": 16, "levels": 3, "finest": 16, "table": 8},
         paper="2201.05989",
+        data="von-mises-fisher",
     )
     reg.add(
         "model",
@@ -64,6 +65,7 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_geometries.models:PeriodicMLP",
         summary="MLP on angles, smooth across the seam",
         example={"width": 16},
+        data="wrapped-normals",
     )
     reg.add(
         "renderer",
@@ -71,6 +73,7 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_geometries.world_map:WorldMap",
         summary="points of the sphere on a plate carrée map, with densities",
         example={"resolution": 16},
+        data="von-mises-fisher",
     )
     _recipes(reg)
 

@@ -18,14 +18,12 @@ def flowloom_register(reg: Registrar) -> None:
     _metrics(reg)
     _recipes(reg)
     reg.add(
-        "geometry", "unit-box", "flowloom.geometry:Box", summary="the box [-1, 1]^n of valid pixel values"
-    )
-    reg.add(
         "renderer",
         "image-grid",
         "flowloom_images.renderer:ImageGrid",
         summary="PNG grids of samples by class, and noise-to-data strips",
         example={"columns": 2, "rows": 2},
+        data="digits",
     )
 
 
@@ -78,6 +76,7 @@ def _networks(reg: Registrar) -> None:
         example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
         paper="2105.05233",
         tags=("convolution",),
+        data="digits",
     )
     reg.add(
         "model",
@@ -87,6 +86,7 @@ def _networks(reg: Registrar) -> None:
         example={"width": 32, "depth": 2, "heads": 2},
         paper="2212.09748",
         tags=("transformer", "sit"),
+        data="digits",
     )
 
 
@@ -99,6 +99,7 @@ def _metrics(reg: Registrar) -> None:
         f"{home}:ImageQuality",
         summary="Fréchet distance, precision, recall and class accuracy by one small classifier",
         example=quick,
+        data="digits",
     )
     reg.add(
         "metric",
@@ -107,6 +108,7 @@ def _metrics(reg: Registrar) -> None:
         summary="Fréchet distance in the features of a classifier trained on the real data",
         example=quick,
         paper="1706.08500",
+        data="digits",
     )
     reg.add(
         "metric",
@@ -115,6 +117,7 @@ def _metrics(reg: Registrar) -> None:
         summary="precision and recall by nearest-neighbour manifolds in those features",
         example=quick,
         paper="1904.06991",
+        data="digits",
     )
     reg.add(
         "metric",
@@ -122,6 +125,7 @@ def _metrics(reg: Registrar) -> None:
         f"{home}:ClassAccuracy",
         summary="share of conditional samples that a classifier takes for their class",
         example=quick,
+        data="digits",
     )
 
 

@@ -88,13 +88,20 @@ def _data(reg: Registrar) -> None:
         "one-hot",
         "flowloom_sequences.simplex:OneHot",
         summary="tokens as vertices of the simplex, rows (L, K)",
+        data="markov",
     )
 
 
 def _transport(reg: Registrar) -> None:
     home = "flowloom_sequences.simplex"
     reg.add("geometry", "flat-simplex", f"{home}:FlatSimplex", summary="rows of probabilities, flat metric")
-    reg.add("source", "dirichlet", f"{home}:DirichletSource", summary="rows from a symmetric Dirichlet law")
+    reg.add(
+        "source",
+        "dirichlet",
+        f"{home}:DirichletSource",
+        summary="rows from a symmetric Dirichlet law",
+        within="dirichlet-toy",
+    )
     reg.add(
         "source",
         "prompt",
@@ -144,6 +151,7 @@ def _networks(reg: Registrar) -> None:
         f"{home}:SequenceTransformer",
         summary="bidirectional transformer, adaLN time, rotary positions; tokens or simplex points",
         example={"width": 16, "depth": 1, "heads": 2},
+        data="dyck",
     )
     reg.add(
         "model",
@@ -152,6 +160,7 @@ def _networks(reg: Registrar) -> None:
         summary="dilated residual convolutions for DNA; tokens or simplex points",
         example={"width": 8, "stacks": 1},
         paper=_DIRICHLET,
+        data="motif-dna",
     )
     reg.add(
         "model",
@@ -167,14 +176,7 @@ def _networks(reg: Registrar) -> None:
                 "intermediate_size": 16,
             }
         },
-    )
-    reg.add(
-        "objective",
-        "posterior",
-        "flowloom.objectives:PosteriorMatching",
-        summary="cross-entropy of p(x1 | x_t): discrete, Dirichlet and variational (CatFlow) flows alike",
-        paper=_CATFLOW,
-        example={"path": {"use": "affine"}},
+        data="dyck",
     )
     reg.add(
         "objective",
@@ -194,6 +196,7 @@ def _inference(reg: Registrar) -> None:
         f"{home}:SimplexClassifierFree",
         summary="classifier-free guidance by scores on the simplex",
         paper=_DIRICHLET,
+        within="dna-guided",
     )
     reg.add(
         "solver",
@@ -201,20 +204,7 @@ def _inference(reg: Registrar) -> None:
         f"{home}:SimplexEuler",
         summary="Euler on the simplex, finishing with the prediction",
         paper=_DIRICHLET,
-    )
-    reg.add(
-        "solver",
-        "tau-leaping",
-        "flowloom.solvers:TauLeaping",
-        summary="jumps with the rate integrated exactly over each step; corrector",
-        paper=_DFM,
-    )
-    reg.add(
-        "solver",
-        "ctmc-adaptive",
-        "flowloom.solvers:AdaptiveCTMC",
-        summary="jumps with steps chosen by the expected share of changes",
-        paper=_DFM,
+        within="dirichlet-toy",
     )
     reg.add(
         "task",
@@ -222,6 +212,7 @@ def _inference(reg: Registrar) -> None:
         "flowloom_sequences.prompts:Infill",
         summary="fill in what a prompt leaves open; given tokens stay",
         paper=_DFM,
+        data="prompted",
     )
     reg.add(
         "score",
@@ -229,32 +220,58 @@ def _inference(reg: Registrar) -> None:
         "flowloom_sequences.bound:NLLBound",
         summary="upper bound on the negative log likelihood of tokens, and bits a token",
         paper="2412.06264",
+        data="markov",
     )
     home = "flowloom_sequences.metrics"
-    reg.add("metric", "ngram-distance", f"{home}:NGramDistance", summary="Jensen-Shannon distance of n-grams")
+    reg.add(
+        "metric",
+        "ngram-distance",
+        f"{home}:NGramDistance",
+        summary="Jensen-Shannon distance of n-grams",
+        data="dyck",
+    )
     reg.add(
         "metric",
         "judge-perplexity",
         f"{home}:JudgePerplexity",
         summary="perplexity under a small autoregressive judge, with entropies beside it",
         example={"kind": "trigram"},
+        data="markov",
     )
     reg.add(
-        "metric", "language-gap", f"{home}:LanguageGap", summary="nats a token above a toy language's entropy"
+        "metric",
+        "language-gap",
+        f"{home}:LanguageGap",
+        summary="nats a token above a toy language's entropy",
+        data="markov",
     )
-    reg.add("metric", "validity", f"{home}:Validity", summary="share of strings that the grammar allows")
+    reg.add(
+        "metric",
+        "validity",
+        f"{home}:Validity",
+        summary="share of strings that the grammar allows",
+        data="dyck",
+    )
     reg.add(
         "metric",
         "motif-recovery",
         f"{home}:MotifRecovery",
         summary="whether guided DNA has its class's motif",
+        data="motif-dna",
     )
-    reg.add("metric", "token-kl", f"{home}:TokenKL", summary="KL of token frequencies to the true table")
+    reg.add(
+        "metric",
+        "token-kl",
+        f"{home}:TokenKL",
+        summary="KL of token frequencies to the true table",
+        data="independent-tokens",
+    )
     reg.add(
         "renderer",
         "sequence-text",
         "flowloom_sequences.renderer:SequenceText",
         summary="text as HTML: DNA in colour, prompts marked, tokens appearing",
+        data="dyck",
     )
 
 
