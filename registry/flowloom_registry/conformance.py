@@ -40,13 +40,13 @@ class Setting:
     """What a component is checked on.
 
     Args:
-        data: the examples.
+        data: the examples; None in a recipe that has none.
         shape: of one state, where the component is to take states of it and of no other.
         flow: of the recipe that the component stands in.
         parts: by kind, what the recipe has to fill its parameters.
     """
 
-    data: Dataset
+    data: Dataset | None
     shape: Shape | None = None
     flow: Flow | None = None
     parts: Mapping[str, object] = field(default_factory=dict)
@@ -172,7 +172,7 @@ def check_made(
         *check(
             make,
             kind,
-            spec=data.spec if flow is None else flow.spec,
+            spec=flow.spec if flow is not None else data.spec if data is not None else None,
             shape=shape,
             data=data,
             flow=flow,
@@ -217,7 +217,8 @@ def given_with(
 
     data = setting.data
     if setting.flow is not None:
-        return {**setting.parts, SPEC: setting.flow.spec, "dataset": data}
+        return {**setting.parts, SPEC: setting.flow.spec}
+    assert data is not None
     given: dict[str, object] = {SPEC: data.spec, "dataset": data}
     try:
         signature = read_signature(catalog.load(row))
@@ -236,13 +237,13 @@ def given_with(
 
 
 def _assembled(recipe: Recipe) -> Experiment:
-    """A recipe built, with its data read and its codec fitted."""
+    """A recipe built, with its data read and what is fitted fitted."""
     from flowloom_registry.runs.experiment import assemble
 
     experiment = assemble(recipe)
-    experiment.data.take(_first_row())
-    if experiment.flow.codec is not None:
-        experiment.flow.codec.fit(experiment.data)
+    if experiment.data is not None:
+        experiment.data.take(_first_row())
+    experiment.flow.fit_parts(experiment.data, seed=experiment.seed)
     return experiment
 
 
@@ -250,8 +251,7 @@ def _setting_of(experiment: Experiment) -> Setting:
     flow, built = experiment.flow, experiment.built
     sections = built.recipe.catalog.sections
     parts = {str(sections[name].kind): part for name, part in built.parts.items() if sections[name].kind}
-    shape = None if flow.spec is None else flow.spec.event_shape()
-    return Setting(experiment.data, shape, flow, parts)
+    return Setting(experiment.data, flow.spec.event_shape(), flow, parts)
 
 
 def _own_recipe(row: Row, catalog: Catalog) -> str:

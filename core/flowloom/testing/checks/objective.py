@@ -66,14 +66,14 @@ def _own_batch(objective: Objective, context: Context, n: int) -> tuple[Batch, S
     data, flow = context.data, context.flow
     if data is None or (flow is None and context.shape != data.spec.event_shape()):
         return None
-    spec = data.spec if flow is None or flow.spec is None else flow.spec
-    examples = encoded(data.take(torch.arange(n) % len(data)), flow)
-    draws, shape = context.generator(1), with_batch(spec.event_shape(), n)
-    if flow is not None and flow.source is not None:
-        x0 = flow.source.sample(shape, cond=examples.cond, generator=draws)
-    else:
-        x0 = objective.path.geometry.random(shape, generator=draws, dtype=torch.float32)
-    return Batch(x0, examples.x, examples.cond), spec
+    examples = data.take(torch.arange(n) % len(data))
+    states = encoded(examples, flow)
+    if flow is not None:
+        x0 = flow.noise_for(states, context.generator(1))
+        return Batch(x0, (examples if objective.encodes else states).x, states.cond), flow.spec
+    shape = with_batch(data.spec.event_shape(), n)
+    x0 = objective.path.geometry.random(shape, Draw(context.generator(1), dtype=torch.float32))
+    return Batch(x0, examples.x, examples.cond), data.spec
 
 
 def _batch(objective: Objective, context: Context, n: int = 16) -> tuple[Batch, Spec]:
