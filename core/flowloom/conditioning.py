@@ -11,6 +11,8 @@ from torch import Tensor
 from flowloom.errors import ShapeError
 from flowloom.spec import Condition
 
+__all__ = ["class_ids", "conditions_for"]
+
 _ALWAYS = ("mask", "null")
 
 

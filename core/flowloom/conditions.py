@@ -23,6 +23,8 @@ from torch import Tensor
 
 from flowloom.state import Cond
 
+__all__ = ["drop", "informative", "repeat", "withheld", "without"]
+
 
 def informative(name: str) -> bool:
     """Whether a condition tells the network something beside the state, which guidance can withhold.

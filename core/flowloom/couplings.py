@@ -19,6 +19,8 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.state import Cond, State, batch_size, leaves
 
+__all__ = ["Coupling", "Independent", "OptimalTransport", "Sinkhorn", "StableMatching", "squared_distances"]
+
 
 class Coupling(ABC):
     """Pairs the rows of x0 with the rows of x1.

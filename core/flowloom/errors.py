@@ -7,6 +7,18 @@ This module imports nothing, so that light tools can use it.
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "FlowloomError",
+    "IncompatibleError",
+    "MissingDependencyError",
+    "OffManifoldError",
+    "RunError",
+    "ShapeError",
+    "SolverError",
+    "TrainingError",
+]
+
 
 class FlowloomError(Exception):
     """Base of every error that a user can mend; its message is written for them."""

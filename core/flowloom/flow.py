@@ -35,6 +35,8 @@ from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
 from flowloom.training.seeds import derive
 
+__all__ = ["Flow"]
+
 _FITTED = ("codec", "coupling", "source", "path", "objective", "guidance", "solver")
 
 

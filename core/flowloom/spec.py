@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from flowloom.state import Shape
 
+__all__ = ["Condition", "Spec"]
+
 
 @dataclass(frozen=True)
 class Condition:
