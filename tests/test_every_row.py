@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from flowloom_registry import catalog
-from flowloom_registry.conformance import check_row
+from flowloom_registry.conformance import check_row, is_checked
 from flowloom_registry.plugins.rows import Row
 
 
 @pytest.mark.parametrize("row", catalog().rows, ids=lambda row: f"{row.kind}/{row.qualified}")
 def test_row_keeps_the_laws(row: Row) -> None:
-    failed = [f"{result.name}: {result.message}" for result in check_row(row, catalog()) if not result.ok]
+    results = check_row(row, catalog())
+    if not is_checked(results):
+        pytest.skip(f"not checked: {results[0].message}")
+    failed = [f"{result.name}: {result.message}" for result in results if not result.ok]
     assert not failed, "\n".join(failed)
 
 

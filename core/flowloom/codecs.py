@@ -18,6 +18,8 @@ from flowloom.state import State
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
+__all__ = ["Codec", "Identity", "Standardize", "StateCodec"]
+
 
 class Codec(nn.Module, ABC):
     """Maps examples of data to examples of states, and back.

@@ -15,6 +15,8 @@ from flowloom.sources import Gaussian, Mask
 from flowloom.sources import Product as ProductSource
 from flowloom.spec import Spec
 
+__all__ = ["Clash", "problems"]
+
 
 @dataclass(frozen=True)
 class Clash:

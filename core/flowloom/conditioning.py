@@ -12,6 +12,8 @@ from flowloom.conditions import is_null
 from flowloom.errors import ShapeError
 from flowloom.spec import Condition
 
+__all__ = ["class_ids", "conditions_for"]
+
 
 def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, Any]) -> dict[str, Tensor]:
     """Conditions of ``n`` rows.

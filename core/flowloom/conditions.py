@@ -19,6 +19,8 @@ from torch import Tensor
 
 from flowloom.state import Cond
 
+__all__ = ["drop", "informative", "repeat", "withheld", "without"]
+
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:
     """Rows ``(batch,)`` in which condition ``name`` is withheld, or None where it never is."""

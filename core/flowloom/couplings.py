@@ -20,6 +20,8 @@ from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.state import Cond, State, batch_size, take
 
+__all__ = ["Coupling", "Independent", "OptimalTransport", "Sinkhorn", "StableMatching", "squared_distances"]
+
 
 class Coupling(ABC):
     """Pairs the rows of x0 with the rows of x1.

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from flowloom.state import State, leaves
 
+__all__ = ["VectorField", "exact_divergence", "flatten", "hutchinson_divergence"]
+
 VectorField = Callable[[State], State]
 
 

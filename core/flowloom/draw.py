@@ -10,6 +10,8 @@ from torch import Tensor
 
 from flowloom.state import State, first_leaf, float_dtype
 
+__all__ = ["GLOBAL", "Draw"]
+
 
 @dataclass(frozen=True)
 class Draw:

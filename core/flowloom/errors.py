@@ -7,6 +7,18 @@ This module imports nothing, so that light tools can use it.
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "FlowloomError",
+    "IncompatibleError",
+    "MissingDependencyError",
+    "OffManifoldError",
+    "RunError",
+    "ShapeError",
+    "SolverError",
+    "TrainingError",
+]
+
 
 class FlowloomError(Exception):
     """Base of every error that a user can mend; its message is written for them."""
@@ -48,3 +60,7 @@ class SolverError(FlowloomError):
 
 class RunError(FlowloomError):
     """A run folder is foreign, half-written or does not match what is asked of it."""
+
+
+class MissingDependencyError(FlowloomError):
+    """A component needs a package that is not installed; the message says which, and what to install."""

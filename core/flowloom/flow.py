@@ -36,6 +36,8 @@ from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
 from flowloom.training.seeds import derive
 
+__all__ = ["Flow"]
+
 _FITTED = ("codec", "coupling", "source", "path", "objective", "guidance", "solver")
 
 
@@ -371,6 +373,10 @@ class Flow(nn.Module):
             layout: what is real and what is given, in place of what the conditions say of it.
         """
         n = _count(n, x0)
+        if batch is not None and batch < 1:
+            raise ShapeError(f"batch must be at least 1, got {batch}")
+        if seed is not None and not -(2**63) <= seed < 2**64:
+            raise ShapeError(f"seed {seed} is too large for a generator of 64 bits")
         device, law = self.device, source or self.source
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()

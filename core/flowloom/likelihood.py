@@ -21,6 +21,8 @@ from flowloom.solvers import Solution, Solver
 from flowloom.sources import Source
 from flowloom.state import Cond, State, first_leaf, float_dtype, map_state
 
+__all__ = ["Divergence", "divergence_of", "log_prob", "sample_with_log_prob"]
+
 Divergence = Literal["exact", "hutchinson"]
 
 

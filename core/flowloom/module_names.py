@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["module_name"]
+
 
 def module_name(name: str) -> str:
     """A name under which torch accepts a submodule, whatever a user calls a part or a condition.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from flowloom.errors import RunError
 
+__all__ = ["load_tensors", "modules_outside", "require_same", "set_mode", "tensors"]
+
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """Every parameter and persistent buffer once, by the first dotted name under which it is found."""

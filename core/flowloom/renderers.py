@@ -16,6 +16,8 @@ from flowloom.state import State, first_leaf
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
+__all__ = ["Figure", "Renderer", "Scatter"]
+
 
 @dataclass(frozen=True)
 class Figure:

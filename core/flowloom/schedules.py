@@ -14,6 +14,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+__all__ = ["VP", "CondOT", "Cosine", "LinearVP", "Polynomial", "Schedule"]
+
 
 class Schedule(ABC):
     """alpha and sigma with their derivatives, as functions of a time tensor of any shape.

@@ -17,6 +17,8 @@ from flowloom.flow import Flow
 from flowloom.solvers import Dopri5, Solver
 from flowloom.state import Shape, shape_of
 
+__all__ = ["Likelihood", "Score"]
+
 
 class Score(ABC):
     """A judgement of a flow by given examples, where a metric judges drawn samples.

@@ -26,6 +26,8 @@ from flowloom.state import (
     to_device,
 )
 
+__all__ = ["FromDataset", "Gaussian", "Mask", "Paired", "Product", "Source", "Uniform"]
+
 
 class Source(ABC):
     """Draws x0. Training and sampling must use the same one.

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from flowloom.state import Shape
 
+__all__ = ["Condition", "Role", "Spec"]
+
 Role = Literal["inform", "setting", "real", "given", "values", "start"]
 
 

@@ -15,6 +15,27 @@ from torch import Tensor
 
 from flowloom.errors import ShapeError
 
+__all__ = [
+    "Cond",
+    "Shape",
+    "State",
+    "Time",
+    "axpy",
+    "batch_size",
+    "concat",
+    "expand",
+    "first_leaf",
+    "float_dtype",
+    "leaves",
+    "map_state",
+    "part",
+    "shape_of",
+    "sum_event",
+    "take",
+    "to_device",
+    "with_batch",
+]
+
 State: TypeAlias = Union[Tensor, "dict[str, State]"]
 Time: TypeAlias = Union[Tensor, "dict[str, Time]"]
 Cond: TypeAlias = Mapping[str, Tensor]

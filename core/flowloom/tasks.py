@@ -8,6 +8,8 @@ from flowloom.data.base import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 
+__all__ = ["Task"]
+
 
 class Task(ABC):
     """Asks something of a flow about given examples: fill in, classify, separate, edit, invert."""

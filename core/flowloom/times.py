@@ -13,6 +13,8 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 
+__all__ = ["Beta", "LogitNormal", "Stratified", "TimeLaw", "Uniform"]
+
 
 class TimeLaw(ABC):
     """A law of t on [0, 1].

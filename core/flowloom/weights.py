@@ -9,6 +9,8 @@ from torch import Tensor
 
 from flowloom.schedules import CondOT, Schedule
 
+__all__ = ["Constant", "InverseSigma", "MinSNR", "Weight"]
+
 
 class Weight(ABC):
     """A positive weight for every time; multiplies the per-example loss."""

@@ -47,16 +47,12 @@ class ConfigError(FlowloomError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class UnknownComponent(FlowloomError):  # noqa: N818  (a public name)
+class UnknownComponentError(FlowloomError):
     """No component, recipe or kind has the name that was asked for."""
 
 
-class AmbiguousComponent(FlowloomError):  # noqa: N818  (a public name)
+class AmbiguousComponentError(FlowloomError):
     """Several plugins provide the name; the message lists the ``plugin:name`` spellings to choose from."""
-
-
-class MissingDependency(FlowloomError):  # noqa: N818  (a public name)
-    """A component's module cannot be imported because something it needs is not installed."""
 
 
 class PluginError(FlowloomError):

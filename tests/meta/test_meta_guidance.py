@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from flowloom.conditions import without
+from flowloom.data import Tensors
 from flowloom.fields import Field
+from flowloom.flow import Flow
 from flowloom.guidance import ClassifierFree, Guidance
+from flowloom.models import MLP
+from flowloom.spec import Condition, Spec
 
 KIND = "guidance"
 
@@ -124,6 +128,21 @@ class LeaksLabels(Rule):
         return self.combine(plain, null, field)
 
 
+class Flattens(Rule):
+    """Forgets that an answer may have several dimensions."""
+
+    def mix(self, field, x, t, cond):
+        value = super().mix(field, x, t, cond)
+        return value.flatten(1) if value.ndim > 2 and not hasattr(field, "vocab") else value
+
+
+def own_recipe():
+    """Data of 3 x 2 numbers and a flow that fits it: what is around a component in a recipe."""
+    spec = Spec(shape=(3, 2), conditions={"label": Condition(4)})
+    x = torch.randn(8, 3, 2, generator=torch.Generator().manual_seed(0))
+    return {"data": Tensors(x, {"label": torch.arange(8) % 4}, spec=spec), "flow": Flow(MLP(spec, width=8))}
+
+
 TWINS = {
     "check_kind_is_kept": (ForgetsKind, ()),
     "check_shape_is_kept": (Doubles, ("check_scale_zero_is_unconditional", "check_affine_in_scale")),
@@ -133,13 +152,15 @@ TWINS = {
     "check_evaluations_are_counted": (Undercounts, ()),
     "check_unconditional_is_left_alone": (DropsMask, ()),
     "check_branches": (LeaksLabels, ()),
+    "check_steers_its_flow": (Flattens, ()),
 }
 
 
 @pytest.mark.parametrize("target", TWINS)
 def test_wrong_twin_is_caught(target, fails_exactly):
     make, also = TWINS[target]
-    fails_exactly(KIND, make, target, also)
+    around = own_recipe() if target == "check_steers_its_flow" else {}
+    fails_exactly(KIND, make, target, also, **around)
 
 
 def test_mixed_probabilities_are_caught(fails_exactly):

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flowloom.data import Tensors
 from flowloom.fields.base import time_tensor
+from flowloom.flow import Flow
 from flowloom.geometry import Euclidean
+from flowloom.models import MLP
 from flowloom.solvers import (
     CTMCEuler,
     Dopri5,
@@ -21,6 +24,7 @@ from flowloom.solvers import (
     Solution,
 )
 from flowloom.solvers.explicit import Tableau
+from flowloom.spec import Condition, Spec
 from flowloom.state import map_state
 
 KIND = "solver"
@@ -216,6 +220,21 @@ def two_parts():
     return TwiceAStep({"a": Euler(), "b": Euler()})
 
 
+class Flattens(Euler):
+    """Forgets that a state may have several dimensions."""
+
+    def solve(self, field, x0, **settings):
+        solution = super().solve(field, x0, **settings)
+        return replace(solution, x=map_state(lambda v: v.flatten(1) if v.ndim > 2 else v, solution.x))
+
+
+def own_recipe():
+    """Data of 3 x 2 numbers and a flow that fits it: what is around a component in a recipe."""
+    spec = Spec(shape=(3, 2), conditions={"label": Condition(4)})
+    x = torch.randn(8, 3, 2, generator=torch.Generator().manual_seed(0))
+    return {"data": Tensors(x, {"label": torch.arange(8) % 4}, spec=spec), "flow": Flow(MLP(spec, width=8))}
+
+
 TWINS = {
     "check_order": (Optimist, ("check_order_on_the_sphere",)),
     "check_order_on_the_sphere": (Flat, ()),
@@ -236,13 +255,15 @@ TWINS = {
     "check_marginal_halfway": (EndsAlways, ()),
     "check_flow_map": (LateMap, ()),
     "check_parts": (two_parts, ()),
+    "check_walks_its_flow": (lambda: Flattens(4), ()),
 }
 
 
 @pytest.mark.parametrize("target", TWINS)
 def test_wrong_twin_is_caught(target, fails_exactly):
     make, also = TWINS[target]
-    fails_exactly(KIND, make, target, also)
+    around = own_recipe() if target == "check_walks_its_flow" else {}
+    fails_exactly(KIND, make, target, also, **around)
 
 
 def test_wrong_nodes_are_caught(fails_exactly):

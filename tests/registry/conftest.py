@@ -13,7 +13,7 @@ sys.path.insert(0, str(FAKES))  # the plugin `fakeflow`, importable as if it wer
 
 @pytest.fixture
 def fake_tables():
-    from flowloom_registry.plugins.kinds import Kind
+    from flowloom.kinds import Kind
     from flowloom_registry.plugins.sections import SECTIONS
 
     contracts = {

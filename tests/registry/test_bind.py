@@ -5,6 +5,7 @@ import pytest
 
 HEAD = "data: digits\n"
 GOOD = HEAD + "model: net\n"
+OTHERS = "installed plugins: fakes (others are pip packages, by custom flowloom-NAME)"
 
 
 def test_a_good_recipe_builds(load):
@@ -33,12 +34,12 @@ def test_a_good_recipe_builds(load):
     [
         pytest.param(
             "data: digits\nmodel: nett\n",
-            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model; " + OTHERS],
             id="unknown component",
         ),
         pytest.param(
             "data: digits\nmodel:\n  use: nett\n",
-            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model; " + OTHERS],
             id="unknown component in a mapping",
         ),
         pytest.param(
@@ -126,7 +127,7 @@ def test_a_good_recipe_builds(load):
         pytest.param(
             GOOD + "geometry: {use: product, parts: {a: spher, b: {use: sphere, radios: 2}}}\n",
             ["r.yaml:3:37: geometry.parts.a: no geometry is named 'spher'; did you mean 'sphere'?; "
-             "known: euclidean, product, sphere",
+             "known: euclidean, product, sphere; " + OTHERS,
              "r.yaml:3:61: geometry.parts.b.radios: Sphere takes no parameter 'radios'; did you mean 'radius'?; "
              "it takes: dim, radius"],
             id="nested components",

@@ -6,14 +6,15 @@ from importlib.metadata import EntryPoint
 import pytest
 from fakeflow.handmade import plugin
 
+from flowloom.errors import MissingDependencyError
 from flowloom_registry import discover
-from flowloom_registry.errors import AmbiguousComponent, MissingDependency, PluginError, UnknownComponent
+from flowloom_registry.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from flowloom_registry.plugins.registrar import Registrar
 from flowloom_registry.plugins.rows import Plugin
 
 
 def spheres(name="sphere", target="fakeflow.parts:Sphere"):
-    return plugin(lambda reg: reg.geometry(name, target, summary="round"))
+    return plugin(lambda reg: reg.add("geometry", name, target, summary="round"))
 
 
 def test_rows_know_their_plugin(fakes):
@@ -30,40 +31,30 @@ def test_rows_know_their_plugin(fakes):
 
 
 def test_unknown_names_nearest_known_and_other_kinds(fakes):
-    with pytest.raises(UnknownComponent, match=r"did you mean 'sphere'\?; known: euclidean, product, sphere"):
+    with pytest.raises(
+        UnknownComponentError, match=r"did you mean 'sphere'\?; known: euclidean, product, sphere"
+    ):
         fakes.find("geometry", "Spheer")
-    with pytest.raises(UnknownComponent, match="'net' is a model"):
+    with pytest.raises(UnknownComponentError, match="'net' is a model"):
         fakes.find("geometry", "net")
-    with pytest.raises(UnknownComponent, match=r"no kind .* 'geometri'; did you mean 'geometry'\?"):
+    with pytest.raises(UnknownComponentError, match=r"no kind .* 'geometri'; did you mean 'geometry'\?"):
         fakes.find("geometri", "sphere")
 
 
-def test_unknown_name_of_a_plugin_that_is_not_installed(fakes):
-    expected = "unet is provided by flowloom-images: pip install flowloom-images"
-    with pytest.raises(UnknownComponent, match=expected):
+def test_unknown_name_says_which_plugins_are_installed_and_where_others_are(fakes):
+    others = r"installed plugins: fakes \(others are pip packages, by custom flowloom-NAME\)"
+    with pytest.raises(UnknownComponentError, match=rf"no model is named 'unet'; .*; {others}$"):
         fakes.find("model", "unet")
-    with pytest.raises(
-        UnknownComponent, match="no plugin or module is named 'images'; pip install flowloom-images"
-    ):
+    with pytest.raises(UnknownComponentError, match=rf"no plugin or module is named 'images'; {others}$"):
         fakes.find("model", "images:unet")
-
-
-def test_the_table_of_provided_names_is_what_the_plugins_provide():
-    """On failure, bring `flowloom_registry/plugins/provided.py` up to date with the plugin's rows."""
-    from flowloom_registry.plugins.provided import PROVIDED
-
-    found = discover()
-    for distribution, labels in PROVIDED.items():
-        owned = {row.label for row in found.rows if row.plugin.distribution == distribution}
-        owned |= {f"recipe/{row.name}" for row in found.recipes if row.plugin.distribution == distribution}
-        if owned:
-            assert set(labels) == owned, distribution
+    with pytest.raises(UnknownComponentError, match=rf"did you mean 'fakes'\?; {others}$"):
+        fakes.find("model", "fake:net")
 
 
 def test_collision_is_an_error_only_where_the_bare_name_is_used(fake_discover):
     found = fake_discover(other=spheres())
     assert not found.broken
-    with pytest.raises(AmbiguousComponent, match="write one of: fakes:sphere, other:sphere"):
+    with pytest.raises(AmbiguousComponentError, match="write one of: fakes:sphere, other:sphere"):
         found.find("geometry", "sphere")
     assert found.find("geometry", "other:sphere").plugin.name == "other"
     assert found.find("geometry", "euclidean").name == "euclidean"
@@ -74,14 +65,14 @@ def test_collision_is_an_error_only_where_the_bare_name_is_used(fake_discover):
 
 def test_qualified_name_that_the_plugin_lacks(fake_discover):
     with pytest.raises(
-        UnknownComponent, match=r"no geometry of plugin 'fakes' is named 'spere'; did you mean 'sphere'"
+        UnknownComponentError, match=r"no geometry of plugin 'fakes' is named 'spere'; did you mean 'sphere'"
     ):
         fake_discover().find("geometry", "fakes:spere")
 
 
 def broken_plugins():
     def half(reg):
-        reg.geometry("half", "fakeflow.parts:Sphere", summary="registered before the error")
+        reg.add("geometry", "half", "fakeflow.parts:Sphere", summary="registered before the error")
         raise ValueError("in the middle")
 
     return {
@@ -90,14 +81,14 @@ def broken_plugins():
         "misspelt": (plugin(flowloom_regster=lambda reg: None), "unknown hook 'flowloom_regster'"),
         "greedy": (plugin(lambda reg, more: None), "more"),
         "badkind": (plugin(lambda reg: reg.add("geometri", "x", "a:B", summary="s")), "did you mean 'geometry'?"),
-        "badname": (plugin(lambda reg: reg.geometry("No Good", "a:B", summary="s")), "lower-case words"),
-        "badtarget": (plugin(lambda reg: reg.geometry("x", "a.B", summary="s")), "module:attribute"),
-        "badsummary": (plugin(lambda reg: reg.geometry("x", "a:B", summary="two\nlines")), "one line"),
-        "badpaper": (plugin(lambda reg: reg.geometry("x", "a:B", summary="s", paper="Lipman 2022")), "arXiv"),
+        "badname": (plugin(lambda reg: reg.add("geometry", "No Good", "a:B", summary="s")), "lower-case words"),
+        "badtarget": (plugin(lambda reg: reg.add("geometry", "x", "a.B", summary="s")), "module:attribute"),
+        "badsummary": (plugin(lambda reg: reg.add("geometry", "x", "a:B", summary="two\nlines")), "one line"),
+        "badpaper": (plugin(lambda reg: reg.add("geometry", "x", "a:B", summary="s", paper="Lipman 2022")), "arXiv"),
         "badrecipe": (plugin(lambda reg: reg.recipe("x", "a:b.txt", summary="s")), "package:path.yaml"),
-        "badtags": (plugin(lambda reg: reg.geometry("x", "a:B", summary="s", tags="word")), "lists of words"),
-        "badexample": (plugin(lambda reg: reg.geometry("x", "a:B", summary="s", example=[1])), "maps constructor"),
-        "twice": (plugin(lambda reg: [reg.geometry("x", "a:B", summary="s") for _ in "ab"]), "added twice"),
+        "badtags": (plugin(lambda reg: reg.add("geometry", "x", "a:B", summary="s", tags="word")), "lists of words"),
+        "badexample": (plugin(lambda reg: reg.add("geometry", "x", "a:B", summary="s", example=[1])), "maps constructor"),
+        "twice": (plugin(lambda reg: [reg.add("geometry", "x", "a:B", summary="s") for _ in "ab"]), "added twice"),
         "oldkind": (plugin(lambda reg: reg.kind("geometry", contract="a:B", meaning="m")), "exists already"),
         "oldsection": (plugin(lambda reg: reg.section("data", "dataset", meaning="m")), "exists already"),
     }  # fmt: skip
@@ -116,9 +107,9 @@ def test_broken_plugin_is_set_aside_whole(fake_discover, name):
     assert name not in [one.name for one in found.plugins]
     assert found.find("geometry", "other-sphere")
     assert found.find("geometry", "sphere")
-    with pytest.raises(UnknownComponent, match=f"plugin '{name}' is broken and was not searched"):
+    with pytest.raises(UnknownComponentError, match=f"plugin '{name}' is broken and was not searched"):
         found.find("geometry", "nothing-like-it")
-    with pytest.raises(UnknownComponent, match=f"plugin '{name}' is broken"):
+    with pytest.raises(UnknownComponentError, match=f"plugin '{name}' is broken"):
         found.find("geometry", f"{name}:x")
     found.hooks.flowloom_finished(run=None)
     with pytest.raises(PluginError, match=f"plugin '{name}' is broken: "):
@@ -200,7 +191,7 @@ def test_strict_from_the_environment(fake_tables, monkeypatch):
         discover(entry_points=points, **fake_tables)
 
 
-def test_a_plugins_own_kind_and_section(fake_discover, tmp_path):
+def test_a_plugins_own_kind_and_sections(fake_discover, tmp_path):
     from flowloom_registry import build, load_recipe
 
     def uses(reg):
@@ -209,35 +200,77 @@ def test_a_plugins_own_kind_and_section(fake_discover, tmp_path):
         )
 
     def brings(reg):
-        reg.kind("vocoder", contract="fakeflow.contracts:Geometry", meaning="spectrogram to sound")
-        reg.vocoders = reg.add("vocoder", "first", "fakeflow.parts:Sphere", summary="s")
+        reg.kind("vocoder", contract="fakeflow.contracts:Geometry", meaning="sound", laws="fakeflow.laws")
+        reg.add("vocoder", "first", "fakeflow.parts:Sphere", summary="s")
         reg.section("vocoders", "vocoder", meaning="several", many=True)
+        reg.section("vocoder", "vocoder", meaning="one", default="first")
+        reg.section("loudness", target="fakeflow.parts:TrainConfig", meaning="a record")
+        reg.section("remark", form="text", meaning="words")
 
     found = fake_discover(a_user=plugin(uses), bringer=plugin(brings))
     assert [row.name for row in found.of_kind("vocoder")] == ["first", "second"]
-    (tmp_path / "r.yaml").write_text("data: digits\nmodel: net\nvocoders: [first, second]\n")
-    assert len(build(load_recipe(tmp_path / "r.yaml", catalog=found))["vocoders"]) == 2
+    assert found.kind("vocoder").laws == "fakeflow.laws"
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "data: digits\nmodel: net\nvocoders: [first, second]\nloudness: {steps: 7}\nremark: loud\n"
+    )
+    built = build(load_recipe(recipe, catalog=found))
+    assert len(built["vocoders"]) == 2
+    assert type(built["vocoder"]).__name__ == "Sphere"
+    assert built["loudness"].steps == 7
+    assert built.plan.sections["remark"] == "loud"
+
+
+def test_a_section_that_a_plugin_requires(fake_discover, tmp_path):
+    from flowloom_registry import build, load_recipe
+    from flowloom_registry.errors import ConfigError
+
+    def brings(reg):
+        reg.section("space", "geometry", meaning="where", required=True)
+
+    found = fake_discover(bringer=plugin(brings))
+    (tmp_path / "r.yaml").write_text("data: digits\nmodel: net\n")
+    with pytest.raises(ConfigError, match="a recipe needs a section 'space:'"):
+        build(load_recipe(tmp_path / "r.yaml", catalog=found))
 
 
 def test_missing_library_says_what_to_install(fakes):
     with pytest.raises(
-        MissingDependency, match=r"needs 'a_library_nobody_has', .*; pip install 'nobody>=2'$"
+        MissingDependencyError, match=r"needs 'a_library_nobody_has', .*; pip install 'nobody>=2'$"
     ):
         fakes.load(fakes.find("solver", "needy"))
-    with pytest.raises(MissingDependency, match=r"; pip install a_library_nobody_has$"):
+    with pytest.raises(MissingDependencyError, match=r"; pip install a_library_nobody_has$"):
         fakes.load(fakes.find("solver", "needy-plain"))
 
 
-def test_every_kind_has_a_registrar_method_of_its_name():
-    from flowloom_registry.plugins.kinds import KINDS
+def test_every_kind_is_added_alike():
+    from flowloom.kinds import KINDS
 
+    registrar = Registrar(Plugin("p"))
     for kind in KINDS:
-        registrar = Registrar(Plugin("p"))
-        getattr(registrar, kind.name)(
-            "x", "a:B", summary="s", example={"n": 1}, paper="2210.02747", requires=["r"]
+        registrar.add(
+            kind.name, "x", "a:B", summary="s", example={"n": 1}, paper="2210.02747", requires=["r"], data="d"
         )
-        (row,) = registrar.rows
-        assert (row.kind, row.name, row.requires) == (kind.name, "x", ("r",))
+    assert [(row.kind, row.requires, row.data) for row in registrar.rows] == [
+        (kind.name, ("r",), "d") for kind in KINDS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({}, "give one of kind="),
+        ({"kind": "model", "target": "a:B"}, "give one of kind="),
+        ({"target": "a.B"}, "'module:Class'"),
+        ({"target": "a:B", "default": "x"}, "only a section that holds one component has a default"),
+        ({"kind": "model", "many": True, "required": True}, "only a section that holds one component"),
+        ({"form": "text", "many": True}, "a list holds components"),
+    ],
+)
+def test_sections_that_contradict_themselves(section, words):
+    with pytest.raises(PluginError, match=words):
+        Registrar(Plugin("p")).section("extra", meaning="m", **section)
+    assert not Registrar(Plugin("p")).sections
 
 
 def test_catalog_is_found_once():

@@ -48,7 +48,7 @@ def test_list_one_kind_also_in_the_plural(cli):
 
 
 def test_list_one_plugin_and_ambiguous_names(cli):
-    other = plugin(lambda reg: reg.geometry("sphere", "fakeflow.parts:Sphere", summary="another"))
+    other = plugin(lambda reg: reg.add("geometry", "sphere", "fakeflow.parts:Sphere", summary="another"))
     code, out, _ = cli("list", "--plugin", "other", other=other)
     assert (code, out) == (0, "geometry  (fake geometry)\n  other:sphere  other  another\n")
 
@@ -200,12 +200,43 @@ def test_check_lays_settings_over_the_example(capsys, monkeypatch):
     from flowloom_registry import conformance
 
     made = []
-    monkeypatch.setattr(conformance, "check_made", lambda make, *_, **__: made.append(make()) or [])
+    from flowloom.testing import CheckResult
+
+    verdict = CheckResult("check_builds", "passed")
+    monkeypatch.setattr(conformance, "check_made", lambda make, *_, **__: made.append(make()) or [verdict])
     assert main(["check", "sphere", "--set", "dim=5"]) == 0
     assert main(["check", "torus"]) == 0
     assert main(["check", "box", "--set", "high=7", "--set", "low=3.0"]) == 0
     assert made[0].dim == 5
     assert (made[2].low, made[2].high) == ([3.0], [7.0])
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("hole=?", "?"), ("hole=-", "-"), ("hole=*", "*"), ("hole=%", "%"), ("a=b: c", "b: c"), ("a=- 1", "- 1"), ("a=8", 8),
+     ("a=1e-3", 1e-3), ("a=[1, x]", [1, "x"]), ("a={b: 1}", {"b": 1}), ("a=", None), ("a=x=y", "x=y"), ("a=true", True)],
+)  # fmt: skip
+def test_settings_are_one_line_of_yaml(word, value):
+    from flowloom_registry.cli.given import settings
+
+    assert list(settings([word]).values()) == [value]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["x={a: 1, a: 2}"], "--set x={a: 1, a: 2}:1:8: a: key given twice; first at --set x={a: 1, a: 2}:1:2; keep one of them"),
+        (["x=1", "x=2"], "--set x=2: x is given twice, first as '1'; keep one"),
+        (["x"], "--set x: expected NAME=VALUE"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_read(words, line):
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.cli.given import settings
+
+    with pytest.raises(FlowloomError) as caught:
+        settings(words)
+    assert str(caught.value) == line
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def called(fake_discover, hook, **arguments):
 
 def test_flowloom_register(fake_discover):
     found = fake_discover(
-        mine=plugin(lambda reg: reg.geometry("torus", "fakeflow.parts:Sphere", summary="s"))
+        mine=plugin(lambda reg: reg.add("geometry", "torus", "fakeflow.parts:Sphere", summary="s"))
     )
     assert found.find("geometry", "torus").plugin.name == "mine"
 

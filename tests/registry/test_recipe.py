@@ -6,7 +6,7 @@ from fakeflow.parts import Adaptive, Midpoint, Sphere
 
 from flowloom_registry import build, load_recipe
 from flowloom_registry.config.nodes import plain
-from flowloom_registry.errors import ConfigError, UnknownComponent
+from flowloom_registry.errors import ConfigError, UnknownComponentError
 
 GOOD = "data: {use: digits, size: 4}\nmodel: {use: net, width: 8}\n"
 
@@ -21,7 +21,7 @@ def test_by_registered_name(fakes):
 
 def test_unknown_name_and_missing_file(fakes, tmp_path):
     with pytest.raises(
-        UnknownComponent, match=r"no recipe is named 'digit-net'; did you mean 'digits-net'\?"
+        UnknownComponentError, match=r"no recipe is named 'digit-net'; did you mean 'digits-net'\?"
     ):
         load_recipe("digit-net", catalog=fakes)
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: there is no such file"):

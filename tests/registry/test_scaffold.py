@@ -81,7 +81,7 @@ def test_says_what_to_do_next(tmp_path, capsys):
 def test_installs_and_passes_its_own_tests(package, tmp_path):
     # As the guides say: write a class, and add a line to plugin.py.
     words = package / "src/flowloom_sea_ice/plugin.py"
-    line = '    reg.dataset("sea-ice-more", "flowloom_sea_ice.data:Rings", summary="more of them")\n'
+    line = '    reg.add("dataset", "sea-ice-more", "flowloom_sea_ice.data:Rings", summary="more of them")\n'
     words.write_text(words.read_text() + line)
     target = tmp_path / "site"
     pip = [

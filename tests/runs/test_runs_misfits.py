@@ -27,7 +27,7 @@ HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 
         ("geometry: {use: product, parts: {a: euclidean}}", ["geometry + data", "one tensor"]),
         ("geometry: {use: sphere, dim: 2}\nsource: uniform\npath: geodesic", ["geometry + data", "have the shape (3,), the data has rows of (2,)"]),
         ("geometry: {use: torus, periods: [8.0, 8.0, 8.0]}\nsource: uniform\npath: geodesic", ["geometry + data", "(3,)"]),
-        ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: discrete-flow-matching\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
+        ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: posterior\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
     ],
 )  # fmt: skip
 def test_misfits(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, said: list[str]) -> None:

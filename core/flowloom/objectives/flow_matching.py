@@ -60,7 +60,7 @@ class FlowMatching(PointObjective):
         if not self.path.geometry.continuous:
             raise IncompatibleError(
                 "flow-matching regresses velocities, and discrete states have none; "
-                "use objective: discrete-flow-matching, or product with one objective per part"
+                "use objective: posterior, or product with one objective per part"
             )
 
     @property

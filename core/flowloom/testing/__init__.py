@@ -6,13 +6,12 @@
 []
 """
 
-from flowloom.testing.kinds import KINDS, all_checks, checks_for, kind_of
+from flowloom.testing.kinds import all_checks, checks_for, kind_of
 from flowloom.testing.laws import Context, Law, LawBroken, NotApplicable, law
 from flowloom.testing.parametrizing import parametrize_with_checks
 from flowloom.testing.running import CheckResult, check, run_check
 
 __all__ = [
-    "KINDS",
     "CheckResult",
     "Context",
     "Law",

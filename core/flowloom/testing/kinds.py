@@ -2,66 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
 from torch import nn
 
+from flowloom.kinds import KINDS, Kind
 from flowloom.testing.laws import Check, Law
 
-# Order matters: objectives and codecs are modules too, so `model` comes last.
-_CONTRACTS: dict[str, str] = {
-    "dataset": "flowloom.data:Dataset",
-    "codec": "flowloom.codecs:Codec",
-    "geometry": "flowloom.geometry:Geometry",
-    "source": "flowloom.sources:Source",
-    "coupling": "flowloom.couplings:Coupling",
-    "schedule": "flowloom.schedules:Schedule",
-    "times": "flowloom.times:TimeLaw",
-    "weight": "flowloom.weights:Weight",
-    "path": "flowloom.paths:Path",
-    "objective": "flowloom.objectives:Objective",
-    "guidance": "flowloom.guidance:Guidance",
-    "solver": "flowloom.solvers:Solver",
-    "metric": "flowloom.metrics:Metric",
-    "score": "flowloom.scores:Score",
-    "renderer": "flowloom.renderers:Renderer",
-}
-
-KINDS: tuple[str, ...] = (*_CONTRACTS, "model")
-"""Kinds that have checks."""
+_BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def kind_of(thing: object) -> str | None:
-    """The kind of an instance, None where it is no component.
-
-    >>> import flowloom as fl
-    >>> kind_of(fl.geometry.Sphere(2)), kind_of(fl.solvers.Euler(3)), kind_of("euler")
-    ('geometry', 'solver', None)
-    """
-    for kind, target in _CONTRACTS.items():
-        module, name = target.split(":")
-        if isinstance(thing, getattr(import_module(module), name)):
-            return kind
-    return "model" if isinstance(thing, nn.Module) else None
-
-
-def all_checks(kind: str) -> list[Check]:
-    """Every check of a kind, in the order of its file.
+def kind_named(kind: str | Kind) -> Kind:
+    """The kind of that name in core's table; a kind itself (a plugin's, say) is handed back.
 
     Raises:
-        ValueError: there are no checks for this kind.
+        ValueError: core has no kind of that name.
     """
-    if kind not in KINDS:
-        raise ValueError(f"there are no checks for kind '{kind}'; kinds: {', '.join(KINDS)}")
-    module = import_module(f"flowloom.testing.checks.{kind}")
+    if isinstance(kind, Kind):
+        return kind
+    if kind not in _BY_NAME:
+        raise ValueError(
+            f"there is no kind '{kind}' in core; kinds: {', '.join(_BY_NAME)} (hand over a Kind for another)"
+        )
+    return _BY_NAME[kind]
+
+
+def kind_of(thing: object, kinds: Iterable[Kind] = KINDS) -> Kind | None:
+    """The kind of an instance, None where it is no component.
+
+    Args:
+        thing: what to judge.
+        kinds: kinds it may be of.
+
+    >>> import flowloom as fl
+    >>> [kind_of(fl.geometry.Sphere(2)).name, kind_of(fl.solvers.Euler(3)).name, kind_of("euler")]
+    ['geometry', 'solver', None]
+    """
+    model: Kind | None = None
+    for kind in kinds:
+        contract = contract_of(kind)
+        if kind.name == "model":
+            model = kind
+        elif isinstance(thing, contract):
+            return kind
+    # Objectives and codecs are modules too, so any other module is a network only after all else.
+    return model if isinstance(thing, nn.Module) else None
+
+
+def contract_of(kind: Kind) -> type:
+    """The contract of a kind, imported now."""
+    module, _, name = kind.contract.partition(":")
+    found: type = getattr(import_module(module), name)
+    return found
+
+
+def all_checks(kind: str | Kind) -> list[Check]:
+    """Every check of a kind, in the order of its file; none where the kind has no laws.
+
+    Raises:
+        ValueError: core has no kind of that name.
+    """
+    laws = kind_named(kind).laws
+    if laws is None:
+        return []
     return [
-        value for name, value in vars(module).items() if name.startswith("check_") and hasattr(value, "law")
+        value
+        for name, value in vars(import_module(laws)).items()
+        if name.startswith("check_") and hasattr(value, "law")
     ]
 
 
-def checks_for(kind: str, instance: Any, *, slow: bool = False) -> list[Check]:
+def checks_for(kind: str | Kind, instance: Any, *, slow: bool = False) -> list[Check]:
     """The checks of a kind that apply to an instance, by the capabilities it declares."""
     return [
         check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from flowloom.data.base import Dataset
 from flowloom.spec import Spec
 from flowloom.state import Shape
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 Make: TypeAlias = Callable[[], Any]
 Check: TypeAlias = "Callable[[Make, Context], None]"
@@ -31,9 +34,10 @@ class Context:
 
     Args:
         seed: of everything the check draws.
-        spec: of the data, for components that do not carry one (most networks).
+        spec: of the states, for components that do not carry one (most networks).
         shape: event shape of one state, where it cannot be inferred from the component.
-        data: a data set, for metrics, codecs and renderers of one domain.
+        data: a data set, for metrics, codecs, renderers, scores, tasks and objectives of one domain.
+        flow: of the recipe that the component stands in: its geometry, source, codec (fitted) and network.
         slow: whether to run checks that take seconds.
     """
 
@@ -41,6 +45,7 @@ class Context:
     spec: Spec | None = None
     shape: Shape | None = None
     data: Dataset | None = None
+    flow: Flow | None = None
     slow: bool = False
     deviation: float | None = field(default=None, init=False)
     tolerance: float | None = field(default=None, init=False)

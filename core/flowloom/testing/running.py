@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +11,17 @@ import torch
 
 from flowloom.data.base import Dataset
 from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.kinds import KINDS, Kind
 from flowloom.spec import Spec
 from flowloom.state import Shape
-from flowloom.testing.kinds import checks_for, kind_of
+from flowloom.testing.kinds import all_checks, checks_for, kind_named, kind_of
 from flowloom.testing.laws import Check, Context, LawBroken, Make, NotApplicable
 
 Status = Literal["passed", "failed", "skipped", "expected"]
+
+NOT_VACUOUS = "check_is_not_vacuous"
+"""Name of the law that every component with laws must keep: at least one of the others can be checked."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +52,28 @@ class CheckResult:
 
 def check(
     thing: Any,
-    kind: str | None = None,
+    kind: str | Kind | None = None,
     *,
     spec: Spec | None = None,
     shape: Shape | None = None,
     data: Dataset | None = None,
+    flow: Flow | None = None,
     expected_failures: Mapping[str, str] | None = None,
     seed: int = 0,
     slow: bool = False,
 ) -> list[CheckResult]:
     """Check a component against the laws of its kind.
 
+    The last verdict, ``check_is_not_vacuous``, fails where no law could be checked: a component that refuses
+    all that it is offered has shown nothing.
+
     Args:
         thing: an instance, or a function of no arguments (a class, say) that builds one.
-        kind: its kind, found from its class where absent.
-        spec: of the data, for components that do not carry one (most networks).
+        kind: its kind (a `flowloom.kinds.Kind` where it is a plugin's), found from its class where absent.
+        spec: of the states, for components that do not carry one (most networks).
         shape: event shape of one state, where it cannot be inferred.
-        data: a data set, for metrics, codecs and renderers of one domain.
+        data: a data set, for components of one domain.
+        flow: of the recipe that the component stands in.
         expected_failures: reasons by name of check. Strict: one that passes after all is a failure.
         seed: of everything drawn.
         slow: also run checks that take seconds.
@@ -74,14 +84,27 @@ def check(
     """
     make, kind = as_maker(thing, kind)
     excused = dict(expected_failures or {})
+    if not all_checks(kind):
+        return []
     checks = checks_for(kind, make(), slow=slow)
     known = {c.__name__ for c in checks}
     strangers = sorted(set(excused) - known)
     if strangers:
         raise ValueError(f"expected_failures names {strangers}; the checks here are {sorted(known)}")
-    return [
-        run_check(c, make, Context(seed, spec, shape, data, slow), excused.get(c.__name__)) for c in checks
+    results = [
+        run_check(c, make, Context(seed, spec, shape, data, flow, slow), excused.get(c.__name__))
+        for c in checks
     ]
+    return [*results, not_vacuous(results, seed)]
+
+
+def not_vacuous(results: Sequence[CheckResult], seed: int = 0) -> CheckResult:
+    """The verdict on the verdicts: failed where every check was skipped."""
+    if any(result.status != "skipped" for result in results):
+        return CheckResult(NOT_VACUOUS, "passed", seed=seed)
+    reason = f": {results[0].message}" if results else ""
+    message = f"no law of its kind could be checked{reason}"
+    return CheckResult(NOT_VACUOUS, "failed", message, seed=seed)
 
 
 def run_check(check: Check, make: Make, context: Context, excuse: str | None = None) -> CheckResult:
@@ -116,18 +139,19 @@ def run_check(check: Check, make: Make, context: Context, excuse: str | None = N
     return CheckResult(name, status, message, context.deviation, context.tolerance, context.seed)
 
 
-def as_maker(thing: Any, kind: str | None = None) -> tuple[Callable[[], Any], str]:
+def as_maker(thing: Any, kind: str | Kind | None = None) -> tuple[Callable[[], Any], Kind]:
     """A function that builds fresh instances, and their kind.
 
     Raises:
         TypeError: the thing is no component and builds none.
     """
-    own = None if isinstance(thing, type) else kind_of(thing)
+    given = kind_named(kind) if kind is not None else None
+    own = None if isinstance(thing, type) else kind_of(thing, KINDS if given is None else (given,))
     if own is not None:
-        return (lambda: copy.deepcopy(thing)), kind or own
+        return (lambda: copy.deepcopy(thing)), own
     if not callable(thing):
         raise TypeError(f"{thing!r} is neither a component nor a function that builds one")
-    found = kind or kind_of(thing())
+    found = given or kind_of(thing())
     if found is None:
         raise TypeError(f"{thing!r} builds a {type(thing()).__name__}, which is no component; give kind=")
     return thing, found

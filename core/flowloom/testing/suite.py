@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from flowloom.testing.kinds import KINDS
+from flowloom.kinds import Kind
+from flowloom.testing.kinds import all_checks
 from flowloom.testing.laws import Make
 from flowloom.testing.parametrizing import items_of
 from flowloom.testing.running import CheckResult, check
@@ -24,14 +25,14 @@ class Component:
     """One component to check.
 
     Args:
-        kind: its kind.
+        kind: its kind, by name or (a plugin's own) as a `flowloom.kinds.Kind`.
         name: shown in reports.
         make: builds a fresh instance.
-        known: ``spec``, ``shape`` or ``data``, see `flowloom.testing.check`.
+        known: ``spec``, ``shape``, ``data`` or ``flow``, see `flowloom.testing.check`.
         expected_failures: reasons by name of check; strict.
     """
 
-    kind: str
+    kind: str | Kind
     name: str
     make: Make
     known: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Component:
     @property
     def label(self) -> str:
         """``kind/name``."""
-        return f"{self.kind}/{self.name}"
+        return f"{self.kind if isinstance(self.kind, str) else self.kind.name}/{self.name}"
 
 
 COMPONENTS: pytest.StashKey[list[Component]] = pytest.StashKey()
@@ -50,11 +51,11 @@ COMPONENTS: pytest.StashKey[list[Component]] = pytest.StashKey()
 def run(
     components: Iterable[Component], *, seed: int = 0, slow: bool = False
 ) -> dict[str, list[CheckResult]]:
-    """Verdicts by ``kind/name``; kinds without laws are left out."""
+    """Verdicts by ``kind/name``; none for a kind without laws."""
     return {
         c.label: check(c.make, c.kind, seed=seed, slow=slow, expected_failures=c.expected_failures, **c.known)
         for c in components
-        if c.kind in KINDS
+        if all_checks(c.kind)
     }
 
 
@@ -65,7 +66,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     params = [
         item
         for c in metafunc.config.stash.get(COMPONENTS, [])
-        if c.kind in KINDS
         for item in items_of(c.make, c.kind, c.label, expected_failures=c.expected_failures, **c.known)
     ]
     metafunc.parametrize("conforms", params)

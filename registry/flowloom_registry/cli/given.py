@@ -6,34 +6,59 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def conditions(words: Iterable[str]) -> dict[str, Any]:
-    """Conditions from ``label=3``, ``label=cat`` or ``position=0.5,1``.
-
-    Raises:
-        FlowloomError: a word is no ``NAME=VALUE``.
-    """
-    given: dict[str, Any] = {}
-    for word in words:
-        name, value = _named("--cond", word, ", such as label=3")
-        items = [_number(item) for item in value.split(",")]
-        given[name] = items if len(items) > 1 else items[0]
-    return given
-
-
 def settings(words: Iterable[str]) -> dict[str, Any]:
-    """Constructor arguments from ``hole=?`` or ``steps=8``; values are read as YAML.
+    """Constructor arguments from ``hole=?`` or ``steps=8``; values are read as `value` reads them.
 
     Raises:
-        FlowloomError: a word is no ``NAME=VALUE``.
+        FlowloomError: a word is no ``NAME=VALUE``, or a name is given twice.
         ConfigError: a value is no YAML.
     """
-    from flowloom_registry.config.nodes import plain
-    from flowloom_registry.config.yaml import read
+    return {name: value(text, f"--set {name}={text}") for name, text in named("--set", words).items()}
 
-    given: dict[str, Any] = {}
+
+def value(text: str, place: str) -> Any:
+    """A value as YAML has it on one line: a scalar, ``[1, 2]`` or ``{a: 1}``; any other text is text.
+
+    What YAML would read as the beginning of a block (``?``, ``-``, ``a: b``) is the text that it looks like.
+
+    Raises:
+        ConfigError: it is no YAML, or gives a key twice.
+    """
+    from flowloom_registry.config.nodes import ScalarNode, plain
+    from flowloom_registry.config.yaml import read
+    from flowloom_registry.errors import ConfigError
+
+    if not text.strip():
+        return None
+    try:
+        document = read(text.encode(), place)
+    except ConfigError:
+        if len(text) == 1:
+            return text  # a mark such as * or %, which YAML keeps for itself
+        raise
+    if not isinstance(document.root, ScalarNode) and not text.lstrip().startswith(("[", "{")):
+        return text
+    if document.problems:
+        raise ConfigError(document.problems)
+    return plain(document.root)
+
+
+def named(option: str, words: Iterable[str], example: str = "") -> dict[str, str]:
+    """Texts by name, from words ``NAME=TEXT``.
+
+    Raises:
+        FlowloomError: a word is no ``NAME=TEXT``, or a name is given twice.
+    """
+    from flowloom.errors import FlowloomError
+
+    given: dict[str, str] = {}
     for word in words:
-        name, value = _named("--set", word)
-        given[name] = plain(read(value.encode(), f"--set {word}").root)
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise FlowloomError(f"{option} {word}: expected NAME=VALUE{example}")
+        if name in given:
+            raise FlowloomError(f"{option} {word}: {name} is given twice, first as {given[name]!r}; keep one")
+        given[name] = text
     return given
 
 
@@ -48,21 +73,3 @@ def require_seed(seed: int) -> None:
     # Some multiply it by a million before a generator of 64 bits sees it.
     if abs(seed) >= 2**40:
         raise FlowloomError(f"--seed {seed} is too large; it has to lie between -2^40 and 2^40")
-
-
-def _named(option: str, word: str, example: str = "") -> tuple[str, str]:
-    from flowloom.errors import FlowloomError
-
-    name, sign, value = word.partition("=")
-    if not sign or not name:
-        raise FlowloomError(f"{option} {word}: expected NAME=VALUE{example}")
-    return name, value
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

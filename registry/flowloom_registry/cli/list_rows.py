@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table for each kind."""
-    from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.errors import UnknownComponentError
     from flowloom_registry.nearest import did_you_mean, join_hints
     from flowloom_registry.plugins.discovery import catalog
 
@@ -26,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     names = [plugin.name for plugin in found.plugins]
     if args.plugin is not None and args.plugin not in names:
         hint = join_hints(did_you_mean(args.plugin, names), f"plugins: {', '.join(names)}")
-        raise UnknownComponent(f"no plugin is named {args.plugin!r}; {hint}")
+        raise UnknownComponentError(f"no plugin is named {args.plugin!r}; {hint}")
     kind = args.kind.removesuffix("s") if args.kind not in found.kinds and args.kind else args.kind
     if kind not in (None, RECIPE) and kind not in found.kinds:
         kinds = [*found.kinds, RECIPE]
         hint = join_hints(did_you_mean(args.kind, kinds), f"kinds: {', '.join(kinds)}")
-        raise UnknownComponent(f"no kind of component is named {args.kind!r}; {hint}")
+        raise UnknownComponentError(f"no kind of component is named {args.kind!r}; {hint}")
     clashing = {row.label for rows in found.collisions() for row in rows}
     sections: list[tuple[str, str, list[tuple[str, str, str]]]] = []
     for name, meaning in ((one.name, one.meaning) for one in found.kinds.values()):

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from flowloom_registry.cli.conditions import HELP
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -13,9 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=16, help="how many (default: 16)")
     parser.add_argument("--solver", help="name of a solver (default: the recipe's)")
     parser.add_argument("--steps", type=int, help="its number of steps")
-    parser.add_argument(
-        "--cond", action="append", default=[], metavar="NAME=VALUE", help="a condition, such as label=3"
-    )
+    parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
         "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn)"
@@ -29,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
     from flowloom.data import Examples
-    from flowloom_registry.cli.given import conditions, require_seed
+    from flowloom_registry.cli.conditions import conditions
+    from flowloom_registry.cli.given import require_seed
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
@@ -37,11 +38,9 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     experiment, folder = open_run(args.run_folder, trust=args.trust)
     experiment.flow.to(device)
-    given = conditions(args.cond)
-    if given:
-        cond = experiment.lengths(args.n) | experiment.flow.conditions(args.n, given)
-    else:
-        cond = experiment.conditions_to_show(args.n)
+    # What is not given comes from held-out rows, whatever is.
+    held_out = experiment.lengths(args.n) | experiment.conditions_to_show(args.n)
+    cond = held_out | conditions(args.cond, experiment, args.n)
     solution = experiment.flow.solve(
         args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, cond=cond
     )

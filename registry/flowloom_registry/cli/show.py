@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print everything known under the name."""
-    from flowloom_registry.errors import UnknownComponent
+    from flowloom_registry.errors import UnknownComponentError
     from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         if recipe.name == bare and plugin in ("", recipe.plugin.name) and kind in ("", "recipe")
     ]
     if not rows and not recipes:
-        raise UnknownComponent(_unknown(found, args.name))
+        raise UnknownComponentError(_unknown(found, args.name))
     for i, row in enumerate(rows):
         print("\n".join(["", *_component(found, row)][i == 0 :]))
     for i, recipe in enumerate(recipes):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flowloom_registry.cli.conditions import HELP
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -12,9 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="name of a task, such as infill")
     parser.add_argument("given", metavar="GIVEN", help="what it is about, such as the prompt 'ROMEO: ____'")
     parser.add_argument("-n", type=int, default=4, help="how many answers (default: 4)")
-    parser.add_argument(
-        "--cond", action="append", default=[], metavar="NAME=VALUE", help="a condition, such as label=3"
-    )
+    parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument(
         "--set",
         dest="arguments",
@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print what can be printed, and write answers and pictures."""
     from flowloom.data import Examples
     from flowloom.errors import FlowloomError
-    from flowloom_registry.cli.given import conditions, require_seed, settings
+    from flowloom_registry.cli.conditions import conditions
+    from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.open import open_run, pick_device
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     flow.to(device)
     data = experiment.require_data("a task is asked about data")
     asked = task.read(args.given, data, args.n)
-    given = flow.conditions(args.n, conditions(args.cond))
+    given = conditions(args.cond, experiment, args.n)
     answers = task(flow, Examples(asked.x, {**asked.cond, **given}), seed=args.seed)
     for line in task.show(answers, data):
         print(line)

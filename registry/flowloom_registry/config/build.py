@@ -44,6 +44,10 @@ class Built:
         """The object of a section, or None."""
         return self.parts.get(section)
 
+    def again(self, plan: Plan) -> Any:
+        """One of its components built afresh, from the same parts around it."""
+        return construct(plan, _fetcher(self.plan, self.parts))
+
     def resolved(self) -> str:
         """The recipe with every default, full names and versions, as YAML that builds the same objects."""
         from flowloom_registry.config.resolve import resolve
@@ -61,6 +65,19 @@ def build(recipe: Recipe) -> Built:
     """
     plan = check(recipe)
     parts: dict[str, Any] = {}
+    fetch = _fetcher(plan, parts)
+    for section in plan.order:
+        value = construct(plan.sections[section], fetch)
+        if value is not None and value != []:
+            parts[section] = value
+    clashes = _clashes(plan, parts)
+    if clashes:
+        raise ConfigError(clashes)
+    return Built(recipe, plan, parts)
+
+
+def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Callable[[str, Plan, str], Any]:
+    """What fills parameters from the parts that are there; see `construct`."""
 
     def fetch(source: str, asking: Plan, parameter: str) -> Any:
         section = source.removeprefix(SPEC_PREFIX)
@@ -76,14 +93,7 @@ def build(recipe: Recipe) -> Built:
             raise ConfigError([asking.at.problem(f"{asking.path}.{parameter}", message)])
         return spec
 
-    for section in plan.order:
-        value = construct(plan.sections[section], fetch)
-        if value is not None and value != []:
-            parts[section] = value
-    clashes = _clashes(plan, parts)
-    if clashes:
-        raise ConfigError(clashes)
-    return Built(recipe, plan, parts)
+    return fetch
 
 
 def construct(value: Any, fetch: Callable[[str, Plan, str], Any]) -> Any:

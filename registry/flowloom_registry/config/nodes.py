@@ -32,8 +32,8 @@ class Position:
 
     @property
     def folder(self) -> Path:
-        """Folder that relative files at this place are relative to."""
-        return Path() if self.file.startswith("--set ") else Path(self.file).parent
+        """Folder that relative files at this place are relative to: the working folder outside of files."""
+        return Path() if self.line is None else Path(self.file).parent
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"

@@ -8,11 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
 from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
 from flowloom_registry.config.yaml import read
-from flowloom_registry.errors import ConfigError, MissingDependency, Problem, UnknownComponent
+from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import RecipeRow
 
@@ -80,7 +81,7 @@ def load_recipe(
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
-        UnknownComponent: no recipe has that name and no file is there.
+        UnknownComponentError: no recipe has that name and no file is there.
     """
     if catalog is None:
         from flowloom_registry.plugins.discovery import catalog as installed
@@ -108,17 +109,19 @@ def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
     """The file name and bytes of a recipe that a plugin ships.
 
     Raises:
-        MissingDependency: the plugin's package cannot be imported.
-        UnknownComponent: the plugin ships no such file.
+        MissingDependencyError: the plugin's package cannot be imported.
+        UnknownComponentError: the plugin ships no such file.
     """
     package, _, inside = row.target.partition(":")
     try:
         resource = files(package).joinpath(inside)
         return str(resource), resource.read_bytes()
     except ImportError as error:
-        raise MissingDependency(f"recipe {row.qualified}: package {package!r} cannot be imported") from error
+        raise MissingDependencyError(
+            f"recipe {row.qualified}: package {package!r} cannot be imported"
+        ) from error
     except OSError as error:
-        raise UnknownComponent(
+        raise UnknownComponentError(
             f"recipe {row.qualified}: there is no file {inside!r} in {package!r}"
         ) from error
 
@@ -173,7 +176,7 @@ def _read_base(node: Node, catalog: Catalog, problems: list[Problem], seen: tupl
     assert isinstance(node, ScalarNode)
     try:
         return _read_chain(str(node.value), node.at.folder, catalog, problems, seen)[2]
-    except UnknownComponent as error:
+    except UnknownComponentError as error:
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
 
@@ -184,7 +187,7 @@ def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, b
         return path.stem, str(path), _read_file(path)
     try:
         row = catalog.find_recipe(reference)
-    except UnknownComponent:
+    except UnknownComponentError:
         if path.is_file():
             return path.stem, str(path), _read_file(path)
         raise

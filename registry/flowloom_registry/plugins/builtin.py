@@ -26,55 +26,78 @@ def flowloom_register(reg: Registrar) -> None:
 
 def _data(reg: Registrar) -> None:
     small = {"n": 256}
-    reg.dataset(
+    reg.add(
+        "dataset",
         "eight-gaussians",
         "flowloom.data:EightGaussians",
         summary="eight Gaussians on a circle",
         example=small,
     )
-    reg.dataset("moons", "flowloom.data:Moons", summary="two interleaved half circles", example=small)
-    reg.dataset(
-        "checkerboard", "flowloom.data:Checkerboard", summary="eight squares of a board", example=small
+    reg.add("dataset", "moons", "flowloom.data:Moons", summary="two interleaved half circles", example=small)
+    reg.add(
+        "dataset",
+        "checkerboard",
+        "flowloom.data:Checkerboard",
+        summary="eight squares of a board",
+        example=small,
     )
-    reg.codec("identity", "flowloom.codecs:Identity", summary="data are states already")
-    reg.codec("standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
+    reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
+    reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
 
 
 def _spaces(reg: Registrar) -> None:
-    reg.geometry("euclidean", "flowloom.geometry:Euclidean", summary="flat space of any shape")
-    reg.geometry("sphere", "flowloom.geometry:Sphere", summary="the unit sphere S^n", example={"dim": 2})
-    reg.geometry("torus", "flowloom.geometry:FlatTorus", summary="coordinates with periods")
-    reg.geometry(
-        "discrete", "flowloom.geometry:Discrete", summary="a finite set of tokens", example={"vocab": 5}
+    reg.add("geometry", "euclidean", "flowloom.geometry:Euclidean", summary="flat space of any shape")
+    reg.add(
+        "geometry", "sphere", "flowloom.geometry:Sphere", summary="the unit sphere S^n", example={"dim": 2}
     )
-    reg.geometry("box", "flowloom.geometry:Box", summary="an interval for every coordinate")
-    reg.geometry(
+    reg.add("geometry", "torus", "flowloom.geometry:FlatTorus", summary="coordinates with periods")
+    reg.add(
+        "geometry",
+        "discrete",
+        "flowloom.geometry:Discrete",
+        summary="a finite set of tokens",
+        example={"vocab": 5},
+    )
+    reg.add(
+        "geometry",
+        "box",
+        "flowloom.geometry:Box",
+        summary="an interval for every coordinate, [-1, 1] where none is given",
+    )
+    reg.add(
+        "geometry",
         "product",
         "flowloom.geometry:Product",
         summary="named geometries side by side",
         example={"parts": {"where": "euclidean", "heading": {"use": "sphere", "dim": 2}}},
     )
-    reg.source("gaussian", "flowloom.sources:Gaussian", summary="independent normal entries")
-    reg.source(
+    reg.add("source", "gaussian", "flowloom.sources:Gaussian", summary="independent normal entries")
+    reg.add(
+        "source",
         "uniform",
         "flowloom.sources:Uniform",
         summary="uniform on a compact geometry",
         example={"geometry": {"use": "sphere", "dim": 2}},
     )
-    reg.source(
+    reg.add(
+        "source",
         "mask",
         "flowloom.sources:Mask",
         summary="every token is the mask",
         example={"geometry": {"use": "discrete", "vocab": 5}},
     )
-    reg.source(
+    reg.add(
+        "source",
         "dataset",
         "flowloom.sources:FromDataset",
         summary="draws from another data set",
         example={"dataset": {"use": "moons", "n": 256}},
     )
-    reg.source("paired", "flowloom.sources:Paired", summary="x0 comes with the example, as a condition")
-    reg.source(
+    reg.add(
+        "source", "paired", "flowloom.sources:Paired", summary="x0 comes with the example, as a condition"
+    )
+    reg.add(
+        "source",
         "product",
         "flowloom.sources:Product",
         summary="an own source for every part",
@@ -83,53 +106,78 @@ def _spaces(reg: Registrar) -> None:
 
 
 def _transport(reg: Registrar) -> None:
-    reg.coupling("independent", "flowloom.couplings:Independent", summary="rows as they come")
-    reg.coupling(
+    reg.add("coupling", "independent", "flowloom.couplings:Independent", summary="rows as they come")
+    reg.add(
+        "coupling",
         "optimal-transport",
         "flowloom.couplings:OptimalTransport",
         summary="exact minibatch optimal transport",
         paper="2304.14772",
     )
-    reg.coupling(
-        "sinkhorn", "flowloom.couplings:Sinkhorn", summary="entropic optimal transport", paper="2304.14772"
+    reg.add(
+        "coupling",
+        "sinkhorn",
+        "flowloom.couplings:Sinkhorn",
+        summary="entropic optimal transport",
+        paper="2304.14772",
     )
-    reg.coupling(
+    reg.add(
+        "coupling",
         "stable",
         "flowloom.couplings:StableMatching",
         summary="stable matching by distance",
         paper="2304.14772",
     )
-    reg.schedule("cond-ot", "flowloom.schedules:CondOT", summary="the straight path", paper="2210.02747")
-    reg.schedule("polynomial", "flowloom.schedules:Polynomial", summary="alpha = t^n, sigma = 1 - t^n")
-    reg.schedule("cosine", "flowloom.schedules:Cosine", summary="alpha = sin, sigma = cos")
-    reg.schedule("linear-vp", "flowloom.schedules:LinearVP", summary="alpha = t, sigma = sqrt(1 - t^2)")
-    reg.schedule("vp", "flowloom.schedules:VP", summary="variance-preserving diffusion", paper="2011.13456")
-    reg.times("uniform", "flowloom.times:Uniform", summary="every t alike")
-    reg.times(
+    reg.add(
+        "schedule", "cond-ot", "flowloom.schedules:CondOT", summary="the straight path", paper="2210.02747"
+    )
+    reg.add("schedule", "polynomial", "flowloom.schedules:Polynomial", summary="alpha = t^n, sigma = 1 - t^n")
+    reg.add("schedule", "cosine", "flowloom.schedules:Cosine", summary="alpha = sin, sigma = cos")
+    reg.add(
+        "schedule", "linear-vp", "flowloom.schedules:LinearVP", summary="alpha = t, sigma = sqrt(1 - t^2)"
+    )
+    reg.add(
+        "schedule", "vp", "flowloom.schedules:VP", summary="variance-preserving diffusion", paper="2011.13456"
+    )
+    reg.add("times", "uniform", "flowloom.times:Uniform", summary="every t alike")
+    reg.add(
+        "times",
         "stratified",
         "flowloom.times:Stratified",
         summary="uniform, spread over each batch",
         paper="2107.00630",
     )
-    reg.times(
-        "logit-normal", "flowloom.times:LogitNormal", summary="most visits in the middle", paper="2403.03206"
+    reg.add(
+        "times",
+        "logit-normal",
+        "flowloom.times:LogitNormal",
+        summary="most visits in the middle",
+        paper="2403.03206",
     )
-    reg.times("beta", "flowloom.times:Beta", summary="a Beta law of t")
-    reg.weight("constant", "flowloom.weights:Constant", summary="every time counts alike")
-    reg.weight(
-        "min-snr", "flowloom.weights:MinSNR", summary="capped signal-to-noise ratio", paper="2303.09556"
+    reg.add("times", "beta", "flowloom.times:Beta", summary="a Beta law of t")
+    reg.add("weight", "constant", "flowloom.weights:Constant", summary="every time counts alike")
+    reg.add(
+        "weight",
+        "min-snr",
+        "flowloom.weights:MinSNR",
+        summary="capped signal-to-noise ratio",
+        paper="2303.09556",
     )
-    reg.weight("inverse-sigma", "flowloom.weights:InverseSigma", summary="1 / sigma^p, capped")
-    reg.path("affine", "flowloom.paths:AffinePath", summary="alpha x1 + sigma x0", paper="2210.02747")
-    reg.path("geodesic", "flowloom.paths:GeodesicPath", summary="the shortest geodesic", paper="2302.03660")
-    reg.path(
+    reg.add("weight", "inverse-sigma", "flowloom.weights:InverseSigma", summary="1 / sigma^p, capped")
+    reg.add("path", "affine", "flowloom.paths:AffinePath", summary="alpha x1 + sigma x0", paper="2210.02747")
+    reg.add(
+        "path", "geodesic", "flowloom.paths:GeodesicPath", summary="the shortest geodesic", paper="2302.03660"
+    )
+    reg.add(
+        "path",
         "mixture",
         "flowloom.paths:MixturePath",
         summary="tokens jump from x0 to x1",
         paper="2407.15595",
         example={"geometry": {"use": "discrete", "vocab": 5}},
     )
-    reg.path(
+    reg.add(
+        "path",
         "product",
         "flowloom.paths:ProductPath",
         summary="an own path for every part",
@@ -138,23 +186,30 @@ def _transport(reg: Registrar) -> None:
 
 
 def _networks(reg: Registrar) -> None:
-    reg.model(
-        "mlp", "flowloom.models:MLP", summary="a perceptron on the flattened state", example={"width": 32}
+    reg.add(
+        "model",
+        "mlp",
+        "flowloom.models:MLP",
+        summary="a perceptron on the flattened state",
+        example={"width": 32},
     )
-    reg.objective(
+    reg.add(
+        "objective",
         "flow-matching",
         "flowloom.objectives:FlowMatching",
         summary="regress the velocity",
         paper="2210.02747",
     )
-    reg.objective(
-        "discrete-flow-matching",
+    reg.add(
+        "objective",
+        "posterior",
         "flowloom.objectives:PosteriorMatching",
-        summary="cross-entropy of p(x1 | x_t)",
+        summary="cross-entropy of p(x1 | x_t): discrete, Dirichlet and variational (CatFlow) flows alike",
         paper="2407.15595",
         example={"path": {"use": "mixture", "geometry": {"use": "discrete", "vocab": 5}}},
     )
-    reg.objective(
+    reg.add(
+        "objective",
         "product",
         "flowloom.objectives:ProductObjective",
         summary="an own objective for every part",
@@ -163,42 +218,74 @@ def _networks(reg: Registrar) -> None:
 
 
 def _inference(reg: Registrar) -> None:
-    reg.guidance("none", "flowloom.guidance:Unguided", summary="the field as it is")
-    reg.guidance(
+    reg.add("guidance", "none", "flowloom.guidance:Unguided", summary="the field as it is")
+    reg.add(
+        "guidance",
         "classifier-free",
         "flowloom.guidance:ClassifierFree",
         summary="mix conditional and unconditional answers",
         paper="2207.12598",
     )
-    reg.solver("euler", "flowloom.solvers:Euler", summary="order 1, one evaluation a step")
-    reg.solver("midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
-    reg.solver("heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
-    reg.solver("rk4", "flowloom.solvers:RK4", summary="order 4, four evaluations a step")
-    reg.solver("dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
-    reg.solver("euler-maruyama", "flowloom.solvers:EulerMaruyama", summary="an SDE with the flow's marginals")
-    reg.solver(
-        "ctmc-euler", "flowloom.solvers:CTMCEuler", summary="jumps of discrete states", paper="2407.15595"
+    reg.add("solver", "euler", "flowloom.solvers:Euler", summary="order 1, one evaluation a step")
+    reg.add("solver", "midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
+    reg.add("solver", "heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
+    reg.add("solver", "rk4", "flowloom.solvers:RK4", summary="order 4, four evaluations a step")
+    reg.add("solver", "dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
+    reg.add(
+        "solver",
+        "euler-maruyama",
+        "flowloom.solvers:EulerMaruyama",
+        summary="an SDE with the flow's marginals",
     )
-    reg.solver("flow-map", "flowloom.solvers:FlowMapSteps", summary="few jumps of a flow map")
-    reg.solver(
+    reg.add(
+        "solver",
+        "ctmc-euler",
+        "flowloom.solvers:CTMCEuler",
+        summary="jumps of discrete states",
+        paper="2407.15595",
+    )
+    reg.add(
+        "solver",
+        "tau-leaping",
+        "flowloom.solvers:TauLeaping",
+        summary="jumps with the rate integrated exactly over each step; corrector",
+        paper="2407.15595",
+    )
+    reg.add(
+        "solver",
+        "ctmc-adaptive",
+        "flowloom.solvers:AdaptiveCTMC",
+        summary="jumps with steps chosen by the expected share of changes",
+        paper="2407.15595",
+    )
+    reg.add("solver", "flow-map", "flowloom.solvers:FlowMapSteps", summary="few jumps of a flow map")
+    reg.add(
+        "solver",
         "mixed",
         "flowloom.solvers:Mixed",
         summary="an own solver for every part",
         example={"parts": {"where": "euler", "kind": "ctmc-euler"}},
     )
-    reg.metric("energy-distance", "flowloom.metrics:EnergyDistance", summary="energy distance to real data")
-    reg.metric(
-        "sliced-wasserstein", "flowloom.metrics:SlicedWasserstein", summary="sliced 2-Wasserstein distance"
+    reg.add(
+        "metric", "energy-distance", "flowloom.metrics:EnergyDistance", summary="energy distance to real data"
     )
-    reg.score(
+    reg.add(
+        "metric",
+        "sliced-wasserstein",
+        "flowloom.metrics:SlicedWasserstein",
+        summary="sliced 2-Wasserstein distance",
+    )
+    reg.add(
+        "score",
         "likelihood",
         "flowloom.scores:Likelihood",
         summary="negative log likelihood in nats, by the change of variables",
         paper="1806.07366",
     )
-    reg.renderer("scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
-    reg.tracker("csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
-    reg.tracker(
+    reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
+    reg.add("tracker", "csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
+    reg.add(
+        "tracker",
         "tensorboard",
         "flowloom.trackers:TensorBoardTracker",
         summary="TensorBoard event files",

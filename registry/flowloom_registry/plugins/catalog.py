@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowloom_registry.errors import AmbiguousComponent, UnknownComponent
+from flowloom.kinds import Kind
+from flowloom_registry.errors import AmbiguousComponentError, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints, listing, nearest
-from flowloom_registry.plugins.kinds import Kind
-from flowloom_registry.plugins.provided import distribution_of, provider
 from flowloom_registry.plugins.rows import BrokenPlugin, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Section
 from flowloom_registry.plugins.targets import (
@@ -74,7 +73,7 @@ class Catalog:
         """Rows of one kind, by name.
 
         Raises:
-            UnknownComponent: there is no such kind.
+            UnknownComponentError: there is no such kind.
         """
         self.kind(kind)
         return sorted((row for row in self.rows if row.kind == kind), key=lambda row: row.name)
@@ -83,12 +82,12 @@ class Catalog:
         """The kind of that name.
 
         Raises:
-            UnknownComponent: there is no such kind.
+            UnknownComponentError: there is no such kind.
         """
         if name in self.kinds:
             return self.kinds[name]
         hint = join_hints(did_you_mean(name, self.kinds), f"kinds: {', '.join(self.kinds)}")
-        raise UnknownComponent(f"no kind of component is named {name!r}; {hint}")
+        raise UnknownComponentError(f"no kind of component is named {name!r}; {hint}")
 
     def collisions(self) -> list[list[Row]]:
         """Rows of different plugins that share kind and name; such a name must be qualified."""
@@ -103,8 +102,8 @@ class Catalog:
             folder: where relative files are looked for; the working directory when None.
 
         Raises:
-            UnknownComponent: nothing has that name; the message gives the nearest names and what to install.
-            AmbiguousComponent: several plugins have it; the message lists their qualified names.
+            UnknownComponentError: nothing has that name; the message gives the nearest names.
+            AmbiguousComponentError: several plugins have it; the message lists their qualified names.
             PluginError: it names a file, and no class in it.
         """
         self.kind(kind)
@@ -124,8 +123,8 @@ class Catalog:
         """The recipe that ``name`` or ``plugin:name`` means.
 
         Raises:
-            UnknownComponent: nothing has that name.
-            AmbiguousComponent: several plugins have it.
+            UnknownComponentError: nothing has that name.
+            AmbiguousComponentError: several plugins have it.
         """
         plugin, _, name = reference.rpartition(":")
         found = self._recipes_by_name.get(name, [])
@@ -151,7 +150,7 @@ class Catalog:
         """The class or factory of ``row``, imported now and checked against its kind's contract.
 
         Raises:
-            MissingDependency: something it needs is not installed.
+            MissingDependencyError: something it needs is not installed.
             PluginError: its target does not exist or breaks the contract.
         """
         if row not in self._loaded:
@@ -200,7 +199,7 @@ class Catalog:
         location, _, attribute = reference.rpartition(":")
         path = (folder / location).resolve()
         if not path.is_file():
-            raise UnknownComponent(f"{reference!r}: there is no file {str(path)!r}")
+            raise UnknownComponentError(f"{reference!r}: there is no file {str(path)!r}")
         return Row(kind, attribute, f"{path}:{attribute}", "", _NO_PLUGIN, listed=False)
 
     def _qualified_row(self, kind: str, reference: str) -> Row:
@@ -210,7 +209,7 @@ class Catalog:
                 return row
         broken = next((b for b in self.broken if b.plugin.name == owner), None)
         if broken is not None:
-            raise UnknownComponent(
+            raise UnknownComponentError(
                 f"{reference!r}: plugin {owner!r} is broken ({broken.error}); "
                 "see 'flowloom plugins --verbose'"
             )
@@ -218,23 +217,14 @@ class Catalog:
             raise self._unknown(kind, name, owner)
         if "." in owner or _importable(owner):
             return Row(kind, name, reference, "", _NO_PLUGIN, listed=False)
-        distribution = distribution_of(owner)
-        install = f"pip install {distribution}" if distribution else ""
-        hint = join_hints(
-            did_you_mean(owner, (plugin.name for plugin in self.plugins)),
-            f"plugins: {', '.join(plugin.name for plugin in self.plugins)}",
-        )
-        raise UnknownComponent(f"{reference!r}: no plugin or module is named {owner!r}; {install or hint}")
+        hint = join_hints(did_you_mean(owner, (plugin.name for plugin in self.plugins)), self._installed())
+        raise UnknownComponentError(f"{reference!r}: no plugin or module is named {owner!r}; {hint}")
 
-    def _unknown(self, kind: str, name: str, owner: str | None = None) -> UnknownComponent:
+    def _unknown(self, kind: str, name: str, owner: str | None = None) -> UnknownComponentError:
         rows: Iterable[Row | RecipeRow] = self.recipes if kind == "recipe" else self.of_kind(kind)
         names = [row.name for row in rows if owner in (None, row.plugin.name)]
-        provided_by = provider(kind, name)
-        installed = {plugin.distribution for plugin in self.plugins}
-        install = elsewhere = ""
-        if provided_by and provided_by not in installed:
-            install = f"{name} is provided by {provided_by}: pip install {provided_by}"
-        elif kind != "recipe":
+        elsewhere = ""
+        if kind != "recipe":
             others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
             elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
         near = did_you_mean(name, names)
@@ -246,16 +236,22 @@ class Catalog:
             f"; plugin {b.plugin.name!r} is broken and was not searched ({b.error})" for b in self.broken
         )
         whose = f" of plugin {owner!r}" if owner else ""
-        hint = join_hints(install, near, elsewhere, known)
-        return UnknownComponent(f"no {kind}{whose} is named {name!r}; {hint}{broken}")
+        hint = join_hints(near, elsewhere, known, "" if owner else self._installed())
+        return UnknownComponentError(f"no {kind}{whose} is named {name!r}; {hint}{broken}")
+
+    def _installed(self) -> str:
+        names = ", ".join(plugin.name for plugin in self.plugins)
+        return f"installed plugins: {names} (others are pip packages, by custom flowloom-NAME)"
 
     def nearest_named(self, name: str) -> list[str]:
         """Names of components and recipes, of any kind, that resemble ``name``."""
         return nearest(name, [*(row.name for row in self.rows), *(row.name for row in self.recipes)])
 
 
-def _ambiguous(what: str, spellings: list[str]) -> AmbiguousComponent:
-    return AmbiguousComponent(f"{what} is provided by several plugins; write one of: {', '.join(spellings)}")
+def _ambiguous(what: str, spellings: list[str]) -> AmbiguousComponentError:
+    return AmbiguousComponentError(
+        f"{what} is provided by several plugins; write one of: {', '.join(spellings)}"
+    )
 
 
 def _importable(module: str) -> bool:

@@ -11,15 +11,16 @@ from typing import Any
 
 import pluggy
 
-from flowloom_registry.errors import MissingDependency, PluginError, one_line
+from flowloom.errors import MissingDependencyError
+from flowloom.kinds import KINDS, Kind
+from flowloom_registry.errors import PluginError, one_line
 from flowloom_registry.markers import PROJECT
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins import hookspecs
 from flowloom_registry.plugins.catalog import Catalog
-from flowloom_registry.plugins.kinds import KINDS, SPEC, Kind
 from flowloom_registry.plugins.registrar import Registrar
 from flowloom_registry.plugins.rows import BrokenPlugin, Plugin
-from flowloom_registry.plugins.sections import SECTIONS, Section
+from flowloom_registry.plugins.sections import SECTIONS, SPEC, Section
 
 CORE = "core"
 
@@ -112,7 +113,7 @@ class _Loading:
     def miss(self, name: str, installed: list[str]) -> None:
         """Note that a plugin was asked for and is not there."""
         hint = join_hints(did_you_mean(name, installed), f"installed: {', '.join(installed)}")
-        error = MissingDependency(f"allowed by FLOWLOOM_PLUGINS, and not installed; {hint}")
+        error = MissingDependencyError(f"allowed by FLOWLOOM_PLUGINS, and not installed; {hint}")
         self._set_aside(Plugin(name), error)
 
     def finish(self, spec: str) -> Catalog:
@@ -160,7 +161,7 @@ class _Loading:
             if self.sections[section.name] is not section:
                 raise PluginError(f"{who}: a section named {section.name!r} exists already")
         named = [(row.label, row.kind) for row in registrar.rows]
-        named += [(f"section {section.name!r}", str(section.kind)) for section in registrar.sections]
+        named += [(f"section {one.name!r}", one.kind) for one in registrar.sections if one.kind is not None]
         for what, word in named:
             if word not in self.kinds:
                 hint = join_hints(did_you_mean(word, self.kinds), f"kinds: {', '.join(self.kinds)}")

@@ -1,42 +1,21 @@
-"""What a plugin's ``flowloom_register(reg)`` receives: one method for each thing it can add."""
+"""What a plugin's ``flowloom_register(reg)`` receives: components, recipes, kinds and sections go in here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import Any
 
+from flowloom.kinds import Kind
 from flowloom_registry.errors import PluginError
-from flowloom_registry.plugins.kinds import KINDS, Kind
 from flowloom_registry.plugins.rows import Plugin, RecipeRow, Row
-from flowloom_registry.plugins.sections import Section
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from flowloom_registry.plugins.sections import Form, Section
 
 _NAME = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _RECIPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[^:\\]+\.ya?ml")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _PAPER = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
-
-
-class _Needed(TypedDict):
-    summary: str
-
-
-class RowFields(_Needed, total=False):
-    """Keyword arguments that every row takes; only ``summary`` is required."""
-
-    example: Mapping[str, Any] | None
-    paper: str | None
-    requires: Iterable[str]
-    tags: Iterable[str]
-    known_failures: Mapping[str, str] | None
-
-
-class _Add(Protocol):
-    def __call__(self, name: str, target: str, **row: Unpack[RowFields]) -> None: ...
 
 
 class Registrar:
@@ -65,8 +44,10 @@ class Registrar:
         requires: Iterable[str] = (),
         tags: Iterable[str] = (),
         known_failures: Mapping[str, str] | None = None,
+        data: str | None = None,
+        within: str | None = None,
     ) -> None:
-        """Add a component.
+        """Add a component: ``reg.add("geometry", "so3", "my_package.spaces:SO3", summary="rotations")``.
 
         Args:
             kind: one of the known kinds, or one added with `kind`.
@@ -78,6 +59,10 @@ class Registrar:
             requires: pip requirements beyond the plugin's own.
             tags: free words to search by.
             known_failures: names of checks (``flowloom check``) that it is known to fail, with the reason.
+            data: data set on which it is checked, for a component of one domain: a name of this plugin's, or
+                one of core's; core's ``eight-gaussians`` where left out.
+            within: recipe among whose parts it is checked, for one that meets only parts like those (a solver
+                of one path, say): a name of this plugin's, or one of core's.
 
         Raises:
             PluginError: one of them is malformed, or the plugin adds the same name twice.
@@ -93,6 +78,12 @@ class Registrar:
             raise self._error(where, "'requires' and 'tags' are lists of words, not one string")
         if example is not None and not (isinstance(example, Mapping) and all(map(_is_name, example))):
             raise self._error(where, f"'example' maps constructor arguments to values, got {example!r}")
+        if data is not None:
+            self._check(_NAME, data, where, "'data' is the name of a data set, such as 'moons'")
+        if within is not None:
+            self._check(_NAME, within, where, "'within' is the name of a recipe, such as 'markov'")
+            if data is not None:
+                raise self._error(where, "give one of data= and within=; a recipe has its own data")
         if any(row.kind == kind and row.name == name for row in self.rows):
             raise self._error(where, "added twice")
         row = Row(
@@ -106,18 +97,10 @@ class Registrar:
             tuple(requires),
             tuple(tags),
             dict(known_failures or {}),
+            data,
+            within,
         )
         self.rows.append(row)
-
-    def __getattr__(self, kind: str) -> _Add:
-        """``reg.dataset(name, target, ...)``: `add` with the kind as a method, for every kind there is."""
-        if kind not in self._kinds:
-            raise AttributeError(f"a registrar has no '{kind}', and there is no kind of that name")
-        return partial(self.add, kind)
-
-    @property
-    def _kinds(self) -> set[str]:
-        return {kind.name for kind in (*KINDS, *self.__dict__.get("kinds", ()))}
 
     def recipe(self, name: str, target: str, *, summary: str, paper: str | None = None) -> None:
         """Add a recipe that the plugin ships.
@@ -142,13 +125,15 @@ class Registrar:
             raise self._error(where, "added twice")
         self.recipes.append(RecipeRow(name, target, summary, self.plugin, paper))
 
-    def kind(self, name: str, *, contract: str, meaning: str) -> None:
+    def kind(self, name: str, *, contract: str, meaning: str, laws: str | None = None) -> None:
         """Add a kind of component of the plugin's own.
 
         Args:
             name: lower-case word.
             contract: class or protocol that members obey, as ``module:Class``.
             meaning: one line.
+            laws: module whose functions ``check_...`` (see `flowloom.testing.law`) are the laws of the kind;
+                ``flowloom check`` holds every row of the kind to them, whoever adds it.
 
         Raises:
             PluginError: one of them is malformed.
@@ -157,24 +142,57 @@ class Registrar:
         self._check(_NAME, name, where, "a name is lower-case words joined by '-'")
         self._check(_TARGET, contract, where, "a contract is 'module:Class'")
         self._check_summary(meaning, where)
-        self.kinds.append(Kind(name, contract, meaning))
+        if laws is not None:
+            self._check(_MODULE, laws, where, "laws are a module, such as 'my_package.laws'")
+        self.kinds.append(Kind(name, contract, meaning, laws))
 
-    def section(self, name: str, kind: str, *, meaning: str, many: bool = False) -> None:
-        """Add a recipe section that holds a component of ``kind``.
+    def section(
+        self,
+        name: str,
+        kind: str | None = None,
+        *,
+        meaning: str,
+        form: Form | None = None,
+        default: str | None = None,
+        target: str | None = None,
+        required: bool = False,
+        many: bool = False,
+    ) -> None:
+        """Add a section that recipes may have.
 
         Args:
             name: key in the recipe.
-            kind: a known kind, or one added with `kind`.
+            kind: what it holds a component of: a known kind, or one added with `kind`.
             meaning: one line.
+            form: what stands there, where ``kind`` and ``target`` do not tell: ``text``, ``integer`` or
+                ``mapping``.
+            default: component that is used where a recipe leaves the section out.
+            target: dataclass of a record, as ``module:Class``: the section is a mapping of its fields.
+            required: True where a recipe without it is incomplete.
             many: True where the section is a list of components.
 
         Raises:
-            PluginError: one of them is malformed.
+            PluginError: one of them is malformed, or they contradict each other.
         """
         where = f"section {name!r}"
         self._check(re.compile(r"[a-z][a-z0-9_]*"), name, where, "a section is a lower-case word")
         self._check_summary(meaning, where)
-        self.sections.append(Section(name, "components" if many else "component", meaning, kind))
+        found: Form | None = form
+        if kind is not None:
+            found = "components" if many else "component"
+        elif target is not None:
+            self._check(_TARGET, target, where, "the target of a record is 'module:Class'")
+            found = "record"
+        if found is None or (form or found) != found or (kind is not None and target is not None):
+            raise self._error(
+                where,
+                "give one of kind= (a component, or a list with many=True), target= (a record) and form=",
+            )
+        if found != "component" and (default is not None or required):
+            raise self._error(where, "only a section that holds one component has a default or is required")
+        if many and kind is None:
+            raise self._error(where, "a list holds components; say of which kind")
+        self.sections.append(Section(name, found, meaning, kind, default, required, target))
 
     def _check(self, pattern: re.Pattern[str], value: object, where: str, accepted: str) -> None:
         if not (isinstance(value, str) and pattern.fullmatch(value)):

@@ -52,6 +52,8 @@ class Row:
         requires: pip requirements beyond those of the plugin itself.
         tags: free words to search by.
         known_failures: laws of its kind that it is known to break, with the reason; strict.
+        data: name of the data set that it is checked on, one of its plugin's or of core's.
+        within: name of the recipe, one of its plugin's or of core's, among whose parts it is checked.
         listed: whether a plugin provides it, and not a target written in a recipe.
     """
 
@@ -65,6 +67,8 @@ class Row:
     requires: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     known_failures: Mapping[str, str] = field(default_factory=dict, hash=False)
+    data: str | None = None
+    within: str | None = None
     listed: bool = True
 
     @property

@@ -73,5 +73,8 @@ SECTIONS: tuple[Section, ...] = (
 )
 """Core's sections, in the order in which a resolved recipe is written."""
 
+SPEC = "flowloom.spec:Spec"
+"""Class whose parameters are filled with the spec of the data."""
+
 SPEC_GIVERS: tuple[str, ...] = ("codec", "data")
 """Sections whose ``.spec`` describes the states, best first: after a codec, its spec is what counts."""

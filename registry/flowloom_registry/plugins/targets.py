@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flowloom_registry.errors import MissingDependency, PluginError, one_line
+from flowloom.errors import MissingDependencyError
+from flowloom_registry.errors import PluginError, one_line
 from flowloom_registry.plugins.rows import Row
 
 
@@ -57,7 +58,7 @@ def load_target(row: Row) -> Any:
     """Import what ``row.target`` names.
 
     Raises:
-        MissingDependency: an import inside the module failed, or a library it loads is unusable.
+        MissingDependencyError: an import inside the module failed, or a library it loads is unusable.
         PluginError: the module or attribute does not exist, or importing it raised another error.
     """
     location, _, attribute = row.target.rpartition(":")
@@ -156,7 +157,7 @@ def _import_failed(row: Row, location: str, error: ImportError | OSError) -> Exc
     what = f"{missing!r}, which is not installed" if missing else f"a library that failed: {one_line(error)}"
     install = list(row.requires) or ([missing.partition(".")[0]] if missing else [])
     how = f"; pip install {' '.join(map(_quoted, install))}" if install else ""
-    return MissingDependency(f"{_who(row)} needs {what}{how}")
+    return MissingDependencyError(f"{_who(row)} needs {what}{how}")
 
 
 def _is_neighbour(file: Path, missing: str | None, error: Exception) -> bool:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from flowloom.conditions import without
-from flowloom.guidance import Guidance
-from flowloom.testing.laws import Context, Make, law
+from flowloom.guidance import Guidance, Unguided
+from flowloom.state import shape_of
+from flowloom.testing.flows import encoded
+from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.oracles import FakeConditional
-from flowloom.testing.states import gap
+from flowloom.testing.states import all_finite, gap
 
 N = 6
 
@@ -163,3 +165,20 @@ def check_branches(make: Make, context: Context) -> None:
     )
     context.holds("the conditional branch sees the labels", torch.equal(labels[~null], cond["label"]))
     context.holds("both branches see the mask", all(torch.equal(masks[rows], mask) for rows in (null, ~null)))
+
+
+@law("the field of its own recipe is steered to finite answers, of its kind and in its shape")
+def check_steers_its_flow(make: Make, context: Context) -> None:
+    """On the recipe's own data and conditions, at half of the way."""
+    flow, data = context.flow, context.data
+    if flow is None or data is None:
+        raise NotApplicable("no recipe is around it")
+    asked = encoded(data.take(torch.arange(min(N, len(data)))), flow).to(flow.device)
+    time = torch.full((len(asked),), 0.5, device=flow.device)
+    plain = flow.field(Unguided())
+    guided = make()(plain)
+    context.holds("guidance keeps the kind", guided.kind == plain.kind, f"{guided.kind} for {plain.kind}")
+    with torch.no_grad(), flow.evaluating():
+        answer, own = guided(asked.x, time, asked.cond), plain(asked.x, time, asked.cond)
+        context.holds("answers have the field's shape", shape_of(answer) == shape_of(own))
+        context.holds("answers are finite", all_finite(answer))

@@ -20,7 +20,7 @@ from flowloom.geometry import Discrete, Euclidean, Product
 from flowloom.paths import AffinePath, MixturePath, ProductPath
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import Solver
-from flowloom.state import Cond, State, map_state, part
+from flowloom.state import Cond, State, map_state, part, shape_of, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.oracles import (
     AffineMap,
@@ -31,7 +31,7 @@ from flowloom.testing.oracles import (
     MixtureField,
     SphereSpiral,
 )
-from flowloom.testing.states import gap
+from flowloom.testing.states import all_finite, gap
 
 
 def _grid(solver: Solver) -> bool:
@@ -442,3 +442,22 @@ def check_parts(make: Make, context: Context) -> None:
 
 def _all(state: Any) -> bool:
     return all(_all(v) for v in state.values()) if isinstance(state, dict) else bool(state)
+
+
+@law("the flow of its own recipe is walked to finite states of its space, alike for equal seeds")
+def check_walks_its_flow(make: Make, context: Context) -> None:
+    """Untrained, under conditions of the recipe's own data: shape, finiteness, geometry, repetition."""
+    flow, data = context.flow, context.data
+    if flow is None or data is None:
+        raise NotApplicable("no recipe is around it")
+    cond = data.take(torch.arange(min(4, len(data)))).cond
+    n = min(4, len(data))
+    x = flow.solve(n, solver=make(), seed=context.seed, cond=cond).x
+    wanted = with_batch(flow.spec.event_shape(), n)
+    context.holds("states have the shape of the spec", shape_of(x) == wanted, f"{shape_of(x)} for {wanted}")
+    context.holds("states are finite", all_finite(x))
+    if flow.geometry.continuous:
+        context.within("states lie on the geometry", flow.geometry.violation(x), 1e-3)
+    torch.rand(1)
+    again = flow.solve(n, solver=make(), seed=context.seed, cond=cond).x
+    context.within("states of equal seeds", gap(x, again), 0)

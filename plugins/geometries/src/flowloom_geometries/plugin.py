@@ -29,7 +29,8 @@ def flowloom_register(reg: Registrar) -> None:
     """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, and recipes."""
     _spaces(reg)
     _data(reg)
-    reg.path(
+    reg.add(
+        "path",
         "premetric",
         "flowloom_geometries.mesh.premetric:PremetricPath",
         summary="flow down a premetric, simulated: for spaces without closed-form geodesics",
@@ -41,69 +42,92 @@ def flowloom_register(reg: Registrar) -> None:
             "check_times_per_token": "a mesh point has one time",
         },
     )
-    reg.source(
+    reg.add(
+        "source",
         "wrapped-normal",
         "flowloom_geometries.sources:WrappedNormal",
         summary="exp of a normal tangent at the origin, with its density",
         example={"geometry": {"use": "poincare-ball", "dim": 2}},
         paper="1902.02992",
     )
-    reg.model(
+    reg.add(
+        "model",
         "grid-mlp",
         "flowloom_geometries.models:GridMLP",
         summary="MLP over a hash grid whose fine levels fade in with t: sharp densities on small spaces",
         example={"width": 16, "levels": 3, "finest": 16, "table": 8},
         paper="2201.05989",
+        data="von-mises-fisher",
     )
-    reg.model(
+    reg.add(
+        "model",
         "periodic-mlp",
         "flowloom_geometries.models:PeriodicMLP",
         summary="MLP on angles, smooth across the seam",
         example={"width": 16},
+        data="wrapped-normals",
     )
-    reg.renderer(
+    reg.add(
+        "renderer",
         "world-map",
         "flowloom_geometries.world_map:WorldMap",
         summary="points of the sphere on a plate carrée map, with densities",
         example={"resolution": 16},
+        data="von-mises-fisher",
     )
     _recipes(reg)
 
 
 def _spaces(reg: Registrar) -> None:
     home = "flowloom_geometries.spaces"
-    reg.geometry("so3", f"{home}:SO3", summary="rotation matrices; distance is the angle")
-    reg.geometry("se3", f"{home}:SE3", summary="rigid motions: SO(3) times R^3")
-    reg.geometry(
-        "poincare-ball", f"{home}:PoincareBall", summary="hyperbolic space as a ball", example={"dim": 2}
+    reg.add("geometry", "so3", f"{home}:SO3", summary="rotation matrices; distance is the angle")
+    reg.add("geometry", "se3", f"{home}:SE3", summary="rigid motions: SO(3) times R^3")
+    reg.add(
+        "geometry",
+        "poincare-ball",
+        f"{home}:PoincareBall",
+        summary="hyperbolic space as a ball",
+        example={"dim": 2},
     )
-    reg.geometry(
-        "lorentz", f"{home}:Lorentz", summary="hyperbolic space as a hyperboloid", example={"dim": 2}
+    reg.add(
+        "geometry",
+        "lorentz",
+        f"{home}:Lorentz",
+        summary="hyperbolic space as a hyperboloid",
+        example={"dim": 2},
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "simplex",
         f"{home}:Simplex",
         summary="probability vectors with the Fisher-Rao metric",
         example={"categories": 3},
         paper="2405.14664",
     )
-    reg.geometry(
-        "spd", f"{home}:SPD", summary="positive matrices, affine-invariant metric", example={"size": 2}
+    reg.add(
+        "geometry",
+        "spd",
+        f"{home}:SPD",
+        summary="positive matrices, affine-invariant metric",
+        example={"size": 2},
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "log-euclidean",
         f"{home}:LogEuclideanSPD",
         summary="positive matrices, log-Euclidean metric",
         example={"size": 2},
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "stiefel",
         f"{home}:Stiefel",
         summary="orthonormal columns, by geoopt",
         example={"rows": 3, "columns": 2},
         known_failures={"check_far_points_are_finite": "opposite frames are beyond the injectivity radius"},
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "geoopt",
         f"{home}:GeooptGeometry",
         summary="any geoopt manifold by name",
@@ -113,13 +137,15 @@ def _spaces(reg: Registrar) -> None:
             "geoopt clamps the Moebius difference away from 0",
         ),
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "polytope",
         f"{home}:Polytope",
         summary="a bounded set A x <= b",
         example={"normals": [[-1, 0], [0, -1], [1, 1]], "offsets": [0, 0, 1]},
     )
-    reg.geometry(
+    reg.add(
+        "geometry",
         "mesh",
         "flowloom_geometries.mesh:MeshSurface",
         summary="a triangle mesh with spectral distances",
@@ -131,7 +157,8 @@ def _spaces(reg: Registrar) -> None:
 
 def _data(reg: Registrar) -> None:
     home = "flowloom_geometries.data"
-    reg.dataset(
+    reg.add(
+        "dataset",
         "earth",
         f"{home}:Earth",
         summary="volcanoes, earthquakes, floods and fires on the globe",
@@ -139,19 +166,22 @@ def _data(reg: Registrar) -> None:
         tags=("files",),
         paper="2006.10605",
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "von-mises-fisher",
         f"{home}:VonMisesFisherMixture",
         summary="clusters on the sphere, of known density",
         example={"n": 256},
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "wrapped-normals",
         f"{home}:WrappedNormalMixture",
         summary="clusters on the torus across its seam, of known density",
         example={"n": 256},
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "mesh-function",
         f"{home}:MeshEigenfunction",
         summary="points of a mesh where an eigenfunction is large",

@@ -17,37 +17,48 @@ def flowloom_register(reg: Registrar) -> None:
     _networks(reg)
     _metrics(reg)
     _recipes(reg)
-    reg.geometry("unit-box", "flowloom.geometry:Box", summary="the box [-1, 1]^n of valid pixel values")
-    reg.renderer(
+    reg.add(
+        "renderer",
         "image-grid",
         "flowloom_images.renderer:ImageGrid",
         summary="PNG grids of samples by class, and noise-to-data strips",
         example={"columns": 2, "rows": 2},
+        data="digits",
     )
 
 
 def _data(reg: Registrar) -> None:
     home = "flowloom_images.data"
-    reg.dataset(
-        "digits", f"{home}:Digits", summary="1,797 real handwritten digits of 8 x 8 pixels (scikit-learn)"
+    reg.add(
+        "dataset",
+        "digits",
+        f"{home}:Digits",
+        summary="1,797 real handwritten digits of 8 x 8 pixels (scikit-learn)",
     )
-    reg.dataset(
-        "mnist", f"{home}:MNIST", summary="70,000 handwritten digits of 28 x 28 pixels", tags=("files",)
+    reg.add(
+        "dataset",
+        "mnist",
+        f"{home}:MNIST",
+        summary="70,000 handwritten digits of 28 x 28 pixels",
+        tags=("files",),
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "fashion-mnist",
         f"{home}:FashionMNIST",
         summary="70,000 pictures of clothing of 28 x 28 pixels",
         paper="1708.07747",
         tags=("files",),
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "cifar10",
         f"{home}:CIFAR10",
         summary="60,000 photographs of 32 x 32 pixels in ten classes",
         tags=("files",),
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "image-folder",
         f"{home}:ImageFolder",
         summary="a folder of image files, subfolders as classes",
@@ -57,52 +68,64 @@ def _data(reg: Registrar) -> None:
 
 
 def _networks(reg: Registrar) -> None:
-    reg.model(
+    reg.add(
+        "model",
         "unet",
         "flowloom_images.models:UNet",
         summary="U-Net of the ADM family: scale-shift residual blocks, attention, skips",
         example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
         paper="2105.05233",
         tags=("convolution",),
+        data="digits",
     )
-    reg.model(
+    reg.add(
+        "model",
         "dit",
         "flowloom_images.models:DiT",
         summary="diffusion transformer with adaLN-Zero blocks, sizes S, B, L, XL",
         example={"width": 32, "depth": 2, "heads": 2},
         paper="2212.09748",
         tags=("transformer", "sit"),
+        data="digits",
     )
 
 
 def _metrics(reg: Registrar) -> None:
     home = "flowloom_images.metrics"
     quick = {"judge_steps": 10}
-    reg.metric(
+    reg.add(
+        "metric",
         "image-quality",
         f"{home}:ImageQuality",
         summary="Fréchet distance, precision, recall and class accuracy by one small classifier",
         example=quick,
+        data="digits",
     )
-    reg.metric(
+    reg.add(
+        "metric",
         "classifier-frechet",
         f"{home}:ClassifierFrechet",
         summary="Fréchet distance in the features of a classifier trained on the real data",
         example=quick,
         paper="1706.08500",
+        data="digits",
     )
-    reg.metric(
+    reg.add(
+        "metric",
         "precision-recall",
         f"{home}:PrecisionRecall",
         summary="precision and recall by nearest-neighbour manifolds in those features",
         example=quick,
         paper="1904.06991",
+        data="digits",
     )
-    reg.metric(
+    reg.add(
+        "metric",
         "class-accuracy",
         f"{home}:ClassAccuracy",
         summary="share of conditional samples that a classifier takes for their class",
         example=quick,
+        data="digits",
     )
 
 

@@ -24,14 +24,16 @@ def flowloom_register(reg: Registrar) -> None:
 
 def _data(reg: Registrar) -> None:
     home = "flowloom_sequences.languages"
-    reg.dataset(
+    reg.add(
+        "dataset",
         "text",
         "flowloom_sequences.data:Text",
         summary="windows of a plain text file: characters, bytes, or a tokenizer's pieces",
         example={"length": 32},
         tags=("files",),
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "sequence-file",
         "flowloom_sequences.data:SequenceFile",
         summary="FASTA, or one sequence a line: DNA, protein or any letters",
@@ -39,26 +41,41 @@ def _data(reg: Registrar) -> None:
         tags=("files",),
     )
     small = {"n": 256}
-    reg.dataset("markov", f"{home}:Markov", summary="strings of a Markov chain, entropy known", example=small)
-    reg.dataset(
+    reg.add(
+        "dataset",
+        "markov",
+        f"{home}:Markov",
+        summary="strings of a Markov chain, entropy known",
+        example=small,
+    )
+    reg.add(
+        "dataset",
         "independent-tokens",
         f"{home}:Independent",
         summary="independent tokens of random laws: the Dirichlet paper's toy",
         example=small,
         paper=_DIRICHLET,
     )
-    reg.dataset("dyck", f"{home}:Dyck", summary="balanced brackets, uniform, validity exact", example=small)
-    reg.dataset(
-        "motif-dna", f"{home}:MotifDNA", summary="DNA with a planted motif for each class", example=small
+    reg.add(
+        "dataset", "dyck", f"{home}:Dyck", summary="balanced brackets, uniform, validity exact", example=small
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
+        "motif-dna",
+        f"{home}:MotifDNA",
+        summary="DNA with a planted motif for each class",
+        example=small,
+    )
+    reg.add(
+        "dataset",
         "prompted",
         "flowloom_sequences.prompts:Prompted",
         summary="any token data with a part of each example as prompt",
         example={"dataset": {"use": "markov", "n": 256}},
         paper=_DFM,
     )
-    reg.dataset(
+    reg.add(
+        "dataset",
         "distilled",
         "flowloom_sequences.simplex.distil:Distilled",
         summary="what a trained simplex flow makes of noise: data of its one-step student",
@@ -66,31 +83,42 @@ def _data(reg: Registrar) -> None:
         paper=_DIRICHLET,
         tags=("files",),
     )
-    reg.codec(
+    reg.add(
+        "codec",
         "one-hot",
         "flowloom_sequences.simplex:OneHot",
         summary="tokens as vertices of the simplex, rows (L, K)",
+        data="markov",
     )
 
 
 def _transport(reg: Registrar) -> None:
     home = "flowloom_sequences.simplex"
-    reg.geometry("flat-simplex", f"{home}:FlatSimplex", summary="rows of probabilities, flat metric")
-    reg.source("dirichlet", f"{home}:DirichletSource", summary="rows from a symmetric Dirichlet law")
-    reg.schedule(
+    reg.add("geometry", "flat-simplex", f"{home}:FlatSimplex", summary="rows of probabilities, flat metric")
+    reg.add(
+        "source",
+        "dirichlet",
+        f"{home}:DirichletSource",
+        summary="rows from a symmetric Dirichlet law",
+        within="dirichlet-toy",
+    )
+    reg.add(
+        "schedule",
         "cubic",
         "flowloom_sequences.schedules:Cubic",
         summary="cubic kappa with chosen slopes at both ends",
         paper=_DFM,
     )
-    reg.times(
+    reg.add(
+        "times",
         "exponential",
         f"{home}:ExponentialTimes",
         summary="a = 1 + 2 Exp(1) of Dirichlet flows, cut at t = 1",
         paper=_DIRICHLET,
     )
-    reg.times("at-source", f"{home}:AtSource", summary="always t = 0: one-step students")
-    reg.path(
+    reg.add("times", "at-source", f"{home}:AtSource", summary="always t = 0: one-step students")
+    reg.add(
+        "path",
         "noisy-mixture",
         "flowloom_sequences.noisy_mixture:NoisyMixturePath",
         summary="the three-term mixture: x0, uniform noise, x1; samples correct themselves",
@@ -98,7 +126,8 @@ def _transport(reg: Registrar) -> None:
         known_failures={"check_mixture_marginal": "a share of the tokens is uniform noise, by design"},
         example={"geometry": {"use": "discrete", "vocab": 5}},
     )
-    reg.path(
+    reg.add(
+        "path",
         "dirichlet",
         f"{home}:DirichletPath",
         summary="Dir(1 + s e_i), exact conditional velocity",
@@ -108,20 +137,25 @@ def _transport(reg: Registrar) -> None:
 
 def _networks(reg: Registrar) -> None:
     home = "flowloom_sequences.models"
-    reg.model(
+    reg.add(
+        "model",
         "sequence-transformer",
         f"{home}:SequenceTransformer",
         summary="bidirectional transformer, adaLN time, rotary positions; tokens or simplex points",
         example={"width": 16, "depth": 1, "heads": 2},
+        data="dyck",
     )
-    reg.model(
+    reg.add(
+        "model",
         "dilated-cnn",
         f"{home}:DilatedCNN",
         summary="dilated residual convolutions for DNA; tokens or simplex points",
         example={"width": 8, "stacks": 1},
         paper=_DIRICHLET,
+        data="motif-dna",
     )
-    reg.model(
+    reg.add(
+        "model",
         "hugging-face",
         f"{home}:HuggingFaceEncoder",
         summary="any transformers encoder as backbone, new or from a local folder",
@@ -134,15 +168,10 @@ def _networks(reg: Registrar) -> None:
                 "intermediate_size": 16,
             }
         },
+        data="dyck",
     )
-    reg.objective(
-        "posterior",
-        "flowloom.objectives:PosteriorMatching",
-        summary="cross-entropy of p(x1 | x_t): discrete, Dirichlet and variational (CatFlow) flows alike",
-        paper=_CATFLOW,
-        example={"path": {"use": "affine"}},
-    )
-    reg.objective(
+    reg.add(
+        "objective",
         "generalized-kl",
         "flowloom_sequences.elbo:GeneralizedKL",
         summary="the likelihood bound of jump processes as loss",
@@ -153,58 +182,88 @@ def _networks(reg: Registrar) -> None:
 
 def _inference(reg: Registrar) -> None:
     home = "flowloom_sequences.simplex"
-    reg.guidance(
+    reg.add(
+        "guidance",
         "simplex-classifier-free",
         f"{home}:SimplexClassifierFree",
         summary="classifier-free guidance by scores on the simplex",
         paper=_DIRICHLET,
+        within="dna-guided",
     )
-    reg.solver(
+    reg.add(
+        "solver",
         "simplex-euler",
         f"{home}:SimplexEuler",
         summary="Euler on the simplex, finishing with the prediction",
         paper=_DIRICHLET,
+        within="dirichlet-toy",
     )
-    reg.solver(
-        "tau-leaping",
-        "flowloom.solvers:TauLeaping",
-        summary="jumps with the rate integrated exactly over each step; corrector",
-        paper=_DFM,
-    )
-    reg.solver(
-        "ctmc-adaptive",
-        "flowloom.solvers:AdaptiveCTMC",
-        summary="jumps with steps chosen by the expected share of changes",
-        paper=_DFM,
-    )
-    reg.task(
+    reg.add(
+        "task",
         "infill",
         "flowloom_sequences.prompts:Infill",
         summary="fill in what a prompt leaves open; given tokens stay",
         paper=_DFM,
+        data="prompted",
     )
-    reg.score(
+    reg.add(
+        "score",
         "nll-bound",
         "flowloom_sequences.bound:NLLBound",
         summary="upper bound on the negative log likelihood of tokens, and bits a token",
         paper="2412.06264",
+        data="markov",
     )
     home = "flowloom_sequences.metrics"
-    reg.metric("ngram-distance", f"{home}:NGramDistance", summary="Jensen-Shannon distance of n-grams")
-    reg.metric(
+    reg.add(
+        "metric",
+        "ngram-distance",
+        f"{home}:NGramDistance",
+        summary="Jensen-Shannon distance of n-grams",
+        data="dyck",
+    )
+    reg.add(
+        "metric",
         "judge-perplexity",
         f"{home}:JudgePerplexity",
         summary="perplexity under a small autoregressive judge, with entropies beside it",
         example={"kind": "trigram"},
+        data="markov",
     )
-    reg.metric("language-gap", f"{home}:LanguageGap", summary="nats a token above a toy language's entropy")
-    reg.metric("validity", f"{home}:Validity", summary="share of strings that the grammar allows")
-    reg.metric("motif-recovery", f"{home}:MotifRecovery", summary="whether guided DNA has its class's motif")
-    reg.metric("token-kl", f"{home}:TokenKL", summary="KL of token frequencies to the true table")
-    reg.renderer(
+    reg.add(
+        "metric",
+        "language-gap",
+        f"{home}:LanguageGap",
+        summary="nats a token above a toy language's entropy",
+        data="markov",
+    )
+    reg.add(
+        "metric",
+        "validity",
+        f"{home}:Validity",
+        summary="share of strings that the grammar allows",
+        data="dyck",
+    )
+    reg.add(
+        "metric",
+        "motif-recovery",
+        f"{home}:MotifRecovery",
+        summary="whether guided DNA has its class's motif",
+        data="motif-dna",
+    )
+    reg.add(
+        "metric",
+        "token-kl",
+        f"{home}:TokenKL",
+        summary="KL of token frequencies to the true table",
+        data="independent-tokens",
+    )
+    reg.add(
+        "renderer",
         "sequence-text",
         "flowloom_sequences.renderer:SequenceText",
         summary="text as HTML: DNA in colour, prompts marked, tokens appearing",
+        data="dyck",
     )
 
 

@@ -7,32 +7,42 @@ P = "fakeflow.parts:"
 
 @hookimpl
 def flowloom_register(reg):
-    reg.dataset("digits", P + "Digits", summary="digits", example={"size": 4})
-    reg.codec("halving", P + "Halving", summary="half the size", example={"given": {"shape": [4, 4]}})
-    reg.geometry("euclidean", P + "Euclidean", summary="flat")
-    reg.geometry(
-        "sphere", P + "Sphere", summary="round", example={"dim": 3}, paper="2302.03660", tags=["curved"]
+    reg.add("dataset", "digits", P + "Digits", summary="digits", example={"size": 4})
+    reg.add("codec", "halving", P + "Halving", summary="half the size", example={"given": {"shape": [4, 4]}})
+    reg.add("geometry", "euclidean", P + "Euclidean", summary="flat")
+    reg.add(
+        "geometry",
+        "sphere",
+        P + "Sphere",
+        summary="round",
+        example={"dim": 3},
+        paper="2302.03660",
+        tags=["curved"],
     )
-    reg.geometry(
-        "product", P + "Product", summary="parts", example={"parts": {"a": {"use": "sphere", "dim": 1}}}
+    reg.add(
+        "geometry",
+        "product",
+        P + "Product",
+        summary="parts",
+        example={"parts": {"a": {"use": "sphere", "dim": 1}}},
     )
-    reg.source("gaussian", P + "Gaussian", summary="normal")
-    reg.schedule("cosine", P + "Cosine", summary="cosine")
-    reg.path("affine", P + "Affine", summary="straight")
-    reg.path("geodesic", P + "Geodesic", summary="curved")
-    reg.model("net", P + "Net", summary="network", example={"width": 2})
-    reg.model("made", P + "make_net", summary="by a function")
-    reg.model("distilled", P + "Distilled", summary="from a teacher")
-    reg.model("not-a-model", P + "NotAModel", summary="cannot be called")
-    reg.solver("midpoint", P + "Midpoint", summary="two evaluations a step")
-    reg.solver("adaptive", P + "Adaptive", summary="adapts")
-    reg.solver("not-a-solver", P + "NotASolver", summary="wrong")
-    reg.solver("needy", "fakeflow.needy:S", summary="needs a library", requires=["nobody>=2"])
-    reg.solver("needy-plain", "fakeflow.needy:S", summary="needs a library")
-    reg.solver("unloadable", "fakeflow.unloadable:S", summary="its library does not load")
-    reg.solver("crashing", "fakeflow.crashing:S", summary="raises")
-    reg.solver("gone", "fakeflow.gone:S", summary="no such module")
-    reg.solver("attributeless", "fakeflow.parts:Nope", summary="no such class")
-    reg.metric("frechet", P + "Frechet", summary="distance")
+    reg.add("source", "gaussian", P + "Gaussian", summary="normal")
+    reg.add("schedule", "cosine", P + "Cosine", summary="cosine")
+    reg.add("path", "affine", P + "Affine", summary="straight")
+    reg.add("path", "geodesic", P + "Geodesic", summary="curved")
+    reg.add("model", "net", P + "Net", summary="network", example={"width": 2})
+    reg.add("model", "made", P + "make_net", summary="by a function")
+    reg.add("model", "distilled", P + "Distilled", summary="from a teacher")
+    reg.add("model", "not-a-model", P + "NotAModel", summary="cannot be called")
+    reg.add("solver", "midpoint", P + "Midpoint", summary="two evaluations a step")
+    reg.add("solver", "adaptive", P + "Adaptive", summary="adapts")
+    reg.add("solver", "not-a-solver", P + "NotASolver", summary="wrong")
+    reg.add("solver", "needy", "fakeflow.needy:S", summary="needs a library", requires=["nobody>=2"])
+    reg.add("solver", "needy-plain", "fakeflow.needy:S", summary="needs a library")
+    reg.add("solver", "unloadable", "fakeflow.unloadable:S", summary="its library does not load")
+    reg.add("solver", "crashing", "fakeflow.crashing:S", summary="raises")
+    reg.add("solver", "gone", "fakeflow.gone:S", summary="no such module")
+    reg.add("solver", "attributeless", "fakeflow.parts:Nope", summary="no such class")
+    reg.add("metric", "frechet", P + "Frechet", summary="distance")
     reg.recipe("digits-net", "fakeflow:recipes/digits-net.yaml", summary="a recipe")
     reg.section("teacher", "model", meaning="the network to learn from")

@@ -1,0 +1,105 @@
+"""Laws of tasks, asked of the data's own flow, of one in the plane, or of one of masked tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from flowloom.data.base import Examples
+from flowloom.errors import FlowloomError, IncompatibleError, ShapeError
+from flowloom.state import batch_size, leaves, shape_of
+from flowloom.tasks import Task
+from flowloom.testing.flows import Offer, offers
+from flowloom.testing.laws import Context, Make, NotApplicable, law
+from flowloom.testing.states import all_finite, gap
+
+ROWS = 6
+
+
+def _suited(make: Make, context: Context) -> tuple[Task, Offer, Examples]:
+    """The task, the first flow of which it can be asked, and examples to ask about."""
+    task = make()
+    refusals = []
+    for offer in offers(context):
+        # What a task is about is data, not states: it meets the flow's codec by itself.
+        asked = offer.data.take(torch.arange(min(ROWS, len(offer.data))))
+        try:
+            task(offer.flow, asked, seed=1)
+        except (IncompatibleError, ShapeError) as refusal:
+            refusals.append(str(refusal))
+            continue
+        return task, offer, asked
+    raise NotApplicable(f"it refuses every flow that is offered; the first because: {refusals[0]}")
+
+
+@law("every example gets one answer, in its shape and finite")
+def check_answers_fit(make: Make, context: Context) -> None:
+    """States as many as examples, of the same structure; every condition has as many rows."""
+    task, offer, asked = _suited(make, context)
+    answers = task(offer.flow, asked, seed=3)
+    context.holds("answers are examples", isinstance(answers, Examples), type(answers).__name__)
+    rows = batch_size(answers.x)
+    context.holds("there are as many answers as examples", rows == len(asked), f"{rows} for {len(asked)}")
+    same = shape_of(answers.x) == shape_of(asked.x)
+    context.holds("answers have the shape of the examples", same, f"{shape_of(answers.x)}")
+    context.holds("answers are finite", all_finite(answers.x))
+    short = {name: len(value) for name, value in answers.cond.items() if len(value) != rows}
+    context.holds("what belongs to the answers has their rows", not short, f"{short}")
+
+
+@law("the same question and seed get the same answer")
+def check_is_deterministic(make: Make, context: Context) -> None:
+    """Whatever the global generator holds, which is left as it was."""
+    task, offer, asked = _suited(make, context)
+    first = task(offer.flow, asked, seed=3)
+    torch.rand(1)
+    before = torch.random.get_rng_state()
+    again = task(offer.flow, asked, seed=3)
+    untouched = torch.equal(before, torch.random.get_rng_state())
+    context.within("answers when asked again", gap(first.x, again.x), 0)
+    context.holds("the global generator is left as it was", untouched)
+
+
+@law("the question and the flow come back as they were")
+def check_leaves_all_alone(make: Make, context: Context) -> None:
+    """States and conditions asked about; weights, gradients and training mode."""
+    task, offer, asked = _suited(make, context)
+    model = offer.flow.model
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    states = {name: leaf.clone() for name, leaf in leaves(asked.x)}
+    conditions = {name: value.clone() for name, value in asked.cond.items()}
+    for mode in (True, False):
+        model.train(mode)
+        task(offer.flow, asked, seed=3)
+        context.holds("training mode is as before", model.training == mode)
+    after: dict[str, Any] = model.state_dict()
+    context.holds("weights are as before", all(torch.equal(v, after[k]) for k, v in weights.items()))
+    context.holds("no gradient is left behind", all(p.grad is None for p in model.parameters()))
+    same = all(torch.equal(states[name], leaf) for name, leaf in leaves(asked.x))
+    context.holds("the states asked about are as before", same)
+    same = set(conditions) == set(asked.cond)
+    same = same and all(torch.equal(value, asked.cond[name]) for name, value in conditions.items())
+    context.holds("the conditions asked about are as before", same)
+
+
+@law("words become as many examples as are wanted, or are refused in one line")
+def check_reads_words(make: Make, context: Context) -> None:
+    """``read`` of a word on the data at hand: three examples, or an error that a user can read."""
+    task, offer, _ = _suited(make, context)
+    try:
+        read = task.read("a", offer.data, 3)
+    except FlowloomError as refusal:
+        context.holds("a refusal is one line", "\n" not in str(refusal) and bool(str(refusal)))
+        return
+    context.within("examples read beyond those wanted", batch_size(read.x) - 3, 0)
+
+
+@law("answers are shown in one line each, or not at all")
+def check_shows_lines(make: Make, context: Context) -> None:
+    """``show`` gives no lines, or as many as there are answers, each without a line break."""
+    task, offer, asked = _suited(make, context)
+    lines = task.show(task(offer.flow, asked, seed=3), offer.data)
+    context.holds("as many lines as answers, or none", len(lines) in (0, len(asked)), f"{len(lines)}")
+    whole = all(isinstance(line, str) and "\n" not in line for line in lines)
+    context.holds("a line is one line of text", whole)

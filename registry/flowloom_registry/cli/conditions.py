@@ -1,0 +1,172 @@
+"""Conditions on the command line: ``--cond NAME=VALUE``, from a file, or those of a held-out row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowloom.spec import Condition
+    from flowloom_registry.runs.experiment import Experiment
+
+HELP = (
+    "a condition, one for each --cond: label=3, label=cat, position=0.5,1, past=@past.npy (or .npz, .csv); "
+    "row=17 takes all those of a held-out row"
+)
+"""What ``--help`` says of ``--cond``."""
+ROW, MASK = "row", "mask"
+
+
+def conditions(words: Iterable[str], experiment: Experiment, n: int) -> dict[str, Tensor]:
+    """Conditions for ``n`` examples from words ``NAME=VALUE``.
+
+    A value is a class (by number or name) or numbers joined by commas, of one example (then of all) or of all
+    ``n`` in order; ``@file`` reads them from ``.npy``, ``.npz`` (the array of the condition's name, or the
+    only one) or ``.csv``. ``row=17`` takes every condition of that held-out row, which others then replace.
+
+    Raises:
+        FlowloomError: a word, file, class, row or number of values that does not fit; says what does.
+    """
+    from flowloom_registry.cli.given import named
+
+    texts = named("--cond", words, ", such as label=3")
+    known = _known(experiment)
+    given: dict[str, Tensor] = {}
+    if ROW in texts and ROW not in known:
+        given = _of_row(texts.pop(ROW), experiment, n)
+    for name, text in texts.items():
+        if name not in known:
+            given |= experiment.flow.conditions(n, {name: text})  # which says what there is
+            continue
+        place = f"--cond {name}={text}"
+        values = _from_file(Path(text[1:]), name, place) if text.startswith("@") else _from_text(text, place)
+        rows = _tensor(values, known[name], n, place)
+        given[name] = rows.bool() if name == MASK else rows
+    return experiment.flow.conditions(n, given)
+
+
+def _known(experiment: Experiment) -> dict[str, Condition]:
+    """The conditions of the flow, and the mask of ragged data, which is a flag for every entry."""
+    from flowloom.spec import Condition
+
+    known = experiment.flow.known_conditions()
+    if experiment.spec.ragged and MASK not in known:
+        known[MASK] = Condition(shape=tuple(experiment.lengths(1)[MASK].shape[1:]))
+    return known
+
+
+def _of_row(text: str, experiment: Experiment, n: int) -> dict[str, Tensor]:
+    import torch
+
+    from flowloom.errors import FlowloomError
+
+    held_out = experiment.held_out()
+    data = held_out or experiment.require_data("--cond row=N takes a row of the data")
+    what = "training" if held_out is None else "held-out"
+    if not text.isdigit() or int(text) >= len(data):
+        raise FlowloomError(f"--cond row={text}: expected one of the {what} rows, 0 to {len(data) - 1}")
+    return dict(data.take(torch.full((n,), int(text))).cond)
+
+
+def _from_text(text: str, place: str) -> list[Any]:
+    """Numbers and words: ``1,2``, ``cat,dog`` or ``[[1, 2], [3, 4]]``, in one flat list."""
+    from flowloom_registry.cli.given import value
+
+    if not text.startswith("["):
+        return [_number(item.strip()) for item in text.split(",")]
+    return _flat(value(text, place))
+
+
+def _flat(values: Any) -> list[Any]:
+    return [item for one in values for item in _flat(one)] if isinstance(values, list) else [values]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _from_file(file: Path, name: str, place: str) -> list[Any]:
+    import numpy as np
+
+    from flowloom.errors import FlowloomError
+
+    try:
+        if file.suffix == ".csv":
+            array = _csv(file)
+        elif file.suffix in (".npy", ".npz"):
+            array = np.load(file, allow_pickle=False)
+        else:
+            raise FlowloomError(f"{place}: a file of conditions ends in .npy, .npz or .csv")
+        if isinstance(array, np.lib.npyio.NpzFile):
+            key = name if name in array.files else array.files[0]
+            if key != name and len(array.files) > 1:
+                arrays = ", ".join(array.files)
+                raise FlowloomError(f"{place}: the file has no array {name!r}; it has: {arrays}")
+            array = array[key]
+    except FileNotFoundError:
+        raise FlowloomError(f"{place}: there is no file {str(file)!r}") from None
+    except (OSError, ValueError, EOFError) as error:
+        line = " ".join(str(error).split())
+        raise FlowloomError(f"{place}: the file cannot be read as numbers: {line}") from error
+    return list(array.reshape(-1).tolist())
+
+
+def _csv(file: Path) -> Any:
+    """Numbers of a table, whose first line may name the columns."""
+    import numpy as np
+
+    try:
+        return np.loadtxt(file, delimiter=",", ndmin=2)
+    except ValueError:
+        return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=1)
+
+
+def _tensor(values: list[Any], condition: Condition, n: int, place: str) -> Tensor:
+    """Values of one example, or of ``n``, as a tensor of ``n`` rows."""
+    import math
+
+    import torch
+
+    from flowloom.errors import FlowloomError
+
+    size = math.prod(condition.shape)
+    if condition.classes is not None:
+        values = [_class(item, condition, place) for item in values]
+    else:
+        words = [item for item in values if isinstance(item, str)]
+        if words:
+            raise FlowloomError(f"{place}: expected numbers, got {words[0]!r}")
+    if len(values) not in (1, size, n * size):
+        shape = f" (shape {condition.shape})" if condition.shape else ""
+        one = "1 value" if size == 1 else f"{size} values{shape}"
+        raise FlowloomError(
+            f"{place}: expected {one} for an example, or {n} times as many; got {len(values)}"
+        )
+    if len(values) == n * size:
+        rows = torch.tensor(values).reshape(n, *condition.shape)
+    elif len(values) == size:
+        rows = torch.tensor(values).reshape(1, *condition.shape).expand(n, *condition.shape)
+    else:
+        rows = torch.tensor(values).expand(n, *condition.shape)
+    return rows.clone() if condition.classes is not None else rows.float()
+
+
+def _class(item: Any, condition: Condition, place: str) -> int:
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.nearest import did_you_mean, join_hints, listing
+
+    if str(item) in condition.names:
+        return condition.names.index(str(item))
+    if isinstance(item, bool) or not isinstance(item, (int, float)) or item != int(item):
+        names = listing(condition.names) or "none, so give its number"
+        hint = join_hints(did_you_mean(str(item), condition.names), f"names: {names}")
+        raise FlowloomError(f"{place}: there is no class {str(item)!r}; {hint}")
+    return int(item)
