@@ -48,13 +48,6 @@ class Uniform(TimeLaw):
         return u
 
 
-class Stratified(Uniform):
-    """Uniform, spread evenly over each batch."""
-
-    def __init__(self, latest: float = 1.0) -> None:
-        super().__init__(latest, stratified=True)
-
-
 class LogitNormal(TimeLaw):
     """``logit(t) ~ N(mean, std^2)``: most visits in the middle (Esser et al. 2403.03206).
 

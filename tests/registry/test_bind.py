@@ -33,12 +33,12 @@ def test_a_good_recipe_builds(load):
     [
         pytest.param(
             "data: digits\nmodel: nett\n",
-            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model, taught"],
             id="unknown component",
         ),
         pytest.param(
             "data: digits\nmodel:\n  use: nett\n",
-            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model"],
+            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model, taught"],
             id="unknown component in a mapping",
         ),
         pytest.param(

@@ -176,21 +176,21 @@ def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Fetch:
         at = f"{asking.path}.{parameter}"
         if filling.spec:
             spec = _spec_of(plan, parts, filling.section, asking.at, at)
-            if filling.joined in parts:
+            if filling.joined is not None and filling.joined in parts:
                 asked = _conditions(parts[filling.joined])
                 spec = replace(spec, conditions={**spec.conditions, **asked}) if asked else spec
             for i, name in enumerate(filling.part):
                 if name not in spec.parts:
                     raise ConfigError(
-                        [_no_part(asking.at, at, "the states", filling.part[: i + 1], spec.parts)]
+                        [_no_part(asking.at, at, "the states have", filling.part[: i + 1], spec.parts)]
                     )
                 spec = spec.parts[name]
             return spec
-        found = parts.get(filling.section)
+        found: Any = parts.get(filling.section)
+        if found is None:  # lists and mappings may be empty
+            return [] if isinstance(plan.sections.get(filling.section), list) else {}
         if filling.name:
             found = found[filling.name]
-        elif found is None:
-            return [] if isinstance(plan.sections.get(filling.section), list) else {}
         elif isinstance(found, (list, dict)):
             return type(found)(found)
         for i, name in enumerate(filling.part):
@@ -198,7 +198,7 @@ def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Fetch:
             if not inner:
                 break  # what is no product holds for all parts alike
             if name not in inner:
-                whose, part = f"section '{filling.section}'", filling.part[: i + 1]
+                whose, part = f"section '{filling.section}' has", filling.part[: i + 1]
                 raise ConfigError([_no_part(asking.at, at, whose, part, inner)])
             found = inner[name]
         return found
@@ -219,9 +219,9 @@ def _no_part(
     at: Position, path: str, whose: str, part: tuple[str, ...], there: Mapping[str, object]
 ) -> Problem:
     hint = join_hints(
-        did_you_mean(part[-1], there), f"its parts: {', '.join(there)}" if there else "it has none"
+        did_you_mean(part[-1], there), f"its parts: {', '.join(there)}" if there else "there are no parts at all"
     )
-    return at.problem(path, f"{whose} has no part '{'.'.join(part)}'", hint)
+    return at.problem(path, f"{whose} no part '{'.'.join(part)}'", hint)
 
 
 def _spec_of(

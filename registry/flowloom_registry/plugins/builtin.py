@@ -22,6 +22,11 @@ def flowloom_register(reg: Registrar) -> None:
     reg.recipe(
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
+    reg.recipe(
+        "toy-molecules",
+        "flowloom_registry:recipes/toy-molecules.yaml",
+        summary="positions and types side by side, a space for each",
+    )
 
 
 def _data(reg: Registrar) -> None:
@@ -35,6 +40,19 @@ def _data(reg: Registrar) -> None:
     reg.dataset("moons", "flowloom.data:Moons", summary="two interleaved half circles", example=small)
     reg.dataset(
         "checkerboard", "flowloom.data:Checkerboard", summary="eight squares of a board", example=small
+    )
+    reg.dataset(
+        "toy-molecules",
+        "flowloom.data:Molecules",
+        summary="planar chains of atoms: positions and types, padded",
+        example=small,
+    )
+    reg.dataset(
+        "tensors",
+        "flowloom.data:TensorFile",
+        summary="arrays of one's own, from npz, npy, safetensors or csv",
+        example={"file": "examples.npz"},
+        tags=("files",),
     )
     reg.codec("identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.codec("standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
@@ -104,11 +122,10 @@ def _transport(reg: Registrar) -> None:
     reg.schedule("cosine", "flowloom.schedules:Cosine", summary="alpha = sin, sigma = cos")
     reg.schedule("linear-vp", "flowloom.schedules:LinearVP", summary="alpha = t, sigma = sqrt(1 - t^2)")
     reg.schedule("vp", "flowloom.schedules:VP", summary="variance-preserving diffusion", paper="2011.13456")
-    reg.times("uniform", "flowloom.times:Uniform", summary="every t alike")
     reg.times(
-        "stratified",
-        "flowloom.times:Stratified",
-        summary="uniform, spread over each batch",
+        "uniform",
+        "flowloom.times:Uniform",
+        summary="every t alike; or spread over each batch",
         paper="2107.00630",
     )
     reg.times(

@@ -17,6 +17,11 @@ def flowloom_register(reg):
         "product", P + "Product", summary="parts", example={"parts": {"a": {"use": "sphere", "dim": 1}}}
     )
     reg.source("gaussian", P + "Gaussian", summary="normal")
+    reg.source("mixed", P + "Mixed", summary="by part")
+    reg.source("sized", P + "Sized", summary="knows its states")
+    reg.dataset("parted", P + "Parted", summary="two parts")
+    reg.path("ways", P + "Ways", summary="by part")
+    reg.model("taught", P + "Taught", summary="may have a teacher")
     reg.schedule("cosine", P + "Cosine", summary="cosine")
     reg.path("affine", P + "Affine", summary="straight")
     reg.path("geodesic", P + "Geodesic", summary="curved")

@@ -44,7 +44,7 @@ class SequenceFile(Records):
 
     def __init__(
         self,
-        file: str,
+        file: Path,
         alphabet: str = "dna",
         length: int | None = None,
         longer: Literal["error", "cut", "drop"] = "error",
