@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flowloom.state import Cond
 
-__all__ = ["drop", "informative", "repeat", "withheld", "without"]
+__all__ = ["doubled", "drop", "is_null", "withheld", "without"]
 
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowloom import likelihood
+from flowloom import defaults, likelihood
 from flowloom.codecs import Codec
 from flowloom.conditioning import conditions_for
 from flowloom.couplings import Coupling, Independent
@@ -20,15 +20,15 @@ from flowloom.data.looked_at import require_rows
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
-from flowloom.geometry import Euclidean, Geometry
+from flowloom.geometry import Geometry
 from flowloom.guidance import Guidance
 from flowloom.layout import Layout
-from flowloom.objectives import FlowMatching, Objective
+from flowloom.objectives import Objective
 from flowloom.parts import modules_outside, set_mode
-from flowloom.paths import AffinePath, GeodesicPath, Path
-from flowloom.solvers import Midpoint, Solution, Solver
+from flowloom.paths import Path
+from flowloom.solvers import Solution, Solver
 from flowloom.solvers.walk import Hook
-from flowloom.sources import Gaussian, Source, Uniform
+from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
 from flowloom.state import State, concat, first_leaf, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
@@ -52,13 +52,13 @@ class Flow(nn.Module):
         model: the network.
         spec: shape and conditions of the states; from the codec or ``model.spec`` where left out, else from
             the data when it is fitted.
-        geometry: the space; Euclidean by default.
-        source: law of x0; standard normal on Euclidean space, else uniform on the geometry.
+        geometry: the space; the path's, or what the spec describes (flat for numbers, discrete for tokens).
+        source: law of x0; it, path, objective and solver are chosen by the geometry (`flowloom.defaults`).
         coupling: pairs x0 with x1; independent by default.
-        path: affine on Euclidean space, else geodesic.
-        objective: flow matching by default.
+        path: from x0 to x1.
+        objective: the loss.
         guidance: applied to the field when sampling.
-        solver: midpoint with 20 steps by default.
+        solver: integrates the field.
         codec: between data and states; frozen, unless the objective encodes by itself.
         roles: further networks by name (a teacher, a critic).
 
@@ -102,19 +102,19 @@ class Flow(nn.Module):
         if path is None and objective is not None:
             path = getattr(objective, "path", None)
         if geometry is None:
-            geometry = path.geometry if path is not None else Euclidean()
-        flat = isinstance(geometry, Euclidean)
+            known = spec or (codec.spec if codec is not None else getattr(model, "spec", None))
+            geometry = path.geometry if path is not None else defaults.geometry(known)
         # In this order, which decides under which name a shared part is saved.
         self.model = model
         self.geometry = geometry
-        self.source = source or (Gaussian() if type(geometry) is Euclidean else Uniform(geometry))
+        self.source = source or defaults.source(geometry)
         self.coupling = coupling or Independent()
-        self.path = path or (AffinePath() if flat else GeodesicPath(geometry))
+        self.path = path or defaults.path(geometry, self.source)
         self.codec = codec
         self.roles = nn.ModuleDict(dict(roles or {}))
-        self.objective = objective or FlowMatching(self.path)
+        self.objective = objective or defaults.objective(self.path)
         self.guidance = guidance
-        self.solver = solver or Midpoint(20)
+        self.solver = solver or defaults.solver(geometry)
         self._spec = spec or (codec.spec if codec is not None else getattr(model, "spec", None))
         self._modes = _Modes()
         if codec is not None and not self.objective.encodes:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 
-__all__ = ["Beta", "LogitNormal", "Stratified", "TimeLaw", "Uniform"]
+__all__ = ["Beta", "LogitNormal", "TimeLaw", "Uniform"]
 
 
 class TimeLaw(ABC):
@@ -48,13 +48,6 @@ class Uniform(TimeLaw):
     def quantile(self, u: Tensor) -> Tensor:
         """``u``."""
         return u
-
-
-class Stratified(Uniform):
-    """Uniform, spread evenly over each batch."""
-
-    def __init__(self, latest: float = 1.0) -> None:
-        super().__init__(latest, stratified=True)
 
 
 class LogitNormal(TimeLaw):

@@ -90,7 +90,7 @@ def test_schedule(conforms):
     {
         "uniform": times.Uniform,
         "uniform-latest": lambda: times.Uniform(0.9),
-        "stratified": times.Stratified,
+        "stratified": lambda: times.Uniform(stratified=True),
         "logit-normal": times.LogitNormal,
         "logit-normal-stratified": lambda: times.LogitNormal(0.5, 0.7, 0.99, True),
         "beta": times.Beta,

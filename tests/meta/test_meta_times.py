@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowloom.draw import GLOBAL
-from flowloom.times import Stratified, Uniform
+from flowloom.times import Uniform
 
 KIND = "times"
 
@@ -47,8 +47,11 @@ class Clumps(Uniform):
         return torch.rand(n, generator=draw.generator, dtype=draw.dtype)
 
 
-class Ordered(Stratified):
+class Ordered(Uniform):
     """Stratified, but early rows get early times."""
+
+    def __init__(self):
+        super().__init__(stratified=True)
 
     def sample(self, n, draw=GLOBAL):
         return super().sample(n, draw).sort().values

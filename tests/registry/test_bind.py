@@ -34,12 +34,12 @@ def test_a_good_recipe_builds(load):
     [
         pytest.param(
             "data: digits\nmodel: nett\n",
-            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model; " + OTHERS],
+            ["r.yaml:2:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model, taught; " + OTHERS],
             id="unknown component",
         ),
         pytest.param(
             "data: digits\nmodel:\n  use: nett\n",
-            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model; " + OTHERS],
+            ["r.yaml:3:8: model: no model is named 'nett'; did you mean 'net'?; known: distilled, made, net, not-a-model, taught; " + OTHERS],
             id="unknown component in a mapping",
         ),
         pytest.param(
@@ -50,7 +50,7 @@ def test_a_good_recipe_builds(load):
         pytest.param(
             GOOD + "solvr: midpoint\n",
             ["r.yaml:3:1: solvr: a recipe has no section 'solvr'; did you mean 'solver'?; sections: name, summary, "
-             "paper, extends, versions, seed, data, codec, geometry, source, schedule, path, model, solver, metrics, "
+             "paper, extends, versions, seed, data, codec, geometry, source, schedule, path, model, roles, solver, metrics, "
              "train, claim, teacher"],
             id="unknown section",
         ),
@@ -149,9 +149,14 @@ def test_a_good_recipe_builds(load):
         ),
         pytest.param(
             "model: net\n",
-            ["r.yaml:1:1: data: a recipe needs a section 'data:' (the examples); "
-             "'flowloom list dataset' shows what can stand there"],
+            ["r.yaml:1:8: model.spec: Net needs the spec of the data; add a section 'data:'"],
             id="missing section data",
+        ),
+        pytest.param(
+            "data: digits\nmodel: null\n",
+            ["r.yaml:2:8: model: a recipe needs a section 'model:' (the network); "
+             "'flowloom list model' shows what can stand there"],
+            id="missing section model",
         ),
         pytest.param(
             GOOD + "metrics: frechet\n",
@@ -244,6 +249,7 @@ def test_all_problems_are_reported_at_once_in_reading_order(problems):
         "geometry: circle\n"
         "train: {steps: ten}\n"
         "train: {}\n",
+        "solver.use=midpoint",
         "solver.stepz=3",
         "nothing",
     )

@@ -103,7 +103,7 @@ def test_plugins(cli):
     assert code == 0
     header, row, broken = out.splitlines()
     assert header.split() == ["plugin", "distribution", "version", "components", "recipes"]
-    assert row.split() == ["fakes", "23", "1"]
+    assert row.split() == ["fakes", "28", "1"]
     assert broken == "broken: broken: RuntimeError: no luck"
 
 

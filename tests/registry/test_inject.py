@@ -4,6 +4,7 @@ import pytest
 from fakeflow.contracts import Spec
 
 from flowloom_registry import build
+from flowloom_registry.errors import ConfigError
 
 GOOD = "data: {use: digits, size: 8}\nmodel: net\n"
 
@@ -64,10 +65,23 @@ def test_declared_but_absent_section_is_not_replaced_by_another_of_its_kind(prob
     ]
 
 
-def test_null_takes_a_default_away(load, problems):
-    assert build(load(GOOD + "solver: null\n")).get("solver") is None
-    (line,) = problems(GOOD + "geometry: null\npath: {use: affine, geometry: sphere}\n")
-    assert "source.geometry: Gaussian needs a geometry; add a section 'geometry:'" in line
+@pytest.mark.parametrize("section", ["geometry", "source", "path", "solver"])
+def test_what_a_flow_is_never_without_cannot_be_switched_off(problems, section):
+    assert problems(GOOD + f"{section}: null\n") == [
+        f"r.yaml:3:{len(section) + 3}: {section}: a recipe is never without a {section}; leave '{section}:' out "
+        "for the one that stands there by default, or name one"
+    ]
+
+
+@pytest.mark.parametrize("section", ["codec", "schedule", "metrics", "train", "roles", "claim", "teacher"])
+def test_null_is_the_same_as_leaving_out_what_a_flow_may_lack(load, section):
+    assert build(load(GOOD + f"{section}: null\n")).parts.keys() == build(load(GOOD)).parts.keys()
+
+
+def test_an_absent_section_that_is_asked_of_what_was_built_is_no_key_error(load):
+    built = build(load("data: digits\nsummary: x\n"), needs=())
+    with pytest.raises(ConfigError, match=r"r.yaml:1:1: model: a recipe needs a section 'model:'"):
+        built["model"]
 
 
 def test_mapping_without_use_means_the_default(load):
@@ -79,8 +93,12 @@ def test_sections_that_need_each_other(fake_discover, problems, tmp_path, monkey
         "from fakeflow.contracts import Geometry, Source\n"
         "class Round(Geometry):\n    def __init__(self, source: Source): ...\n"
     )
-    (line,) = problems(GOOD + "geometry: ./circle.py:Round\n")
+    (line,) = problems(GOOD + "geometry: ./circle.py:Round\nsource: gaussian\n")
     assert "sections need each other: geometry needs source, source needs geometry" in line
+    assert problems(GOOD + "geometry: ./circle.py:Round\n") == [
+        "r.yaml:3:11: geometry.source: needs section 'source', which is left out and then follows from the "
+        "geometry; add 'source:'"
+    ]
 
 
 def test_clashes_point_at_both_sections(problems, no_compat):
@@ -102,12 +120,10 @@ def test_clashes_point_at_both_sections(problems, no_compat):
     assert "codec" not in seen[0]
 
 
-def test_hints_that_only_type_checkers_import(load):
+def test_hints_that_only_type_checkers_import(load, tmp_path):
     """One module may use the contract `Path` and `pathlib.Path`; neither is taken for the other."""
     built = build(load("data: {use: digits, root: some/where}\nmodel: net\n"))
-    import pathlib
-
-    assert built["data"].root == pathlib.Path("some/where")
+    assert built["data"].root == tmp_path / "some" / "where"
 
 
 @pytest.mark.parametrize("kind", ["dataset", "codec", "geometry", "model"])

@@ -222,7 +222,8 @@ def test_what_cannot_be_scored_is_told_before_anything_is_written(
 def test_damaged_best_weights_are_named(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = Path(shutil.copytree(whole, tmp_path / "copy"))
+    # Beside the run: its recipe names a file of the project around it.
+    out = Path(shutil.copytree(whole, whole.with_name("copy")))
     (out / "best.safetensors").write_bytes(b"nothing")
     assert main(["eval", str(out), "--trust"]) == 2
     err = capsys.readouterr().err.strip().splitlines()[-1]

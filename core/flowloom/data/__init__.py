@@ -1,6 +1,16 @@
-"""Data sets: what they promise, and the small generated ones that ship with the core."""
+"""Data sets: what they promise, those from files and tensors, and the small generated ones of the core."""
 
 from flowloom.data.base import Dataset, Examples, Tensors
-from flowloom.data.toy import Checkerboard, EightGaussians, Moons
+from flowloom.data.tensor_file import TensorFile
+from flowloom.data.toy import Checkerboard, EightGaussians, Molecules, Moons
 
-__all__ = ["Checkerboard", "Dataset", "EightGaussians", "Examples", "Moons", "Tensors"]
+__all__ = [
+    "Checkerboard",
+    "Dataset",
+    "EightGaussians",
+    "Examples",
+    "Molecules",
+    "Moons",
+    "TensorFile",
+    "Tensors",
+]

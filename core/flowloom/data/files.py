@@ -25,7 +25,7 @@ def data_home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "flowloom" / "data"
 
 
-def folders(root: str | None, names: Iterable[str]) -> list[Path]:
+def folders(root: Path | None, names: Iterable[str]) -> list[Path]:
     """Folders to search, in order: ``names`` under ``root``, or under the data home where that is None."""
     home = Path(root).expanduser() if root else data_home()
     return [home / name for name in names]

@@ -1,8 +1,9 @@
-"""Planar densities that the field tests ideas on, drawn once from a seed."""
+"""Small laws that the field tests ideas on, drawn once from a seed: planar densities, toy molecules."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -12,10 +13,8 @@ from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 
 
-class _Planar(Dataset):
-    """``n`` points of a planar density; the test split is another draw of the same size."""
-
-    classes = 1
+class _Drawn(Dataset):
+    """``n`` examples of a law; the other splits are further draws of the same size."""
 
     def __init__(self, n: int = 20_000, seed: int = 0) -> None:
         if n < 1:
@@ -23,14 +22,9 @@ class _Planar(Dataset):
         self.n, self.seed = n, seed
         self._drawn: Examples | None = None
 
-    @property
-    def spec(self) -> Spec:
-        """Points of shape ``(2,)`` with the index of their component as ``label``."""
-        return Spec(shape=(2,), conditions={"label": Condition(self.classes)})
-
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Points ``(n, 2)`` and component indices ``(n,)``."""
-        raise NotImplementedError
+    @abstractmethod
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Examples of the law."""
 
     def __len__(self) -> int:
         return self.n
@@ -38,8 +32,7 @@ class _Planar(Dataset):
     def take(self, rows: Tensor) -> Examples:
         """The examples at ``rows``."""
         if self._drawn is None:
-            x, label = self.draw(self.n, torch.Generator().manual_seed(self.seed))
-            self._drawn = Examples(x, {"label": label})
+            self._drawn = self.draw_examples(self.n, torch.Generator().manual_seed(self.seed))
         return self._drawn.take(rows)
 
     def split(self, name: str) -> Dataset:
@@ -48,6 +41,26 @@ class _Planar(Dataset):
         if name not in offset:
             return super().split(name)
         return self if name == "train" else type(self)(self.n, self.seed + offset[name])
+
+
+class _Planar(_Drawn):
+    """Points of a planar density with the index of their component as ``label``."""
+
+    classes = 1
+
+    @property
+    def spec(self) -> Spec:
+        """Points of shape ``(2,)`` with the index of their component as ``label``."""
+        return Spec(shape=(2,), conditions={"label": Condition(self.classes)})
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Points ``(n, 2)`` and component indices ``(n,)``."""
+
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Points and their labels."""
+        x, label = self.draw(n, generator)
+        return Examples(x, {"label": label})
 
 
 class EightGaussians(_Planar):
@@ -90,3 +103,41 @@ class Checkerboard(_Planar):
         column = 2 * (label % 2) + row % 2
         corner = torch.stack([column, row], -1) - 2.0
         return corner + torch.rand(n, 2, generator=generator), label
+
+
+class Molecules(_Drawn):
+    """Zigzag chains of 2 to 6 atoms in the plane: positions and types side by side, padded to 6 atoms.
+
+    Bonds have length 1 and turn by 60 degrees to the left and right in turn; the chain is centred, turned by
+    a random angle and jittered (std 0.05). Ends are hydrogen (0), inner atoms carbon (1), but the second
+    atom of a chain of more than three is oxygen (2), which tells the two ends apart.
+    """
+
+    atoms = 6
+
+    @property
+    def spec(self) -> Spec:
+        """``pos`` of shape ``(6, 2)`` and ``types`` of shape ``(6,)``; ``mask`` tells atoms from padding."""
+        return Spec(
+            parts={
+                "pos": Spec((self.atoms, 2)),
+                "types": Spec((self.atoms,), vocab=3, tokens=("H", "C", "O")),
+            },
+            conditions={"mask": Condition(shape=(self.atoms,), role="real", of="pos, types")},
+        )
+
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Chains, with zeros where there is no atom."""
+        size = torch.randint(2, self.atoms + 1, (n, 1), generator=generator)
+        index = torch.arange(self.atoms)
+        mask = index < size
+        angle = torch.rand(n, 1, generator=generator) * (2 * math.pi)
+        bond = angle + (index % 2) * (math.pi / 3)
+        steps = torch.stack([bond.cos(), bond.sin()], -1) * mask[..., None]
+        pos = steps.cumsum(1) - steps
+        pos = pos - (pos * mask[..., None]).sum(1, keepdim=True) / size[..., None]
+        pos = pos + 0.05 * torch.randn(n, self.atoms, 2, generator=generator)
+        inner = (index > 0) & (index < size - 1)
+        oxygen = (index == 1) & (size > 3)
+        types = (inner.long() + (inner & oxygen).long()) * mask
+        return Examples({"pos": pos * mask[..., None], "types": types}, {"mask": mask})

@@ -9,8 +9,8 @@ of a chain, say) with the product metric. Every operation maps over powers; ``di
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ class Geometry(ABC):
         full: True where every vector is tangent: flat coordinates, as many as there are dimensions.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
         geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
+        defaults: what a flow on this space is made of where nothing is said, as recipes name it: ``source``,
+            ``path``, ``objective``, ``solver``, and ``step``, a solver that calls the network once a step,
+            for products whose parts move in different ways. Words left out are the base class's.
         point_shape: shape of one point, where the space fixes it; data of another shape is then refused,
             and the conformance kit draws points of it instead of guessing.
     """
@@ -50,6 +53,13 @@ class Geometry(ABC):
     convex: bool = False
     point_shape: tuple[int, ...] | None = None
     geodesic_distance: bool = True
+    defaults: ClassVar[Mapping[str, str]] = {
+        "source": "uniform",
+        "path": "geodesic",
+        "objective": "flow-matching",
+        "solver": "midpoint",
+        "step": "euler",
+    }
 
     # -- to be supplied ------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Box(Euclidean):
     """
 
     convex = True
+    defaults: ClassVar[Mapping[str, str]] = {"source": "uniform", "path": "affine"}
 
     def __init__(self, low: float | Sequence[float] = -1.0, high: float | Sequence[float] = 1.0) -> None:
         single = isinstance(low, (int, float)) and isinstance(high, (int, float))

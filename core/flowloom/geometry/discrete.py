@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ class Discrete(Geometry):
     point_ndim = 0
     continuous = False
     dim = 0
+    defaults: ClassVar[Mapping[str, str]] = {
+        "source": "mask",
+        "path": "mixture",
+        "objective": "posterior",
+        "solver": "ctmc-euler",
+        "step": "ctmc-euler",
+    }
 
     def __init__(self, vocab: int | None = None, mask: bool = False, spec: Spec | None = None) -> None:
         vocab = spec.vocab if vocab is None and spec is not None else vocab

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -22,6 +25,7 @@ class Euclidean(Geometry):
     full = True
     straight = True
     dim = 1
+    defaults: ClassVar[Mapping[str, str]] = {"source": "gaussian", "path": "affine"}
 
     def project(self, x: Tensor) -> Tensor:
         """Every point lies in the space."""

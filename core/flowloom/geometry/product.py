@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,15 @@ class Product(Geometry):
     >>> sorted(space.random({"where": (5, 3), "heading": (5, 3)}))
     ['heading', 'where']
     """
+
+    # Part by part.
+    defaults: ClassVar[Mapping[str, str]] = {
+        "source": "product",
+        "path": "product",
+        "objective": "product",
+        "solver": "mixed",
+        "step": "mixed",
+    }
 
     def __init__(self, parts: Mapping[str, Geometry]) -> None:
         if not parts:

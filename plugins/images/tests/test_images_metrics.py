@@ -174,16 +174,29 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1)[:, :2]
 
 
-def test_given_features_replace_the_judge(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "my_features", sys.modules[__name__])
+def test_given_features_replace_the_judge():
     x, y = torch.randn(50, 1, 2, 2), torch.randn(50, 1, 2, 2)
-    value = ClassifierFrechet(features="my_features:pixels")(Examples(x), Examples(y))["frechet"]
+    value = ClassifierFrechet(features=pixels)(Examples(x), Examples(y))["frechet"]
     assert value == pytest.approx(frechet_distance(pixels(x), pixels(y)))
-    for wrong in ("no_such_module:f", "my_features:no_such", "my_features"):
-        with pytest.raises(IncompatibleError, match="module:function"):
-            ClassifierFrechet(features=wrong)
+
+
+def test_a_recipe_that_is_not_trusted_imports_no_features(tmp_path, monkeypatch):
+    from flowloom_registry import build, load_recipe
+    from flowloom_registry.errors import ConfigError
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nf = len\n")
+    recipe = tmp_path / "r.yaml"
+    head = "data: {use: digits}\nmodel: {use: mlp, width: 8}\n"
+    for written in ("evil:f", "./evil.py:f"):
+        for use in ("classifier-frechet", "precision-recall", "image-quality"):
+            recipe.write_text(f"{head}metrics: [{{use: {use}, features: '{written}'}}]\n")
+            with pytest.raises(ConfigError, match=r"metrics\[0\].features: .* is code that no .* --trust"):
+                build(load_recipe(recipe, trusted=False))
+            assert not (tmp_path / "ran").exists()
+    assert build(load_recipe(recipe))["metrics"][0]._given is len
+    text = build(load_recipe(recipe)).resolved()
+    assert f"features: {tmp_path}/evil.py:f" in text
 
 
 def test_no_classes_no_judge_and_no_fit_no_judge():

@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 where all went well, 2 for a mistake of the user's (told in one line per problem), 130 after
-        Ctrl-C. A bug shows its traceback.
+        Ctrl-C. A bug shows its traceback, and ``FLOWLOOM_DEBUG=1`` that of a mistake as well.
     """
     from flowloom.errors import FlowloomError
 
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else (0 if stop.code is None else EXIT_USER)
     except FlowloomError as error:
+        if os.environ.get("FLOWLOOM_DEBUG") == "1":
+            traceback.print_exc()
         for line in str(error).splitlines() or [type(error).__name__]:
             print(line, file=sys.stderr)
         return EXIT_USER

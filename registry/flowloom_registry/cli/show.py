@@ -82,12 +82,13 @@ def _parameter(parameter: Parameter, binder: object, says: str) -> tuple[str, st
     assert isinstance(binder, Binder)
     source = binder.injection(parameter)
     if source is not None:
-        default = "from the data" if source.startswith("spec:") else f"from section '{source}'"
+        default = "from the data" if source.spec else f"from section '{source}'"
         if not parameter.required:
             default += f", else {_default(parameter.default)}"
     else:
         default = "required" if parameter.required else f"= {_default(parameter.default)}"
-    form = "a spec" if (source or "").startswith("spec:") else describe(parameter.annotation, binder.kind_of)
+    spec = source is not None and source.spec
+    form = "a spec" if spec else describe(parameter.annotation, binder.kind_of)
     return parameter.name, form, default, says
 
 

@@ -89,6 +89,8 @@ def describe(annotation: Any, kind_of: Callable[[Any], str | None] = lambda _: N
         return f"list of {describe(arguments[0], kind_of)}" if arguments else "list"
     if base in MAPPINGS:
         return f"mapping to {describe(arguments[1], kind_of)}" if arguments else "mapping"
+    if base is collections.abc.Callable:
+        return "a function (module:name)"
     if inspect.isclass(base) and issubclass(base, pathlib.PurePath):
         return "path"
     if is_record(annotation):

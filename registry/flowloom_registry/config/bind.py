@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import enum
 import inspect
 import pathlib
@@ -20,12 +21,14 @@ from flowloom_registry.config.annotations import (
     is_record,
 )
 from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, given, plain
-from flowloom_registry.config.plan import ComponentPlan, RecordPlan
-from flowloom_registry.config.scope import Scope
+from flowloom_registry.config.plan import ComponentPlan, ImportPlan, RecordPlan
+from flowloom_registry.config.scope import Filling, Scope
 from flowloom_registry.config.signature import NOTHING, Parameter, Signature, read_signature
 from flowloom_registry.errors import PluginError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.plugins.rows import Plugin, Row
+from flowloom_registry.plugins.targets import is_file_target, load_target
 
 INVALID: Any = object()
 """Stands for a value whose problems have been noted."""
@@ -105,7 +108,7 @@ class Binder:
 
     def arguments(
         self, entries: Mapping[Any, Entry], signature: Signature, who: str, path: str, at: Position
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+    ) -> tuple[dict[str, Any], dict[str, Filling]]:
         """Checked arguments, and what fills parameters that are left out.
 
         Args:
@@ -126,7 +129,7 @@ class Binder:
                 takes = ", ".join(signature.parameters) or "none"
                 hint = join_hints(did_you_mean(str(key), signature.parameters), f"it takes: {takes}")
                 self._note(entry.key_at, dotted, f"{who} takes no parameter {key!r}", hint)
-        injected: dict[str, str] = {}
+        injected: dict[str, Filling] = {}
         for parameter in signature.parameters.values():
             if parameter.name in arguments:
                 continue
@@ -137,7 +140,7 @@ class Binder:
                 self._note_missing(parameter, who, path, at)
         return arguments, injected
 
-    def injection(self, parameter: Parameter) -> str | None:
+    def injection(self, parameter: Parameter) -> Filling | None:
         """Where the rest of the recipe has what ``parameter`` asks for, or None."""
         for member in alternatives(parameter.annotation):
             if member is self._spec():
@@ -145,6 +148,11 @@ class Binder:
             kind = self.kind_of(member)
             if kind is not None:
                 return self.scope.component(parameter.name, kind)
+            origin, arguments = typing.get_origin(member), typing.get_args(member)
+            kind = self.kind_of(arguments[-1]) if arguments and origin in (*LISTS, *MAPPINGS) else None
+            if kind is not None:
+                find = self.scope.components if origin in LISTS else self.scope.mapping
+                return find(parameter.name, kind)
         return None
 
     def kind_of(self, annotation: Any) -> str | None:
@@ -199,7 +207,26 @@ class Binder:
             return self._mapping(node, arguments or (Any, Any), annotation, path)
         if not isinstance(node, ScalarNode):
             return self._refuse(node, annotation, path)
+        if origin is collections.abc.Callable:
+            return self._function(node, annotation, path)
         return self._scalar(node, annotation, path)
+
+    def _function(self, node: ScalarNode, annotation: Any, path: str) -> Any:
+        """The function that a recipe names; nobody else imports what a recipe says."""
+        reference = node.value
+        if not isinstance(reference, str) or ":" not in reference:
+            return self._refuse(node, annotation, path)
+        if not self.trusted:
+            return self._note(node.at, path, f"{reference!r} is code that no installed plugin lists", _TRUST)
+        location, _, name = reference.rpartition(":")
+        target = f"{node.at.locate(location).resolve()}:{name}" if is_file_target(reference) else reference
+        try:
+            value = load_target(Row("function", name, target, "", Plugin("(target)"), listed=False))
+        except FlowloomError as error:
+            return self._note(node.at, path, str(error))
+        if not callable(value):
+            return self._note(node.at, path, f"{reference} is {value!r}, and no function")
+        return ImportPlan(target, value)
 
     def _scalar(self, node: ScalarNode, annotation: Any, path: str) -> Any:
         value = node.value
@@ -220,7 +247,7 @@ class Binder:
                     return member
             return self._refuse(node, annotation, path)
         if inspect.isclass(annotation) and issubclass(annotation, pathlib.PurePath):
-            return annotation(value) if isinstance(value, str) else self._refuse(node, annotation, path)
+            return node.at.locate(value) if isinstance(value, str) else self._refuse(node, annotation, path)
         return self._note(
             node.at, path, f"a {describe(annotation)} cannot be written in a recipe, got {given(node)}"
         )
@@ -247,11 +274,14 @@ class Binder:
         if not isinstance(node, MapNode):
             return self._refuse(node, annotation, path)
         key_type, value_type = types
+        # What `parts:` holds are the parts of a product, which the same parts of other sections fill.
+        by_part = path.rpartition(".")[2] == "parts" and self.kind_of(value_type) is not None
         values: dict[Any, Any] = {}
         for key, entry in node.entries.items():
             dotted = f"{path}.{key}"
             checked_key = self.value(ScalarNode(key, entry.key_at), key_type, dotted)
-            value = self.value(entry.node, value_type, dotted)
+            inner = within(self, self.scope.within(str(key))) if by_part else self
+            value = inner.value(entry.node, value_type, dotted)
             if checked_key is not INVALID:
                 values[checked_key] = value
         return INVALID if any(value is INVALID for value in values.values()) else values
@@ -274,18 +304,41 @@ class Binder:
             return component or is_record(annotation) or origin in MAPPINGS
         if isinstance(node, ListNode):
             return origin is tuple or origin in LISTS
-        return component and isinstance(node.value, str)
+        return (component or origin is collections.abc.Callable) and isinstance(node.value, str)
 
     def _note_missing(self, parameter: Parameter, who: str, path: str, at: Position) -> None:
         wanted = describe(parameter.annotation, self.kind_of)
         dotted = f"{path}.{parameter.name}" if path else parameter.name
         for member in alternatives(parameter.annotation):
+            if member is self._spec():
+                self._note(at, dotted, f"{who} needs the spec of the data", "add a section 'data:'")
+                return
             kind = self.kind_of(member)
-            home = self.scope.home_of(parameter.name, kind) if kind else None
-            if home and home != self.scope.current:
-                self._note(at, dotted, f"{who} needs {wanted}", f"add a section '{home}:', or give it here")
+            if kind is not None:
+                home = self.scope.home_of(parameter.name, kind)
+                if home and home != self.scope.current and not self.scope.asked:
+                    self.note_lacking(home)
+                else:
+                    self._note(at, dotted, f"{who} needs {wanted}", self._remedy(parameter.name, kind))
                 return
         self._note(at, dotted, f"{who} needs {parameter.name!r} ({wanted})")
+
+    def note_lacking(self, section: str) -> None:
+        """Note that the recipe lacks a section that somebody cannot do without."""
+        its = self.catalog.sections[section]
+        hint = f"'flowloom list {its.kind}' shows what can stand there" if its.kind else ""
+        at = self.scope.absent[section]
+        self._note(at, section, f"a recipe needs a section '{section}:' ({its.meaning})", hint)
+
+    def _remedy(self, parameter: str, kind: str) -> str:
+        """How a recipe gives a component to a parameter that lacks it."""
+        if self.scope.home_of(parameter, kind) not in (None, self.scope.current):
+            return f"add a section '{parameter}:', or give it here"
+        room = self.scope.room_for(kind)
+        if room is None or room == self.scope.current:
+            return f"give it here: '{parameter}: ...'"
+        near = did_you_mean(parameter, self.scope.names.get(room, ()))
+        return join_hints(f"add '{room}: {{{parameter}: ...}}', or give it here", near)
 
     def _refuse(self, node: Node, annotation: Any, path: str) -> Any:
         expected = describe(annotation, self.kind_of)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from flowloom.errors import FlowloomError
-from flowloom_registry.config.check import check
-from flowloom_registry.config.nodes import Position
-from flowloom_registry.config.plan import ComponentPlan, Plan, RecipePlan, RecordPlan
+from flowloom_registry.config.check import check, reaches
+from flowloom_registry.config.choose import choose
+from flowloom_registry.config.nodes import Node, Position
+from flowloom_registry.config.places import Places
+from flowloom_registry.config.plan import ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe
-from flowloom_registry.config.scope import SPEC_PREFIX
+from flowloom_registry.config.scope import Filling
 from flowloom_registry.errors import ConfigError, Problem
-from flowloom_registry.plugins.sections import SPEC_GIVERS
+from flowloom_registry.nearest import did_you_mean, join_hints
+from flowloom_registry.plugins.sections import CONDITIONS_GIVER, CONDITIONS_TAKER, SPEC_GIVERS
 from flowloom_registry.plugins.targets import keeps
+
+Fetch: TypeAlias = Callable[[Filling, Plan, str], Any]
+"""Gives what fills a parameter: (filling, plan that asks, parameter) -> object."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,13 @@ class Built:
         recipe: where they come from.
         plan: how they were made.
         parts: section -> object, list of objects or record; sections that the recipe lacks are left out.
+        places: which object was written where.
     """
 
     recipe: Recipe
     plan: RecipePlan
     parts: Mapping[str, Any]
+    places: Places = field(default_factory=Places)
 
     @property
     def seed(self) -> int:
@@ -38,6 +48,16 @@ class Built:
         return self.plan.sections.get("seed") or 0
 
     def __getitem__(self, section: str) -> Any:
+        """The object of a section.
+
+        Raises:
+            ConfigError: the recipe has none there; says where it would stand.
+        """
+        if section not in self.parts:
+            its = self.recipe.catalog.sections[section]
+            node = self.recipe.tree.get(section)
+            at = node.at if node is not None else Position(self.recipe.file, 1, 1)
+            raise ConfigError([at.problem(section, f"a recipe needs a section '{section}:' ({its.meaning})")])
         return self.parts[section]
 
     def get(self, section: str) -> Any:
@@ -48,93 +68,241 @@ class Built:
         """One of its components built afresh, from the same parts around it."""
         return construct(plan, _fetcher(self.plan, self.parts))
 
-    def resolved(self) -> str:
-        """The recipe with every default, full names and versions, as YAML that builds the same objects."""
+    def where(self, part: object) -> Position | None:
+        """Where a part was written, nested ones included; None for an object that the recipe did not make."""
+        return self.places.where(part)
+
+    def placing(self) -> AbstractContextManager[None]:
+        """Inside, errors that a part raises carry the place of that part; see `Places.placing`."""
+        return self.places.placing()
+
+    def resolved(self, folder: Path | None = None) -> str:
+        """The recipe with every default, full names and versions, as YAML that builds the same objects.
+
+        Args:
+            folder: of the run that will hold it; files of the project around it are then named relative to
+            it,
+                so that the project can move.
+        """
         from flowloom_registry.config.resolve import resolve
 
-        return resolve(self.recipe, self.plan)
+        return resolve(self.recipe, self.plan, folder)
 
 
-def build(recipe: Recipe) -> Built:
+def build(recipe: Recipe, *, needs: Iterable[str] = ("model",)) -> Built:
     """Build every part of a recipe, in the order in which they need each other.
 
+    What a recipe leaves to be chosen is chosen on the way: the geometry by the spec of the states, so once
+    data (and codec) are built; source, path, objective and solver by the geometry. Nothing is built before
+    everything that the recipe does say was found right.
+
     Set the seed of torch beforehand where initial weights are to be repeatable.
+
+    Args:
+        recipe: what to build.
+        needs: sections that it must have for what is made of it; a flow has a network.
 
     Raises:
         ConfigError: the recipe has problems, a constructor refused its values, or parts do not fit together.
     """
-    plan = check(recipe)
+    wanted, chosen = tuple(needs), dict[str, Node]()
+    plan = check(recipe, needs=wanted)
     parts: dict[str, Any] = {}
-    fetch = _fetcher(plan, parts)
-    for section in plan.order:
-        value = construct(plan.sections[section], fetch)
-        if value is not None and value != []:
-            parts[section] = value
+    places = Places()
+    while plan.left_open:
+        by_spec = [name for name in plan.left_open if recipe.catalog.sections[name].chosen == "spec"]
+        if by_spec:
+            giver = next((name for name in SPEC_GIVERS if plan.sections.get(name) is not None), None)
+            states = None
+            if giver is not None:
+                _make(plan, parts, places, giver)
+                states = _spec_of(plan, parts, giver)
+            chosen |= {name: choose(recipe, name, states) for name in by_spec}
+        else:
+            _make(plan, parts, places, "geometry")
+            chosen |= {name: choose(recipe, name, parts["geometry"]) for name in plan.left_open}
+        plan = check(recipe, needs=wanted, chosen=chosen)
+    _make(plan, parts, places)
     clashes = _clashes(plan, parts)
     if clashes:
         raise ConfigError(clashes)
-    return Built(recipe, plan, parts)
+    return Built(recipe, plan, parts, places)
 
 
-def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Callable[[str, Plan, str], Any]:
-    """What fills parameters from the parts that are there; see `construct`."""
+def _make(plan: RecipePlan, parts: dict[str, Any], places: Places, last: str | None = None) -> None:
+    """Construct the sections that are not there yet: all of them, or ``last`` and what it needs.
 
-    def fetch(source: str, asking: Plan, parameter: str) -> Any:
-        section = source.removeprefix(SPEC_PREFIX)
-        if not source.startswith(SPEC_PREFIX):
-            return parts[section]
-        try:
-            spec = getattr(parts[section], "spec", None)
-        except FlowloomError as error:  # data are read on first use, which may be this
-            who = type(parts[section]).__name__
-            raise ConfigError([plan.places[section].problem(section, f"{who}: {error}")]) from error
-        if spec is None:
-            message = f"{type(parts[section]).__name__} in section '{section}' has no 'spec' to give"
-            raise ConfigError([asking.at.problem(f"{asking.path}.{parameter}", message)])
-        return spec
+    Raises:
+        ConfigError: ``last`` needs a section that is itself left open.
+    """
+    if last is not None:
+        _require_closed(plan, last)
+    fetch = _fetcher(plan, parts)
+    for section in plan.order:
+        if section in parts or (last is not None and not reaches(plan.needs, last, section)):
+            continue
+        value = construct(plan.sections[section], fetch, places)
+        if value is not None and value != [] and value != {}:
+            parts[section] = value
+            if section == CONDITIONS_GIVER:
+                _require_told(plan, parts)
+
+
+def _require_closed(plan: RecipePlan, last: str) -> None:
+    for section, needs in plan.needs.items():
+        for other, path in needs.items():
+            if other in plan.left_open and reaches(plan.needs, last, section):
+                what = "the spec of the states" if last in SPEC_GIVERS else f"the {last}"
+                message = f"needs section '{other}', which is left out and then follows from {what}"
+                raise ConfigError([plan.places[section].problem(path, message, f"add '{other}:'")])
+
+
+def _require_told(plan: RecipePlan, parts: Mapping[str, Any]) -> None:
+    """An objective that takes the network apart came after it, and then cannot ask it for conditions."""
+    asked = _conditions(parts[CONDITIONS_GIVER])
+    if asked and CONDITIONS_TAKER in parts:
+        path = plan.needs[CONDITIONS_GIVER].get(CONDITIONS_TAKER, CONDITIONS_GIVER)
+        message = (
+            f"it asks the network for {', '.join(asked)}, which the network must know when it is built, "
+            "and it is given that network itself"
+        )
+        hint = "take averages from step.averaged, or copies in turns(flow)"
+        raise ConfigError([plan.places[CONDITIONS_GIVER].problem(path, message, hint)])
+
+
+def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Fetch:
+    """What fills parameters from the parts that are there."""
+
+    def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
+        at = f"{asking.path}.{parameter}"
+        if filling.spec:
+            spec = _spec_of(plan, parts, filling.section, asking.at, at)
+            if filling.joined is not None and filling.joined in parts:
+                asked = _conditions(parts[filling.joined])
+                spec = replace(spec, conditions={**spec.conditions, **asked}) if asked else spec
+            for i, name in enumerate(filling.part):
+                if name not in spec.parts:
+                    raise ConfigError(
+                        [_no_part(asking.at, at, "the states have", filling.part[: i + 1], spec.parts)]
+                    )
+                spec = spec.parts[name]
+            return spec
+        found: Any = parts.get(filling.section)
+        if found is None:  # lists and mappings may be empty
+            return [] if isinstance(plan.sections.get(filling.section), list) else {}
+        if filling.name:
+            found = found[filling.name]
+        elif isinstance(found, (list, dict)):
+            return type(found)(found)
+        for i, name in enumerate(filling.part):
+            inner = _parts_of(found, plan, filling)
+            if not inner:
+                break  # what is no product holds for all parts alike
+            if name not in inner:
+                whose, part = f"section '{filling.section}' has", filling.part[: i + 1]
+                raise ConfigError([_no_part(asking.at, at, whose, part, inner)])
+            found = inner[name]
+        return found
 
     return fetch
 
 
-def construct(value: Any, fetch: Callable[[str, Plan, str], Any]) -> Any:
+def _parts_of(product: Any, plan: RecipePlan, filling: Filling) -> Mapping[str, Any]:
+    """The parts of a product, which are of the same kind as it; nothing of what is no product."""
+    value = plan.sections[filling.section]
+    contract = (value[filling.name] if filling.name else value).contract
+    parts = getattr(product, "parts", None)
+    same = isinstance(parts, Mapping) and all(keeps(one, contract) for one in parts.values())
+    return parts if isinstance(parts, Mapping) and same else {}
+
+
+def _no_part(
+    at: Position, path: str, whose: str, part: tuple[str, ...], there: Mapping[str, object]
+) -> Problem:
+    hint = join_hints(
+        did_you_mean(part[-1], there),
+        f"its parts: {', '.join(there)}" if there else "there are no parts at all",
+    )
+    return at.problem(path, f"{whose} no part '{'.'.join(part)}'", hint)
+
+
+def _spec_of(
+    plan: RecipePlan,
+    parts: Mapping[str, Any],
+    section: str,
+    asking: Position | None = None,
+    path: str | None = None,
+) -> Any:
+    """The spec that a part gives.
+
+    Raises:
+        ConfigError: it has none, or reading its data failed.
+    """
+    try:
+        spec = getattr(parts[section], "spec", None)
+    except FlowloomError as error:  # data are read on first use, which may be this
+        who = type(parts[section]).__name__
+        raise ConfigError([plan.places[section].problem(section, f"{who}: {error}")]) from error
+    if spec is None:
+        message = f"{type(parts[section]).__name__} in section '{section}' has no 'spec' to give"
+        raise ConfigError([(asking or plan.places[section]).problem(path or section, message)])
+    return spec
+
+
+def _conditions(objective: Any) -> dict[str, Any]:
+    """What an objective asks of its network; nothing where its contract knows no conditions."""
+    ask = getattr(objective, "conditions", None)
+    return dict(ask()) if ask is not None else {}
+
+
+def construct(value: Any, fetch: Fetch, places: Places | None = None) -> Any:
     """A checked value with every plan in it made into an object.
 
     Args:
         value: a plan, or data that may hold plans.
-        fetch: gives what fills a parameter: (source, plan that asks, parameter) -> object.
+        fetch: gives what fills a parameter.
+        places: told of everything that is made.
 
     Raises:
         ConfigError: a constructor refused its values.
     """
     if isinstance(value, (ComponentPlan, RecordPlan)):
-        arguments = {name: construct(item, fetch) for name, item in value.arguments.items()}
-        for name, source in value.injected.items():
-            arguments[name] = fetch(source, value, name)
-        who = getattr(value.target, "__name__", value.path)
-        try:
-            made = value.target(**arguments)
-        except ConfigError:
-            raise
-        except (ValueError, FlowloomError) as error:
-            raise ConfigError([value.at.problem(value.path, f"{who}: {error}")]) from error
-        except TypeError as error:
-            # Python's own words for a class with methods still to be written; any other is a bug.
-            if "instantiate abstract class" not in str(error):
-                raise
-            raise ConfigError(
-                [value.at.problem(value.path, _unfinished(value.target, who, error))]
-            ) from error
-        if isinstance(value, ComponentPlan) and not keeps(made, value.contract):
-            message = f"{who} made a {type(made).__name__}, which is no {value.row.kind}"
-            raise ConfigError([value.at.problem(value.path, message)])
-        return made
+        return _constructed(value, fetch, places or Places())
+    if isinstance(value, ImportPlan):
+        return value.value
     if isinstance(value, Mapping):
-        return {key: construct(item, fetch) for key, item in value.items()}
+        return {key: construct(item, fetch, places) for key, item in value.items()}
     if isinstance(value, list):
-        return [construct(item, fetch) for item in value]
+        return [construct(item, fetch, places) for item in value]
     if isinstance(value, tuple):
-        return tuple(construct(item, fetch) for item in value)
+        return tuple(construct(item, fetch, places) for item in value)
     return value
+
+
+def _constructed(plan: Plan, fetch: Fetch, places: Places) -> Any:
+    arguments = {name: construct(item, fetch, places) for name, item in plan.arguments.items()}
+    for name, filling in plan.injected.items():
+        arguments[name] = fetch(filling, plan, name)
+    who = getattr(plan.target, "__name__", plan.path)
+    try:
+        made = plan.target(**arguments)
+    except ConfigError:
+        raise
+    except (ValueError, FlowloomError) as error:
+        # A part that was given to it may be at fault: data are read on first use.
+        blamed = places.blame(error) or plan
+        who = getattr(blamed.target, "__name__", blamed.path)
+        raise ConfigError([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
+    except TypeError as error:
+        # Python's own words for a class with methods still to be written; any other is a bug.
+        if "instantiate abstract class" not in str(error):
+            raise
+        raise ConfigError([plan.at.problem(plan.path, _unfinished(plan.target, who, error))]) from error
+    if isinstance(plan, ComponentPlan) and not keeps(made, plan.contract):
+        message = f"{who} made a {type(made).__name__}, which is no {plan.row.kind}"
+        raise ConfigError([plan.at.problem(plan.path, message)])
+    places.note(made, plan)
+    return made
 
 
 def _unfinished(target: Any, who: str, error: TypeError) -> str:
@@ -163,6 +331,6 @@ def _clashes(plan: RecipePlan, parts: Mapping[str, Any]) -> list[Problem]:
 
 
 def spec_of(parts: Mapping[str, Any]) -> Any:
-    """The spec of the states: of the codec where there is one, else of the data; None without either."""
+    """The spec of the states: of the codec where there is one, else of the feed or data; None without any."""
     giver = next((parts[name] for name in SPEC_GIVERS if name in parts), None)
     return getattr(giver, "spec", None)

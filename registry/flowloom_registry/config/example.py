@@ -9,7 +9,7 @@ from flowloom_registry.config.bind import Binder
 from flowloom_registry.config.build import construct
 from flowloom_registry.config.nodes import Entry, MapNode, Position, ScalarNode, from_plain
 from flowloom_registry.config.plan import Plan
-from flowloom_registry.config.scope import SPEC_PREFIX, Scope
+from flowloom_registry.config.scope import Filling, Scope
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import Row
@@ -33,7 +33,9 @@ def build_component(
         kind: its kind.
         reference: its name, ``plugin:name`` or target.
         arguments: constructor arguments as YAML could hold them; ``{use: name}`` nests components.
-        given: objects for parameters annotated with a contract (key: the kind) or a spec (key: ``spec``).
+        given: objects for parameters annotated with a contract (key: the kind) or a spec (key: ``spec``). As
+        in
+            a recipe, they fill parameters by name: that of the kind, or of its section (``data``).
         catalog: where names are looked up; everything installed when None.
         place: what messages call the place of the arguments.
 
@@ -45,10 +47,19 @@ def build_component(
 
         catalog = installed()
     objects = dict(given or {})
+    names = _names(objects, catalog)
     plan = plan_component(kind, reference, arguments, given=objects, catalog=catalog, place=place)
 
-    def fetch(source: str, asking: Plan, parameter: str) -> Any:
-        return objects[source.removeprefix(SPEC_PREFIX)]
+    def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
+        if filling.spec:
+            spec: Any = objects[SPEC]
+            for name in filling.part:
+                spec = spec.parts[name]
+            return spec
+        found: Any = objects[names[filling.section]]
+        for name in filling.part:
+            found = found.parts[name] if hasattr(found, "parts") else found
+        return found
 
     return construct(plan, fetch)
 
@@ -67,7 +78,7 @@ def plan_component(
     Raises:
         ConfigError: holds every problem of the arguments.
     """
-    kinds = {name: name for name in given if name != SPEC}
+    kinds = _names(given, catalog)
     at = Position(place or f"{kind} {reference!r}")
     try:
         node = from_plain(arguments or {}, at)
@@ -102,3 +113,14 @@ def build_example(
         raise PluginError(f"{row.kind} {row.target} does not come from a plugin and has no example")
     place = f"example of {row.kind}/{row.qualified}"
     return build_component(row.kind, row.qualified, row.example, given=given, catalog=catalog, place=place)
+
+
+def _names(given: Mapping[str, object], catalog: Catalog) -> dict[str, str]:
+    """Names of parameters that are filled -> kind: every kind that is given, and the sections that hold one."""
+    kinds = {kind: kind for kind in given if kind != SPEC}
+    homes = {
+        part.name: str(part.kind)
+        for part in catalog.sections.values()
+        if part.form == "component" and part.kind in kinds
+    }
+    return {**homes, **kinds}

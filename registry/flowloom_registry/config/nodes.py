@@ -20,11 +20,13 @@ class Position:
         file: file name as the user gave it, or ``--set a.b=value`` for an override.
         line: line from 1, or None.
         column: column from 1, or None.
+        shipped: whether the file is one that a plugin ships.
     """
 
     file: str
     line: int | None = None
     column: int | None = None
+    shipped: bool = False
 
     def problem(self, path: str, message: str, hint: str = "") -> Problem:
         """A problem at this place."""
@@ -34,6 +36,15 @@ class Position:
     def folder(self) -> Path:
         """Folder that relative files at this place are relative to: the working folder outside of files."""
         return Path() if self.line is None else Path(self.file).parent
+
+    def locate(self, file: str) -> Path:
+        """The file of that name at this place: beside the recipe, as ``extends`` and ``./nets.py:Net`` are.
+
+        A plugin's recipe means the working folder by files that it does not bring along itself.
+        """
+        path = Path(file).expanduser()
+        beside = self.folder / path
+        return path if self.shipped and not beside.exists() else beside
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from flowloom_registry.config.nodes import Position
+from flowloom_registry.config.scope import Filling
 from flowloom_registry.config.signature import Signature
 from flowloom_registry.plugins.rows import Row
 
@@ -21,7 +22,7 @@ class ComponentPlan:
         contract: what the object must be.
         signature: what ``target`` takes.
         arguments: checked values from the recipe; they may hold further plans.
-        injected: parameters filled from elsewhere: name -> section name, or ``spec:SECTION``.
+        injected: parameters filled from elsewhere.
         path: dotted path in the recipe.
         at: where it was written.
     """
@@ -31,7 +32,7 @@ class ComponentPlan:
     contract: Any
     signature: Signature
     arguments: Mapping[str, Any]
-    injected: Mapping[str, str]
+    injected: Mapping[str, Filling]
     path: str
     at: Position
 
@@ -52,9 +53,22 @@ class RecordPlan:
     target: Any
     signature: Signature
     arguments: Mapping[str, Any]
-    injected: Mapping[str, str]
+    injected: Mapping[str, Filling]
     path: str
     at: Position
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """A function that a recipe names, for a parameter annotated with ``Callable``.
+
+    Args:
+        target: ``module:name``, or ``/folder/file.py:name``.
+        value: the function, already imported.
+    """
+
+    target: str
+    value: Any
 
 
 Plan: TypeAlias = "ComponentPlan | RecordPlan"
@@ -69,12 +83,16 @@ class RecipePlan:
         places: where each section was written.
         file: the recipe's file.
         order: sections that hold plans, each after those that it needs.
+        needs: section -> those that it needs, each with the dotted path of a parameter that asks for it.
+        left_open: sections that are chosen once something is built; see `Section.chosen`.
     """
 
     sections: Mapping[str, Any]
     places: Mapping[str, Position]
     file: str
-    order: tuple[str, ...] = field(default=())
+    order: tuple[str, ...] = ()
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left_open: tuple[str, ...] = ()
 
 
 def plans_in(value: Any) -> Iterator[Plan]:

@@ -129,14 +129,14 @@ def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
 def _read_chain(
     reference: str, folder: Path, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]
 ) -> tuple[str, str, MapNode]:
-    name, file, text = _locate(reference, folder, catalog)
+    name, file, text, shipped = _locate(reference, folder, catalog)
     identity = str(Path(file).resolve())
     if identity in seen:
         circle = " -> ".join(Path(one).name for one in (*seen, identity))
         raise ConfigError(
             [Problem(file, 1, 1, "extends", f"recipes extend each other in a circle: {circle}")]
         )
-    document = read(text, file)
+    document = read(text, file, shipped=shipped)
     problems.extend(document.problems)
     tree = document.root
     if not isinstance(tree, MapNode):
@@ -180,19 +180,19 @@ def _read_base(node: Node, catalog: Catalog, problems: list[Problem], seen: tupl
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
 
-def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, bytes]:
-    """Name, file name and bytes of a recipe."""
+def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, bytes, bool]:
+    """Name, file name and bytes of a recipe, and whether a plugin ships it."""
     path = folder / reference
     if reference.endswith((".yaml", ".yml")) or "/" in reference or "\\" in reference:
-        return path.stem, str(path), _read_file(path)
+        return path.stem, str(path), _read_file(path), False
     try:
         row = catalog.find_recipe(reference)
     except UnknownComponentError:
         if path.is_file():
-            return path.stem, str(path), _read_file(path)
+            return path.stem, str(path), _read_file(path), False
         raise
     file, text = recipe_text(row)
-    return row.name, file, text
+    return row.name, file, text, True
 
 
 def _read_file(path: Path) -> bytes:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import enum
+import os
 import pathlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flowloom_registry.config.annotations import alternatives
 from flowloom_registry.config.bind import INVALID, USE, Binder, check_quietly
 from flowloom_registry.config.nodes import Position, from_plain
-from flowloom_registry.config.plan import ComponentPlan, Plan, RecipePlan, RecordPlan, plans_in
+from flowloom_registry.config.plan import ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan, plans_in
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.yaml import write
+from flowloom_registry.plugins.targets import is_file_target
 
 
-def resolve(recipe: Recipe, plan: RecipePlan) -> str:
+def resolve(recipe: Recipe, plan: RecipePlan, folder: pathlib.Path | None = None) -> str:
     """YAML that builds the same objects without any default, ``extends`` or override.
 
     A default that YAML cannot hold (an object, say) stays where it is, in the constructor.
+
+    Args:
+        recipe: what to write.
+        plan: what was made of it.
+        folder: where the text will lie, where that is known. Files of the project around it (what lies in the
+            folder two above it, which holds ``runs/``) are named relative to it, others absolutely.
     """
-    binder = Binder(recipe.catalog, Scope({}, {}, "", None), [])
+    writer = _Writer(Binder(recipe.catalog, Scope({}, {}, "", None), []), folder)
     out: dict[str, Any] = {}
     for name, value in plan.sections.items():
         section = recipe.catalog.sections[name]
@@ -30,7 +39,7 @@ def resolve(recipe: Recipe, plan: RecipePlan) -> str:
         if value is None and section.default is not None:
             out[name] = None  # switched off, which leaving it out would not say
         elif value not in (None, [], {}, ""):
-            out[name] = _data(value, binder)
+            out[name] = writer.data(value)
     out = {"name": recipe.name, **out, "versions": _versions(plan)}
     return write(out)
 
@@ -40,31 +49,63 @@ def _versions(plan: RecipePlan) -> dict[str, str]:
     return {plugin.name: plugin.version for plugin in sorted(used, key=lambda p: p.name) if plugin.version}
 
 
-def _data(value: Any, binder: Binder) -> Any:
-    if isinstance(value, ComponentPlan):
-        return {USE: value.row.qualified, **_arguments(value, binder)}
-    if isinstance(value, RecordPlan):
-        return _arguments(value, binder)
-    if isinstance(value, Mapping):
-        return {key: _data(item, binder) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_data(item, binder) for item in value]
-    if isinstance(value, enum.Enum):
-        return value.value
-    return str(value) if isinstance(value, pathlib.PurePath) else value
+@dataclass(frozen=True)
+class _Writer:
+    binder: Binder
+    folder: pathlib.Path | None
 
+    def data(self, value: Any) -> Any:
+        """A checked value as plain data."""
+        if isinstance(value, ComponentPlan):
+            row = value.row
+            return {USE: row.qualified if row.listed else self._target(row.target), **self._arguments(value)}
+        if isinstance(value, RecordPlan):
+            return self._arguments(value)
+        if isinstance(value, ImportPlan):
+            return self._target(value.target)
+        if isinstance(value, Mapping):
+            return {key: self.data(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.data(item) for item in value]
+        if isinstance(value, enum.Enum):
+            return value.value
+        return self._file(value) if isinstance(value, pathlib.PurePath) else value
 
-def _arguments(plan: Plan, binder: Binder) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for parameter in plan.signature.parameters.values():
-        if parameter.name in plan.arguments:
-            out[parameter.name] = _data(plan.arguments[parameter.name], binder)
-        elif not parameter.required and parameter.name not in plan.injected:
-            value = _data(parameter.default, binder)
-            if _reads_back(parameter.annotation, value, parameter.default, binder):
-                out[parameter.name] = value
-    rest = {name: value for name, value in plan.arguments.items() if name not in plan.signature.parameters}
-    return {**out, **{name: _data(value, binder) for name, value in rest.items()}}
+    def _target(self, target: str) -> str:
+        """``module:name`` as it is, ``file.py:name`` with the file as this folder sees it."""
+        if not is_file_target(target):
+            return target
+        file, _, name = target.rpartition(":")
+        seen = self._file(pathlib.PurePath(file))
+        return f"{seen}:{name}"
+
+    def _file(self, file: pathlib.PurePath) -> str:
+        whole = pathlib.Path(os.path.abspath(file))
+        if self.folder is None:
+            return str(whole)
+        home = pathlib.Path(os.path.abspath(self.folder))
+        project = home.parent.parent
+        if project == project.parent or not whole.is_relative_to(project):
+            return str(whole)
+        return pathlib.PurePath(os.path.relpath(whole, home)).as_posix()
+
+    def _arguments(self, plan: Plan) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for parameter in plan.signature.parameters.values():
+            if parameter.name in plan.arguments:
+                out[parameter.name] = self.data(plan.arguments[parameter.name])
+            elif not parameter.required and parameter.name not in plan.injected:
+                value = (
+                    parameter.default
+                    if isinstance(parameter.default, pathlib.PurePath)
+                    else self.data(parameter.default)
+                )
+                if _reads_back(parameter.annotation, value, parameter.default, self.binder):
+                    out[parameter.name] = value
+        rest = {
+            name: value for name, value in plan.arguments.items() if name not in plan.signature.parameters
+        }
+        return {**out, **{name: self.data(value) for name, value in rest.items()}}
 
 
 def _reads_back(annotation: Any, value: Any, default: Any, binder: Binder) -> bool:

@@ -66,12 +66,13 @@ class Document:
     problems: tuple[Problem, ...]
 
 
-def read(text: str | bytes, file: str) -> Document:
+def read(text: str | bytes, file: str, *, shipped: bool = False) -> Document:
     """Read one YAML document.
 
     Args:
         text: the text, or its bytes in UTF-8.
         file: name for positions.
+        shipped: whether it is a plugin's file.
 
     Raises:
         ConfigError: it is no YAML, is empty, or is not text at all.
@@ -88,7 +89,7 @@ def read(text: str | bytes, file: str) -> Document:
         root = loader.get_single_node()
         if root is None:
             raise ConfigError([Problem(file, 1, 1, "", "the file holds nothing")])
-        converter = _Converter(file)
+        converter = _Converter(file, shipped)
         return Document(converter.convert(root, ""), tuple(converter.problems))
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_syntax_problem(error, file)]) from None
@@ -107,8 +108,8 @@ def write(value: Any) -> str:
 
 
 class _Converter:
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, shipped: bool) -> None:
+        self.file, self.shipped = file, shipped
         self.problems: list[Problem] = []
         self.open: set[int] = set()
         self.count = 0
@@ -181,7 +182,7 @@ class _Converter:
             self.problems.append(at.problem(path, f"tag {node.tag!r} is not accepted", "write a plain value"))
 
     def _at(self, node: yaml.Node) -> Position:
-        return Position(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        return Position(self.file, node.start_mark.line + 1, node.start_mark.column + 1, self.shipped)
 
 
 def _value(tag: str, text: str) -> Scalar:

@@ -22,6 +22,11 @@ def flowloom_register(reg: Registrar) -> None:
     reg.recipe(
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
+    reg.recipe(
+        "toy-molecules",
+        "flowloom_registry:recipes/toy-molecules.yaml",
+        summary="positions and types side by side, a space for each",
+    )
 
 
 def _data(reg: Registrar) -> None:
@@ -40,6 +45,21 @@ def _data(reg: Registrar) -> None:
         "flowloom.data:Checkerboard",
         summary="eight squares of a board",
         example=small,
+    )
+    reg.add(
+        "dataset",
+        "toy-molecules",
+        "flowloom.data:Molecules",
+        summary="planar chains of atoms: positions and types, padded",
+        example=small,
+    )
+    reg.add(
+        "dataset",
+        "tensors",
+        "flowloom.data:TensorFile",
+        summary="arrays of one's own, from npz, npy, safetensors or csv",
+        example={"file": "examples.npz"},
+        tags=("files",),
     )
     reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
@@ -139,12 +159,11 @@ def _transport(reg: Registrar) -> None:
     reg.add(
         "schedule", "vp", "flowloom.schedules:VP", summary="variance-preserving diffusion", paper="2011.13456"
     )
-    reg.add("times", "uniform", "flowloom.times:Uniform", summary="every t alike")
     reg.add(
         "times",
-        "stratified",
-        "flowloom.times:Stratified",
-        summary="uniform, spread over each batch",
+        "uniform",
+        "flowloom.times:Uniform",
+        summary="every t alike; or spread over each batch",
         paper="2107.00630",
     )
     reg.add(

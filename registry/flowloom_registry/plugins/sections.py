@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Form = Literal["component", "components", "record", "text", "integer", "mapping", "meta"]
-"""``record`` is a dataclass; ``meta`` is read by the loader itself."""
+Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "meta"]
+"""``named`` maps names to components; ``record`` is a dataclass; ``meta`` is read by the loader itself."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Section:
         required: True where a recipe without it is incomplete.
         target: dataclass of a record, as ``module:Class``.
         inherited: False where ``extends`` does not hand it down.
+        chosen: by what a component is chosen where none is named: ``spec`` for that of the states (once the
+            data are there), ``geometry`` for the class of the geometry. See `flowloom.defaults`.
+        always: True where a flow is never without one, so that ``null`` is refused.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Section:
     required: bool = False
     target: str | None = None
     inherited: bool = True
+    chosen: Literal["spec", "geometry"] | None = None
+    always: bool = False
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -43,19 +48,21 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False),
     Section("seed", "integer", "seed of everything random in the run"),
-    Section("data", "component", "the examples", "dataset", required=True),
+    Section("data", "component", "the examples", "dataset"),
+    Section("feed", "component", "what batches are made of", "feed", "rows", always=True),
     Section("codec", "component", "raw data to states and back", "codec"),
-    Section("geometry", "component", "the space of the states", "geometry", "euclidean"),
-    Section("source", "component", "the law of x0", "source", "gaussian"),
-    Section("coupling", "component", "pairs x0 with x1", "coupling", "independent"),
+    Section("geometry", "component", "the space of the states", "geometry", chosen="spec", always=True),
+    Section("source", "component", "the law of x0", "source", chosen="geometry", always=True),
+    Section("coupling", "component", "pairs x0 with x1", "coupling", "independent", always=True),
     Section("schedule", "component", "alpha(t) and sigma(t)", "schedule"),
-    Section("times", "component", "the law of t in training", "times", "uniform"),
+    Section("times", "component", "the law of t in training", "times"),
     Section("weight", "component", "the weight of the loss at t", "weight"),
-    Section("path", "component", "the way from x0 to x1", "path", "affine"),
-    Section("model", "component", "the network", "model", required=True),
-    Section("objective", "component", "the loss", "objective", "flow-matching"),
+    Section("path", "component", "the way from x0 to x1", "path", chosen="geometry", always=True),
+    Section("model", "component", "the network", "model"),
+    Section("roles", "named", "further networks by name: a teacher, a critic", "model"),
+    Section("objective", "component", "the loss", "objective", chosen="geometry", always=True),
     Section("guidance", "component", "steers the field in sampling", "guidance"),
-    Section("solver", "component", "integrates the field", "solver", "midpoint"),
+    Section("solver", "component", "integrates the field", "solver", chosen="geometry", always=True),
     Section("metrics", "components", "compare samples with real data", "metric"),
     Section("scores", "components", "what the trained flow says of held-out examples", "score"),
     Section("renderer", "component", "shows samples in the report", "renderer"),
@@ -76,5 +83,8 @@ SECTIONS: tuple[Section, ...] = (
 SPEC = "flowloom.spec:Spec"
 """Class whose parameters are filled with the spec of the data."""
 
-SPEC_GIVERS: tuple[str, ...] = ("codec", "data")
+SPEC_GIVERS: tuple[str, ...] = ("codec", "feed", "data")
 """Sections whose ``.spec`` describes the states, best first: after a codec, its spec is what counts."""
+
+CONDITIONS_GIVER, CONDITIONS_TAKER = "objective", "model"
+"""The conditions that the one asks for join those of the data in the spec that the other is given."""

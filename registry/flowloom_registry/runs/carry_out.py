@@ -36,7 +36,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     if experiment.data is not None:
         experiment.data.take(torch.arange(1))
     require_scores(experiment)
-    resolved = experiment.built.resolved()
+    resolved = experiment.built.resolved(out)
     environment = describe(device, recipe.catalog)
     if begun:
         _require_same(folder, resolved)

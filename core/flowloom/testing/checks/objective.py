@@ -351,7 +351,7 @@ def check_given_entries_stay(make: Make, context: Context) -> None:
     spy = _Stored(first)
     try:
         loss = _loss(objective, spy, Batch(x0, x1, {}, layout), context)
-    except TypeError as error:
+    except Exception as error:
         raise NotApplicable(f"the objective wants more of its model: {error}") from error
     again = _loss(objective, _Stored(second), Batch(x0, x1, {}, layout), context)
     context.within(

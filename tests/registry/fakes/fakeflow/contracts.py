@@ -6,13 +6,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
 class Spec:
     shape: tuple[int, ...] = ()
     parts: Mapping[str, Spec] = field(default_factory=dict)
+    vocab: int | None = None
 
 
 class Dataset(ABC):
@@ -24,7 +25,8 @@ class Dataset(ABC):
 class Codec(ABC): ...
 
 
-class Geometry(ABC): ...
+class Geometry(ABC):
+    defaults: ClassVar[Mapping[str, str]] = {"source": "gaussian", "path": "affine", "solver": "midpoint"}
 
 
 class Source(ABC): ...

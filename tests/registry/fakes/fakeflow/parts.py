@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,6 +112,54 @@ class Net:
         return isinstance(other, Net) and other.settings == self.settings
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass
+class Mixed(Source):
+    """A source for every part."""
+
+    parts: Mapping[str, Source]
+
+
+@dataclass
+class Ways(Path):
+    """A path for every part."""
+
+    parts: Mapping[str, Path]
+
+
+@dataclass
+class Parted(Dataset):
+    """Two parts."""
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(parts={"a": Spec((1,)), "b": Spec((2,))})
+
+
+@dataclass
+class Sized(Source):
+    """Remembers what it was told of its states."""
+
+    spec: Spec
+    geometry: Geometry | None = None
+
+
+class Taught(Net):
+    """May have a teacher, a partner, and judges."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        teacher: Model | None = None,
+        critic: Model | None = None,
+        roles: Mapping[str, Model] | None = None,
+        metrics: Sequence[Metric] = (),
+        report: Callable[[float], float] | None = None,
+    ) -> None:
+        super().__init__(spec)
+        self.teacher, self.critic, self.roles, self.metrics = teacher, critic, roles, metrics
+        self.report = report
 
 
 class Distilled(Net):

@@ -27,6 +27,11 @@ def flowloom_register(reg):
         example={"parts": {"a": {"use": "sphere", "dim": 1}}},
     )
     reg.add("source", "gaussian", P + "Gaussian", summary="normal")
+    reg.add("source", "mixed", P + "Mixed", summary="by part")
+    reg.add("source", "sized", P + "Sized", summary="knows its states")
+    reg.add("dataset", "parted", P + "Parted", summary="two parts")
+    reg.add("path", "ways", P + "Ways", summary="by part")
+    reg.add("model", "taught", P + "Taught", summary="may have a teacher")
     reg.add("schedule", "cosine", P + "Cosine", summary="cosine")
     reg.add("path", "affine", P + "Affine", summary="straight")
     reg.add("path", "geodesic", P + "Geodesic", summary="curved")

@@ -59,7 +59,7 @@ class Earth(Dataset):
     """
 
     def __init__(
-        self, event: Event = "volcano", file: str | None = None, seed: int = 0, root: str | None = None
+        self, event: Event = "volcano", file: Path | None = None, seed: int = 0, root: Path | None = None
     ) -> None:
         if file is None and event not in _FILES:
             raise DataError(f"unknown event '{event}'; there are: {', '.join(_FILES)}")

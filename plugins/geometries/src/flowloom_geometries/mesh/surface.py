@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from flowloom_geometries.mesh.reading import read_mesh
 from flowloom_geometries.mesh.shapes import icosphere
 
 Premetric = Literal["biharmonic", "diffusion"]
+Shape = Literal["icosphere", "icosphere-0", "icosphere-1", "icosphere-2", "icosphere-3", "icosphere-4"]
 
 
 class MeshSurface(Geometry):
@@ -57,12 +59,12 @@ class MeshSurface(Geometry):
 
     point_ndim = 1
     dim = 2
-
+    defaults: ClassVar[Mapping[str, str]] = {"path": "premetric"}
     geodesic_distance = False
 
     def __init__(
         self,
-        file: str | Path | None = None,
+        file: Shape | Path | None = None,
         *,
         vertices: Tensor | None = None,
         triangles: Tensor | None = None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class Polytope(Euclidean):
     """
 
     convex = True
+    defaults: ClassVar[Mapping[str, str]] = {"source": "uniform", "path": "affine"}
     point_ndim = 1
 
     def __init__(self, normals: Sequence[Sequence[float]], offsets: Sequence[float]) -> None:

@@ -91,7 +91,7 @@ class CIFAR10(PixelDataset):
 
     def __init__(
         self,
-        root: str | None = None,
+        root: Path | None = None,
         download: bool = True,
         flip: bool = False,
         val: float = 0.0,

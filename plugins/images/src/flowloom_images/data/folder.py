@@ -41,7 +41,7 @@ class ImageFolder(PixelDataset):
 
     def __init__(
         self,
-        path: str,
+        path: Path,
         size: int = 64,
         channels: int = 3,
         test: float = 0.1,

@@ -46,7 +46,7 @@ class MNIST(PixelDataset):
 
     def __init__(
         self,
-        root: str | None = None,
+        root: Path | None = None,
         files: Literal["all", "test"] = "all",
         test: float = 0.2,
         download: bool = True,

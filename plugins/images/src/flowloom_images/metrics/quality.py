@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import ClassVar
 
 import torch
@@ -17,15 +16,18 @@ from flowloom_images.metrics.frechet import frechet_distance
 from flowloom_images.metrics.judge import Judge, judge_of
 from flowloom_images.metrics.manifolds import precision_recall
 
+Features = Callable[[Tensor], Tensor]
+"""Images ``(n, C, H, W)`` in [-1, 1] to features ``(n, d)``."""
+
 
 class _Judged(Metric):
     """A metric that looks at images through a judge, or through given features."""
 
-    def __init__(self, features: str | None, judge_steps: int, seed: int) -> None:
+    def __init__(self, features: Features | None, judge_steps: int, seed: int) -> None:
         if judge_steps < 1:
             raise ValueError(f"judge_steps must be at least 1, got {judge_steps}")
         self.judge_steps, self.seed = judge_steps, seed
-        self._given = _imported(features) if features else None
+        self._given = features
         self._judge: Judge | None = None
         self._train: Dataset | None = None
 
@@ -67,14 +69,14 @@ class ClassifierFrechet(_Judged):
 
     Args:
         features: a function of images ``(n, C, H, W)`` in [-1, 1] to features ``(n, d)`` to use instead of
-            the classifier, as ``module:function``.
+            the classifier; in a recipe ``module:function``.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
 
     better: ClassVar = {"frechet": "lower"}
 
-    def __init__(self, features: str | None = None, judge_steps: int = 400, seed: int = 0) -> None:
+    def __init__(self, features: Features | None = None, judge_steps: int = 400, seed: int = 0) -> None:
         super().__init__(features, judge_steps, seed)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
@@ -87,7 +89,7 @@ class PrecisionRecall(_Judged):
 
     Args:
         k: which neighbour sets the radius of a point's ball.
-        features: features to use instead, as ``module:function``; see `ClassifierFrechet`.
+        features: features to use instead; see `ClassifierFrechet`.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -95,7 +97,7 @@ class PrecisionRecall(_Judged):
     better: ClassVar = {"precision": "higher", "recall": "higher"}
 
     def __init__(
-        self, k: int = 3, features: str | None = None, judge_steps: int = 400, seed: int = 0
+        self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0
     ) -> None:
         super().__init__(features, judge_steps, seed)
         self.k = k
@@ -135,7 +137,7 @@ class ImageQuality(_Judged):
 
     Args:
         k: which neighbour sets the radius of a point's ball in precision and recall.
-        features: features for all but the accuracy, as ``module:function``; see `ClassifierFrechet`.
+        features: features for all but the accuracy; see `ClassifierFrechet`.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -147,7 +149,7 @@ class ImageQuality(_Judged):
     }
 
     def __init__(
-        self, k: int = 3, features: str | None = None, judge_steps: int = 400, seed: int = 0
+        self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0
     ) -> None:
         super().__init__(features, judge_steps, seed)
         self.k = k
@@ -163,22 +165,9 @@ class ImageQuality(_Judged):
 
 
 @torch.no_grad()
-def _in_chunks(
-    network: Callable[[Tensor], Tensor], examples: Examples, device: torch.device | None, size: int = 512
-) -> Tensor:
+def _in_chunks(network: Features, examples: Examples, device: torch.device | None, size: int = 512) -> Tensor:
     images = first_leaf(examples.x)
     parts = [
         network(rows if device is None else rows.to(device)).cpu() for rows in images.float().split(size)
     ]
     return torch.cat(parts)
-
-
-def _imported(target: str) -> Callable[[Tensor], Tensor]:
-    module, _, name = target.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise IncompatibleError(
-            f"features: '{target}' cannot be imported ({error}); give 'module:function', a function "
-            "of images (n, C, H, W) in [-1, 1] to features (n, d)"
-        ) from error

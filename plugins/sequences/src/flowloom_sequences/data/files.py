@@ -44,7 +44,7 @@ class SequenceFile(Records):
 
     def __init__(
         self,
-        file: str,
+        file: Path,
         alphabet: str = "dna",
         length: int | None = None,
         longer: Literal["error", "cut", "drop"] = "error",
@@ -61,7 +61,7 @@ class SequenceFile(Records):
         """The sequences that are kept."""
         text = read_utf8(Path(self.file))
         fasta = text.lstrip().startswith(">")
-        found = list(_fasta(text, self.file) if fasta else _lines(text))
+        found = list(_fasta(text, str(self.file)) if fasta else _lines(text))
         if not found:
             raise DataError(f"{self.file} holds no sequences, only empty lines")
         known = {"dna": (DNA, AMBIGUOUS_DNA), "protein": (PROTEIN, AMBIGUOUS_PROTEIN)}

@@ -44,7 +44,7 @@ class Text(Stream):
 
     def __init__(
         self,
-        file: str | None = None,
+        file: Path | None = None,
         level: Literal["characters", "bytes", "tokenizer"] = "characters",
         length: int = 128,
         tokenizer: str | None = None,

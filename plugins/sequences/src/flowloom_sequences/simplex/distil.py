@@ -78,7 +78,7 @@ class Distilled(Dataset):
 
     def __init__(
         self,
-        run: str,
+        run: Path,
         n: int = 40_000,
         steps: int = 60,
         finish: Literal["argmax", "draw"] = "argmax",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ class FlatSimplex(Euclidean):
     convex = True
     full = False  # a plane in R^K
     dim = None  # type: ignore[assignment]
+    defaults: ClassVar[Mapping[str, str]] = {"source": "uniform", "path": "affine"}
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point of the simplex, by sorting (Held, Wolfe and Crowder 1974)."""
