@@ -9,7 +9,9 @@ import torch
 
 from flowloom.fields.base import time_tensor
 from flowloom.geometry import Euclidean
+from flowloom.layout import Layout
 from flowloom.solvers import (
+    RK4,
     CTMCEuler,
     Dopri5,
     Euler,
@@ -212,6 +214,34 @@ class TwiceAStep(Mixed):
         return super().step(call, x, t, t_next, last=last)
 
 
+class LetsGo(Euler):
+    """Moves what is given."""
+
+    def solve(self, field, x0, *, layout=None, **settings):
+        return super().solve(field, x0, layout=layout and Layout(layout.real), **settings)
+
+
+class Afterwards(RK4):
+    """Sets given entries back after a step, and shows them moved within it."""
+
+    def solve(self, field, x0, *, layout=None, on_step=None, **settings):
+        def held(x, t):
+            if layout is not None:
+                x = layout.settled(x0)[1].hold(x)
+            seen = None if on_step is None else on_step(x, t)
+            return x if seen is None else seen
+
+        return super().solve(field, x0, layout=layout and Layout(layout.real), on_step=held, **settings)
+
+
+class SeesPadding(Euler):
+    """Starts from whatever stands in padding."""
+
+    def solve(self, field, x0, *, layout=None, **settings):
+        layout = layout and Layout(given=layout.given, values=layout.values)
+        return super().solve(field, x0, layout=layout, **settings)
+
+
 def two_parts():
     return TwiceAStep({"a": Euler(), "b": Euler()})
 
@@ -236,6 +266,8 @@ TWINS = {
     "check_marginal_halfway": (EndsAlways, ()),
     "check_flow_map": (LateMap, ()),
     "check_parts": (two_parts, ()),
+    "check_given_entries_are_held": (LetsGo, ()),
+    "check_padding_changes_nothing": (SeesPadding, ()),
 }
 
 
@@ -253,6 +285,10 @@ def test_changed_start_is_caught(fails_exactly):
     others = ("check_constant_fields", "check_order", "check_order_on_the_sphere")
     others += ("check_product_states", "check_trajectory")
     fails_exactly(KIND, InPlace, "check_dtype_is_kept", others)
+
+
+def test_entries_that_move_within_a_step_are_caught(fails_exactly):
+    fails_exactly(KIND, Afterwards, "check_given_entries_are_held")
 
 
 def test_every_check_has_one(every_check_has_a_twin):
