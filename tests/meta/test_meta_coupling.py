@@ -86,11 +86,19 @@ class CountsGiven(OptimalTransport):
 
 
 TWINS = {
-    "check_rows_are_indices": (Floats, ("check_rows_are_a_permutation", "check_cost_is_not_raised")),
-    "check_rows_are_a_permutation": (Nearest, ()),
+    "check_rows_are_indices": (
+        Floats,
+        (
+            "check_rows_are_a_permutation",
+            "check_cost_is_not_raised",
+            "check_pairing_rearranges",
+            "check_layout_is_respected",
+        ),
+    ),
+    "check_rows_are_a_permutation": (Nearest, ("check_pairing_rearranges",)),
     "check_marginal_in_expectation": (Skewed, ()),
     "check_within_groups": (Crosses, ()),
-    "check_follows_its_generator": (Global, ()),
+    "check_follows_its_generator": (Global, ("check_layout_is_respected",)),
     "check_order_does_not_matter": (ByPlace, ()),
     "check_cost_is_not_raised": (Farthest, ()),
     "check_pairing_rearranges": (Invents, ()),

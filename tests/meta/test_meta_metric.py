@@ -57,9 +57,9 @@ class CountsPadding(SlicedWasserstein):
 TWINS = {
     "check_values": (Tensorial, ()),
     "check_real_beats_noise": (Upside, ()),
-    "check_order_does_not_matter": (Paired, ()),
+    "check_order_does_not_matter": (Paired, ("check_padding_counts_nothing",)),
     "check_padding_counts_nothing": (CountsPadding, ()),
-    "check_is_deterministic": (Random, ("check_order_does_not_matter",)),
+    "check_is_deterministic": (Random, ("check_order_does_not_matter", "check_padding_counts_nothing")),
 }
 
 

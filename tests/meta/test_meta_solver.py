@@ -253,7 +253,7 @@ TWINS = {
     "check_spans": (Relative, ()),
     "check_evaluations_are_counted": (Miscounts, ()),
     "check_dtype_is_kept": (Upcasts, ()),
-    "check_follows_its_generator": (Global, ("check_has_no_memory",)),
+    "check_follows_its_generator": (Global, ("check_has_no_memory", "check_padding_changes_nothing")),
     "check_has_no_memory": (Remembers, ()),
     "check_trajectory": (NoStart, ()),
     "check_on_step": (IgnoresHook, ()),
@@ -283,7 +283,7 @@ def test_wrong_nodes_are_caught(fails_exactly):
 
 def test_changed_start_is_caught(fails_exactly):
     others = ("check_constant_fields", "check_order", "check_order_on_the_sphere")
-    others += ("check_product_states", "check_trajectory")
+    others += ("check_product_states", "check_trajectory", "check_given_entries_are_held")
     fails_exactly(KIND, InPlace, "check_dtype_is_kept", others)
 
 
