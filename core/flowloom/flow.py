@@ -245,15 +245,27 @@ class Flow(nn.Module):
             device: where to train; the flow is moved there.
 
         Raises:
+            IncompatibleError: the source starts at a condition that informs the network.
             OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
             DataError: a row holds what its spec forbids; says which.
         """
         feed = Rows(data) if isinstance(data, Dataset) else data
         self._spec = self._spec or feed.spec
+        self._require_starts()
         self.to(device)
         if isinstance(feed, Rows) and config.steps and not self.objective.encodes:
             require_rows(feed.data, self)
         return Trainer(self, feed, config, seed=seed, device=device)
+
+    def _require_starts(self) -> None:
+        for name in self.source.reads:
+            condition = self.spec.conditions.get(name)
+            if condition is not None and condition.role != "start":
+                raise IncompatibleError(
+                    f"the source starts at the condition '{name}', whose role is {condition.role}: the "
+                    "network would be told where it starts; give it the role start (in Python: "
+                    f"Tensors(..., roles={{'{name}': 'start'}}))"
+                )
 
     def fit(
         self,

@@ -173,7 +173,7 @@ def _integrate(
     if layout is not None:
         # Given entries stay where they stand, whatever values a condition names.
         start, layout = Layout(layout.real, layout.given).settled(start)
-        probe = layout.still(probe)
+        probe = None if probe is None else layout.still(probe)
         inside = layout.under("x")
     leaf = first_leaf(start)
     gain = torch.zeros(leaf.shape[0], device=leaf.device, dtype=float_dtype(start))

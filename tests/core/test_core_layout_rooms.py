@@ -151,6 +151,31 @@ def test_a_condition_that_does_not_fit_its_part_is_refused_by_the_spec():
     assert Spec(parts=parts, conditions={"m": fine}).ragged
 
 
+def test_where_a_path_starts_is_not_told_to_the_network():
+    x0 = torch.randn(60, 2, generator=generator())
+    flows = []
+    for roles in ({"x0": "start"}, {}):
+        data = Tensors(x0 + 1, {"x0": x0}, roles=roles)
+        flows.append((fl.Flow(MLP(data.spec, width=8), source=fl.sources.Paired()), data))
+    flow, data = flows[0]
+    flow.fit(data, steps=2, batch=8)
+    assert not flow.model.condition.embed
+    assert flow.sample(60, x0=x0).shape == (60, 2)
+    with pytest.raises(IncompatibleError, match=r"'x0', whose role is inform: the network would be told"):
+        flows[1][0].fit(flows[1][1], steps=2, batch=8)
+
+
+def test_tensors_take_roles():
+    mask = torch.ones(5, 4, dtype=torch.bool)
+    spec = Tensors(torch.randn(5, 4, 3), {"mask": mask}, roles={"mask": "real"}).spec
+    assert spec.conditions == RAGGED.conditions
+    parts = {"a": torch.randn(5, 4, 3), "b": torch.randn(5, 2)}
+    marks = Condition(role="real", of="a")
+    assert Tensors(parts, {"mask": mask}, roles={"mask": marks}).spec.ragged
+    with pytest.raises(DataError, match="roles name lengths; the conditions are mask"):
+        Tensors(parts, {"mask": mask}, roles={"lengths": "real"})
+
+
 # -- what a layout says -------------------------------------------------------------------------------
 
 
