@@ -539,3 +539,17 @@ def test_tokens_have_no_euclidean_distance():
     cost = squared_distances(ids, ids, space)
     hamming = (ids["k"][:, None] != ids["k"]).sum(2)
     assert torch.allclose(cost, torch.cdist(ids["a"], ids["a"]).square() + hamming, atol=1e-5)
+
+
+def test_guidance_withholds_what_informs_whatever_it_is_called():
+    spec = Spec(
+        (4,),
+        conditions={
+            "semantic_mask": Condition(shape=(4,)),
+            "label": Condition(shape=(4,), role="real"),
+        },
+    )
+    flow = fl.Flow(MLP(spec, width=8), guidance=fl.guidance.ClassifierFree(2.0), solver=Euler(3))
+    real = torch.ones(5, 4, dtype=torch.bool)
+    assert flow.solve(5, cond={"semantic_mask": torch.randn(5, 4), "label": real}).nfe == 6
+    assert flow.solve(5, cond={"label": real}).nfe == 3
