@@ -13,7 +13,7 @@ from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.layout import Layout
 from flowloom.spec import Spec
-from flowloom.state import State
+from flowloom.state import State, sum_event
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -158,10 +158,11 @@ class Standardize(StateCodec):
         return x * self.std + self.mean
 
     def log_det(self, examples: Examples) -> Tensor | None:
-        """``-sum log std`` over the entries of a row."""
+        """``-sum log std`` over the real entries of a row."""
         x = examples.x
         assert isinstance(x, Tensor)
-        return -self.std.log().expand(x.shape[1:]).sum().expand(len(x))
+        entries, layout = -self.std.log().expand(x.shape), Layout.of(self.data_spec, examples.cond)
+        return sum_event(entries if layout is None else layout.zero(entries))
 
 
 def _moments(x: Tensor, layout: Layout | None, per_entry: bool) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,8 @@
 declared by the spec (`flowloom.spec.Condition`); names mean nothing, but for these:
 
 * ``null``: boolean ``(batch,)``, True for rows whose informing conditions are withheld. Classifier-free
-training
-  draws it per row, and guidance sets it for its unconditional branch, so the true labels stay visible to
-  the objective.
+  training draws it per row, and guidance sets it for its unconditional branch, so the true labels stay
+  visible to the objective.
 * ``null_<name>``: the same for the condition ``<name>`` alone, for guidance over subsets of conditions.
 """
 

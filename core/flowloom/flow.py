@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,7 +31,7 @@ from flowloom.solvers import Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, concat, first_leaf, shape_of, take, with_batch
+from flowloom.state import Cond, State, concat, first_leaf, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
@@ -246,15 +247,27 @@ class Flow(nn.Module):
             device: where to train; the flow is moved there.
 
         Raises:
+            IncompatibleError: the source starts at a condition that informs the network.
             OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
             DataError: a row holds what its spec forbids; says which.
         """
         feed = Rows(data) if isinstance(data, Dataset) else data
         self._spec = self._spec or feed.spec
+        self._require_starts()
         self.to(device)
         if isinstance(feed, Rows) and config.steps and not self.objective.encodes:
             require_rows(feed.data, self)
         return Trainer(self, feed, config, seed=seed, device=device)
+
+    def _require_starts(self) -> None:
+        for name in self.source.reads:
+            condition = self.spec.conditions.get(name)
+            if condition is not None and condition.role != "start":
+                raise IncompatibleError(
+                    f"the source starts at the condition '{name}', whose role is {condition.role}: the "
+                    "network would be told where it starts; give it the role start (in Python: "
+                    f"Tensors(..., roles={{'{name}': 'start'}}))"
+                )
 
     def fit(
         self,
@@ -298,8 +311,13 @@ class Flow(nn.Module):
         return history
 
     def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
-        """Data as states; the same where there is no codec."""
-        return examples if self.codec is None else self.codec.encode(examples, generator)
+        """Data as states; the same where there is no codec. What stands in padding reaches no codec."""
+        if self.codec is None:
+            return examples
+        layout = Layout.of(self.codec.data_spec, examples.cond)
+        if layout is not None:
+            examples = replace(examples, x=layout.fill(examples.x))
+        return self.codec.encode(examples, generator)
 
     def decode(self, states: Examples) -> Examples:
         """States as data; the same where there is no codec."""
@@ -314,7 +332,18 @@ class Flow(nn.Module):
         """Draws of a source that are data (another data set's rows) become states as all data do."""
         if self.codec is None or not self.source.gives_data:
             return x0
-        return self.codec.encode(Examples(x0, beside.cond), generator).x
+        return self.encode(Examples(x0, beside.cond), generator).x
+
+    def _with_states(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Conditions with what stands at given entries encoded, as all data are."""
+        said = Layout.of(self.codec.data_spec, cond) if self.codec is not None else None
+        if self.codec is None or said is None or not isinstance(said.values, Tensor):
+            return cond
+        # Only given entries have values; anything may stand elsewhere.
+        known = Layout(real=said.given).fill(said.values)
+        with self.evaluating():
+            states = self.codec.encode(Examples(known)).x
+        return cond | {name: states for name in self.spec.named("values") if isinstance(states, Tensor)}
 
     def field(self, guidance: Guidance | None = None) -> Field:
         """The field that the model is, guided where guidance is set."""
@@ -324,6 +353,10 @@ class Flow(nn.Module):
             plain.informs = self._spec.plus(self.objective.conditions()).named("inform")
         rule = guidance or self.guidance
         return plain if rule is None else rule(plain)
+
+    def layout(self, cond: Cond) -> Layout | None:
+        """What conditions say is real and given; None where they say nothing."""
+        return Layout.of(self.spec.plus(self.objective.conditions()), cond)
 
     def known_conditions(self) -> dict[str, Condition]:
         """Every condition that may be given when sampling: the data's, and the objective's own."""
@@ -380,14 +413,14 @@ class Flow(nn.Module):
         device, law = self.device, source or self.source
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
-        everything = {k: v.to(device) for k, v in self.conditions(n, cond or {}).items()}
+        everything = self._with_states({k: v.to(device) for k, v in self.conditions(n, cond or {}).items()})
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
             noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
             x0 = law.push(noise, everything)
             if law.gives_data and self.codec is not None:
-                x0 = self.codec.encode(Examples(x0, everything), draws).x
-        layout = Layout.of(self.spec, everything) if layout is None else layout.to(device)
+                x0 = self.encode(Examples(x0, everything), draws).x
+        layout = self.layout(everything) if layout is None else layout.to(device)
         field = self.field(guidance)
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
@@ -461,7 +494,7 @@ class Flow(nn.Module):
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
-        layout = Layout.of(self.spec, given) if given else None
+        layout = self.layout(given)
         if layout is not None:
             x = layout.fill(x)
         if self.geometry.continuous:

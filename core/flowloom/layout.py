@@ -18,6 +18,7 @@ from torch import Tensor
 
 from flowloom.errors import ShapeError
 from flowloom.geometry import Geometry, Product
+from flowloom.geometry.numerics import safe_sqrt
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand
 
@@ -44,16 +45,25 @@ class Layout:
     def of(cls, spec: Spec, cond: Cond) -> Layout | None:
         """The layout that conditions announce, None where they announce none, which costs nothing.
 
+        What several conditions call real must be so for all of them; what any of them gives is given.
+
         Raises:
-            ShapeError: a condition does not name its part, or names one that there is not.
+            ShapeError: there are values, and nothing says where they stand.
         """
         found: dict[str, Any] = {"real": None, "given": None, "values": None}
         for name, condition in spec.conditions.items():
             if condition.role not in found or cond.get(name) is None:
                 continue
             value = cond[name] if condition.role == "values" else cond[name].bool()
+            join = {"real": _and, "given": _or, "values": _instead}[condition.role]
             for part in condition.parts():
-                found[condition.role] = _placed(found[condition.role], spec, part, value, name)
+                found[condition.role] = _placed(found[condition.role], part, value, join)
+        if found["values"] is not None and found["given"] is None:
+            values, given = (", ".join(f"'{name}'" for name in spec.named(r)) for r in ("values", "given"))
+            raise ShapeError(
+                f"{values} holds the values of given entries, and nothing says where they are "
+                f"({given or 'no condition of role given is declared'})"
+            )
         return None if found["real"] is None and found["given"] is None else cls(**found)
 
     @property
@@ -72,6 +82,10 @@ class Layout:
         for name in dotted.split(".") if dotted else ():
             found = found.part(name) if found is not None else None
         return found or Layout()
+
+    def under(self, name: str) -> Layout:
+        """The same of part ``name`` of a product, of whose other parts nothing is said."""
+        return Layout(*(None if v is None else {name: v} for v in (self.real, self.given, self.values)))
 
     def take(self, rows: Tensor) -> Layout:
         """The layout of rows, in the order of the index tensor ``rows``."""
@@ -98,10 +112,16 @@ class Layout:
         return _with(_zeroed, velocity, self.free)
 
     def hold(self, x: State) -> Any:
-        """Given entries set back to their values."""
-        if self.given is None or self.values is None:
-            return x
+        """Given entries set back to their values, where there are any."""
         return _held(x, self.given, self.values)
+
+    def settled(self, x: State) -> tuple[Any, Layout]:
+        """Where a solve starts from ``x``, and the layout that holds it: padding filled, given entries held.
+
+        Where no values are known, what ``x`` has there is held.
+        """
+        start = self.hold(self.fill(x))
+        return start, self.holding(start)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of every row over real and free entries: ``(batch, *points) -> (batch,)``; 0 of none.
@@ -115,8 +135,8 @@ class Layout:
         return _zeroed(values, self.free).flatten(1).sum(1) if values.ndim > 1 else _zeroed(values, self.free)
 
     def distance(self, geometry: Geometry, x: State, y: State) -> Tensor:
-        """Geodesic distance over real entries (root of summed squares): ``(batch,)``."""
-        return squared_distance(geometry, x, y, self).clamp_min(0).sqrt()
+        """Geodesic distance over real and free entries (root of summed squares): ``(batch,)``."""
+        return safe_sqrt(squared_distance(geometry, x, y, self))
 
 
 def mean_of_entries(values: Tensor, counted: Tensor | None) -> Tensor:
@@ -130,7 +150,7 @@ def mean_of_entries(values: Tensor, counted: Tensor | None) -> Tensor:
 
 
 def squared_distance(geometry: Geometry, x: Any, y: Any, layout: Layout | None) -> Tensor:
-    """Squared geodesic distance over real entries, part by part: ``(batch,)``."""
+    """Squared geodesic distance over real and free entries, part by part: ``(batch,)``."""
     if isinstance(geometry, Product):
         parts = [
             squared_distance(g, x[k], y[k], layout.part(k) if layout is not None else None)
@@ -163,12 +183,28 @@ def _both(real: Any, given: Any) -> Any:
         return {name: _both(_entry(real, name), _entry(given, name)) for name in names}
     if given is None:
         return real
-    return ~given if real is None else real & ~given
+    return ~given if real is None else _and(real, ~given)
+
+
+def _and(a: Tensor, b: Tensor) -> Tensor:
+    """Both, one of them perhaps over fewer dimensions."""
+    return expand(a, b) & expand(b, a)
+
+
+def _or(a: Tensor, b: Tensor) -> Tensor:
+    return expand(a, b) | expand(b, a)
+
+
+def _instead(a: Tensor, b: Tensor) -> Tensor:
+    return b
 
 
 def _with(fn: Callable[[Tensor, Tensor], Tensor], x: Any, leaf: Any) -> Any:
     if leaf is None or x is None:  # jumps have no velocity
         return x
+    if isinstance(x, dict) != isinstance(leaf, dict):
+        has, says = ("parts", "one tensor") if isinstance(x, dict) else ("one tensor", "parts")
+        raise ShapeError(f"the state has {has}, and its layout speaks of {says}")
     if isinstance(x, dict):
         return {name: _with(fn, value, _entry(leaf, name)) for name, value in x.items()}
     return fn(x, leaf)
@@ -190,16 +226,15 @@ def _zeroed(x: Tensor, kept: Tensor | None) -> Tensor:
 def _filled(x: Tensor, real: Tensor) -> Tensor:
     wide = _fits(real, x)
     if real.ndim == 1:
-        rows = real.to(torch.uint8).argmax().expand(len(x))
-        return torch.where(wide, x, x[rows])
+        point = x[real.to(torch.uint8).argmax()]
+        return torch.where(wide, x, torch.where(real.any(), point, torch.zeros_like(point)))
     points = x.flatten(1, real.ndim - 1)
     flat = real.flatten(1)
-    first = flat.to(torch.uint8).argmax(1)
-    # A row of padding alone takes a point of a row that has one.
-    donor = torch.where(
-        flat.any(1), torch.arange(len(x), device=x.device), flat.any(1).to(torch.uint8).argmax()
-    )
+    first, some = flat.to(torch.uint8).argmax(1), flat.any(1)
+    # A row of padding alone takes a point of a row that has one; where there is none, finite numbers do.
+    donor = torch.where(some, torch.arange(len(x), device=x.device), some.to(torch.uint8).argmax())
     point = points[donor, first[donor]]
+    point = torch.where(some.any(), point, torch.zeros_like(point))
     return torch.where(wide, x, point.reshape(len(x), *(1,) * (real.ndim - 1), *x.shape[real.ndim :]))
 
 
@@ -211,20 +246,9 @@ def _held(x: Any, given: Any, values: Any) -> Any:
     return torch.where(_fits(given, x), values.to(x.dtype), x)
 
 
-def _placed(tree: Any, spec: Spec, part: str, value: Tensor, name: str) -> Any:
-    """``tree`` with ``value`` at the dotted ``part``."""
+def _placed(tree: Any, part: str, value: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """``tree`` with ``value`` at the dotted ``part``, joined with what stands there."""
     if not part:
-        if spec.parts:
-            raise ShapeError(
-                f"condition '{name}' speaks of the whole state, which has the parts "
-                f"{', '.join(spec.parts)}; name them: Condition(role=..., of=...)"
-            )
-        return value
+        return value if tree is None else join(tree, value)
     head, _, rest = part.partition(".")
-    if head not in spec.parts:
-        raise ShapeError(
-            f"condition '{name}' speaks of '{part}'; the parts are {', '.join(spec.parts) or 'none'}"
-        )
-    tree = dict(tree or {})
-    tree[head] = _placed(tree.get(head), spec.parts[head], rest, value, name)
-    return tree
+    return {**(tree or {}), head: _placed(_entry(tree, head), rest, value, join)}

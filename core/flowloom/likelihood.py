@@ -79,7 +79,9 @@ class _Augmented(Field):
         return self.inner.calls(t, cond)
 
 
-def divergence_of(field: Field, x: State, t: torch.Tensor, cond: Cond | None = None) -> torch.Tensor:
+def divergence_of(
+    field: Field, x: State, t: torch.Tensor, cond: Cond | None = None, layout: Layout | None = None
+) -> torch.Tensor:
     r"""The Riemannian divergence of a field, as likelihoods integrate it: ``(batch,)``.
 
     .. math:: \mathrm{div}_g\, v = \mathrm{tr}\, D(v \circ P) + \langle v, \nabla \log\sqrt{\det g} \rangle
@@ -91,8 +93,9 @@ def divergence_of(field: Field, x: State, t: torch.Tensor, cond: Cond | None = N
         x: states.
         t: times, ``(batch,)``.
         cond: conditions of every row.
+        layout: only what is real and free moves, and diverges.
     """
-    value: Any = _Augmented(field, "exact", None, 64)({"x": x, "gain": t}, t, cond or {})
+    value: Any = _Augmented(field, "exact", None, 64, layout)({"x": x, "gain": t}, t, cond or {})
     return value["gain"]
 
 
@@ -121,7 +124,7 @@ def log_prob(
         span: times of source and data.
         generator: draws the probe.
         chunk: see `exact_divergence`.
-        layout: what is real and given; nothing else counts.
+        layout: the density is that of what is real and free, given the rest as it stands in ``x1``.
 
     Returns:
         A solution whose ``x`` is x0 and whose ``log_prob`` is ``(batch,)``, in nats with respect to the
@@ -168,12 +171,16 @@ def _integrate(
             f"likelihoods need an ODE solver (euler, midpoint, heun, rk4, dopri5), not {solver!r}"
         )
     probe = map_state(lambda v: _signs(v, generator), start) if divergence == "hutchinson" else None
+    inside: Layout | None = None
     if layout is not None:
-        start = layout.fill(start)
+        # Given entries stay where they stand, whatever values a condition names.
+        start, layout = Layout(layout.real, layout.given).settled(start)
+        probe = None if probe is None else layout.still(probe)
+        inside = layout.under("x")
     leaf = first_leaf(start)
     gain = torch.zeros(leaf.shape[0], device=leaf.device, dtype=float_dtype(start))
     augmented = _Augmented(field, divergence, probe, chunk, layout)
-    solution = solver.solve(augmented, {"x": start, "gain": gain}, cond=cond, span=span)
+    solution = solver.solve(augmented, {"x": start, "gain": gain}, cond=cond, span=span, layout=inside)
     end: Any = solution.x
     backwards = span[1] < span[0]
     # Forwards the gain is the integral of the divergence; backwards it is minus that integral.

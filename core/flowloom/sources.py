@@ -40,10 +40,12 @@ class Source(ABC):
         gaussian: True for a centred isotropic Gaussian, for which a velocity gives a score.
         std: standard deviation of a Gaussian source, None for any other.
         gives_data: True where its draws are data, which the codec has to encode.
+        reads: names of conditions that it starts at; their role is ``start``, or the network would see them.
     """
 
     gaussian: bool = False
     gives_data: bool = False
+    reads: tuple[str, ...] = ()
     std: float | None = None
 
     @property
@@ -236,14 +238,13 @@ class Paired(Source):
     """x0 comes with the example, as the condition ``x0``: stored couplings, reflow pairs, data-to-data tasks.
 
     Args:
-        key: name of the condition.
+        key: name of the condition, of role ``start``.
         holds: what the condition holds: ``data``, which a codec encodes as it does the examples, or
-        ``states``
-            already (noise that a teacher started from).
+            ``states`` already (noise that a teacher started from).
     """
 
     def __init__(self, key: str = "x0", holds: Literal["data", "states"] = "data") -> None:
-        self.key, self.gives_data = key, holds == "data"
+        self.key, self.reads, self.gives_data = key, (key,), holds == "data"
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """The condition itself."""
@@ -269,6 +270,7 @@ class Product(Source, nn.Module):
         self.gaussian = all(s.gaussian for s in self.parts.values()) and len(stds) == 1
         self.std = stds.pop() if self.gaussian else None
         self.gives_data = all(s.gives_data for s in self.parts.values())
+        self.reads = tuple(name for s in self.parts.values() for name in s.reads)
 
     @property
     def density_gap(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from flowloom.errors import ShapeError
 from flowloom.state import Shape
 
 __all__ = ["Condition", "Role", "Spec"]
@@ -31,8 +32,7 @@ class Condition:
             * ``values``: what stands at given entries.
             * ``start``: where each path starts (``source: paired``).
         of: dotted part of a product state that ``real``, ``given``, ``values`` and ``start`` speak of;
-        several
-            with commas between them, the whole of a state without parts where empty.
+            several with commas between them, the whole of a state without parts where empty.
     """
 
     classes: int | None = None
@@ -65,6 +65,10 @@ class Spec:
         limits: lowest and highest value of a bounded real state, e.g. ``(-1.0, 1.0)`` for images.
         tokens: text of every token id (letters of an alphabet, pieces of a tokenizer), for prompts and
             reports; empty where tokens have none. A codec that embeds tokens hands it on.
+
+    Raises:
+        ShapeError: a condition has a name that is taken, does not say of which part it speaks, or has no
+            shape of that part.
     """
 
     shape: tuple[int, ...] = ()
@@ -73,6 +77,41 @@ class Spec:
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
     tokens: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, condition in self.conditions.items():
+            if name in ("null", "self") or name.startswith("null_"):
+                use = "is how Python calls a network" if name == "self" else "marks withheld conditions"
+                raise ShapeError(f"a condition cannot be called '{name}', which {use}; rename it")
+            if condition.role in ("real", "given", "values"):
+                self._require_parts(name, condition)
+
+    def _require_parts(self, name: str, condition: Condition) -> None:
+        shapes = {part: leaf.shape for part, leaf in self.leaves()}
+        for part in condition.parts():
+            if part not in shapes:
+                what = f"speaks of '{part}'" if part else "speaks of the whole state"
+                have = f"the parts are {', '.join(shapes)}" if self.parts else "it is one tensor"
+                raise ShapeError(
+                    f"condition '{name}' ({condition.role}) {what}; {have}; name them: "
+                    "Condition(role=..., of=...)"
+                )
+            # Marks are over leading dimensions; values fill their part.
+            wanted = shapes[part] if condition.role == "values" else shapes[part][: len(condition.shape)]
+            if tuple(condition.shape) != tuple(wanted):
+                takes = "the shape" if condition.role == "values" else "leading dimensions"
+                whose = f"part '{part}'" if part else "the state"
+                raise ShapeError(
+                    f"condition '{name}' ({condition.role}) has shape {tuple(condition.shape)}; it takes "
+                    f"{takes} of {whose}, which is {tuple(shapes[part])}"
+                )
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Spec]]:
+        """Dotted name and spec of every part that is one tensor, empty for a state without parts."""
+        if not self.parts:
+            yield prefix, self
+        for name, inner in self.parts.items():
+            yield from inner.leaves(f"{prefix}.{name}" if prefix else name)
 
     @property
     def ragged(self) -> bool:

@@ -210,13 +210,13 @@ def test_given_entries_are_held_part_by_part():
 
 
 def test_what_a_layout_cannot_be_is_told():
-    whole = Spec(parts={"a": Spec((3,))}, conditions={"m": Condition(shape=(3,), role="real")})
     mask = {"m": torch.ones(2, 3, dtype=torch.bool)}
-    with pytest.raises(ShapeError, match=r"'m' speaks of the whole state, which has the parts a; name them"):
-        Layout.of(whole, mask)
-    wrong = Spec(parts={"a": Spec((3,))}, conditions={"m": Condition(shape=(3,), role="real", of="b")})
-    with pytest.raises(ShapeError, match=r"'m' speaks of 'b'; the parts are a"):
-        Layout.of(wrong, mask)
+    for marks, says in (
+        (Condition(shape=(3,), role="real"), r"speaks of the whole state; the parts are a; name them"),
+        (Condition(shape=(3,), role="real", of="b"), r"'m' \(real\) speaks of 'b'; the parts are a"),
+    ):
+        with pytest.raises(ShapeError, match=says):
+            Spec(parts={"a": Spec((3,))}, conditions={"m": marks})
     with pytest.raises(ShapeError, match=r"a layout of shape \(2, 3\) does not fit states of \(2, 4\)"):
         Layout(mask["m"]).zero(torch.ones(2, 4))
     with pytest.raises(ValueError, match="role of a condition is one of inform, setting"):
@@ -361,7 +361,7 @@ def test_a_weight_for_every_token_is_averaged_over_its_row():
     def network(x, t, **cond):
         return torch.zeros_like(x)
 
-    rows = Layout(LENGTHS).mean(x1.square()) * Layout(LENGTHS).mean(1 + t)
+    rows = Layout(LENGTHS).mean(x1.square() * (1 + t)[..., None])
     assert torch.allclose(objective.loss(network, batch, Step()).total, rows.mean())
 
 

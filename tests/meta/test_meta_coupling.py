@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from flowloom.couplings import Independent, OptimalTransport, Sinkhorn
+from flowloom.layout import Layout
 from flowloom.state import take
 
 KIND = "coupling"
 
 
 class Floats(OptimalTransport):
-    def rows(self, x0, x1, cond, *, generator=None):
-        return super().rows(x0, x1, cond).double()
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
+        return super().rows(x0, x1, cond, layout).double()
 
 
 class Nearest(OptimalTransport):
@@ -39,8 +40,8 @@ class Crosses(OptimalTransport):
     def __init__(self):
         super().__init__(within="label")
 
-    def rows(self, x0, x1, cond, *, generator=None):
-        return OptimalTransport().rows(x0, x1, cond)
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
+        return OptimalTransport().rows(x0, x1, cond, layout)
 
 
 class Global(Sinkhorn):
@@ -49,8 +50,8 @@ class Global(Sinkhorn):
 
 
 class InPlace(OptimalTransport):
-    def rows(self, x0, x1, cond, *, generator=None):
-        rows = super().rows(x0, x1, cond)
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
+        rows = super().rows(x0, x1, cond, layout)
         x0.copy_(take(x0, rows))
         return rows
 
@@ -58,7 +59,7 @@ class InPlace(OptimalTransport):
 class ByPlace(OptimalTransport):
     """Reverses the batch: pairs are made by position."""
 
-    def rows(self, x0, x1, cond, *, generator=None):
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
         return torch.arange(len(x0)).flip(0)
 
 
@@ -67,14 +68,41 @@ class Farthest(OptimalTransport):
         return super().solve(-cost, generator)
 
 
+class Invents(OptimalTransport):
+    """Adds a little noise of its own."""
+
+    def pair(self, x0, x1, cond, layout=None, *, generator=None):
+        return super().pair(x0, x1, cond, layout, generator=generator) + 1e-3
+
+
+class CountsPadding(OptimalTransport):
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
+        return super().rows(x0, x1.nan_to_num(), cond, Layout())
+
+
+class CountsGiven(OptimalTransport):
+    def rows(self, x0, x1, cond, layout=None, *, generator=None):
+        return super().rows(x0, x1, cond, layout and Layout(layout.real))
+
+
 TWINS = {
-    "check_rows_are_indices": (Floats, ("check_rows_are_a_permutation", "check_cost_is_not_raised")),
-    "check_rows_are_a_permutation": (Nearest, ()),
+    "check_rows_are_indices": (
+        Floats,
+        (
+            "check_rows_are_a_permutation",
+            "check_cost_is_not_raised",
+            "check_pairing_rearranges",
+            "check_layout_is_respected",
+        ),
+    ),
+    "check_rows_are_a_permutation": (Nearest, ("check_pairing_rearranges",)),
     "check_marginal_in_expectation": (Skewed, ()),
     "check_within_groups": (Crosses, ()),
-    "check_follows_its_generator": (Global, ()),
+    "check_follows_its_generator": (Global, ("check_layout_is_respected",)),
     "check_order_does_not_matter": (ByPlace, ()),
     "check_cost_is_not_raised": (Farthest, ()),
+    "check_pairing_rearranges": (Invents, ()),
+    "check_layout_is_respected": (CountsPadding, ()),
 }
 
 
@@ -91,6 +119,10 @@ def test_changed_inputs_are_caught(fails_exactly):
 def test_right_couplings_have_no_failures(fails_exactly):
     with pytest.raises(AssertionError, match="the twin passes"):
         fails_exactly(KIND, Independent, "check_rows_are_a_permutation")
+
+
+def test_given_entries_that_count_are_caught(fails_exactly):
+    fails_exactly(KIND, CountsGiven, "check_layout_is_respected")
 
 
 def test_every_check_has_one(every_check_has_a_twin):

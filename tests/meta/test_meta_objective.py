@@ -29,9 +29,9 @@ class Global(FlowMatching):
 class WrongTarget(FlowMatching):
     """Regresses x0 - x1 while its field says velocity."""
 
-    def compare(self, prediction, point, cond, layout):
+    def compare(self, prediction, point, cond):
         turned = Point(point.x_t, point.t, -point.velocity, point.x0, point.x1)
-        return super().compare(prediction, turned, cond, layout)
+        return super().compare(prediction, turned, cond)
 
 
 class WrongField(FlowMatching):
@@ -89,10 +89,8 @@ class _Squared:
 class CountsPadding(FlowMatching):
     """Averages over everything."""
 
-    def compare(self, prediction, point, cond, layout):
-        return super().compare(
-            prediction, point, cond, None if layout is None else Layout(given=layout.given)
-        )
+    def rows(self, values, t, layout):
+        return super().rows(values, t, None if layout is None else Layout(given=layout.given))
 
 
 class NaNPadding(FlowMatching):

@@ -11,8 +11,10 @@ from flowloom.data import Tensors
 from flowloom.fields.base import time_tensor
 from flowloom.flow import Flow
 from flowloom.geometry import Euclidean
+from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.solvers import (
+    RK4,
     CTMCEuler,
     Dopri5,
     Euler,
@@ -216,6 +218,34 @@ class TwiceAStep(Mixed):
         return super().step(call, x, t, t_next, last=last)
 
 
+class LetsGo(Euler):
+    """Moves what is given."""
+
+    def solve(self, field, x0, *, layout=None, **settings):
+        return super().solve(field, x0, layout=layout and Layout(layout.real), **settings)
+
+
+class Afterwards(RK4):
+    """Sets given entries back after a step, and shows them moved within it."""
+
+    def solve(self, field, x0, *, layout=None, on_step=None, **settings):
+        def held(x, t):
+            if layout is not None:
+                x = layout.settled(x0)[1].hold(x)
+            seen = None if on_step is None else on_step(x, t)
+            return x if seen is None else seen
+
+        return super().solve(field, x0, layout=layout and Layout(layout.real), on_step=held, **settings)
+
+
+class SeesPadding(Euler):
+    """Starts from whatever stands in padding."""
+
+    def solve(self, field, x0, *, layout=None, **settings):
+        layout = layout and Layout(given=layout.given, values=layout.values)
+        return super().solve(field, x0, layout=layout, **settings)
+
+
 def two_parts():
     return TwiceAStep({"a": Euler(), "b": Euler()})
 
@@ -242,7 +272,7 @@ TWINS = {
     "check_spans": (Relative, ()),
     "check_evaluations_are_counted": (Miscounts, ()),
     "check_dtype_is_kept": (Upcasts, ()),
-    "check_follows_its_generator": (Global, ("check_has_no_memory",)),
+    "check_follows_its_generator": (Global, ("check_has_no_memory", "check_padding_changes_nothing")),
     "check_has_no_memory": (Remembers, ()),
     "check_trajectory": (NoStart, ()),
     "check_on_step": (IgnoresHook, ()),
@@ -256,6 +286,8 @@ TWINS = {
     "check_flow_map": (LateMap, ()),
     "check_parts": (two_parts, ()),
     "check_walks_its_flow": (lambda: Flattens(4), ()),
+    "check_given_entries_are_held": (LetsGo, ()),
+    "check_padding_changes_nothing": (SeesPadding, ()),
 }
 
 
@@ -272,8 +304,12 @@ def test_wrong_nodes_are_caught(fails_exactly):
 
 def test_changed_start_is_caught(fails_exactly):
     others = ("check_constant_fields", "check_order", "check_order_on_the_sphere")
-    others += ("check_product_states", "check_trajectory")
+    others += ("check_product_states", "check_trajectory", "check_given_entries_are_held")
     fails_exactly(KIND, InPlace, "check_dtype_is_kept", others)
+
+
+def test_entries_that_move_within_a_step_are_caught(fails_exactly):
+    fails_exactly(KIND, Afterwards, "check_given_entries_are_held")
 
 
 def test_every_check_has_one(every_check_has_a_twin):

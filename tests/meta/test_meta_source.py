@@ -41,7 +41,7 @@ class OneRow(Gaussian):
     def noise(self, shape, draw=GLOBAL, **settings):
         return super().noise((1, *shape[1:]), draw, **settings).expand(shape)
 
-    def log_prob(self, x, cond=None):
+    def log_prob(self, x, cond=None, layout=None):
         from flowloom.errors import IncompatibleError
 
         raise IncompatibleError("no density")
@@ -50,8 +50,8 @@ class OneRow(Gaussian):
 class Unnormalised(Gaussian):
     gaussian = False
 
-    def log_prob(self, x, cond=None):
-        return super().log_prob(x, cond) + 0.1
+    def log_prob(self, x, cond=None, layout=None):
+        return super().log_prob(x, cond, layout) + 0.1
 
 
 class OtherDensity(Gaussian):
@@ -59,8 +59,8 @@ class OtherDensity(Gaussian):
 
     gaussian = False
 
-    def log_prob(self, x, cond=None):
-        return Gaussian(0.8).log_prob(x, cond)
+    def log_prob(self, x, cond=None, layout=None):
+        return Gaussian(0.8).log_prob(x, cond, layout)
 
 
 class Laplace(Gaussian):
@@ -79,6 +79,16 @@ class OffSphere(Uniform):
         return super().noise(shape, draw, **settings) * 1.001
 
 
+class CountsPadding(Uniform):
+    """As many points as there are places."""
+
+    def __init__(self):
+        super().__init__(Sphere(2))
+
+    def log_prob(self, x, cond=None, layout=None):
+        return super().log_prob(x if layout is None else layout.fill(x))
+
+
 TWINS = {
     "check_shape_and_dtype": (Single, ()),
     "check_follows_its_generator": (Global, ()),
@@ -87,6 +97,7 @@ TWINS = {
     "check_density_matches_draws": (OtherDensity, ()),
     "check_gaussian_is_gaussian": (Laplace, ()),
     "check_lies_on_its_geometry": (OffSphere, ()),
+    "check_density_under_a_layout": (CountsPadding, ()),
 }
 
 

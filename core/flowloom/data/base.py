@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowloom.errors import DataError
 from flowloom.layout import Layout
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Condition, Role, Spec
 from flowloom.state import Cond, State, batch_size, shape_of, take, to_device
 
 
@@ -91,6 +91,9 @@ class Tensors(Dataset):
         cond: conditions with first dimension ``n``; int64 entries of shape ``(n,)`` count as class ids.
         test: examples of the ``test`` split, if there is one.
         spec: overrides the spec that is derived from the tensors.
+        roles: what conditions are for, where they do not inform the network: a role (``real`` for a mask,
+            ``start`` for x0), or a `flowloom.spec.Condition` that names its part as well. Shapes are those of
+            the tensors.
 
     >>> Tensors(torch.zeros(10, 2), {"label": torch.arange(10) % 3}).spec.conditions["label"].classes
     3
@@ -103,10 +106,11 @@ class Tensors(Dataset):
         *,
         test: Examples | None = None,
         spec: Spec | None = None,
+        roles: Mapping[str, Role | Condition] | None = None,
     ) -> None:
         self.examples = Examples(x, dict(cond or {}))
         self.test = test
-        self._spec = spec or _spec_of(x, self.examples.cond)
+        self._spec = spec or _spec_of(x, self.examples.cond, roles or {})
         for name, value in self.examples.cond.items():
             if len(value) != len(self):
                 raise DataError(f"condition '{name}' has {len(value)} rows beside {len(self)} states")
@@ -130,9 +134,17 @@ class Tensors(Dataset):
         return super().split(name)
 
 
-def _spec_of(x: State, cond: Cond) -> Spec:
+def _spec_of(x: State, cond: Cond, roles: Mapping[str, Role | Condition]) -> Spec:
+    strangers = sorted(set(roles) - set(cond))
+    if strangers:
+        raise DataError(f"roles name {', '.join(strangers)}; the conditions are {', '.join(cond) or 'none'}")
     conditions = {}
     for name, value in cond.items():
+        role = roles.get(name, "inform")
+        if role != "inform":
+            said = role if isinstance(role, Condition) else Condition(role=role)
+            conditions[name] = replace(said, shape=tuple(value.shape[1:]))
+            continue
         is_class = not value.is_floating_point() and value.dtype != torch.bool
         classes = int(value.max()) + 1 if is_class and value.numel() else None
         conditions[name] = Condition(classes, tuple(value.shape[1:]))

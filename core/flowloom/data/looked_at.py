@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from flowloom.conditioning import class_ids
 from flowloom.data.base import Dataset, Examples
@@ -12,6 +13,7 @@ from flowloom.errors import DataError, OffManifoldError, ShapeError
 from flowloom.geometry import Euclidean
 from flowloom.layout import Layout
 from flowloom.spec import Spec
+from flowloom.state import leaves
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -23,20 +25,21 @@ _AT_ONCE = 1024
 
 @torch.no_grad()
 def require_rows(data: Dataset, flow: Flow) -> None:
-    """Ask for states on the flow's geometry and class ids in range, a thousand rows at a time.
+    """Ask for finite states on the flow's geometry and class ids in range, a thousand rows at a time.
+
+    What stands in padding is not looked at.
 
     Raises:
         OffManifoldError: a row is not on the geometry; names the row of the data set.
-        DataError: a class id is out of range.
+        DataError: a row is not finite, or a class id is out of range.
     """
     count = min(len(data), _ROWS_OF_FILES if getattr(data, "reads_files", False) else _ROWS)
     on_geometry = type(flow.geometry) is not Euclidean
-    if not on_geometry and not any(c.classes for c in data.spec.conditions.values()):
-        return
     device = flow.device
     for rows in (torch.arange(count) * len(data) // max(count, 1)).split(_AT_ONCE):
         examples = data.take(rows)
         _require_classes(data.spec, examples)
+        _require_finite(data.spec, examples, rows)
         if not on_geometry:
             continue
         try:
@@ -45,6 +48,18 @@ def require_rows(data: Dataset, flow: Flow) -> None:
             flow.geometry.admit(states.x if layout is None else layout.fill(states.x), "data")
         except OffManifoldError as error:
             raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
+
+
+def _require_finite(spec: Spec, examples: Examples, rows: Tensor) -> None:
+    layout = Layout.of(spec, examples.cond)
+    for name, leaf in leaves(examples.x if layout is None else layout.zero(examples.x)):
+        if not leaf.is_floating_point() or bool(leaf.sum().isfinite()):
+            continue
+        finite = leaf.reshape(len(leaf), -1).isfinite().all(1)
+        if not bool(finite.all()):
+            row = int(rows[int(finite.to(torch.uint8).argmin())])
+            where = f"row {row}, part '{name}'," if name else f"row {row}"
+            raise DataError(f"data: {where} is not finite (NaN or infinite); mend it, or leave it out")
 
 
 def _require_classes(spec: Spec, examples: Examples) -> None:

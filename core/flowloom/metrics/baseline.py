@@ -19,7 +19,7 @@ def gaussian_baseline(
     normal z, which has exactly the empirical covariance and needs no factorisation, whatever the dimension.
 
     Args:
-        train: real training examples, one real-valued tensor.
+        train: real training examples, one real-valued tensor; padding reads 0 where they are laid out.
         cond: conditions that the draws are to carry, ``n`` rows.
         n: number of draws.
         within: a class condition; each class then gets a Gaussian of its own, which makes the baseline
@@ -29,7 +29,7 @@ def gaussian_baseline(
     Raises:
         IncompatibleError: states are tokens or products, or a class has fewer than two training rows.
     """
-    x = train.x
+    x = train.x if train.layout is None else train.layout.zero(train.x)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise IncompatibleError("the Gaussian baseline is for one real-valued tensor")
     generator = torch.Generator().manual_seed(seed)

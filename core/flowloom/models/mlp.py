@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +21,7 @@ class MLP(nn.Module):
     Real parts enter as they are, tokens as learned embeddings; a discrete part leaves as logits of shape
     ``(batch, *event, vocab)``. Time and conditions enter as one embedding that is added after every
     layer; a time for every part, or for every token, is embedded for each of them and averaged. Padding is
-    zeroed at input and output.
+    zeroed at input and output; marks of what is given are read beside the state.
 
     Args:
         spec: of the data.
@@ -38,7 +41,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.parts = dict(_leaf_specs(spec))
+        self.parts = dict(spec.leaves())
+        self.given = spec.named("given")
         self.tokens = nn.ModuleDict()
         size_in = size_out = 0
         for name, leaf in self.parts.items():
@@ -47,13 +51,14 @@ class MLP(nn.Module):
                 self.tokens[module_name(name)] = nn.Embedding(leaf.vocab + 1, token_dim)
             size_in += leaf.numel() * (token_dim if leaf.vocab is not None else 1)
             size_out += leaf.numel() * (leaf.vocab or 1)
+        size_in += sum(math.prod(spec.conditions[name].shape) for name in self.given)
         self.time = TimeEmbedding(width)
         self.condition = ConditionEmbedding(spec.conditions, width)
         self.inner = nn.ModuleList(nn.Linear(size_in if i == 0 else width, width) for i in range(depth))
         self.mix = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.out = nn.Linear(width, size_out)
 
-    def forward(self, x: State, t: Time, **cond: Tensor) -> State:
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> State:
         """Read a state at time ``t``; see `flowloom.models.Model`."""
         layout = Layout.of(self.spec, cond)
         columns = []
@@ -61,11 +66,17 @@ class MLP(nn.Module):
             embed = self.tokens[module_name(name)](_ids(leaf, layout, name)) if self._vocab(name) else leaf
             kept = embed if layout is None else layout.at(name).zero(embed)
             columns.append(kept.flatten(1) if kept.ndim > 1 else kept[:, None])
-        hidden = torch.cat(columns, 1)
+        hidden = torch.cat([*columns, *self._marks(cond, columns[0])], 1)
         context = nn.functional.silu(self._context(t) + self.condition(cond, len(hidden)))
         for layer, mix in zip(self.inner, self.mix, strict=True):
             hidden = nn.functional.silu(layer(hidden) + mix(context))
         return self._split(self.out(hidden), x, layout)
+
+    def _marks(self, cond: Mapping[str, Tensor], like: Tensor) -> Iterator[Tensor]:
+        for name in self.given:
+            shape = (len(like), math.prod(self.spec.conditions[name].shape))
+            marks = cond.get(name)
+            yield like.new_zeros(shape) if marks is None else marks.reshape(shape).to(like.dtype)
 
     def _vocab(self, name: str) -> int | None:
         return self.parts[name].vocab
@@ -98,13 +109,3 @@ class MLP(nn.Module):
 def _ids(tokens: Tensor, layout: Layout | None, name: str) -> Tensor:
     """Token ids that a table can look up: padding may hold any."""
     return tokens if layout is None else layout.at(name).zero(tokens)
-
-
-def _leaf_specs(spec: Spec, prefix: str = "") -> list[tuple[str, Spec]]:
-    if not spec.parts:
-        return [(prefix, spec)]
-    return [
-        row
-        for name, inner in spec.parts.items()
-        for row in _leaf_specs(inner, f"{prefix}.{name}" if prefix else name)
-    ]

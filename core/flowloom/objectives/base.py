@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from flowloom.conditions import drop
 from flowloom.draw import Draw
-from flowloom.errors import TrainingError
+from flowloom.errors import ShapeError, TrainingError
 from flowloom.fields import Field, Kind
 from flowloom.layout import Layout, mean_of_entries
 from flowloom.paths import Path, Point
 from flowloom.spec import Condition
-from flowloom.state import Cond, State, Time, batch_size
+from flowloom.state import Cond, State, Time, batch_size, expand, part
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
 
@@ -187,15 +187,45 @@ class PointObjective(Objective):
         self.condition_dropout = condition_dropout
 
     @abstractmethod
-    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
-        """Loss of every row, ``(batch,)``, over its real and free entries.
+    def compare(self, prediction: State, point: Point, cond: Cond) -> State:
+        """Loss of every point, ``(batch, *points)``; for a product state, one such tensor a part.
 
         Args:
-            prediction: of the network, 0 in padding.
+            prediction: of the network, 0 in padding and at given entries.
             point: where it was asked, on the path.
             cond: conditions, some of them withheld.
-            layout: of the batch; None where every entry is real and free.
         """
+
+    def rows(self, values: State, t: Time, layout: Layout | None) -> Tensor:
+        """Loss of every row, ``(batch,)``: weighted by time, then averaged over real and free entries.
+
+        Args:
+            values: losses of points, as `compare` gives them.
+            t: times ``(batch,)``, or one for every point ``(batch, *points)``.
+            layout: of the batch; None where every entry is real and free.
+
+        Raises:
+            ShapeError: there are times of points, and they are not those of ``values``.
+        """
+        if isinstance(values, dict):
+            rows = [
+                self.rows(v, part(t, k), layout.part(k) if layout is not None else None)
+                for k, v in values.items()
+            ]
+            return torch.stack(rows).mean(0)
+        assert isinstance(t, Tensor)
+        free = layout.free if layout is not None else None
+        if self.weight is None:
+            return mean_of_entries(values, free)
+        weight = self.weight(t)
+        if weight.ndim == 1:
+            return mean_of_entries(values, free) * weight
+        if weight.shape != values.shape[: weight.ndim]:
+            raise ShapeError(
+                f"times of shape {tuple(weight.shape)} do not fit losses of {tuple(values.shape)}: a row has "
+                "one, or every point its own"
+            )
+        return mean_of_entries(values * expand(weight, values), free)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw t and x_t, call the model once, compare."""
@@ -205,25 +235,9 @@ class PointObjective(Objective):
         x0, x1 = (batch.x0, batch.x1) if layout is None else (layout.fill(v) for v in (batch.x0, batch.x1))
         point = self.path.sample(x0, x1, t, generator=generator)
         if layout is not None:
-            # Given entries stand at their end all along, and do not move.
-            point = replace(
-                point,
-                x_t=layout.holding(x1).hold(point.x_t),
-                velocity=None if point.velocity is None else layout.still(point.velocity),
-            )
+            point = point.held(layout)
         cond = drop(batch.cond, self.condition_dropout, n, generator)
         prediction = model(point.x_t, t, **cond)
         if layout is not None:
-            prediction = layout.zero(prediction)
-        rows = self.compare(prediction, point, cond, layout)
-        if self.weight is not None:
-            rows = rows * weighed(self.weight, t, layout)
-        return Loss(rows.mean())
-
-
-def weighed(weight: Weight, t: Time, layout: Layout | None) -> Tensor:
-    """Weights of every row, ``(batch,)``: those of its entries averaged where each has a time of its own."""
-    if isinstance(t, dict):
-        rows = [weighed(weight, v, layout.part(k) if layout is not None else None) for k, v in t.items()]
-        return torch.stack(rows).mean(0)
-    return mean_of_entries(weight(t), layout.free if layout is not None and t.ndim > 1 else None)
+            prediction = layout.still(prediction)
+        return Loss(self.rows(self.compare(prediction, point, cond), t, layout).mean())

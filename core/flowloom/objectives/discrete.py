@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
-from flowloom.layout import Layout, mean_of_entries
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import MixturePath, Path, Point
 from flowloom.state import Cond, State
@@ -65,14 +64,10 @@ class PosteriorMatching(PointObjective):
         """Posterior of x1, or of x0."""
         return "posterior" if self.predict == "data" else "source-posterior"
 
-    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
-        """Loss of every row in nats, averaged over its real and free tokens."""
+    def compare(self, prediction: State, point: Point, cond: Cond) -> State:
+        """Loss of every token in nats."""
         if isinstance(prediction, dict):
-            rows = [
-                self.compare(logits, point.part(k), cond, layout.part(k) if layout is not None else None)
-                for k, logits in prediction.items()
-            ]
-            return torch.stack(rows).mean(0)
+            return {k: self.compare(logits, point.part(k), cond) for k, logits in prediction.items()}
         assert isinstance(point.x1, Tensor) and isinstance(point.x_t, Tensor)
         target = point.x1 if self.predict == "data" else point.x0
         assert isinstance(target, Tensor)
@@ -81,7 +76,7 @@ class PosteriorMatching(PointObjective):
             # What shows is known and costs nothing, but it is still one of the row's tokens: a mean over the
             # masked ones alone would weight times by 1 / (1 - kappa), with the variance that goes with it.
             nats = torch.where(point.x_t == self.path.vocab, nats, 0.0)
-        return mean_of_entries(nats, layout.free if layout is not None else None)
+        return nats
 
     def per_token(self, logits: Tensor, target: Tensor, point: Point) -> Tensor:
         """Loss of every token, ``(batch, *event)``, from logits ``(batch, *event, K)`` and ids or rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from flowloom.fields import Field, Kind, NetworkField
 from flowloom.fields.base import tangent
 from flowloom.fields.convert import convert
 from flowloom.geometry import Product
-from flowloom.layout import Layout, mean_of_entries
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import AffinePath, Path, Point
 from flowloom.state import Cond, State, map_state
@@ -68,8 +67,8 @@ class FlowMatching(PointObjective):
         """The quantity predicted."""
         return self.predict
 
-    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
-        """Squared Riemannian error of every row, averaged over its points."""
+    def compare(self, prediction: State, point: Point, cond: Cond) -> State:
+        """Squared Riemannian error of every point."""
         prediction = tangent(self.path.geometry, self.predict, point.x_t, prediction)
         if self.predict != self.compare_as:
             assert self.path.schedule is not None
@@ -78,20 +77,16 @@ class FlowMatching(PointObjective):
             )
         target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.compare_as]
         error = map_state(torch.sub, prediction, target)
-        return _squared(self.path.geometry, point.x_t, error, layout)
+        return _squared(self.path.geometry, point.x_t, error)
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
         """The network as a field of the predicted quantity."""
         return NetworkField(model, self.predict, self.path, source_std)
 
 
-def _squared(geometry: object, x: State, error: State, layout: Layout | None) -> Tensor:
+def _squared(geometry: Any, x: State, error: State) -> State:
     if isinstance(error, dict):
         parts = geometry.parts if isinstance(geometry, Product) else dict.fromkeys(error, geometry)
-        rows = [
-            _squared(parts[k], x[k], e, layout.part(k) if layout is not None else None)  # type: ignore[index]
-            for k, e in error.items()
-        ]
-        return torch.stack(rows).mean(0)
-    squares = geometry.inner_point(x, error, error)  # type: ignore[attr-defined]
-    return mean_of_entries(squares, layout.free if layout is not None else None)
+        return {k: _squared(parts[k], x[k], e) for k, e in error.items()}  # type: ignore[index]
+    squares: Tensor = geometry.inner_point(x, error, error)
+    return squares

@@ -10,9 +10,9 @@ from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind, NetworkField
 from flowloom.layout import Layout
 from flowloom.module_names import module_name
-from flowloom.objectives.base import PointObjective, weighed
+from flowloom.objectives.base import PointObjective
 from flowloom.paths import Point, ProductPath
-from flowloom.state import Cond, State, part
+from flowloom.state import Cond, State, Time, part
 from flowloom.times import TimeLaw
 
 
@@ -47,15 +47,19 @@ class ProductObjective(PointObjective):
         """Kinds by part."""
         return {name: objective.kind for name, objective in self.parts.items()}
 
-    def compare(self, prediction: State, point: Point, cond: Cond, layout: Layout | None) -> Tensor:
-        """Weighted sum of the parts' losses, ``(batch,)``."""
+    def compare(self, prediction: State, point: Point, cond: Cond) -> State:
+        """Losses of the points of every part."""
+        return {
+            name: objective.compare(part(prediction, name), point.part(name), cond)
+            for name, objective in self.parts.items()
+        }
+
+    def rows(self, values: State, t: Time, layout: Layout | None) -> Tensor:
+        """Weighted sum of the parts' losses, ``(batch,)``, each averaged over its own entries."""
         total: Tensor | None = None
         for name, objective in self.parts.items():
             own = layout.part(name) if layout is not None else None
-            rows = objective.compare(part(prediction, name), point.part(name), cond, own)
-            if objective.weight is not None:
-                rows = rows * weighed(objective.weight, part(point.t, name), own)
-            rows = rows * self.weights.get(name, 1.0)
+            rows = objective.rows(part(values, name), part(t, name), own) * self.weights.get(name, 1.0)
             total = rows if total is None else total + rows
         assert total is not None
         return total

@@ -9,6 +9,7 @@ import torch
 
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
+from flowloom.layout import Layout
 from flowloom.schedules import Schedule
 from flowloom.state import State, Time, part
 
@@ -34,6 +35,12 @@ class Point:
     def part(self, name: str) -> Point:
         """The point of one part of a product state."""
         return Point(*(part(value, name) for value in vars(self).values()))
+
+    def held(self, layout: Layout) -> Point:
+        """The same draw with given entries at x1 all along, and velocity 0 where nothing moves."""
+        still = None if self.velocity is None else layout.still(self.velocity)
+        end = layout.holding(self.x1)
+        return Point(end.hold(self.x_t), self.t, still, end.hold(self.x0), self.x1)
 
 
 class Path(ABC):

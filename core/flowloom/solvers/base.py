@@ -70,8 +70,7 @@ class Solver(ABC):
             on_step: called with the new state and its time after every step; a state it returns
                 replaces the new one (projection, data consistency, progress).
             layout: which entries are real and which are given: padding does not count, and given entries
-            stand
-                at their values after every step.
+                stand at their values (where none are known, at those of ``x0``) after every step.
 
         Raises:
             SolverError: the field is not finite, or the evaluation budget is spent.

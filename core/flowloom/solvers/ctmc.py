@@ -91,6 +91,8 @@ class CTMCEuler(FixedGrid):
             raise IncompatibleError(f"a {call.field.kind} field of jumps runs {way}; turn the span")
         x = self.advance(call(x, t), x, path, t, t_next, last, generator)
         for _ in range(0 if last or t_next < t else self.corrector_steps):
+            if call.layout is not None:
+                x = call.layout.hold(x)
             x = self.correct(call(x, t_next), x, path, t_next, t_next - t, generator)
         return x
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
-from flowloom.layout import Layout
+from flowloom.layout import Layout, mean_of_entries
 from flowloom.paths import MixturePath
 from flowloom.solvers.base import Solver
 from flowloom.solvers.categorical import probability_of
@@ -83,20 +83,23 @@ class AdaptiveCTMC(Solver):
             x = walk.x
             logits = call(x, t)
             assert isinstance(logits, Tensor) and isinstance(x, Tensor)
-            h = self._length(x, logits, path, t, end)
+            h = self._length(x, logits, path, t, end, call.layout)
             last = t + h >= end - 1e-9
             t_next = end if last else t + h
             walk.arrive(self.leap.advance(logits, x, path, t, t_next, last, generator), t_next)
             t = t_next
         return walk.solution()
 
-    def _length(self, x: Tensor, logits: Tensor, path: MixturePath, t: float, end: float) -> float:
+    def _length(
+        self, x: Tensor, logits: Tensor, path: MixturePath, t: float, end: float, layout: Layout | None
+    ) -> float:
         """The step after which the expected share of changed tokens is ``change``."""
         if path.absorbing:
-            leaving = float((x == path.vocab).double().mean())
+            leaves = (x == path.vocab).double()
         else:
             stay = probability_of(logits.flatten(0, -2), x.flatten(), self.leap.temperature)
-            leaving = float((1 - stay).double().mean())
+            leaves = (1 - stay).double().reshape(x.shape)
+        leaving = float(mean_of_entries(leaves, layout.free if layout is not None else None).mean())
         wanted = self.change / max(leaving, 1e-12)
         if wanted >= path.arrival(t, end):
             return end - t

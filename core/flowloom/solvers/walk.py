@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import SolverError
-from flowloom.fields import Field
+from flowloom.fields import Field, Kind
 from flowloom.fields.base import time_tensor
 from flowloom.layout import Layout
-from flowloom.state import Cond, State, leaves
+from flowloom.state import Cond, State, leaves, part
 
 Hook = Callable[[State, float], "State | None"]
 
@@ -29,7 +29,7 @@ class Solution:
         trajectory: kept states, first and last included; empty where none were asked for.
         log_prob: log density of every row, where a likelihood was asked for.
         cond: conditions of the rows: those given, and what the solve itself decided (lengths, masks,
-        weights).
+            weights).
     """
 
     x: State
@@ -43,7 +43,8 @@ class Solution:
 class Call:
     """A field as one solve asks it: with plain numbers as times, the same conditions, and every call counted.
 
-    Velocities of padding and of given entries are 0, whatever the field says there.
+    The field never sees a given entry moved. Velocities of padding and of given entries are 0, and whatever
+    else it says in padding is 0 as well.
 
     Args:
         field: what is integrated.
@@ -65,10 +66,20 @@ class Call:
     def __call__(self, x: State, t: float) -> State:
         """Evaluate at time ``t`` for every row."""
         self.nfe += self.field.calls(t, self.cond)
-        value = self.field(x, time_tensor(t, x), self.cond)
-        if self.layout is None or self.field.kind != "velocity":
-            return value
-        return self.layout.still(value)
+        if self.layout is None:
+            return self.field(x, time_tensor(t, x), self.cond)
+        x = self.layout.hold(x)
+        return _quiet(self.field(x, time_tensor(t, x), self.cond), self.field.kind, self.layout)
+
+
+def _quiet(value: State, kind: Kind, layout: Layout) -> State:
+    if isinstance(value, dict):
+        return {
+            k: v if (own := layout.part(k)) is None else _quiet(v, part(kind, k), own)
+            for k, v in value.items()
+        }
+    quiet: State = layout.still(value) if kind == "velocity" else layout.zero(value)
+    return quiet
 
 
 class Walk:
@@ -94,8 +105,9 @@ class Walk:
         steps: int | None = None,
     ) -> None:
         self.call, self.keep, self.on_step, self.steps = call, keep, on_step, steps
-        layout = call.layout
-        self.x: State = x if layout is None else layout.hold(layout.fill(x))
+        if call.layout is not None:
+            x, call.layout = call.layout.settled(x)
+        self.x: State = x
         self.t, self.taken = t, 0
         self._wanted = None if steps is None else kept_indices(steps + 1, keep)
         self._times: list[float] = []

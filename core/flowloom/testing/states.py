@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.draw import Draw
 from flowloom.geometry import Discrete, Euclidean, Geometry, Product
+from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.state import Shape, State, leaves, map_state, with_batch
 from flowloom.testing.laws import Context, NotApplicable
@@ -167,3 +168,28 @@ def mask_for(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Tens
         kept = torch.arange(size) < lengths[:, None]
         real = real & kept.reshape(n, *(size if k == axis else 1 for k in range(len(shape))))
     return real
+
+
+def power_shape(geometry: Geometry, length: int) -> Any:
+    """Event shape of ``length`` points of a geometry side by side, of every part of a product."""
+    if isinstance(geometry, Product):
+        return {name: power_shape(inner, length) for name, inner in geometry.parts.items()}
+    if geometry.point_ndim == 0:
+        return (length,) if not geometry.continuous else (length, 2)
+    shape = event_shape(geometry)
+    assert not isinstance(shape, dict)
+    return (length, *shape[len(shape) - geometry.point_ndim :])
+
+
+def marks_like(state: State, marks: Tensor) -> Any:
+    """The same marks ``(batch, length)`` for every part of a state."""
+    return map_state(lambda _: marks, state)
+
+
+def spoiled(state: State, real: Any) -> Any:
+    """The state with rubbish in padding: NaN, or the id -1."""
+
+    def rubbish(v: Tensor) -> Tensor:
+        return torch.full_like(v, math.nan if v.is_floating_point() else -1)
+
+    return Layout(given=map_state(torch.logical_not, real), values=map_state(rubbish, state)).hold(state)

@@ -157,9 +157,10 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
         x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
-        return Batch(x0, examples.x, examples.cond)
+        spec = flow.spec if flow.codec is None else flow.codec.data_spec
+        return Batch(x0, examples.x, examples.cond, Layout.of(spec, examples.cond))
     states = flow.encode(examples, generator)
     x0 = flow.noise_for(states, generator)
-    layout = Layout.of(flow.spec, states.cond)
+    layout = flow.layout(states.cond)
     x0 = flow.coupling.pair(x0, states.x, states.cond, layout, generator=generator)
     return Batch(x0, states.x, states.cond, layout)

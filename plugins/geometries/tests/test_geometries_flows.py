@@ -10,7 +10,7 @@ from flowloom.data.base import Tensors
 from flowloom.draw import Draw
 from flowloom.geometry import FlatTorus, Sphere
 from flowloom.solvers import Dopri5
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
 from flowloom.testing import check
 from flowloom.training import Cosine
 from flowloom_geometries.data import VonMisesFisherMixture, WrappedNormalMixture
@@ -221,6 +221,21 @@ def test_networks_keep_the_contract(model, shape):
     small = {"levels": 3, "finest": 16, "table": 8} if model is GridMLP else {}
     results = check(lambda: model(spec, width=16, **small), kind="model", spec=spec)
     assert [r for r in results if not r.ok] == []
+
+
+def test_angles_of_padding_are_not_seen_and_given_ones_are_marked():
+    conditions = {
+        "atoms": Condition(shape=(4,), role="real"),
+        "known": Condition(shape=(4,), role="given"),
+        "label": Condition(3),
+    }
+    spec = Spec((4, 2), conditions=conditions)
+    results = check(lambda: PeriodicMLP(spec, width=16), "model")
+    assert all(r.ok for r in results), [r for r in results if not r.ok]
+    assert {r.name: r.status for r in results}["check_layout"] == "passed"
+    model, x, t = PeriodicMLP(spec, width=16), torch.randn(3, 4, 2), torch.rand(3)
+    marks = torch.tensor([[True, False, True, False]]).expand(3, -1)
+    assert not torch.equal(model(x, t, known=marks), model(x, t))
 
 
 def test_angles_a_turn_apart_look_alike(draws):

@@ -166,6 +166,37 @@ def test_infilling_on_the_simplex():
         assert (answer[:, [0, 1, 3]] == torch.tensor([0, 1, 2])).all()
 
 
+def test_prompts_are_held_clean_by_simplex_flows_that_know_them():
+    data = Prompted(DATA, most=0.8)
+    codec, seen = OneHot(data.spec), []
+
+    class Spy(MLP):
+        def forward(self, x, t, /, **cond):
+            seen.append((x, cond["prompt_mask"]))
+            return super().forward(x, t, **cond)
+
+    flow = fl.Flow(
+        Spy(codec.spec, width=16),
+        codec=codec,
+        source=DirichletSource(),
+        objective=PosteriorMatching(DirichletPath()),
+        solver=SimplexEuler(4),
+    )
+    flow.fit(data, steps=2, batch=8)
+    for x, given in seen:
+        assert given.any()
+        assert (x[given].amax(-1) == 1).all()
+    prompt = encode_prompt("ab_c", codec.spec, n=5)
+    seen.clear()
+    answer = Infill()(flow, prompt)
+    assert (answer.x[:, [0, 1, 3]] == torch.tensor([0, 1, 2])).all()
+    assert all(torch.equal(x[given].argmax(-1), prompt.x[given]) for x, given in seen)
+    assert torch.equal(answer.layout.given, prompt.cond["prompt_mask"])
+    examples = data.take(torch.arange(5))
+    drawn = flow.sample(5, seed=0, **examples.cond)
+    assert torch.equal(drawn[examples.cond["prompt_mask"]], examples.x[examples.cond["prompt_mask"]])
+
+
 def test_training_on_prompts_ignores_what_is_given():
     data = Prompted(DATA, most=0.8)
     examples = data.take(torch.arange(500))

@@ -121,7 +121,8 @@ def evaluate(experiment: Experiment) -> Evaluation:
     if config.baseline == "gaussian":
         try:
             within = experiment.class_condition()
-            gaussian = gaussian_baseline(reference, real.cond, len(real), within=within, seed=config.seed)
+            seen = reference.laid_out(experiment.spec)
+            gaussian = gaussian_baseline(seen, real.cond, len(real), within=within, seed=config.seed)
             columns[BASELINE] = judge(experiment, experiment.in_range(gaussian), reference)
         except IncompatibleError as error:
             notes.append(f"no Gaussian baseline: {error}")

@@ -53,7 +53,7 @@ def show_examples(examples: Examples, experiment: Experiment, file: Path, head: 
     save_examples(examples, file)
     print(f"{head}: {file}")
     if experiment.renderer is not None:
-        shown = examples.laid_out(experiment.spec)
+        shown = examples if examples.layout is not None else examples.laid_out(experiment.spec)
         for figure in save_figures(experiment.renderer.samples(shown, shown), file.parent):
             print(figure)
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from flowloom.couplings import Coupling
+from flowloom.draw import Draw
 from flowloom.geometry import Euclidean, Geometry
-from flowloom.state import map_state, take
+from flowloom.layout import Layout
+from flowloom.state import State, leaves, map_state, take, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
-from flowloom.testing.states import draw_points, gap
+from flowloom.testing.states import draw_points, gap, marks_like, power_shape, spoiled
 
 CLASSES = 3
 
@@ -128,3 +130,46 @@ def check_cost_is_not_raised(make: Make, context: Context) -> None:
     i, j = torch.cartesian_prod(torch.arange(64), torch.arange(64)).T
     chance = geometry.distance(take(x0, i), take(x1, j)).square().mean()
     context.within("mean squared distance of pairs, relative to chance", paired / chance, 1.4)
+
+
+@law("pairing rearranges x0 and invents nothing")
+def check_pairing_rearranges(make: Make, context: Context) -> None:
+    """Every entry of the paired x0 is one of x0; as often as there, unless the coupling replaces."""
+    coupling = make()
+    x0, x1, cond = _ends(coupling, context, 16)
+    paired = coupling.pair(x0, x1, cond, generator=context.generator(4))
+    for (name, before), (_, after) in zip(leaves(x0), leaves(paired), strict=True):
+        context.holds("paired x0 keeps its shape", after.shape == before.shape, name)
+        if coupling.permutation:
+            off = gap(before.flatten().sort().values, after.flatten().sort().values)
+            context.within("entries of x0, sorted, before - after pairing", off, 0)
+        else:
+            strangers = ~torch.isin(after, before)
+            context.within("entries that x0 does not have", strangers.sum(), 0)
+
+
+@law("what is padding or given pairs nobody")
+def check_layout_is_respected(make: Make, context: Context) -> None:
+    """Rubbish in padding, and other values at given entries, leave the pairs as they were."""
+    coupling: Any = make()
+    geometry: Geometry = getattr(coupling, "geometry", None) or Euclidean()
+    n, length = 16, 4
+    shape = with_batch(power_shape(geometry, length), n)
+    draws = context.generator(7)
+    try:
+        x0, x1, other = (geometry.random(shape, Draw(draws)) for _ in "abc")
+    except Exception as error:
+        raise NotApplicable(f"rows of several points do not fit this geometry: {error}") from error
+    label = torch.randint(CLASSES, (n,), generator=draws)
+    cond = {getattr(coupling, "within", None) or "label": label}
+    real = marks_like(x1, torch.arange(length) < torch.randint(1, length + 1, (n, 1), generator=draws))
+    given = marks_like(x1, torch.rand(n, length, generator=draws) < 0.3)
+    layout = Layout(real, given)
+
+    def paired(x: State) -> State:
+        copies = map_state(Tensor.clone, x0), map_state(Tensor.clone, x)
+        return coupling.pair(*copies, cond, layout, generator=context.generator(4))
+
+    first = paired(x1)
+    context.holds("rubbish in padding changes no pair", gap(paired(spoiled(x1, real)), first) == 0)
+    context.holds("given entries change no pair", gap(paired(layout.holding(other).hold(x1)), first) == 0)

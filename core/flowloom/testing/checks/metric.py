@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples, Tensors
+from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.state import map_state
-from flowloom.testing.laws import Context, Make, law
+from flowloom.testing.laws import Context, Make, NotApplicable, law
 
 ROWS = 400
 
@@ -101,3 +104,34 @@ def check_is_deterministic(make: Make, context: Context) -> None:
     for name, value in first.items():
         context.within(f"{name} when asked again", again[name] - value, 1e-6 * (1 + abs(value)))
         context.within(f"{name} of another object", fresh[name] - value, 1e-6 * (1 + abs(value)))
+
+
+@law("padding counts nothing")
+def check_padding_counts_nothing(make: Make, context: Context) -> None:
+    """Rubbish there changes no value, on either side; for data whose examples differ in size."""
+    metric, real = _fitted(make, context)
+    if context.data is None:
+        sizes = torch.randint(1, 3, (len(real), 1), generator=context.generator(4))
+        real = replace(real, layout=Layout(torch.arange(2) < sizes))
+    else:
+        real = real.laid_out(context.data.spec)
+    if real.layout is None or real.layout.real is None:
+        raise NotApplicable("examples of this data are all of one size")
+
+    def changed(examples: Examples) -> Examples:
+        def rubbish(v: Tensor) -> Tensor:
+            return torch.full_like(v, math.nan if v.is_floating_point() else int(v.max()))
+
+        assert examples.layout is not None
+        marks = map_state(torch.logical_not, examples.layout.real)
+        return replace(
+            examples, x=Layout(given=marks, values=map_state(rubbish, examples.x)).hold(examples.x)
+        )
+
+    half = torch.arange(len(real) // 2)
+    samples, rest = real.take(half), real.take(half + len(half))
+    first, second = metric(samples, rest), metric(changed(samples), changed(rest))
+    for name, value in first.items():
+        context.within(
+            f"{name} beside rubbish in padding - clean", second[name] - value, 1e-6 * (1 + abs(value))
+        )

@@ -18,7 +18,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.state import State, first_leaf, leaves, map_state, part, with_batch
 from flowloom.testing.flows import encoded
 from flowloom.testing.laws import Context, Make, NotApplicable, law
-from flowloom.testing.states import all_finite, event_shape, gap
+from flowloom.testing.states import all_finite, event_shape, gap, power_shape
 
 CLASSES = 3
 POINTS = ("velocity", "data", "noise", "posterior")
@@ -255,23 +255,13 @@ class _Stored(nn.Module):
         return self.answers
 
 
-def _ragged_shape(geometry: Geometry, length: int) -> Any:
-    if isinstance(geometry, Product):
-        return {name: _ragged_shape(g, length) for name, g in geometry.parts.items()}
-    if geometry.point_ndim == 0:
-        return (length,) if not geometry.continuous else (length, 2)
-    shape = event_shape(geometry)
-    assert not isinstance(shape, dict)
-    return (length, *shape[len(shape) - geometry.point_ndim :])
-
-
 @law("padding counts nothing, not even where it is NaN")
 def check_padding_counts_nothing(make: Make, context: Context) -> None:
     """Loss and gradient are the same whatever stands in padding, and as if it were cut off."""
     objective = make()
     geometry, n, length = objective.path.geometry, 6, 5
     try:
-        shape = with_batch(_ragged_shape(geometry, length), n)
+        shape = with_batch(power_shape(geometry, length), n)
         draws = context.generator(1)
         x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
         x_t = objective.path.sample(x0, x1, torch.full((n,), 0.5)).x_t
@@ -333,7 +323,7 @@ def check_given_entries_stay(make: Make, context: Context) -> None:
     objective = make()
     geometry, n, length = objective.path.geometry, 6, 5
     try:
-        shape = with_batch(_ragged_shape(geometry, length), n)
+        shape = with_batch(power_shape(geometry, length), n)
         draws = context.generator(1)
         x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
         x_t = objective.path.sample(x0, x1, torch.full((n,), 0.5)).x_t

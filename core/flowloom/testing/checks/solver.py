@@ -17,6 +17,7 @@ from flowloom.draw import Draw
 from flowloom.errors import SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, Product
+from flowloom.layout import Layout
 from flowloom.paths import AffinePath, MixturePath, ProductPath
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import Solver
@@ -31,7 +32,7 @@ from flowloom.testing.oracles import (
     MixtureField,
     SphereSpiral,
 )
-from flowloom.testing.states import all_finite, gap
+from flowloom.testing.states import all_finite, gap, spoiled
 
 
 def _grid(solver: Solver) -> bool:
@@ -438,6 +439,77 @@ def check_parts(make: Make, context: Context) -> None:
         if not inner.stochastic:
             alone = _with_steps(partial(copy.deepcopy, inner), 6).solve(field.parts[name], part(x0, name)).x
             context.within(f"part {name} alone", gap(solution.x[name], alone), 1e-10)
+
+
+class _Spy(Field):
+    """Another field that remembers where it was asked, and answers rubbish in padding.
+
+    Args:
+        field: the other.
+        real: what is no padding; everything where None.
+    """
+
+    def __init__(self, field: Field, real: Any = None) -> None:
+        self._like(field)
+        self.field, self.real, self.seen = field, real, list[State]()
+
+    def __call__(self, x: State, t: Any, cond: Any) -> State:
+        self.seen.append(x)
+        answer = self.field(x, t, cond)
+        return answer if self.real is None else spoiled(answer, self.real)
+
+
+def _marked(solver: Solver, context: Context) -> tuple[Any, Any, Any]:
+    """A field, states, and marks of every other entry of them."""
+    field, x0 = _oracle(solver.wanted(), context)
+
+    def every_other(leaf: Tensor) -> Tensor:
+        i, j = torch.arange(leaf.shape[0])[:, None], torch.arange(leaf.shape[1])
+        return (i + j) % 2 == 0
+
+    return field, x0, map_state(every_other, x0)
+
+
+@law("given entries stand at their values throughout, and the field never sees them moved")
+def check_given_entries_are_held(make: Make, context: Context) -> None:
+    """With values of their own, and as they start where none are said; after every step, and within it."""
+    solver = make()
+    field, x0, given = _marked(solver, context)
+    other = map_state(lambda v: 0.5 * v.flip(0) if v.is_floating_point() else torch.zeros_like(v), x0)
+    for values in (other, None):
+        spy, kept = _Spy(field), list[State]()
+        layout = Layout(given=given, values=values)
+        settled = layout.holding(x0 if values is None else values)
+        asked = field if _maps(solver) else spy
+        x = (
+            make()
+            .solve(
+                asked,
+                x0,
+                generator=context.generator(2),
+                layout=layout,
+                on_step=lambda x, t, kept=kept: kept.append(x),
+            )
+            .x
+        )
+        for what, states in (("the solution", [x]), ("states after steps", kept), ("the field's", spy.seen)):
+            off = max((gap(settled.hold(state), state) for state in states), default=0.0)
+            context.within(f"given entries of {what} - their values", off, 0)
+        context.holds("free entries move", gap(settled.hold(x0), x) > 0)
+
+
+@law("what stands in padding changes no real entry, and no step")
+def check_padding_changes_nothing(make: Make, context: Context) -> None:
+    """NaN or the id -1 in x0, and in what the field answers there, against a clean start."""
+    solver = make()
+    field, x0, real = _marked(solver, context)
+    layout = Layout(real)
+    found = []
+    for start, asked in ((x0, field), (spoiled(x0, real), field if _maps(solver) else _Spy(field, real))):
+        found.append(make().solve(asked, start, generator=context.generator(2), layout=layout))
+    off = gap(layout.zero(found[0].x), layout.zero(found[1].x))
+    context.within("real entries beside rubbish - beside clean padding", off, 0)
+    context.within("evaluations beside rubbish - beside clean padding", found[0].nfe - found[1].nfe, 0)
 
 
 def _all(state: Any) -> bool:

@@ -11,10 +11,11 @@ from torch import Tensor
 from flowloom.draw import Draw
 from flowloom.errors import FlowloomError
 from flowloom.geometry import Discrete, Euclidean, Geometry
+from flowloom.layout import Layout
 from flowloom.sources import Source
-from flowloom.state import Shape, leaves, shape_of, take, with_batch
+from flowloom.state import Shape, leaves, map_state, shape_of, take, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
-from flowloom.testing.states import conditions_for, event_shape, gap
+from flowloom.testing.states import conditions_for, event_shape, gap, marks_like, power_shape, spoiled
 
 
 def _gaussian(source: Source) -> bool:
@@ -193,3 +194,43 @@ def check_lies_on_its_geometry(make: Make, context: Context) -> None:
     x = _draw(source, context, 64)
     violation = geometry.violation(x)
     context.within("draws lie on the geometry", violation, 1e-7 if not isinstance(geometry, Discrete) else 0)
+
+
+def _power(source: Any, context: Context, length: int) -> Any:
+    """Event shape of ``length`` points side by side."""
+    if hasattr(source, "parts"):
+        return {name: _power(inner, context, length) for name, inner in source.parts.items()}
+    if isinstance(getattr(source, "geometry", None), Geometry):
+        return power_shape(source.geometry, length)
+    return (length, 2)
+
+
+@law("densities are those of what is real and free")
+def check_density_under_a_layout(make: Make, context: Context) -> None:
+    """Neither padding nor given entries have a say; padded rows are as if they were cut short."""
+    source = make()
+    n, length = 8, 4
+    draws = context.generator(6)
+    shape = with_batch(_power(source, context, length), n)
+    try:
+        x, other = (source.sample(shape, Draw(draws, dtype=torch.float64)) for _ in "ab")
+        plain = source.log_prob(x)
+    except Exception as error:
+        raise NotApplicable(f"no density of rows of several points: {error}") from error
+    short = torch.arange(length) < length // 2
+    real = marks_like(x, short.expand(n, -1))
+    nothing = marks_like(x, torch.ones(n, length, dtype=torch.bool))
+    given = marks_like(x, torch.rand(n, length, generator=draws) < 0.3)
+    size = 1e-6 * (1 + plain.abs())
+    context.within(
+        "density under a layout that says nothing", source.log_prob(x, {}, Layout(nothing)) - plain, size
+    )
+    dense = source.log_prob(x, {}, Layout(real, given))
+    off = source.log_prob(spoiled(x, real), {}, Layout(real, given)) - dense
+    context.within("density beside rubbish in padding", off, size)
+    moved = Layout(given=given, values=other).hold(x)
+    off = source.log_prob(moved, {}, Layout(real, given)) - dense
+    context.within("density with other values at given entries", off, size)
+    cut = map_state(lambda v: v[:, : length // 2], x)
+    off = source.log_prob(x, {}, Layout(real)) - source.log_prob(cut)
+    context.within("density of padded rows - of rows cut short", off, size)

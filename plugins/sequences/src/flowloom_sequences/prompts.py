@@ -85,9 +85,9 @@ class Infill(Task):
     """Fills in what a prompt leaves open; given tokens stay as they are.
 
     Examples hold token ids, with ``prompt_mask`` among their conditions saying which are given. Works for
-    every flow of tokens and of one-hot rows, trained on prompts or not: given tokens are set in x0 and after
-    every step. Jump flows see the prompt as it is (under the mask source that is what they were trained on);
-    flows on the simplex see it noised to time t along their own path, as in training.
+    every flow of tokens and of one-hot rows, trained on prompts or not. Given tokens are held; only flows on
+    the simplex that were not trained on prompts see them noised to time t along their own path, as they saw
+    all tokens in training.
 
     Args:
         hole: character of a typed prompt that marks an open place.
@@ -133,13 +133,14 @@ class Infill(Task):
         asked = {k: v for k, v in cond.items() if k in flow.known_conditions()}
         own = Layout.of(flow.spec, {k: v.to(flow.device) for k, v in asked.items()})
         real = None if own is None else own.real
-        if tokens:
-            layout = Layout(real, given, ids)
-            x = flow.solve(len(ids), cond=asked, layout=layout, seed=seed).x
+        if tokens or flow.spec.named("given"):
+            known = torch.where(given, ids, 0)
+            values = known if tokens else F.one_hot(known, vocab)
+            x = flow.solve(len(ids), cond=asked, layout=Layout(real, given, values), seed=seed).x
         else:
             x = self._on_simplex(flow, ids, given, asked, Layout(real), seed)
         assert isinstance(x, Tensor)
-        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond)
+        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond, Layout(real, given).to("cpu"))
 
     def _on_simplex(
         self, flow: Flow, ids: Tensor, given: Tensor, asked: Cond, layout: Layout, seed: int

@@ -109,7 +109,7 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """Images ``(batch, C, H, W)`` at times ``(batch,)`` to ``(batch, out_channels, H, W)``."""
         context = F.silu(self.context(t, cond))
         tokens = self.to_tokens(x).flatten(2).transpose(1, 2) + self.positions

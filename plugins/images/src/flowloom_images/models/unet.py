@@ -113,7 +113,7 @@ class UNet(nn.Module):
         self.norm = _norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, out_channels or channels_in, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor, **cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """Images ``(batch, C, H, W)`` at times ``(batch,)`` to ``(batch, out_channels, H, W)``."""
         context = F.silu(self.context(t, cond))
         hidden = self.stem(x)

@@ -66,7 +66,7 @@ class DilatedCNN(nn.Module):
             hidden = hidden + F.relu(_along(convolution, inner, real))
         return hidden
 
-    def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """States ``(B, L)`` or ``(B, L, K)`` and times ``(B,)`` or ``(B, L)`` to logits ``(B, L, K)``."""
         return self.out(self.features(x, t, cond))
 
@@ -91,7 +91,7 @@ class SequenceClassifier(nn.Module):
         self.body = DilatedCNN(blind, width, stacks)
         self.out = nn.Linear(width, condition.classes)
 
-    def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Class logits ``(B, classes)``."""
         features = self.body.features(x, t, cond)
         mask = (Layout.of(self.body.spec, cond) or Layout()).real

@@ -83,7 +83,7 @@ class HuggingFaceEncoder(nn.Module):
         self.context = Context(spec, width)
         self.out = nn.Linear(int(body.config.hidden_size), self.vocab)
 
-    def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """States ``(B, L)`` or ``(B, L, K)`` and times ``(B,)`` or ``(B, L)`` to logits ``(B, L, K)``."""
         x = tokens_of(x, self.length, "hugging-face encoder")
         assert isinstance(t, Tensor)

@@ -82,7 +82,7 @@ class SequenceTransformer(nn.Module):
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: State, t: Time, **cond: Tensor) -> Tensor:
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """States ``(B, L)`` or ``(B, L, K)`` and times ``(B,)`` or ``(B, L)`` to logits ``(B, L, K)``."""
         x = tokens_of(x, self.length, "sequence-transformer")
         assert isinstance(t, Tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,9 +32,14 @@ class OneHot(StateCodec):
     def spec(self) -> Spec:
         """Rows of K entries in [0, 1]."""
         data = self.data_spec
+        rows = (*data.shape, self.vocab)
+        conditions = {
+            name: replace(condition, shape=rows) if condition.role == "values" else condition
+            for name, condition in data.conditions.items()
+        }
         return Spec(
-            shape=(*data.shape, self.vocab),
-            conditions=data.conditions,
+            shape=rows,
+            conditions=conditions,
             limits=(0.0, 1.0),
             tokens=data.tokens,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,8 +52,10 @@ def distillation_pairs(
     with torch.no_grad(), flow.evaluating():
         for rows in torch.arange(n).split(batch):
             part: Cond = {k: v[rows] for k, v in conditions.items()}
-            parts.append(chosen.solve(field, take(x0, rows), cond=part, generator=generator).x)
-    return Tensors(_joined(parts), {**conditions, "x0": x0})
+            start, layout = take(x0, rows), flow.layout(part)
+            parts.append(chosen.solve(field, start, cond=part, generator=generator, layout=layout).x)
+    spec = flow.spec.plus({"x0": Condition(shape=flow.spec.shape, role="start")})
+    return Tensors(_joined(parts), {**conditions, "x0": x0}, spec=spec)
 
 
 def _joined(parts: list[State]) -> torch.Tensor:
@@ -115,7 +116,7 @@ class Distilled(Dataset):
         spec = self.teacher.spec
         codec = self.teacher.flow.codec
         assert codec is not None
-        return replace(spec, conditions={**spec.conditions, "x0": Condition(shape=codec.spec.shape)})
+        return spec.plus({"x0": Condition(shape=codec.spec.shape, role="start")})
 
     def __len__(self) -> int:
         return self.n
