@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowloom import conditions as conditions
     from flowloom import couplings as couplings
     from flowloom import data as data
+    from flowloom import defaults as defaults
     from flowloom import divergence as divergence
     from flowloom import draw as draw
     from flowloom import errors as errors
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flowloom import geometry as geometry
     from flowloom import guidance as guidance
     from flowloom import kinds as kinds
+    from flowloom import layout as layout
     from flowloom import likelihood as likelihood
     from flowloom import metrics as metrics
     from flowloom import models as models

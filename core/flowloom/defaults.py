@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from flowloom.sources import Source
     from flowloom.spec import Spec
 
-__all__ = ["SECTIONS", "geometry", "geometry_words", "objective", "path", "solver", "source", "words"]
+__all__ = [
+    "SECTIONS",
+    "Words",
+    "geometry",
+    "geometry_words",
+    "objective",
+    "path",
+    "solver",
+    "source",
+    "words",
+]
 
 SECTIONS: tuple[str, ...] = ("source", "path", "objective", "solver")
 """What the geometry decides."""

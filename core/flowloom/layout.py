@@ -22,6 +22,8 @@ from flowloom.geometry.numerics import safe_sqrt
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand
 
+__all__ = ["Layout", "mean_of_entries", "squared_distance"]
+
 
 @dataclass(frozen=True)
 class Layout:

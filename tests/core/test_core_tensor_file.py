@@ -79,7 +79,7 @@ def test_a_test_file_has_the_words_of_the_training_file(tmp_path):
     data = TensorFile(tmp_path / "a.csv", conditions={"c": "c"}, test=tmp_path / "b.csv")
     assert len(data) == 3
     assert data.split("test").all().cond["c"].tolist() == [2, 1]
-    with pytest.raises(DataError, match="z.csv: c 'zebra' is not among those of the training file"):
+    with pytest.raises(DataError, match=r"z.csv: c 'zebra' is not among those of the training file"):
         len(TensorFile(tmp_path / "a.csv", conditions={"c": "c"}, test=tmp_path / "z.csv"))
 
 
@@ -88,7 +88,7 @@ def test_a_test_file_of_another_form(npz, tmp_path):
     np.savez(tmp_path / "c.npz", x=np.zeros((5, 2)), label=np.full(5, 9))
     with pytest.raises(DataError, match=r"b.npz has states of shape \(3,\), the training file \(2,\)"):
         len(TensorFile(npz, test=tmp_path / "b.npz"))
-    with pytest.raises(DataError, match="c.npz: label has the id 9, the training file none above 3"):
+    with pytest.raises(DataError, match=r"c.npz: label has the id 9, the training file none above 3"):
         len(TensorFile(npz, conditions={"label": "label"}, test=tmp_path / "c.npz"))
 
 

@@ -68,7 +68,7 @@ def test_declared_but_absent_section_is_not_replaced_by_another_of_its_kind(prob
 @pytest.mark.parametrize("section", ["geometry", "source", "path", "solver"])
 def test_what_a_flow_is_never_without_cannot_be_switched_off(problems, section):
     assert problems(GOOD + f"{section}: null\n") == [
-        f"r.yaml:3:{len(section) + 3}: {section}: a recipe is never without a {section}; leave '{section}:' out "
+        f"r.yaml:3:{len(section) + 3}: {section}: a recipe is never without a {section}; leave '{section}:' out "  # noqa: E501
         "for the one that stands there by default, or name one"
     ]
 

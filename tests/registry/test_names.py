@@ -1,4 +1,4 @@
-"""Parameters are filled by name: from the section, the role, the list or the part that is called as they are."""
+"""Parameters are filled by name: from the section, role, list or part that is called as they are."""
 
 import pytest
 from fakeflow.contracts import Spec
@@ -62,7 +62,7 @@ def test_a_section_wins_over_a_role_only_by_its_own_name(load, problems):
     assert built["model"].teacher is built["teacher"]
     assert built["model"].critic is built["roles"]["critic"]
     assert problems(GOOD + "roles: {teacher: net}\n") == [
-        "r.yaml:3:9: roles.teacher: 'teacher' is the name of a section, which is what a parameter of that name "
+        "r.yaml:3:9: roles.teacher: 'teacher' is the name of a section, which is what a parameter of that name "  # noqa: E501
         "gets; choose another name"
     ]
 
@@ -163,7 +163,7 @@ def test_a_local_value_wins_in_a_part(load):
 def test_dict_shaped_states_are_a_product_without_a_word(load):
     built = build(
         load(
-            "data: parted\nmodel: net\nsource: {use: mixed, parts: {a: gaussian, b: gaussian}}\npath: affine\nsolver: midpoint\n"
+            "data: parted\nmodel: net\nsource: {use: mixed, parts: {a: gaussian, b: gaussian}}\npath: affine\nsolver: midpoint\n"  # noqa: E501
         )
     )
     assert built["geometry"].parts == {"a": Euclidean(), "b": Euclidean()}
@@ -179,11 +179,11 @@ def test_data_that_need_the_geometry_which_would_follow_from_them(problems, tmp_
         "    @property\n    def spec(self): return self.spec_\n"
     )
     assert problems("data: ./mine.py:On\nmodel: net\n") == [
-        "r.yaml:1:7: data.geometry: needs section 'geometry', which is left out and then follows from the spec of "
+        "r.yaml:1:7: data.geometry: needs section 'geometry', which is left out and then follows from the spec of "  # noqa: E501
         "the states; add 'geometry:'"
     ]
     assert problems("data: ./mine.py:On\nmodel: net\ngeometry: sphere\nsource: {stdd: 1}\n") == [
-        "r.yaml:4:10: source.stdd: Gaussian takes no parameter 'stdd'; did you mean 'std'?; it takes: geometry, std"
+        "r.yaml:4:10: source.stdd: Gaussian takes no parameter 'stdd'; did you mean 'std'?; it takes: geometry, std"  # noqa: E501
     ]
 
 
@@ -239,7 +239,7 @@ def test_errors_of_running_parts_carry_their_place(load, tmp_path):
         built["source"].noise()
     assert str(caught.value) == f"{tmp_path}/r.yaml:3:9: source: Late: no shape"
     assert isinstance(caught.value.__cause__, ShapeError)
-    with pytest.raises(TrainingError, match="^elsewhere$"), built.placing():
+    with pytest.raises(TrainingError, match=r"^elsewhere$"), built.placing():
         raise TrainingError("elsewhere")
     with pytest.raises(KeyError), built.placing():
         raise KeyError("a bug")

@@ -90,7 +90,7 @@ class TensorFile(Dataset):
             order = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))
             splits: dict[str, Examples] = {}
             if self.test_file is not None:
-                splits["test"], others = self._examples(self.test_file, names)
+                splits["test"], _others = self._examples(self.test_file, names)
                 _require_same(self.test_file, splits["test"], spec)
                 order = torch.arange(len(data))
             else:
@@ -105,7 +105,7 @@ class TensorFile(Dataset):
     def _examples(
         self, file: Path, names: Mapping[str, tuple[str, ...]] | None = None
     ) -> tuple[Examples, dict[str, tuple[str, ...]]]:
-        """Examples of a file, and the words of conditions that are words (those of ``names``, where given)."""
+        """Examples of a file, and the words of conditions that are words (of ``names``, where given)."""
         arrays = read_arrays(file)
         cond: dict[str, Tensor] = {}
         words: dict[str, tuple[str, ...]] = {}
@@ -170,7 +170,7 @@ def _in_order_of(array: Array, names: tuple[str, ...], file: Path, condition: st
 
 
 def _hold_out(splits: dict[str, Examples], name: str, share: float, order: Tensor, whole: Examples) -> Tensor:
-    """Rows that are left when a share of ``order`` became split ``name``: at least one row, where it is not 0."""
+    """Rows left when a share of ``order``, at least one row if any, became split ``name``."""
     count = max(1, round(share * len(order))) if share else 0
     if count:
         splits[name] = whole.take(order[:count].sort().values)

@@ -11,6 +11,7 @@ from scipy import integrate, stats
 import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
+from flowloom.paths import GeodesicPath
 from flowloom.solvers import RK4
 from flowloom.spec import Spec
 from flowloom_geometries.mesh import MeshSurface
@@ -257,7 +258,7 @@ def mesh():
 @pytest.mark.parametrize("divergence", ["exact", "hutchinson"])
 def test_a_mesh_has_no_likelihoods(mesh, grad, divergence, draws):
     """They were the uniform density, whatever the field: all of a constant field's divergence is at edges."""
-    flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh)
+    flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh, path=GeodesicPath(mesh))
     x = mesh.random((4, 3), Draw(draws))
     with (
         torch.set_grad_enabled(grad),
@@ -268,7 +269,7 @@ def test_a_mesh_has_no_likelihoods(mesh, grad, divergence, draws):
 
 def test_mass_gathers_on_the_edges_of_a_mesh(mesh, draws):
     """Why: under a constant field most samples end on an edge, to which no density gives mass."""
-    flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh)
+    flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh, path=GeodesicPath(mesh))
     with torch.no_grad():
         x = RK4(200).solve(flow.field(), mesh.random((500, 3), Draw(draws, dtype=torch.float64))).x
     _, weights = mesh.locate(x)

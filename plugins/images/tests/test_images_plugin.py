@@ -18,8 +18,8 @@ class Recorder:
     def __init__(self):
         self.rows, self.recipes = [], []
 
-    def __getattr__(self, kind):
-        return lambda name, target, **row: self.rows.append((kind, name, target, row))
+    def add(self, kind, name, target, **row):
+        self.rows.append((kind, name, target, row))
 
     def recipe(self, name, target, **row):
         self.recipes.append((name, target, row))

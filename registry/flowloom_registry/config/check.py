@@ -263,7 +263,7 @@ def _needs(value: Any) -> dict[str, str]:
 
 
 def _join(needs: dict[str, dict[str, str]], sections: Mapping[str, Any]) -> None:
-    """Whoever is told of the conditions of another section needs it, unless that one takes it apart itself."""
+    """Whoever is told of another section's conditions needs it, unless that one takes it apart."""
     for name in tuple(needs):
         for plan in plans_in(sections[name]):
             for parameter, filling in plan.injected.items():

@@ -1,4 +1,4 @@
-"""What stands in sections that a recipe leaves out: the choice of `flowloom.defaults`, as recipe text would say it."""
+"""What stands in sections that a recipe leaves out: the choice of `flowloom.defaults` as recipe text."""
 
 from __future__ import annotations
 

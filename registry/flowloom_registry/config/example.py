@@ -116,7 +116,7 @@ def build_example(
 
 
 def _names(given: Mapping[str, object], catalog: Catalog) -> dict[str, str]:
-    """Names of parameters that are filled -> kind: every kind that is given, and the sections that hold one."""
+    """Names of parameters that are filled -> kind: every kind given, and the sections that hold one."""
     kinds = {kind: kind for kind in given if kind != SPEC}
     homes = {
         part.name: str(part.kind)
