@@ -347,8 +347,7 @@ class Flow(nn.Module):
 
     def field(self, guidance: Guidance | None = None) -> Field:
         """The field that the model is, guided where guidance is set."""
-        std = getattr(self.source, "std", None) if self.source.gaussian else None
-        plain = self.objective.field(self.model, std)
+        plain = self.objective.field(self.model, self.source)
         if self._spec is not None:
             plain.informs = self._spec.plus(self.objective.conditions()).named("inform")
         rule = guidance or self.guidance
@@ -376,7 +375,7 @@ class Flow(nn.Module):
         n: int | None = None,
         *,
         x0: State | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         source: Source | None = None,
         solver: Solver | None = None,
         guidance: Guidance | None = None,
@@ -394,7 +393,7 @@ class Flow(nn.Module):
         Args:
             n: how many; the rows of ``x0`` where that is given.
             x0: states to start from at ``span[0]``, in place of draws of the source.
-            span: times to walk between.
+            span: times to walk between; from source to data where left out.
             source: in place of the flow's own.
             solver: in place of the flow's own.
             guidance: in place of the flow's own.
@@ -422,6 +421,8 @@ class Flow(nn.Module):
                 x0 = self.encode(Examples(x0, everything), draws).x
         layout = self.layout(everything) if layout is None else layout.to(device)
         field = self.field(guidance)
+        if source is not None:
+            field.source = source
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
         with self.evaluating():
@@ -489,7 +490,8 @@ class Flow(nn.Module):
             OffManifoldError: a row is not on the geometry; says which, and by how much.
             ShapeError: the batch is empty, or in half precision.
         """
-        if gap := self.source.density_gap:
+        field = self.field()
+        if not field.has_density and (gap := self.source.density_gap):
             raise IncompatibleError(gap)
         leaf = first_leaf(x)
         device = leaf.device
@@ -500,8 +502,10 @@ class Flow(nn.Module):
         if self.geometry.continuous:
             self.geometry.admit(x)
         with self.evaluating():
+            if field.has_density:
+                return field.log_prob(x, given, layout)
             solution = likelihood.log_prob(
-                self.field(),
+                field,
                 self.source,
                 x,
                 solver=solver or self.solver,

@@ -64,6 +64,12 @@ KINDS: tuple[Kind, ...] = (
         f"{_LAWS}.guidance",
     ),
     Kind("solver", "flowloom.solvers:Solver", "integrates a field from source to data", f"{_LAWS}.solver"),
+    Kind(
+        "energy",
+        "flowloom.energies:Energy",
+        "a log density up to a constant, to sample or to steer by",
+        f"{_LAWS}.energy",
+    ),
     Kind("feed", "flowloom.training.feeds:Feed", "gives the batches of training"),
     Kind("optimizer", "flowloom.training.optimizers:Optimizer", "moves the parameters of a turn"),
     Kind("decay", "flowloom.training.decays:Decay", "the learning rate, step by step"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import flowloom as fl
-from flowloom.compat import problems
+from flowloom.clashes import problems
 from flowloom.errors import FlowloomError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree

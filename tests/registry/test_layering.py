@@ -155,7 +155,6 @@ def circle_in(arrows):
     return next(filter(None, (visit(room, []) for room in sorted(arrows))), None)
 
 
-@pytest.mark.xfail(reason="fields.convert moves below paths", strict=False)
 def test_the_rooms_of_core_have_arrows_one_way():
     circle = circle_in(core_arrows())
     assert circle is None, " -> ".join(circle)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.fields.base import Field
-from flowloom.paths import Path
-from flowloom.spec import Spec
+from flowloom.fields.wrapped import Wrapped, read_as
+from flowloom.paths import Kind, Path
+from flowloom.sources import Source
 from flowloom.state import Cond, State, expand, map_state
 
 
@@ -27,8 +29,12 @@ class FlowMap(Field):
         """The instantaneous velocity ``d/dt X(x, s, t)`` at ``s = t``."""
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
-        """Jump to t=1."""
-        return self.jump(x, t, t.new_ones(t.shape), cond)
+        """Jump to the data."""
+        return self.jump(x, t, torch.full_like(t, self.span[1]), cond)
+
+    def as_kind(self, kind: Kind) -> Field | None:
+        """A velocity, at coinciding times."""
+        return Instantaneous(self) if kind == "velocity" else None
 
 
 class AverageVelocityMap(FlowMap):
@@ -40,14 +46,12 @@ class AverageVelocityMap(FlowMap):
     Args:
         model: called as ``model(x, t, s=s, **cond)``; ``x`` is the state at time ``s``.
         path: the path it was trained on.
+        source: the law of x0.
     """
 
-    def __init__(self, model: nn.Module, path: Path) -> None:
-        self.model, self.path, self.geometry = model, path, path.geometry
-        self.batch_independent = getattr(model, "batch_independent", True)
-        self.jvp_safe = getattr(model, "jvp_safe", True)
-        spec = getattr(model, "spec", None)
-        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
+    def __init__(self, model: nn.Module, path: Path, source: Source | None = None) -> None:
+        self.model, self.path, self.geometry, self.source = model, path, path.geometry, source
+        self._told_by(model)
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call."""
@@ -67,8 +71,9 @@ class EulerMap(FlowMap):
     """
 
     def __init__(self, field: Field) -> None:
-        self._like(field)
-        self.field, self.kind = field, "flow-map"
+        self.field = read_as(field, "velocity")
+        self._like(self.field)
+        self.kind = "flow-map"
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One evaluation at the start."""
@@ -84,7 +89,7 @@ class EulerMap(FlowMap):
         return self.field.calls(t, cond)
 
 
-class Instantaneous(Field):
+class Instantaneous(Wrapped):
     """The velocity field of a flow map.
 
     Args:
@@ -92,9 +97,9 @@ class Instantaneous(Field):
     """
 
     def __init__(self, field: FlowMap) -> None:
-        self._like(field)
-        self.field, self.kind = field, "velocity"
+        super().__init__(field)
+        self.map, self.kind = field, "velocity"
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """The velocity at coinciding times."""
-        return self.field.velocity(x, t, cond)
+        return self.map.velocity(x, t, cond)

@@ -174,6 +174,12 @@ def _transport(reg: Registrar) -> None:
         paper="2403.03206",
     )
     reg.add("times", "beta", "flowloom.times:Beta", summary="a Beta law of t")
+    reg.add(
+        "energy",
+        "gaussian-mixture",
+        "flowloom.energies:GaussianMixture",
+        summary="minus the log of a mixture of Gaussians",
+    )
     reg.add("weight", "constant", "flowloom.weights:Constant", summary="every time counts alike")
     reg.add(
         "weight",
@@ -249,6 +255,25 @@ def _inference(reg: Registrar) -> None:
     reg.add("solver", "midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
     reg.add("solver", "heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
     reg.add("solver", "rk4", "flowloom.solvers:RK4", summary="order 4, four evaluations a step")
+    reg.add(
+        "solver",
+        "bogacki-shampine",
+        "flowloom.solvers:BogackiShampine",
+        summary="order 3, three evaluations a step",
+    )
+    reg.add(
+        "solver",
+        "dormand-prince",
+        "flowloom.solvers:DormandPrince",
+        summary="order 5, six evaluations a step",
+    )
+    reg.add(
+        "solver",
+        "adaptive",
+        "flowloom.solvers:Adaptive",
+        summary="any of these, with steps as long as a tolerance allows",
+        example={"method": "heun"},
+    )
     reg.add("solver", "dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
     reg.add(
         "solver",

@@ -57,6 +57,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("schedule", "component", "alpha(t) and sigma(t)", "schedule"),
     Section("times", "component", "the law of t in training", "times"),
     Section("weight", "component", "the weight of the loss at t", "weight"),
+    Section("energy", "component", "what is sampled without data, or steered by", "energy"),
     Section("path", "component", "the way from x0 to x1", "path", chosen="geometry", always=True),
     Section("model", "component", "the network", "model"),
     Section("roles", "named", "further networks by name: a teacher, a critic", "model"),

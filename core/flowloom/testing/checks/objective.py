@@ -86,7 +86,7 @@ def _batch(objective: Objective, context: Context, n: int = 16) -> tuple[Batch, 
     draws = context.generator(1)
     shape: Any = with_batch(spec.event_shape(), n)
     x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
-    if getattr(objective.path, "vertices", False):
+    if geometry.continuous and objective.kind == "posterior":
         # Data of such paths are corners of a simplex, not points inside it.
         x1 = nn.functional.one_hot(x1.argmax(-1), x1.shape[-1]).float()
     return Batch(x0, x1, {"label": torch.randint(CLASSES, (n,), generator=draws)}), spec
