@@ -1,0 +1,5 @@
+"""Metrics of conditional flows."""
+
+from flowloom_foundations.metrics.within import WithinClasses
+
+__all__ = ["WithinClasses"]
