@@ -1,4 +1,4 @@
-"""One thread: the tensors are tiny. What the systems' tests share: recipes, a kill, networks without memory."""
+"""One thread: tensors are tiny. What tests share: recipes over seeds, a kill, networks without memory."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,8 @@ class Latents(Dataset):
     def __len__(self):
         return 1
     def take(self, rows):
-        return Examples(torch.zeros(len(rows), 4, 32, 32), {"label": torch.zeros(len(rows), dtype=torch.long)})
+        n = len(rows)
+        return Examples(torch.zeros(n, 4, 32, 32), {"label": torch.zeros(n, dtype=torch.long)})
 """
 
 
@@ -95,7 +96,8 @@ def at_paper_scale(tmp_path):
 
 @pytest.fixture(scope="session")
 def figures(tmp_path_factory):
-    """What a recipe's samples and scores are, mean over the seeds 0, 1 and 2, and the floor (held-out data)."""
+    """What a recipe's samples and scores are, mean over the seeds 0, 1 and 2, and the floor (held-out
+    data)."""
 
     def carry_out(recipe, *changes, seeds=(0, 1, 2)):
         found = []

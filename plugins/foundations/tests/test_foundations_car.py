@@ -1,4 +1,5 @@
-"""CAR-Flow is what the paper says: shifted ends, gradients into the shifts, the shift undone after sampling."""
+"""CAR-Flow as the paper has it: ends that shift, gradients into the shifts, the shift undone after
+sampling."""
 
 import math
 

@@ -15,6 +15,7 @@ def flowloom_register(reg: Registrar) -> None:
     """Add the methods, the data they are shown on, and their recipes."""
     _data(reg)
     _car(reg)
+    _contrastive(reg)
 
 
 def _data(reg: Registrar) -> None:
@@ -40,6 +41,14 @@ def _data(reg: Registrar) -> None:
         summary="sliced Wasserstein distance class by class",
         example={"projections": 16},
         data="scattered-classes",
+    )
+    reg.add(
+        "metric",
+        "bayes-accuracy",
+        "flowloom_foundations.metrics:BayesAccuracy",
+        summary="share of samples that the true law takes for the class asked for",
+        example={"data": {"use": "overlapping-classes", "n": 200}},
+        data="overlapping-classes",
     )
 
 
@@ -94,4 +103,46 @@ def _car(reg: Registrar) -> None:
         f"{recipes}/car-flow-imagenet.yaml",
         summary="SiT-XL/2 with joint CAR-Flow at the paper's size",
         paper="2509.19300",
+    )
+
+
+def _contrastive(reg: Registrar) -> None:
+    home, recipes = "flowloom_foundations.contrastive", "flowloom_foundations:recipes"
+    reg.add(
+        "objective",
+        "contrastive",
+        f"{home}:ContrastiveFlowMatching",
+        summary="flow matching, pushed off the targets of other rows of the batch",
+        paper="2506.05350",
+        known_failures={"check_exact_answers_have_no_loss": "what stands off other rows is gained, not lost"},
+    )
+    reg.add(
+        "guidance",
+        "interference-removal",
+        f"{home}:InterferenceRemoval",
+        summary="classifier-free guidance of what a contrastive network would be without contrast",
+        paper="2506.05350",
+    )
+    reg.recipe(
+        "contrastive",
+        f"{recipes}/contrastive.yaml",
+        summary="contrastive flow matching on eight overlapping classes",
+        paper="2506.05350",
+    )
+    reg.recipe(
+        "contrastive-baseline",
+        f"{recipes}/contrastive-baseline.yaml",
+        summary="the same network under flow matching",
+    )
+    reg.recipe(
+        "contrastive-digits",
+        f"{recipes}/contrastive-digits.yaml",
+        summary="contrastive flow matching on real digits (needs flowloom-images)",
+        paper="2506.05350",
+    )
+    reg.recipe(
+        "contrastive-imagenet",
+        f"{recipes}/contrastive-imagenet.yaml",
+        summary="SiT-XL/2 with contrastive flow matching at the paper's size",
+        paper="2506.05350",
     )

@@ -23,18 +23,19 @@ class ConditionAware(nn.Module):
     r"""Condition-aware reparameterisation (CAR-Flow, 2509.19300): learned shifts of source and target.
 
     The paper moves both ends, :math:`z_0 = x_0 + \mu_0(y)` and :math:`z_1 = x_1 + \mu_1(y)`, regresses the
-    network onto :math:`\dot z_t` along :math:`z_t = \sigma_t z_0 + \alpha_t z_1` with gradients into the shifts,
-    and undoes :math:`\mu_1` after sampling. As :math:`z_t = x_t + s_t(y)` with
+    network onto :math:`\dot z_t` along :math:`z_t = \sigma_t z_0 + \alpha_t z_1` with gradients into the
+    shifts, and undoes :math:`\mu_1` after sampling. As :math:`z_t = x_t + s_t(y)` with
     :math:`s_t = \sigma_t \mu_0 + \alpha_t \mu_1`, this is the network in a moving chart,
 
     .. math:: v(x, t, y) = v_\theta(x + s_t(y), t, y) - \dot s_t(y),
 
-    under plain flow matching: :math:`v_\theta(z_t) - \dot z_t = v(x_t) - \dot x_t`, so the loss, its gradients and
-    every Runge-Kutta step (on the straight path) are the paper's. Read this way nothing has to be undone: guidance
-    mixes both branches in the coordinates of the data, rows whose condition is withheld have a shift of their own,
-    and likelihoods hold, as a shift keeps volumes. There is no scale, on purpose: one that is learned lets the loss
-    fall to 0 by a collapse (`flowloom_foundations.car.ShiftedGaussian` can show it). The network must predict
-    velocities. Give the shifts a rate of their own, ``train.rates: {"model.*_shift.*": 25}``.
+    under plain flow matching: :math:`v_\theta(z_t) - \dot z_t = v(x_t) - \dot x_t`, so the loss, its
+    gradients and every Runge-Kutta step (on the straight path) are the paper's. Read this way nothing has to
+    be undone: guidance mixes both branches in the coordinates of the data, rows whose condition is withheld
+    have a shift of their own, and likelihoods hold, as a shift keeps volumes. There is no scale, on purpose:
+    a learned one lets the loss fall to 0 by a collapse (`flowloom_foundations.car.ShiftedGaussian` can show
+    it). The network must predict velocities. Give the shifts a rate of their own, ``train.rates:
+    {"model.*_shift.*": 25}``.
 
     Args:
         spec: of the states; injected from the recipe.
@@ -62,9 +63,7 @@ class ConditionAware(nn.Module):
         super().__init__()
         assert isinstance(network, nn.Module)
         if path is not None and (not path.affine or path.schedule is None):
-            raise IncompatibleError(
-                f"condition-aware moves the ends of an affine path, not of {type(path).__name__}"
-            )
+            raise IncompatibleError(f"condition-aware needs an affine path, not {type(path).__name__}")
         self.spec, self.network = spec, network
         self.schedule: Schedule = CondOT() if path is None or path.schedule is None else path.schedule
         self.source_shift = ConditionShift(spec, width, head) if shift != "target" else None

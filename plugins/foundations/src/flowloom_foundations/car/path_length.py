@@ -20,8 +20,8 @@ from flowloom_foundations.car.moving_chart import ConditionAware
 class PathLength(Score):
     r"""Mean length of the conditional paths that the network is trained on: :math:`E\,\|z_1 - z_0\|`.
 
-    Ends are those of CAR-Flow where the network is `ConditionAware`, and of the data where it is not; x0 is drawn
-    independently, from the flow's own source.
+    Ends are those of CAR-Flow where the network is `ConditionAware`, and of the data where it is not; x0 is
+    drawn independently, from the flow's own source.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"path_length": "lower"}

@@ -46,7 +46,8 @@ class ConditionShift(nn.Module):
             head = "convolution" if grid and min(self.shape[1:]) >= 16 else "linear"
         if head == "convolution" and not grid:
             raise IncompatibleError(
-                f"head: convolution needs states (channels, height, width) whose sides 4 divides, not {self.shape}"
+                "head: convolution needs states (channels, height, width) whose sides 4 divides, "
+                f"not {self.shape}"
             )
         self.embed = ConditionEmbedding({n: spec.conditions[n] for n in spec.named("inform")}, width)
         self.head = (

@@ -18,12 +18,13 @@ from flowloom_foundations.car.shifts import ConditionShift, Head
 class ShiftedGaussian(Source, nn.Module):
     r""":math:`x_0 = \mu(y) + \epsilon`, with :math:`\mu` learned by the gradient of the flow's own loss.
 
-    The source half of CAR-Flow (2509.19300) as a source. Rows whose condition is withheld in training keep the shift
-    of their true condition; for classifier-free guidance use the network `ConditionAware`, which knows both.
+    The source half of CAR-Flow (2509.19300) as a source. Rows whose condition is withheld in training keep
+    the shift of their true condition; for classifier-free guidance use the network `ConditionAware`, which
+    knows both.
 
-    With ``scale`` it also learns a factor, :math:`x_0 = \mu(y) + e^{s(y)}\epsilon`. The paper proves that this admits a
-    collapse without cost: a source that is a constant c makes :math:`v = (x_t - c)/t` exact for any data. It is there
-    to show just that; leave it off.
+    With ``scale`` it also learns a factor, :math:`x_0 = \mu(y) + e^{s(y)}\epsilon`. The paper proves that
+    this admits a collapse without cost: a source that is a constant c makes :math:`v = (x_t - c)/t` exact
+    for any data. It is there to show just that; leave it off.
 
     Args:
         spec: of the states; injected from the recipe.
