@@ -180,6 +180,21 @@ class Objective(nn.Module, ABC):
         return ()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One network call at points of the path.
+
+    Args:
+        prediction: of the network, as `PointObjective.quieted` leaves it in padding and at given entries.
+        point: where it was asked.
+        cond: conditions as it saw them, some of them withheld.
+    """
+
+    prediction: State
+    point: Point
+    cond: Cond
+
+
 class PointObjective(Objective):
     """Objectives that score one network call at one point of the path.
 
@@ -256,8 +271,8 @@ class PointObjective(Objective):
             )
         return mean_of_entries(values * expand(weight, values), free)
 
-    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """Draw t and x_t, call the model once, compare."""
+    def ask(self, model: nn.Module, batch: Batch, step: Step) -> Asked:
+        """Draw t and x_t, and call the model once: what objectives that see a whole batch begin with."""
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
         layout = batch.layout
@@ -269,7 +284,13 @@ class PointObjective(Objective):
         prediction = model(point.x_t, t, **cond)
         if layout is not None:
             prediction = self.quieted(prediction, point, layout)
-        return Loss(self.rows(self.compare(prediction, point, cond), t, layout).mean())
+        return Asked(prediction, point, cond)
+
+    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
+        """Draw t and x_t, call the model once, compare."""
+        asked = self.ask(model, batch, step)
+        values = self.compare(asked.prediction, asked.point, asked.cond)
+        return Loss(self.rows(values, asked.point.t, batch.layout).mean())
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Conditions to withhold that the data lacks, or that the network cannot do without."""
