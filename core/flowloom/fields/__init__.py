@@ -2,10 +2,11 @@
 
 from flowloom.fields.base import Field, Kind, NetworkField
 from flowloom.fields.convert import can_convert, convert, converted
-from flowloom.fields.flow_map import AverageVelocityMap, EulerMap, FlowMap
+from flowloom.fields.flow_map import SPAN, AverageVelocityMap, EulerMap, FlowMap
 from flowloom.fields.reschedule import Rescheduled
 
 __all__ = [
+    "SPAN",
     "AverageVelocityMap",
     "EulerMap",
     "Field",
