@@ -40,8 +40,8 @@ class AverageVelocityMap(FlowMap):
 
     ``X(x, s, t) = exp_x((t - s) u(x, s, t))``, as MeanFlow (2505.13447) and its relatives train it; on
     Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity. The network
-    reads the time of its state as any network does, and the time ahead as a setting: one that was trained as a
-    velocity field keeps its meaning.
+    reads the time of its state as any network does, and the time ahead as a setting: one that was trained as
+    a velocity field keeps its meaning.
 
     Args:
         model: called as ``model(x, s, span=t - s, **cond)``; ``x`` is the state at time ``s``.
