@@ -37,14 +37,20 @@ class FlowMap(Field):
         return Instantaneous(self) if kind == "velocity" else None
 
 
+SPAN = "span"
+"""Setting by which a network is told how far ahead, in time, it is to look: ``t - s``."""
+
+
 class AverageVelocityMap(FlowMap):
     """A network of two times that answers with the average velocity between them.
 
-    ``X(x, s, t) = exp_x((t - s) u(x, t, s=s))``, as MeanFlow (2505.13447) and its relatives train it; on
-    Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity.
+    ``X(x, s, t) = exp_x((t - s) u(x, s, t))``, as MeanFlow (2505.13447) and its relatives train it; on
+    Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity. The network
+    reads the time of its state as any network does, and the time ahead as a setting: one that was trained as
+    a velocity field keeps its meaning.
 
     Args:
-        model: called as ``model(x, t, s=s, **cond)``; ``x`` is the state at time ``s``.
+        model: called as ``model(x, s, span=t - s, **cond)``; ``x`` is the state at time ``s``.
         path: the path it was trained on.
         source: the law of x0.
     """
@@ -53,14 +59,18 @@ class AverageVelocityMap(FlowMap):
         self.model, self.path, self.geometry, self.source = model, path, path.geometry, source
         self._told_by(model)
 
+    def mean(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
+        """``u(x, s, t)``, tangent at ``x``: one network call."""
+        return self.geometry.to_tangent(x, self.model(x, s, **{**cond, SPAN: t - s}))
+
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call."""
-        mean = self.geometry.to_tangent(x, self.model(x, t, s=s, **cond))
+        mean = self.mean(x, s, t, cond)
         return self.geometry.exp(x, map_state(lambda v: v * expand(t - s, v), mean))
 
     def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
         """The network at coinciding times."""
-        return self.geometry.to_tangent(x, self.model(x, t, s=t, **cond))
+        return self.mean(x, t, t, cond)
 
 
 class EulerMap(FlowMap):
