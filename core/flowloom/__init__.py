@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from flowloom import times as times
     from flowloom import trackers as trackers
     from flowloom import training as training
+    from flowloom import views as views
     from flowloom import weights as weights
     from flowloom.flow import Flow as Flow
     from flowloom.spec import Condition as Condition

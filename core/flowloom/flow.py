@@ -255,8 +255,9 @@ class Flow(nn.Module):
         self._spec = self._spec or feed.spec
         self._require_starts()
         self.to(device)
-        if isinstance(feed, Rows) and config.steps and not self.objective.encodes:
-            require_rows(feed.data, self)
+        examples = feed.examples()
+        if examples is not None and config.steps and not self.objective.encodes:
+            require_rows(examples, self)
         return Trainer(self, feed, config, seed=seed, device=device)
 
     def _require_starts(self) -> None:
@@ -293,9 +294,7 @@ class Flow(nn.Module):
         rows = Tensors(data) if isinstance(data, Tensor) else data
         self._spec = self._spec or rows.spec
         self.to(device)
-        self.fit_parts(
-            rows.data if isinstance(rows, Rows) else rows if isinstance(rows, Dataset) else None, seed=seed
-        )
+        self.fit_parts(rows if isinstance(rows, Dataset) else rows.examples(), seed=seed)
         trainer = self.trainer(rows, TrainConfig(**settings), seed=seed, device=device)
         history = []
         try:

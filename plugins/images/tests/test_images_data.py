@@ -82,17 +82,6 @@ def test_val_and_unknown_splits_are_refused_clearly():
         len(Digits(test=1.5))
 
 
-def test_flip_doubles_train_only():
-    data = Digits(flip=True)
-    n = len(Digits())
-    assert len(data) == 2 * n
-    rows = torch.tensor([3, 3 + n, 7])
-    x = data.take(rows).x
-    assert torch.equal(x[1], x[0].flip(-1))
-    assert torch.equal(x[2], Digits().take(torch.tensor([7])).x[0])
-    assert len(data.split("test")) == len(Digits().split("test"))
-    assert torch.equal(data.take(rows).cond["label"][:1], data.take(rows).cond["label"][1:2])
-
 
 def test_stratified_holds_out_from_every_class_but_the_lonely():
     labels = torch.tensor([0] * 10 + [1] * 4 + [2])

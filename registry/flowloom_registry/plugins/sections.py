@@ -50,6 +50,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("seed", "integer", "seed of everything random in the run"),
     Section("data", "component", "the examples", "dataset"),
     Section("feed", "component", "what batches are made of", "feed", "rows", always=True),
+    Section("views", "components", "what is made of the examples, in order: masks, crops, noise", "view"),
     Section("codec", "component", "raw data to states and back", "codec"),
     Section("geometry", "component", "the space of the states", "geometry", chosen="spec", always=True),
     Section("source", "component", "the law of x0", "source", chosen="geometry", always=True),

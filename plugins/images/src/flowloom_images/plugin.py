@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
-    """Add data sets, backbones, the unit box, metrics, the renderer and recipes for images."""
+    """Add data sets, views, backbones, the unit box, metrics, the renderer and recipes for images."""
     _data(reg)
+    _views(reg)
     _networks(reg)
     _metrics(reg)
     _recipes(reg)
@@ -66,6 +67,23 @@ def _data(reg: Registrar) -> None:
         example={"path": "images", "size": 8},
         tags=("files",),
     )
+
+
+def _views(reg: Registrar) -> None:
+    for name, target, summary, example in (
+        ("flip", "Flip", "mirror images, in training only", {}),
+        ("crop", "Crop", "shifts by a few pixels, in training only", {"padding": 2}),
+        ("blur", "Blur", "a blurred and noisy image as a condition", {"width": 1.0}),
+        ("hole", "Hole", "all but a rectangle is given, for in-painting", {}),
+    ):
+        reg.add(
+            "view",
+            name,
+            f"flowloom_images.views:{target}",
+            summary=summary,
+            example=example,
+            data="digits",
+        )
 
 
 def _networks(reg: Registrar) -> None:

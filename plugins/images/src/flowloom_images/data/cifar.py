@@ -79,7 +79,6 @@ class CIFAR10(PixelDataset):
     Args:
         root: folder to search instead of ``$FLOWLOOM_DATA``.
         download: whether a missing archive (162 MB) may be downloaded.
-        flip: also train on mirror images.
         val: share of the training part carved off as split ``val``, by class and ``seed``.
         seed: of that split.
     """
@@ -93,11 +92,10 @@ class CIFAR10(PixelDataset):
         self,
         root: Path | None = None,
         download: bool = True,
-        flip: bool = False,
         val: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(flip, val, seed)
+        super().__init__(val, seed)
         self.root, self.download = root, download
 
     def read(self, part: str) -> Pixels:

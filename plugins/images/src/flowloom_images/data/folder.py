@@ -32,7 +32,6 @@ class ImageFolder(PixelDataset):
         channels: 3 for colour, 1 for grey.
         test: share held out as split ``test``, by class and ``seed``, unless the folder is split already.
         cache: how many decoded images to keep in memory.
-        flip: also train on mirror images.
         val: share of the training part carved off as split ``val``.
         seed: of the splits.
     """
@@ -46,11 +45,10 @@ class ImageFolder(PixelDataset):
         channels: int = 3,
         test: float = 0.1,
         cache: int = 0,
-        flip: bool = False,
         val: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(flip, val, seed)
+        super().__init__(val, seed)
         if channels not in (1, 3) or size < 1 or cache < 0:
             raise DataError(f"channels is 1 or 3, size >= 1, cache >= 0; got {channels}, {size}, {cache}")
         self.path, self.size, self.channels, self.test, self.cache = path, size, channels, test, cache

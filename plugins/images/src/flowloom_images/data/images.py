@@ -43,12 +43,10 @@ class Pixels:
 class PixelDataset(Dataset):
     """Images read on first use and kept as uint8, with class ids where there are classes.
 
-    Subclasses say their shape, class names and brightest value, and read one part; splitting, flipping
+    Subclasses say their shape, class names and brightest value, and read one part; splitting
     and scaling to ``[-1, 1]`` happen here.
 
     Args:
-        flip: add the mirror image of every training example: rows ``n .. 2n - 1`` are rows ``0 .. n - 1``
-            mirrored left to right, so that the same row is the same image in every process.
         val: share of the training part carved off as split ``val``, by class and ``seed``; 0 for none.
         seed: of every split that is drawn.
     """
@@ -57,10 +55,10 @@ class PixelDataset(Dataset):
     names: ClassVar[tuple[str, ...]]
     brightest: ClassVar[int] = 255
 
-    def __init__(self, flip: bool = False, val: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, val: float = 0.0, seed: int = 0) -> None:
         if not 0 <= val < 1:
             raise DataError(f"val is a share of the training part in [0, 1), got {val}")
-        self.flip, self.val, self.seed = flip, val, seed
+        self.val, self.seed = val, seed
         self._split = "train"
         # Shared by the splits of one data set, so that nothing is read twice.
         self._parts: dict[str, Pixels] = {}
@@ -93,19 +91,12 @@ class PixelDataset(Dataset):
         return held if self._split == "val" else kept
 
     def __len__(self) -> int:
-        return len(self.index) * (2 if self._mirrored else 1)
-
-    @property
-    def _mirrored(self) -> bool:
-        return self.flip and self._split == "train"
+        return len(self.index)
 
     def take(self, rows: Tensor) -> Examples:
         """Images ``(n, C, H, W)`` in [-1, 1] and their ``label``."""
-        count = len(self.index)
-        chosen = self.index[rows % count if self._mirrored else rows]
+        chosen = self.index[rows]
         images = self.part.images[chosen].float().mul_(2 / self.brightest).sub_(1)
-        if self._mirrored:
-            images = torch.where((rows >= count)[:, None, None, None], images.flip(-1), images)
         return Examples(images, {"label": self.part.labels[chosen]} if self.spec.conditions else {})
 
     def split(self, name: str) -> Dataset:
