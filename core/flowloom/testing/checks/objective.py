@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from flowloom.state import State, first_leaf, leaves, map_state, part, with_batc
 from flowloom.testing.flows import encoded
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import all_finite, event_shape, gap, power_shape
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 CLASSES = 3
 POINTS = ("velocity", "data", "noise", "posterior")
@@ -97,8 +101,19 @@ def total(loss: Loss) -> Tensor:
     return loss.total if isinstance(loss.total, Tensor) else torch.stack(list(loss.total.values())).sum()
 
 
+def _step(objective: Objective, model: nn.Module, context: Context, stream: int = 2) -> Step:
+    """The first step of a training, whose averaged weights are still those of the model."""
+
+    def average() -> Flow:
+        from flowloom.flow import Flow
+
+        return Flow(copy.deepcopy(model), objective=objective).requires_grad_(False).eval()
+
+    return Step(generator=context.generator(stream), average=average)
+
+
 def _loss(objective: Objective, model: nn.Module, batch: Batch, context: Context, stream: int = 2) -> Tensor:
-    return total(objective.loss(model, batch, Step(generator=context.generator(stream))))
+    return total(objective.loss(model, batch, _step(objective, model, context, stream)))
 
 
 @law("the loss is a finite scalar whose gradient reaches the model")
@@ -107,7 +122,7 @@ def check_loss_reaches_the_model(make: Make, context: Context) -> None:
     objective = make()
     batch, spec = _batch(objective, context)
     model = _Network(spec)
-    loss = objective.loss(model, batch, Step(generator=context.generator(2)))
+    loss = objective.loss(model, batch, _step(objective, model, context))
     scalar = total(loss)
     context.holds("loss is a scalar", scalar.ndim == 0, f"shape {tuple(scalar.shape)}")
     context.holds("loss is finite", bool(scalar.isfinite()))
