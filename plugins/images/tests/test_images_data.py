@@ -160,6 +160,7 @@ def test_fashion_never_takes_mnist_for_itself(tmp_path):
         (gzip.compress(idx(torch.zeros(300, 20)), mtime=0)[:-9], "truncated or damaged"),
         (b"\x1f\x8b" + b"junk" * 9, "truncated or damaged"),
         (bytes([0, 0, 8, 3, 0]), "truncated"),
+        (idx(torch.zeros(0, 2)), "holds no values"),
     ],
 )
 def test_bad_idx_files_are_one_clear_line(tmp_path, raw, says):
