@@ -114,7 +114,9 @@ def load_recipe(
         # The folder of its runs is called so.
         if not _NAME.fullmatch(name):
             problems.append(
-                own.at.problem("name", f"{name!r} names no folder: it may hold no slash, and begin with no dot")
+                own.at.problem(
+                    "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
+                )
             )
     return Recipe(name, file, tree, catalog, tuple(problems), trusted)
 
