@@ -56,7 +56,9 @@ def test_a_context_is_what_comes_first_and_the_state_is_what_follows():
         Context(6).spec(data.spec)
     with pytest.raises(IncompatibleError, match="put the view before the one that marks them"):
         spec_through([Mask(), Context(2)], data.spec)
-    with pytest.raises(IncompatibleError, match="view context is of a state that is one tensor; the state here has p"):
+    with pytest.raises(
+        IncompatibleError, match="view context is of a state that is one tensor; the state here has p"
+    ):
         Context(1).spec(Molecules(4).spec)
 
 
@@ -99,7 +101,9 @@ class Doubled(Noisy):
         return spec
 
     def __call__(self, examples, generator):
-        return Examples(examples.x * (1 + torch.randint(2, (len(examples), 1), generator=generator)), examples.cond)
+        return Examples(
+            examples.x * (1 + torch.randint(2, (len(examples), 1), generator=generator)), examples.cond
+        )
 
 
 def test_augmentations_are_for_training_alone():

@@ -82,7 +82,6 @@ def test_val_and_unknown_splits_are_refused_clearly():
         len(Digits(test=1.5))
 
 
-
 def test_stratified_holds_out_from_every_class_but_the_lonely():
     labels = torch.tensor([0] * 10 + [1] * 4 + [2])
     kept, held = stratified(labels, 0.2, 0)
@@ -149,6 +148,7 @@ def test_fashion_never_takes_mnist_for_itself(tmp_path):
         (gzip.compress(idx(torch.zeros(300, 20)), mtime=0)[:-9], "truncated or damaged"),
         (b"\x1f\x8b" + b"junk" * 9, "truncated or damaged"),
         (bytes([0, 0, 8, 3, 0]), "truncated"),
+        (idx(torch.zeros(0, 2)), "holds no values"),
     ],
 )
 def test_bad_idx_files_are_one_clear_line(tmp_path, raw, says):

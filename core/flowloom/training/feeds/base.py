@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -97,12 +97,12 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         generator: of everything drawn.
     """
     flow = feeding.flow
-    examples = examples.to(feeding.device)
+    spec = flow.spec if flow.codec is None else flow.codec.data_spec
+    examples = _with_ids(spec, examples.to(feeding.device))
     if flow.objective.encodes:
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
         x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
-        spec = flow.spec if flow.codec is None else flow.codec.data_spec
         return Batch(x0, examples.x, examples.cond, Layout.of(spec, examples.cond))
     return paired(feeding, flow.encode(examples, generator), generator)
 
@@ -133,3 +133,12 @@ def spec_told(shape: Sequence[int] | Mapping[str, Sequence[int]], vocab: int | N
     if isinstance(shape, Mapping):
         return Spec(parts={name: Spec(tuple(s), vocab) for name, s in shape.items()})
     return Spec(tuple(shape), vocab)
+
+
+def _with_ids(spec: Spec, examples: Examples) -> Examples:
+    """Class ids as int64, which tables of embeddings want; files hold them as whatever is small."""
+    cond = dict(examples.cond)
+    for name, condition in spec.conditions.items():
+        if condition.classes is not None and name in cond:
+            cond[name] = cond[name].long()
+    return replace(examples, cond=cond)

@@ -156,7 +156,8 @@ def _members(archive: Path, names: list[str]) -> list[tuple[bytes, str]]:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = Path(member.name).name
-                if name in names and (file := tar.extractfile(member)) is not None:
+                # A link would be followed to wherever it points.
+                if member.isfile() and name in names and (file := tar.extractfile(member)) is not None:
                     found[name] = file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{archive} is truncated or damaged ({error}); delete it and get it anew") from error

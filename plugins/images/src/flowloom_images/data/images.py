@@ -65,7 +65,12 @@ class PixelDataset(Dataset):
 
     @abstractmethod
     def read(self, part: str) -> Pixels:
-        """All images of part ``train`` or ``test``."""
+        """All images of one of the parts that are `stored`."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The splits that are kept apart already, ``train`` first; ``val`` may be carved off ``train``."""
+        return ("train", "test")
 
     @property
     def spec(self) -> Spec:
@@ -75,8 +80,8 @@ class PixelDataset(Dataset):
 
     @property
     def part(self) -> Pixels:
-        """The part, ``train`` or ``test``, that this split is drawn from; read on first use."""
-        name = "test" if self._split == "test" else "train"
+        """The stored part that this split is drawn from; read on first use."""
+        name = self._split if self._split in self.stored else "train"
         if name not in self._parts:
             self._parts[name] = self.read(name)
         return self._parts[name]
@@ -85,7 +90,7 @@ class PixelDataset(Dataset):
     def index(self) -> Tensor:
         """Row numbers of this split within its part, int64."""
         labels = self.part.labels
-        if self._split == "test" or not self.val:
+        if not self.val or self._split not in ("train", "val"):
             return torch.arange(len(labels))
         kept, held = stratified(labels, self.val, self.seed)
         return held if self._split == "val" else kept
@@ -107,7 +112,7 @@ class PixelDataset(Dataset):
         """
         if name not in ("train", "val", "test"):
             raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train, val, test")
-        if name == "val" and not self.val:
+        if name == "val" and not self.val and "val" not in self.stored:
             raise DataError(
                 f"{type(self).__name__} keeps no split 'val' unless told so: set val to a share, 0.1"
             )
