@@ -15,6 +15,7 @@ from flowloom.geometry import Discrete, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.sources import Gaussian
 from flowloom.spec import Condition, Spec
 from flowloom.state import State, first_leaf, leaves, map_state, part, with_batch
 from flowloom.testing.flows import encoded
@@ -208,7 +209,7 @@ def check_field_is_of_its_kind(make: Make, context: Context) -> None:
     """And answers on the path's geometry with tangent velocities."""
     objective = make()
     batch, spec = _batch(objective, context)
-    field = objective.field(_Network(spec), 1.0)
+    field = objective.field(_Network(spec), Gaussian())
     context.holds(
         "field.kind = objective.kind", field.kind == objective.kind, f"{field.kind}, {objective.kind}"
     )
