@@ -58,12 +58,12 @@ class Dequantize(Codec):
     def fit(
         self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
     ) -> None:
-        """Look at training rows: their values must be levels.
+        """Look at the training rows of a flow: their values must be levels.
 
         Raises:
             DataError: they are not.
         """
-        if data is None:
+        if data is None or flow is None:
             return
         x = data.take(torch.arange(min(len(data), 1000))).x
         assert isinstance(x, Tensor)

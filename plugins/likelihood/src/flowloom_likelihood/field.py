@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
+from flowloom.paths import Path
 from flowloom.state import Cond, State, expand, sum_event
 from flowloom_likelihood.bijections import Bijection, Image
 
@@ -24,12 +25,13 @@ class BijectionField(Field):
 
     Args:
         bijection: the network.
+        path: of the recipe; says on which space states lie.
     """
 
     kind = KIND
 
-    def __init__(self, bijection: nn.Module) -> None:
-        self.bijection = bijection_of(bijection)
+    def __init__(self, bijection: nn.Module, path: Path | None = None) -> None:
+        self.bijection, self.path = bijection_of(bijection), path
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """Noise to data."""

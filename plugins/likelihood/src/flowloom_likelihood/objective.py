@@ -62,7 +62,7 @@ class ExactLikelihood(Objective):
 
     def field(self, model: nn.Module, source_std: float | None = None) -> Field:
         """The bijection itself."""
-        return BijectionField(model)
+        return BijectionField(model, self.path)
 
     @property
     def kind(self) -> Kind:
