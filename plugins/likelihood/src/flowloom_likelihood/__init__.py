@@ -1,0 +1,1 @@
+"""Flows of exact likelihood for flowloom: bijections, Glow, dequantisation, bits per dimension."""

@@ -1,0 +1,80 @@
+"""The contract of a bijection, and bijections one after the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowloom.state import Cond
+
+Image = tuple[Tensor, Tensor]
+"""Where a bijection carries a state, and ``log |det|`` of every row, ``(batch,)``, in nats."""
+
+
+class Bijection(nn.Module, ABC):
+    r"""An invertible map of data to noise whose Jacobian determinant is cheap.
+
+    With noise of density :math:`p_Z`, data have the density
+
+    .. math:: \log p(x) = \log p_Z(f(x)) + \log |\det \partial f / \partial x| .
+
+    A bijection of a whole state is a network of the platform as well: as ``model(x, t, **cond)`` it carries
+    noise to data, and does not read the time.
+    """
+
+    @abstractmethod
+    def transform(self, x: Tensor, cond: Cond) -> Image:
+        """Data ``(batch, *event)`` to noise with as many numbers a row, and ``log |det|`` ``(batch,)``."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
+        """Noise to data: the inverse of `transform` under the same conditions."""
+
+    def initialise(self, x: Tensor, cond: Cond) -> Tensor:
+        """Set what starts at statistics of a first batch ``x``, and return where it is carried.
+
+        Called once, before training, without gradient. Nothing of it happens again when weights are loaded.
+        """
+        return self.transform(x, cond)[0]
+
+    def forward(self, x: Tensor, t: Any = None, /, **cond: Tensor) -> Tensor:
+        """Noise to data, as a network of the platform."""
+        return self.inverse(x, cond)
+
+
+class Chain(Bijection):
+    """Bijections one after the other; log-determinants add up.
+
+    Args:
+        links: from data to noise.
+    """
+
+    def __init__(self, links: Sequence[Bijection]) -> None:
+        super().__init__()
+        self.links = nn.ModuleList(links)
+
+    def transform(self, x: Tensor, cond: Cond) -> Image:
+        """Through all links."""
+        total = x.new_zeros(len(x))
+        for link in self.links:
+            assert isinstance(link, Bijection)
+            x, log_det = link.transform(x, cond)
+            total = total + log_det
+        return x, total
+
+    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
+        """Back through all links."""
+        for link in reversed(self.links):
+            assert isinstance(link, Bijection)
+            z = link.inverse(z, cond)
+        return z
+
+    def initialise(self, x: Tensor, cond: Cond) -> Tensor:
+        """Every link on what the links before it make of the batch."""
+        for link in self.links:
+            assert isinstance(link, Bijection)
+            x = link.initialise(x, cond)
+        return x

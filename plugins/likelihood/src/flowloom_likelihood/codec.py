@@ -1,0 +1,94 @@
+"""Dequantisation: levels of brightness become real numbers with a density."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from flowloom.codecs import Codec
+from flowloom.data import Dataset, Examples
+from flowloom.draw import Draw
+from flowloom.errors import DataError
+from flowloom.flow import Flow
+from flowloom.spec import Spec
+
+_TOLERANCE = 1e-3
+"""How far from a level a value may lie, in levels."""
+
+
+class Dequantize(Codec):
+    r"""Uniform dequantisation: level k of n becomes :math:`(k + u)/n - 1/2` with u uniform in [0, 1).
+
+    A density p of such states bounds the probability of the data (Theis et al., 1511.01844, section 3.1),
+
+    .. math:: -\log_2 P(x) \le -E_u \log_2 p\big((x + u)/n - 1/2\big) + D \log_2 n .
+
+    Without a generator every level goes to its middle. Data are of whole levels, so there is no derivative and
+    no ``log_det``; `log_cell` says how large one cell of states is.
+
+    Args:
+        spec: of data with limits, whose levels are evenly spread between them; injected from the recipe.
+        levels: n, 256 for bytes.
+
+    Raises:
+        DataError: the data have no limits.
+    """
+
+    def __init__(self, spec: Spec, levels: int = 256) -> None:
+        super().__init__(spec)
+        if spec.limits is None or spec.discrete or spec.parts:
+            raise DataError("dequantize takes data of levels between known limits, such as images")
+        if levels < 2:
+            raise ValueError(f"levels must be at least 2, got {levels}")
+        self.levels = levels
+        self.low, self.high = spec.limits
+
+    @property
+    def spec(self) -> Spec:
+        """The data's, in [-1/2, 1/2]."""
+        return replace(self.data_spec, limits=(-0.5, 0.5))
+
+    def log_cell(self) -> float:
+        """Log volume in nats of the states that are one example: ``-D log(levels)``."""
+        return -self.data_spec.numel() * math.log(self.levels)
+
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Look at the training rows of a flow: their values must be levels.
+
+        Raises:
+            DataError: they are not.
+        """
+        if data is None or flow is None:
+            return
+        x = data.take(torch.arange(min(len(data), 1000))).x
+        assert isinstance(x, Tensor)
+        places = self._places(x)
+        if float((places - places.round()).abs().max()) > _TOLERANCE:
+            raise DataError(
+                f"dequantize: the data are not of {self.levels} levels between {self.low:g} and {self.high:g}; "
+                "set levels to what they have (256 for bytes)"
+            )
+
+    def _places(self, x: Tensor) -> Tensor:
+        return (x - self.low) / (self.high - self.low) * (self.levels - 1)
+
+    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
+        """Levels spread over their cells."""
+        x = examples.x
+        assert isinstance(x, Tensor)
+        within = torch.full_like(x, 0.5)
+        if generator is not None:
+            within = Draw.like(x, generator).uniform(x.shape)
+        return replace(examples, x=(self._places(x).round() + within) / self.levels - 0.5)
+
+    def decode(self, examples: Examples) -> Examples:
+        """The level of the cell; states beyond all cells take the nearest."""
+        x = examples.x
+        assert isinstance(x, Tensor)
+        level = ((x + 0.5) * self.levels).floor().clamp(0, self.levels - 1)
+        return replace(examples, x=self.low + level * (self.high - self.low) / (self.levels - 1))

@@ -1,0 +1,73 @@
+"""What a trained bijection is: a field of its own kind."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from flowloom.errors import IncompatibleError
+from flowloom.fields import Field
+from flowloom.paths import Path
+from flowloom.state import Cond, State, expand, sum_event
+from flowloom_likelihood.bijections import Bijection, Image
+
+KIND = "bijection"
+TEMPERATURE = "temperature"
+"""Condition, of role setting, that scales the noise when sampling; 1 where it is not given."""
+
+
+class BijectionField(Field):
+    """A bijection of data and standard normal noise, whose sampling is one evaluation.
+
+    Under ``temperature`` T it is the tempered law, whose noise is N(0, T^2).
+
+    Args:
+        bijection: the network.
+        path: of the recipe; says on which space states lie.
+    """
+
+    kind = KIND
+
+    def __init__(self, bijection: nn.Module, path: Path | None = None) -> None:
+        self.bijection, self.path = bijection_of(bijection), path
+
+    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+        """Noise to data."""
+        assert isinstance(x, Tensor)
+        temperature = cond.get(TEMPERATURE)
+        z = x if temperature is None else x * expand(temperature.to(x.dtype), x)
+        return self.bijection.inverse(z, cond)
+
+    def pull(self, x: Tensor, cond: Cond) -> Image:
+        """Data to noise, and ``log |det|`` of it in nats, ``(batch,)``: the inverse of a call."""
+        z, log_det = self.bijection.transform(x, cond)
+        temperature = cond.get(TEMPERATURE)
+        if temperature is None:
+            return z, log_det
+        factor = temperature.to(z.dtype)
+        return z / expand(factor, z), log_det - z[0].numel() * factor.log()
+
+    def log_prob(self, x: Tensor, cond: Cond | None = None) -> Tensor:
+        """Exact log density of states in nats, ``(batch,)``."""
+        z, log_det = self.pull(x, cond or {})
+        return normal_log_prob(z) + log_det
+
+
+def normal_log_prob(z: Tensor) -> Tensor:
+    """``-|z|^2 / 2 - D log sqrt(2 pi)`` of every row, ``(batch,)``."""
+    return sum_event(-0.5 * z.square() - 0.5 * math.log(2 * math.pi))
+
+
+def bijection_of(model: nn.Module) -> Bijection:
+    """The model as a bijection.
+
+    Raises:
+        IncompatibleError: it is none.
+    """
+    if not isinstance(model, Bijection):
+        raise IncompatibleError(
+            f"an exact likelihood needs a model that is a bijection (glow), and {type(model).__name__} is none"
+        )
+    return model

@@ -1,0 +1,123 @@
+"""Glow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset
+from flowloom.errors import DataError, ShapeError
+from flowloom.spec import Spec
+from flowloom.state import Cond
+from flowloom_likelihood.bijections import (
+    ActNorm,
+    Bijection,
+    Chain,
+    Coupling,
+    FactorOut,
+    Image,
+    InvertibleConv,
+    Prior,
+    Reorder,
+    Squeeze,
+)
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
+
+Mixing = Literal["conv", "shuffle", "reverse"]
+
+
+class Glow(Bijection):
+    """Generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 1807.03039).
+
+    A level squeezes, takes ``steps`` steps of flow (activation normalisation, mixing of channels, coupling) and
+    lets half of the channels go to a prior that the other half conditions; the last level ends at a learned
+    prior. The latent has the shape of the image and is standard normal.
+
+    Args:
+        spec: images ``(C, H, W)``, sides divisible by ``2 ** levels``; injected from the recipe.
+        levels: L.
+        steps: K, steps of flow a level.
+        width: channels of the coupling networks.
+        mixing: of channels: a learned 1x1 convolution, or the fixed orders that it replaces (``reverse`` is
+            that of RealNVP).
+        coupling: ``affine`` or ``additive``.
+        conditional: whether the last prior knows the conditions (the class).
+        first_rows: training rows whose statistics the normalisation starts at.
+
+    Raises:
+        ShapeError: the states are no such images.
+    """
+
+    # Triangular solves do not exist in half precision.
+    bf16_safe = False
+
+    def __init__(
+        self,
+        spec: Spec,
+        levels: int = 3,
+        steps: int = 32,
+        width: int = 512,
+        mixing: Mixing = "conv",
+        coupling: Literal["affine", "additive"] = "affine",
+        conditional: bool = False,
+        first_rows: int = 512,
+    ) -> None:
+        super().__init__()
+        if len(spec.shape) != 3 or spec.discrete or spec.parts:
+            raise ShapeError(f"glow takes real-valued images (C, H, W), and states are of shape {spec.shape}")
+        if any(side % 2**levels for side in spec.shape[1:]):
+            raise ShapeError(f"glow of {levels} levels takes sides divisible by {2**levels}, got {spec.shape}")
+        if min(levels, steps, width, first_rows) < 1:
+            raise ValueError("levels, steps, width and first_rows must be at least 1")
+        if mixing not in ("conv", "shuffle", "reverse"):
+            raise ValueError(f"mixing is conv, shuffle or reverse, got {mixing!r}")
+        self.spec, self.first_rows, self.conditional = spec, first_rows, conditional
+
+        def step(channels: int) -> Bijection:
+            mixer = InvertibleConv(channels) if mixing == "conv" else Reorder(channels, mixing)
+            return Chain([ActNorm(channels), mixer, Coupling(channels, width, coupling)])
+
+        def level(number: int, channels: int) -> Bijection:
+            flow = [step(4 * channels) for _ in range(steps)]
+            end: Bijection
+            if number < levels:
+                end = FactorOut(4 * channels, level(number + 1, 2 * channels))
+            else:
+                end = Prior(4 * channels, spec.conditions if conditional else None)
+            return Chain([Squeeze(), *flow, end, Squeeze(undo=True)])
+
+        self.net = level(1, spec.shape[0])
+
+    def transform(self, x: Tensor, cond: Cond) -> Image:
+        """Images to latents of the same shape."""
+        return self.net.transform(x, cond)
+
+    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
+        """Latents to images."""
+        return self.net.inverse(z, cond)
+
+    def initialise(self, x: Tensor, cond: Cond) -> Tensor:
+        """Every normalisation on what comes before it makes of ``x``."""
+        return self.net.initialise(x, cond)
+
+    @torch.no_grad()
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Start the normalisations at the statistics of training rows, before the first step.
+
+        Raises:
+            DataError: there are no rows.
+        """
+        if data is None or len(data) == 0:
+            raise DataError("glow starts its normalisation at statistics of data, and this recipe has none")
+        rows = torch.randperm(len(data), generator=generator)[: self.first_rows]
+        device = next(self.parameters()).device
+        examples = data.take(rows).to(device)
+        states = examples if flow is None else flow.encode(examples, generator)
+        assert isinstance(states.x, Tensor)
+        self.initialise(states.x, states.cond)
