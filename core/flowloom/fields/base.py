@@ -15,12 +15,15 @@ A field is a function of state and time with a declared meaning, its *kind*:
 ``source-posterior`` is the posterior of x0 in the same form.
 
 A product state whose parts mean different things has a dict of kinds. The table is open: a field of another
-kind says by `Field.as_kind` what else it can be read as, and whoever asks goes through `read_as`.
+kind says by `Field.readings` (or `Field.as_kind`) what else it can be read as, and whoever asks goes through
+`read_as`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,6 +55,8 @@ class Field(ABC):
         stochastic: True where it draws; it is then called with ``generator=`` as well.
         has_density: True where it tells the density of its samples itself (`log_prob`), as bijections do.
         informs: names of the conditions that tell it something, which guidance can withhold; None for all.
+        readings: ways to read a field of one kind as another, by ``(kind, wanted)``. A wrapper of the same
+            kind (guidance, say) takes them over, and what it changed is what is then read.
     """
 
     kind: Kind
@@ -63,6 +68,7 @@ class Field(ABC):
     stochastic: bool = False
     has_density: bool = False
     informs: tuple[str, ...] | None = None
+    readings: Mapping[tuple[str, str], Callable[[Field], Field]] = MappingProxyType({})
 
     @property
     def span(self) -> tuple[float, float]:
@@ -83,7 +89,10 @@ class Field(ABC):
 
     def as_kind(self, kind: Kind) -> Field | None:
         """This field read as another kind, by other means than its path; None where it cannot be."""
-        return None
+        if not isinstance(self.kind, str) or not isinstance(kind, str):
+            return None
+        make = self.readings.get((self.kind, kind))
+        return None if make is None else make(self)
 
     def log_prob(self, x: State, cond: Cond, layout: Layout | None = None) -> Tensor:
         """Log density of its samples at ``x`` in nats, ``(batch,)``, where `has_density` says so.
@@ -103,6 +112,7 @@ class Field(ABC):
         )
         self.batch_independent, self.jvp_safe = other.batch_independent, other.jvp_safe
         self.stochastic, self.informs = other.stochastic, other.informs
+        self.readings = other.readings
 
     def _told_by(self, model: nn.Module) -> None:
         """Take over what a network says of itself."""

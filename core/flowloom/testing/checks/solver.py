@@ -19,6 +19,7 @@ from flowloom.fields import Field, Wrapped
 from flowloom.geometry import Discrete, Euclidean, Product
 from flowloom.layout import Layout
 from flowloom.paths import AffinePath, MixturePath, ProductPath
+from flowloom.paths.conversions import AFFINE_KINDS
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import Adaptive, Solver
 from flowloom.sources import Gaussian
@@ -122,6 +123,19 @@ class _Mixture(Field):
         return {name: field(x[name], t, cond) for name, field in self.parts.items()}
 
 
+class _Settled(Field):
+    """A field of a kind that core does not know: 0 at one point, and growing away from it.
+
+    Laws that ask nothing of a field's meaning (what is counted, kept and held) can be tried on it.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, x: State, t: Any, cond: Any) -> State:
+        return map_state(lambda v: v - 1, x)
+
+
 def _oracle(kind: Any, context: Context, n: int = 8, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
     """A field of a kind, and ``n`` states at t=0."""
     if isinstance(kind, dict):
@@ -133,6 +147,8 @@ def _oracle(kind: Any, context: Context, n: int = 8, dtype: torch.dtype = torch.
     x0 = torch.randn(n, 2, generator=context.generator(1), dtype=dtype)
     if kind == "flow-map":
         return AffineMap(), x0
+    if kind not in AFFINE_KINDS:
+        return _Settled(str(kind)), x0
     return MixtureField(kind=str(kind)), x0
 
 
