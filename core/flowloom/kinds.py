@@ -52,6 +52,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("weight", "flowloom.weights:Weight", "the weight of the loss at time t", f"{_LAWS}.weight"),
     Kind("path", "flowloom.paths:Path", "the way from x0 to x1", f"{_LAWS}.path"),
     Kind("model", "flowloom.models:Model", "a network of state and time", f"{_LAWS}.model"),
+    Kind("critic", "flowloom.models:Critic", "one number for a state: how real it looks"),
     Kind(
         "objective",
         "flowloom.objectives:Objective",

@@ -45,14 +45,25 @@ class _Drawn(Dataset):
 
 
 class _Planar(_Drawn):
-    """Points of a planar density with the index of their component as ``label``."""
+    """Points of a planar density, with the index of their component as ``label`` unless it is withheld."""
 
     classes = 1
+
+    def __init__(self, n: int = 20_000, seed: int = 0, labelled: bool = True) -> None:
+        super().__init__(n, seed)
+        self.labelled = labelled
 
     @property
     def spec(self) -> Spec:
         """Points of shape ``(2,)`` with the index of their component as ``label``."""
-        return Spec(shape=(2,), conditions={"label": Condition(self.classes)})
+        return Spec(shape=(2,), conditions={"label": Condition(self.classes)} if self.labelled else {})
+
+    def split(self, name: str) -> Dataset:
+        """As for all drawn data; other splits have labels where this one has."""
+        other = super().split(name)
+        assert isinstance(other, _Planar)
+        other.labelled = self.labelled
+        return other
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -61,7 +72,7 @@ class _Planar(_Drawn):
     def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Points and their labels."""
         x, label = self.draw(n, generator)
-        return Examples(x, {"label": label})
+        return Examples(x, {"label": label} if self.labelled else {})
 
 
 class EightGaussians(_Planar):

@@ -1,7 +1,8 @@
 """Networks: the model contract, shared embeddings, and a reference MLP."""
 
 from flowloom.models.base import Model
+from flowloom.models.critic import Critic
 from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
 from flowloom.models.mlp import MLP
 
-__all__ = ["MLP", "ConditionEmbedding", "Model", "TimeEmbedding"]
+__all__ = ["MLP", "ConditionEmbedding", "Critic", "Model", "TimeEmbedding"]

@@ -1,4 +1,4 @@
-"""What one evaluation of MeanFlow (2505.13447) is worth: same network, steps, batches and seeds as flow matching.
+"""One evaluation of MeanFlow (2505.13447) beside flow matching: same network, steps, batches and seeds.
 
 Recipes, seeds and thresholds were fixed before the first run; thresholds are for means over the seeds.
 Figures are printed; run with ``-s`` to see them. The judge of digits is a small classifier trained on the
@@ -11,9 +11,8 @@ import pytest
 import torch
 
 import flowloom as fl
-from flowloom.data import Examples, Tensors
+from flowloom.data import Examples
 from flowloom.metrics import EnergyDistance
-from flowloom.models import MLP
 from flowloom.solvers import Euler, FlowMapSteps, Midpoint, Solver
 from flowloom_images.metrics import ImageQuality
 from flowloom_registry.config.recipe import load_recipe
@@ -28,13 +27,6 @@ PLAIN = "objective={use: flow-matching}"
 def trained(recipe: str, seed: int, *overrides: str) -> tuple[fl.Flow, fl.data.Dataset]:
     experiment = assemble(load_recipe(recipe, overrides=[f"seed={seed}", *overrides]))
     flow, data = experiment.flow, experiment.data
-    if recipe == "meanflow-checkerboard":
-        # Told its square, the law would be too easy: all eight at once.
-        objective, law = flow.objective, data
-        data = Tensors(law.all().x)
-        torch.manual_seed(seed)
-        flow = fl.Flow(MLP(data.spec.plus(objective.conditions()), width=96, depth=4), objective=objective)
-        data.split = law.split
     trainer = flow.trainer(data, experiment.train, seed=seed)
     for _ in trainer.run():
         pass

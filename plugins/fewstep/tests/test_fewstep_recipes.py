@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from flowloom.training import load_checkpoint, save_checkpoint
 from flowloom_registry.config.build import build
@@ -50,8 +55,31 @@ def test_meanflow_has_the_paper_s_sizes(size, latents):
     assert built["objective"].guided.effective_scale == pytest.approx(2.5)
 
 
+TIME = 256 * 1152 + 1152 + 1152 * 1152 + 1152  # the embedding that a DiT-XL has for times
+
+
+def test_adversarial_flow_has_the_paper_s_size(latents):
+    """2511.22475 and its code: DiT-XL/2 twice, without the time (674,816,272 with it)."""
+    pytest.importorskip("flowloom_images")
+    with torch.device("meta"):
+        built = build(load_recipe("imagenet-adversarial-flow-xl-2", overrides=[latents]))
+    count = [sum(p.numel() for p in m.parameters()) for m in (built["model"], built["objective"].critic)]
+    head, steer = 1152 * 16 + 16, 1152 * 2304 + 2304
+    assert count == [674_816_272 - TIME, 674_816_272 - TIME - head - steer + 2 * 1152]
+    # A critic's call, so that the meta device has seen all of it.
+    labels = torch.zeros(2, dtype=torch.long, device="meta")
+    x, t = torch.zeros(2, 4, 32, 32, device="meta"), torch.ones(2, device="meta")
+    assert built["objective"].critic(x, t, label=labels).shape == (2,)
+
+
 SMALL = ["train.steps=10", "train.batch=8"]
-RECIPES = ["meanflow-checkerboard", "meanflow-sphere", "meanflow-digits"]
+RECIPES = {
+    "meanflow-checkerboard": [],
+    "meanflow-sphere": [],
+    "meanflow-digits": ["model.width=8", "model.multipliers=[1, 1]", "model.head_width=8"],
+    "adversarial-flow-ring": ["objective.critic_moves=2"],  # two optimisers, two moves to one
+    "adversarial-flow-ring-any": [],
+}
 
 
 def state(trainer) -> dict[str, torch.Tensor]:
@@ -63,13 +91,14 @@ def state(trainer) -> dict[str, torch.Tensor]:
 
 
 def trainer_of(recipe: str):
-    experiment = assemble(load_recipe(recipe, overrides=SMALL))
+    experiment = assemble(load_recipe(recipe, overrides=[*SMALL, *RECIPES[recipe]]))
     return experiment.flow.trainer(experiment.data, experiment.train, seed=3)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
-    pytest.importorskip("flowloom_images" if "digits" in name else "flowloom_geometries")
+    if name in ("meanflow-digits", "meanflow-sphere"):
+        pytest.importorskip("flowloom_images" if "digits" in name else "flowloom_geometries")
     whole = trainer_of(name)
     for _ in whole.run():
         pass
@@ -85,3 +114,40 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     expected, found = state(whole), state(second)
     assert expected.keys() == found.keys()
     assert [k for k, v in expected.items() if not torch.equal(v, found[k])] == []
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_players_goes_on_bit_for_bit(tmp_path):
+    """SIGKILL, then the same command again: weights, averages and both optimisers have the same bits."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(
+        "extends: adversarial-flow-ring\nseed: 3\nobjective: {critic_moves: 2}\n"
+        "scores: []\nmetrics: []\nrenderer: null\n"
+        "train: {steps: 200, batch: 32, checkpoint_every: 25, log_every: 5}\n"
+    )
+
+    def start(out):
+        command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def finish(process):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+    finish(start(tmp_path / "whole"))
+    process, log = start(tmp_path / "run"), tmp_path / "run" / "metrics.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) > 12):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    finish(start(tmp_path / "run"))
+    last = sorted((tmp_path / "whole" / "checkpoints").iterdir())[-1].name
+    for file in ("flow", "ema", "optimizers"):
+        expected, found = (
+            load_file(tmp_path / run / "checkpoints" / last / f"{file}.safetensors")
+            for run in ("whole", "run")
+        )
+        assert expected.keys() == found.keys()
+        assert [name for name, value in expected.items() if not value.equal(found[name])] == []
+    assert any("critic" in name for name in expected)

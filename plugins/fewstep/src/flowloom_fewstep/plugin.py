@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def flowloom_register(reg: Registrar) -> None:
     """Add methods of one or a few evaluations, and their recipes."""
     _meanflow(reg)
+    _adversarial_flow(reg)
 
 
 def _meanflow(reg: Registrar) -> None:
@@ -49,4 +50,52 @@ def _meanflow(reg: Registrar) -> None:
         f"{home}/imagenet-meanflow-xl-2.yaml",
         summary="MeanFlow-XL/2 on a folder of ImageNet images, at the paper's size",
         paper="2505.13447",
+    )
+
+
+def _adversarial_flow(reg: Registrar) -> None:
+    reg.add(
+        "objective",
+        "adversarial-flow",
+        "flowloom_fewstep.adversarial_flow:AdversarialFlow",
+        summary="a relativistic critic, and a generator held to the cheapest transport",
+        example={"critic": {"use": "mlp-critic", "width": 16, "depth": 2}},
+        paper="2511.22475",
+        within="adversarial-flow-ring",
+    )
+    reg.add(
+        "critic",
+        "mlp-critic",
+        "flowloom_fewstep.mlp_critic:MLPCritic",
+        summary="a multilayer perceptron on the flattened state",
+        example={"width": 16},
+    )
+    reg.add(
+        "score",
+        "transport-cost",
+        "flowloom_fewstep.transport:TransportCost",
+        summary="mean squared way from noise to sample, over that of the best pairing",
+        example={"n": 64},
+        known_failures={
+            "check_truth_is_better": "it judges the map, not its law: every optimal map has ratio 1"
+        },
+    )
+    home = "flowloom_fewstep:recipes"
+    reg.recipe(
+        "adversarial-flow-ring",
+        f"{home}/adversarial-flow-ring.yaml",
+        summary="eight Gaussians in one evaluation by the cheapest transport, two minutes",
+        paper="2511.22475",
+    )
+    reg.recipe(
+        "adversarial-flow-ring-any",
+        f"{home}/adversarial-flow-ring-any.yaml",
+        summary="the same in any number of evaluations",
+        paper="2511.22475",
+    )
+    reg.recipe(
+        "imagenet-adversarial-flow-xl-2",
+        f"{home}/imagenet-adversarial-flow-xl-2.yaml",
+        summary="AFM-XL/2 in one evaluation on ImageNet images, at the paper's size",
+        paper="2511.22475",
     )

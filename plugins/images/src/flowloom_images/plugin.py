@@ -107,6 +107,15 @@ def _networks(reg: Registrar) -> None:
         tags=("transformer", "sit"),
         data="digits",
     )
+    reg.add(
+        "critic",
+        "dit-critic",
+        "flowloom_images.models:DiTCritic",
+        summary="the blocks of a DiT with a token that judges the image",
+        example={"width": 32, "depth": 2, "heads": 2},
+        paper="2511.22475",
+        data="digits",
+    )
 
 
 def _metrics(reg: Registrar) -> None:

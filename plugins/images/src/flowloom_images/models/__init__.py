@@ -1,6 +1,7 @@
 """Backbones for images."""
 
 from flowloom_images.models.dit import DiT
+from flowloom_images.models.dit_critic import DiTCritic
 from flowloom_images.models.unet import UNet
 
-__all__ = ["DiT", "UNet"]
+__all__ = ["DiT", "DiTCritic", "UNet"]

@@ -47,6 +47,7 @@ class DiT(nn.Module):
             variance too and has twice as many.
         conditions: names of the conditions to read, all of the data's when None; ``[]`` for an unconditional
             network on data that have classes.
+        timed: False for a network that reads no time, as one that is only ever asked at one.
 
     Raises:
         IncompatibleError: the data are no images, or the patch does not divide them.
@@ -64,6 +65,7 @@ class DiT(nn.Module):
         dropout: float = 0.0,
         out_channels: int | None = None,
         conditions: Sequence[str] | None = None,
+        timed: bool = True,
     ) -> None:
         super().__init__()
         require_sizes(patch=patch, width=width, depth=depth, heads=heads)
@@ -89,7 +91,7 @@ class DiT(nn.Module):
         self.register_buffer("positions", sincos_positions(*self.grid, width), persistent=False)
         read = chosen(spec, conditions)
         self.conditional = any(c.role == "inform" for c in read.values())
-        self.context = Context(read, width, features=256)
+        self.context = Context(read, width, features=256, timed=timed)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.steer = nn.Linear(width, 2 * width)

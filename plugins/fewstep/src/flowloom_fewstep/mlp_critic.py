@@ -1,0 +1,49 @@
+"""A multilayer perceptron that judges flattened states."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from flowloom.errors import IncompatibleError
+from flowloom.models import ConditionEmbedding, Critic, TimeEmbedding
+from flowloom.spec import Spec
+from flowloom.state import State, Time
+
+__all__ = ["MLPCritic"]
+
+
+class MLPCritic(Critic):
+    """One logit from the flattened state; time and conditions join after the first layer, as one embedding.
+
+    Args:
+        spec: of the states, one tensor of numbers.
+        width: of the hidden layers.
+        depth: number of hidden layers.
+
+    Raises:
+        IncompatibleError: the states are tokens or have parts.
+    """
+
+    conditional = True
+
+    def __init__(self, spec: Spec, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        if spec.parts or spec.discrete:
+            raise IncompatibleError(
+                "mlp-critic judges one tensor of numbers; the states are tokens or have parts"
+            )
+        self.spec = spec
+        self.time, self.condition = TimeEmbedding(width, 64), ConditionEmbedding(spec.conditions, width)
+        self.first = nn.Linear(spec.numel(), width)
+        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
+        """Logits ``(batch,)``."""
+        assert isinstance(x, Tensor)
+        assert isinstance(t, Tensor)
+        told = self.time(t) + self.condition(cond, len(x))
+        hidden = nn.functional.silu(self.first(x.flatten(1)) + told)
+        for layer in self.inner:
+            hidden = nn.functional.silu(layer(hidden))
+        return self.out(hidden)[:, 0]
