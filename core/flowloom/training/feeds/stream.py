@@ -107,7 +107,8 @@ class _Reader:
 
     def __init__(self, read: Callable[[int], Iterable[Examples]]) -> None:
         self.read, self.length = read, _UNKNOWN
-        self._at, self._left = 0, None
+        self._at = 0
+        self._left: Examples | None = None
         self._chunks: Iterator[Examples] | None = None
 
     def rows(self, start: int, count: int) -> Examples:

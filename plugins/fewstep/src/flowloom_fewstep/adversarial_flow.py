@@ -17,6 +17,7 @@ from flowloom.layout import mean_of_entries
 from flowloom.models import Critic
 from flowloom.objectives import Batch, Loss, Objective, Step, Turn
 from flowloom.paths import AffinePath, Path
+from flowloom.sources import Source
 from flowloom.spec import Condition
 from flowloom_fewstep.gradient_scale import GradientScale
 from flowloom_fewstep.jumps import JumpMap
@@ -84,6 +85,8 @@ class AdversarialFlow(Objective):
         ValueError: an argument is out of range.
     """
 
+    also = ("velocity",)
+
     def __init__(
         self,
         critic: Critic,
@@ -131,7 +134,7 @@ class AdversarialFlow(Objective):
         """How far a jump goes, where any may be asked for."""
         return {SPAN: Condition(role="setting")} if self.steps is None else {}
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the generator."""
         return JumpMap(model, self.path, self.predict, self.steps)
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import SPAN, FlowMap
 from flowloom.paths import Path
-from flowloom.spec import Spec
 from flowloom.state import Cond, State, axpy
 
 __all__ = ["JumpMap"]
@@ -30,10 +29,7 @@ class JumpMap(FlowMap):
     ) -> None:
         self.model, self.path, self.geometry = model, path, path.geometry
         self.predict, self.steps = predict, steps
-        self.batch_independent = getattr(model, "batch_independent", True)
-        self.jvp_safe = getattr(model, "jvp_safe", True)
-        spec = getattr(model, "spec", None)
-        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
+        self._told_by(model)
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call.

@@ -12,6 +12,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
 from flowloom.objectives import Batch, Loss, Objective, Step, Turn
 from flowloom.paths import Path
+from flowloom.sources import Source
 from flowloom.spec import Condition
 from flowloom_likelihood.field import KIND, TEMPERATURE, BijectionField
 
@@ -60,7 +61,7 @@ class ExactLikelihood(Objective):
         """The temperature, a number for every row."""
         return {TEMPERATURE: Condition(role="setting")}
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The bijection itself."""
         return BijectionField(model, self.path)
 

@@ -64,7 +64,7 @@ class BitsPerDim(Score):
         with flow.evaluating():
             for rows in torch.arange(len(examples)).split(self.batch):
                 part = examples.take(rows)
-                found = []
+                found: list[Tensor] = []
                 for _ in range(self.draws):
                     # The examples came with one draw of their own, which is the first.
                     states = part if not found else flow.encode(flow.decode(part), draws)
