@@ -114,7 +114,7 @@ class Field(ABC):
         self.stochastic, self.informs = other.stochastic, other.informs
         self.readings = other.readings
 
-    def _told_by(self, model: nn.Module) -> None:
+    def told_by(self, model: nn.Module) -> None:
         """Take over what a network says of itself."""
         self.batch_independent = getattr(model, "batch_independent", True)
         self.jvp_safe = getattr(model, "jvp_safe", True)
@@ -140,7 +140,7 @@ class NetworkField(Field):
     ) -> None:
         self.model, self.kind, self.path, self.source = model, kind, path, source
         self.geometry = path.geometry if path is not None else Euclidean()
-        self._told_by(model)
+        self.told_by(model)
 
     def __call__(self, x: State, t: Time, cond: Cond) -> State:
         """Evaluate the network."""

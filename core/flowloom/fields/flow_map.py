@@ -57,7 +57,7 @@ class AverageVelocityMap(FlowMap):
 
     def __init__(self, model: nn.Module, path: Path, source: Source | None = None) -> None:
         self.model, self.path, self.geometry, self.source = model, path, path.geometry, source
-        self._told_by(model)
+        self.told_by(model)
 
     def mean(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """``u(x, s, t)``, tangent at ``x``: one network call."""

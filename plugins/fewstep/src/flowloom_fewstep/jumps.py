@@ -29,7 +29,7 @@ class JumpMap(FlowMap):
     ) -> None:
         self.model, self.path, self.geometry = model, path, path.geometry
         self.predict, self.steps = predict, steps
-        self._told_by(model)
+        self.told_by(model)
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call.
