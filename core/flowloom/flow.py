@@ -39,7 +39,7 @@ from flowloom.training.seeds import derive
 
 __all__ = ["Flow"]
 
-_FITTED = ("codec", "coupling", "source", "path", "objective", "guidance", "solver")
+_FITTED = ("codec", "coupling", "source", "path", "model", "objective", "guidance", "solver")
 
 
 class Flow(nn.Module):
