@@ -16,6 +16,7 @@ def flowloom_register(reg: Registrar) -> None:
     _data(reg)
     _car(reg)
     _contrastive(reg)
+    _sliced(reg)
 
 
 def _data(reg: Registrar) -> None:
@@ -49,6 +50,14 @@ def _data(reg: Registrar) -> None:
         summary="share of samples that the true law takes for the class asked for",
         example={"data": {"use": "overlapping-classes", "n": 200}},
         data="overlapping-classes",
+    )
+    reg.add(
+        "metric",
+        "novelty",
+        "flowloom_foundations.metrics:Novelty",
+        summary="how far samples are from training examples, as real data are",
+        data="scattered-classes",
+        known_failures={"check_real_beats_noise": "noise is new as well"},
     )
 
 
@@ -145,4 +154,48 @@ def _contrastive(reg: Registrar) -> None:
         f"{recipes}/contrastive-imagenet.yaml",
         summary="SiT-XL/2 with contrastive flow matching at the paper's size",
         paper="2506.05350",
+    )
+
+
+def _sliced(reg: Registrar) -> None:
+    home, recipes = "flowloom_foundations.sliced", "flowloom_foundations:recipes"
+    reg.add(
+        "model",
+        "sliced-flow",
+        f"{home}:SlicedFlow",
+        summary="sliced-Wasserstein flow by sorting: fitted to the data, without gradients",
+        example={"layers": 3, "slices": 24, "bins": 16, "particles": 100},
+        paper="2305.02164",
+        data="scattered-classes",
+    )
+    reg.add(
+        "objective",
+        "fitted",
+        f"{home}:Fitted",
+        summary="no loss, for networks that are fitted (train.steps: 0)",
+        paper="2305.02164",
+        known_failures={
+            **dict.fromkeys(
+                (
+                    "check_loss_reaches_the_model",
+                    "check_follows_its_generator",
+                    "check_exact_answers_have_no_loss",
+                    "check_state_round_trip",
+                ),
+                "there is no loss",
+            ),
+            "check_field_is_of_its_kind": "the field was made of no path",
+        },
+    )
+    reg.recipe(
+        "cswf-digits",
+        f"{recipes}/cswf-digits.yaml",
+        summary="conditional sliced-Wasserstein flow on real digits (needs flowloom-images)",
+        paper="2305.02164",
+    )
+    reg.recipe(
+        "cswf-mnist",
+        f"{recipes}/cswf-mnist.yaml",
+        summary="the same on MNIST with the paper's pyramid of directions",
+        paper="2305.02164",
     )

@@ -1,6 +1,7 @@
 """Metrics of conditional flows."""
 
 from flowloom_foundations.metrics.bayes import BayesAccuracy
+from flowloom_foundations.metrics.novelty import Novelty
 from flowloom_foundations.metrics.within import WithinClasses
 
-__all__ = ["BayesAccuracy", "WithinClasses"]
+__all__ = ["BayesAccuracy", "Novelty", "WithinClasses"]
