@@ -182,7 +182,7 @@ def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: l
                     points.append(SweepPoint(name, spent, judge(experiment, drawn, reference)))
                 report(i * len(config.sweep_nfe) + j + 1, {})
     if field_cost > 1:
-        notes.append("guidance evaluates the network twice a step; both count")
+        notes.append(f"guidance evaluates the network {field_cost} times a step; all of them count")
     return points
 
 
