@@ -275,7 +275,7 @@ def test_a_condition_that_was_never_withheld_is_missed():
 def test_guidance_of_a_condition_that_is_not_there_is_refused():
     flow = labelled(0.2)
     rule = fl.guidance.ClassifierFree(3.0, conditions=["labell"])
-    with pytest.raises(IncompatibleError, match="'labell', and no such condition .* there are: label"):
+    with pytest.raises(IncompatibleError, match=r"'labell', and no such condition .* there are: label"):
         flow.sample(2, label=1, guidance=rule)
     flow.guidance = rule
     with pytest.raises(IncompatibleError, match="labell"):
@@ -353,7 +353,7 @@ def test_the_same_law_twice_is_at_sliced_distance_zero(n, times):
 
 
 def test_sliced_distance_of_unequal_sizes_by_hand():
-    # Quantile functions 0 on [0, 1/2), 1 after; and 0, 1, 2 on thirds: squares 0, 1 (on a sixth), 0, 1 (on a third).
+    # Quantile functions step at 1/2, and at 1/3 and 2/3: they differ by 1 on a sixth and on a third.
     a, b = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [1.0], [2.0]])
     assert sliced_wasserstein(a, b) == pytest.approx((1 / 6 + 1 / 3) ** 0.5)
 
@@ -370,5 +370,5 @@ def test_sliced_distance_of_unequal_sizes_by_hand():
     ],
 )
 def test_numbers_that_are_none_are_refused(make):
-    with pytest.raises(ValueError, match="got .*nan"):
+    with pytest.raises(ValueError, match=r"got .*nan"):
         make()

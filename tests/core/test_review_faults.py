@@ -27,9 +27,7 @@ class Scaled(Guidance):
         return field
 
 
-@pytest.mark.xfail(
-    strict=True, reason="fault 18: compat judges guidance by an attribute's name (branch core)"
-)
+@pytest.mark.xfail(strict=True, reason="fault 18: guidance is judged by an attribute (branch core)")
 def test_guidance_that_withholds_nothing_needs_no_dropout():
     assert problems({"guidance": Scaled(), "objective": FlowMatching()}) == []
 
@@ -54,9 +52,7 @@ def test_adaptive_solvers_carry_a_field_over_a_very_short_span(span):
     assert got == pytest.approx(math.exp(span[0] - span[1]), abs=1e-9)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="jumps use the slope at the left end, infinite here (branch core: solvers)"
-)
+@pytest.mark.xfail(strict=True, reason="jumps use the slope at the left end (branch core: solvers)")
 def test_a_schedule_that_is_steep_at_zero_does_not_jump_at_once():
     space = Discrete(4)
     path = MixturePath(space, schedule=fl.schedules.Polynomial(0.5), source=fl.sources.Mask(space))
@@ -90,5 +86,5 @@ def test_a_product_arrives_where_its_parts_do():
 )
 @pytest.mark.xfail(strict=True, reason="constructors compare with <=, which NaN passes (branch core)")
 def test_numbers_that_are_none_are_refused(make):
-    with pytest.raises(ValueError, match="nan|inf|finite"):
+    with pytest.raises(ValueError, match=r"nan|inf|finite"):
         make()

@@ -16,7 +16,7 @@ from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
-from flowloom_registry.runs.hooks import notify
+from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.progress import Report, progress
 from flowloom_registry.runs.validation import Validation
 from flowloom_registry.runs.weights import weights_of
@@ -92,8 +92,8 @@ def _loop(
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
-            for tracker in experiment.trackers:
-                tracker.log(step, metrics)
+            line = dict(metrics)
+            track(experiment.trackers, lambda tracker, s=step, m=line: tracker.log(s, m))
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         over = validation is not None and validation.exhausted()
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
