@@ -372,3 +372,10 @@ def test_sliced_distance_of_unequal_sizes_by_hand():
 def test_numbers_that_are_none_are_refused(make):
     with pytest.raises(ValueError, match=r"got .*nan"):
         make()
+
+
+def test_correctors_within_a_product_are_refused():
+    """They would correct with answers of before the step."""
+    with pytest.raises(IncompatibleError, match="without corrector steps"):
+        Mixed({"a": Euler(4), "b": CTMCEuler(4, corrector_steps=2)})
+    assert CTMCEuler(4, corrector_steps=2).evaluations_per_step > 1

@@ -60,6 +60,30 @@ def test_a_schedule_that_is_steep_at_zero_does_not_jump_at_once():
     assert jump == pytest.approx(0.125**0.5, abs=0.15)
 
 
+class Costly(fl.fields.FlowMap):
+    """A flow map that asks the network twice, as a guided one does."""
+
+    path, geometry = AffinePath(), Euclidean()
+
+    def jump(self, x, s, t, cond):
+        return x
+
+    def velocity(self, x, t, cond):
+        return x
+
+    def calls(self, t):
+        return 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a wrapper forgets what its field costs (branch core: fields)"
+)
+def test_the_velocity_of_a_flow_map_costs_what_the_map_does():
+    from flowloom.fields import convert
+
+    assert convert(Costly(), "velocity").calls(0.5) == 2
+
+
 class Unbound(AffinePath):
     """A path that says of itself that it does not arrive."""
 

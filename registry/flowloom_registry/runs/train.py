@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import torch
 
 from flowloom.errors import RunError, TrainingError
+from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
@@ -92,8 +94,7 @@ def _loop(
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
-            line = dict(metrics)
-            track(experiment.trackers, lambda tracker, s=step, m=line: tracker.log(s, m))
+            track(experiment.trackers, partial(_log, step, dict(metrics)))
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         over = validation is not None and validation.exhausted()
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
@@ -104,6 +105,10 @@ def _loop(
         folder.set_status("training", trainer.step)
         if trainer.stopping:
             return
+
+
+def _log(step: int, metrics: dict[str, float], tracker: Tracker) -> None:
+    tracker.log(step, metrics)
 
 
 def _restore(trainer: Trainer, folder: RunFolder) -> None:
