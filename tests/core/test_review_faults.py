@@ -71,17 +71,13 @@ class Costly(fl.fields.FlowMap):
     def velocity(self, x, t, cond):
         return x
 
-    def calls(self, t):
+    def calls(self, t, cond):
         return 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a wrapper forgets what its field costs (branch core: fields)"
-)
+@pytest.mark.xfail(strict=True, reason="a wrapper forgets what its field costs (branch core: fields)")
 def test_the_velocity_of_a_flow_map_costs_what_the_map_does():
-    from flowloom.fields import convert
-
-    assert convert(Costly(), "velocity").calls(0.5) == 2
+    assert fl.fields.converted(Costly(), "velocity").calls(0.5, {}) == 2
 
 
 class Unbound(AffinePath):
