@@ -19,7 +19,7 @@ from torch import Tensor
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.layout import Layout
-from flowloom.state import Cond, State, batch_size, take
+from flowloom.state import Cond, State, batch_size, map_state, take
 
 __all__ = ["Coupling", "Independent", "OptimalTransport", "Sinkhorn", "StableMatching", "squared_distances"]
 
@@ -121,7 +121,7 @@ class _WithinGroups(Coupling):
         """
         if batch_size(x0) != batch_size(x1):
             raise ShapeError(f"x0 has {batch_size(x0)} rows, x1 has {batch_size(x1)}")
-        cost = squared_distances(x0, x1, self.geometry, layout)
+        cost = squared_distances(_wide(x0), _wide(x1), self.geometry, layout)
         _require_finite(cost)
         if self.within is None:
             return self.solve(cost, generator)
@@ -180,7 +180,7 @@ class Sinkhorn(_WithinGroups):
         within: str | None = None,
     ) -> None:
         super().__init__(geometry or Euclidean(), within)
-        if epsilon <= 0:
+        if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
         self.epsilon, self.iterations, self.draw = epsilon, iterations, draw
         self.permutation = draw == "permutation"
@@ -295,6 +295,11 @@ def squared_distances(x0: State, x1: State, geometry: Geometry, layout: Layout |
             sums = layout.take(torch.arange(n1, device=target.device).repeat(len(chunk))).sum(squares)
         rows.append(sums.reshape(len(chunk), n1))
     return torch.cat(rows) if n0 else x0.new_zeros(0, n1)
+
+
+def _wide(x: State) -> State:
+    """Half precision as single: squares of it lose the digits that tell pairs apart."""
+    return map_state(lambda v: v.float() if v.is_floating_point() and v.dtype.itemsize < 4 else v, x)
 
 
 def _flat_distances(x0: Tensor, x1: Tensor, layout: Layout | None) -> Tensor:

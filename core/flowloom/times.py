@@ -67,7 +67,7 @@ class LogitNormal(TimeLaw):
         self, mean: float = 0.0, std: float = 1.0, latest: float = 1.0, stratified: bool = False
     ) -> None:
         super().__init__(latest, stratified)
-        if std <= 0:
+        if not std > 0:
             raise ValueError(f"std must be positive, got {std}")
         self.mean, self.std = mean, std
 
@@ -78,7 +78,9 @@ class LogitNormal(TimeLaw):
 
 
 class Beta(TimeLaw):
-    """``t ~ Beta(a, b)``, as robot policies and text-to-speech use it.
+    """``t ~ Beta(a, b)``; the default visits the data end more.
+
+    Policies of robots visit the noise more: pi0 (2410.24164) is ``a: 1, b: 1.5, latest: 0.999`` here.
 
     Args:
         a: exponent at the data end, positive; larger visits t near 1 more.
@@ -89,7 +91,7 @@ class Beta(TimeLaw):
 
     def __init__(self, a: float = 1.5, b: float = 1.0, latest: float = 1.0, stratified: bool = False) -> None:
         super().__init__(latest, stratified)
-        if a <= 0 or b <= 0:
+        if not (a > 0 and b > 0):
             raise ValueError(f"a and b must be positive, got a={a}, b={b}")
         self.a, self.b = a, b
 

@@ -49,7 +49,7 @@ class MinSNR(Weight):
 
 
 class InverseSigma(Weight):
-    """``1 / sigma(t)^power``, capped: turns a data-prediction loss into a noise or velocity one.
+    """``1 / sigma(t)^power``, capped: turns a data-prediction loss into a velocity one.
 
     Args:
         schedule: whose sigma counts.

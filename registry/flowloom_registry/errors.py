@@ -61,5 +61,8 @@ class PluginError(FlowloomError):
 
 def one_line(error: BaseException) -> str:
     """``Type: message`` of an error of any kind, folded into a single line."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an error that cannot even say what it is
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -115,3 +115,41 @@ def test_files_are_looked_for_in_order(tmp_path, monkeypatch):
 def test_the_network_is_closed_here():
     with pytest.warns(UserWarning, match="tried to use socket"), pytest.raises(SocketConnectBlockedError):
         socket.create_connection(("192.0.2.1", 80), timeout=1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+    ],
+)
+def test_a_mirror_that_speaks_no_http_is_passed_over(server, tmp_path, answer):
+    folder, url = server
+    (folder / "a").write_bytes(b"data")
+    with socket.create_server(("127.0.0.1", 0)) as strange:
+
+        def reply():
+            connection, _ = strange.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        mirror = f"http://127.0.0.1:{strange.getsockname()[1]}/a"
+        fetch([mirror, f"{url}/a"], sha256(b"data"), tmp_path / "a")
+        thread.join()
+    assert (tmp_path / "a").read_bytes() == b"data"
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(server, tmp_path):
+    folder, url = server
+    (folder / "a").write_bytes(b"data")
+    (tmp_path / "a" / "inside").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cannot write .*a \("):
+        fetch([f"{url}/a"], None, tmp_path / "a")

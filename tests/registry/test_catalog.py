@@ -1,13 +1,14 @@
 # ruff: noqa: E501  (expected messages are single lines)
 """Discovery that survives broken plugins, and lookup by name."""
 
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 from fakeflow.handmade import plugin
 
 from flowloom.errors import MissingDependencyError
-from flowloom_registry import discover
+from flowloom_registry import build, discover, load_recipe
 from flowloom_registry.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from flowloom_registry.plugins.registrar import Registrar
 from flowloom_registry.plugins.rows import Plugin
@@ -70,6 +71,24 @@ def test_qualified_name_that_the_plugin_lacks(fake_discover):
         fake_discover().find("geometry", "fakes:spere")
 
 
+class Panic(BaseException):
+    """What other languages raise through an extension module."""
+
+
+class Speechless(Exception):  # noqa: N818
+    """An error that cannot even say what it is."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def raising(error):
+    def register(reg):
+        raise error
+
+    return plugin(register)
+
+
 def broken_plugins():
     def half(reg):
         reg.add("geometry", "half", "fakeflow.parts:Sphere", summary="registered before the error")
@@ -78,6 +97,8 @@ def broken_plugins():
     return {
         "half": (plugin(half), "ValueError: in the middle"),
         "exits": (plugin(lambda reg: exit(3)), "SystemExit: 3"),
+        "panics": (raising(Panic("thread 'main' panicked")), "Panic: thread 'main' panicked"),
+        "speechless": (raising(Speechless()), "Speechless"),
         "misspelt": (plugin(flowloom_regster=lambda reg: None), "unknown hook 'flowloom_regster'"),
         "greedy": (plugin(lambda reg, more: None), "more"),
         "badkind": (plugin(lambda reg: reg.add("geometri", "x", "a:B", summary="s")), "did you mean 'geometry'?"),
@@ -129,6 +150,30 @@ def test_plugin_module_that_fails_on_import(fake_tables, module, words):
     found = discover(entry_points=points, strict=False, **fake_tables)
     assert words in found.broken[0].error
     assert found.find("geometry", "sphere")
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), Panic("x"), Speechless()])
+def test_hooks_that_raise_anything_stop_nobody(fake_discover, error):
+    def stop(run):
+        raise error
+
+    found = fake_discover(strict=False, stop=plugin(flowloom_finished=stop))
+    assert found.call_each("flowloom_finished", run=None) == [("stop", error)]
+
+
+@pytest.mark.parametrize(
+    "content", ["raise RuntimeError('x')", "def (", "B = [1]", "B = 'x'", "import sys; sys.exit(0)"]
+)
+def test_a_kind_without_a_contract_harms_nobody_elses_recipe(fake_discover, tmp_path, monkeypatch, content):
+    (tmp_path / "badcontract.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "badcontract", raising=False)
+    fancy = plugin(lambda reg: reg.kind("fancy", contract="badcontract:B", meaning="m"))
+    (tmp_path / "r.yaml").write_text("data: {use: digits, size: 4}\nmodel: {use: net, width: 8}\n")
+    found = fake_discover(strict=False, fancy=fancy)
+    with pytest.raises(PluginError):
+        found.contract("fancy")
+    assert build(load_recipe(tmp_path / "r.yaml", catalog=found))["model"]
 
 
 def test_interrupt_is_not_swallowed(fake_discover):

@@ -176,7 +176,7 @@ def test_errors_that_are_not_the_users_keep_their_trace(cli):
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [(KeyboardInterrupt(), 130, "interrupted\n"), (PermissionError(13, "Permission denied", "/x/y"), 2, "Permission denied: /x/y\n"),
-     (OSError(28, "No space left on device"), 2, "No space left on device\n"), (SystemExit(3), 3, "")],
+     (OSError(28, "No space left on device"), 2, "No space left on device\n"), (SystemExit(3), 2, "stopped half-way: something called sys.exit(3)\n")],
 )  # fmt: skip
 def test_exit_codes(cli, error, code, text):
     def fail(args):

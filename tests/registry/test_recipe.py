@@ -1,6 +1,8 @@
 # ruff: noqa: E501  (expected messages are single lines)
 """extends, --set, and the resolved recipe."""
 
+import os
+
 import pytest
 from fakeflow.parts import Adaptive, Midpoint, Sphere
 
@@ -254,3 +256,24 @@ def test_resolved_recipe_names_the_versions(fake_tables, tmp_path):
     (tmp_path / "s.yaml").write_text(build(tree).resolved())
     assert plain(load_recipe(tmp_path / "s.yaml", catalog=catalog).tree)["versions"] == {"fakes": "1.2"}
     assert build(load_recipe(tmp_path / "s.yaml", catalog=catalog))["model"] is not None
+
+
+def test_a_recipe_that_many_extend_is_read_once(fakes, tmp_path):
+    """Each of thirty files extends the next twice: read again every time, that would be 2^30 readings."""
+    for i in range(30):
+        (tmp_path / f"b{i}.yaml").write_text(f"extends: [b{i + 1}.yaml, b{i + 1}.yaml]\n")
+    (tmp_path / "b30.yaml").write_text("summary: the last\n")
+    recipe = load_recipe(tmp_path / "b0.yaml", catalog=fakes)
+    assert recipe.tree.get("extends") is not None
+    assert not recipe.problems
+
+
+def test_what_is_no_file_or_far_too_large_is_not_read(fakes, tmp_path):
+    with pytest.raises(ConfigError, match="is no file"):
+        load_recipe("/dev/zero", catalog=fakes)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="is no file"):
+        load_recipe(tmp_path / "pipe.yaml", catalog=fakes)
+    (tmp_path / "large.yaml").write_bytes(b"#" * (5 * 2**20))
+    with pytest.raises(ConfigError, match="larger than 4 MiB"):
+        load_recipe(tmp_path / "large.yaml", catalog=fakes)

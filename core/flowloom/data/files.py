@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.request import urlopen
@@ -72,7 +73,7 @@ def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float 
                 file.truncate()
                 try:
                     found = _copy(url, file, target.name, timeout)
-                except OSError as error:
+                except (OSError, HTTPException, ValueError) as error:  # an answer that is no HTTP
                     troubles.append(f"{url}: {getattr(error, 'reason', None) or error}")
                     continue
                 if sha256 in (None, found):
@@ -84,7 +85,10 @@ def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float 
                     f"get it by other means and put it into {target.parent}"
                 )
         partial.chmod(0o644)
-        partial.replace(target)
+        try:
+            partial.replace(target)
+        except OSError as error:
+            raise DataError(f"cannot write {target} ({error.strerror}); remove what is there") from error
     finally:
         with suppress(OSError):
             partial.unlink()

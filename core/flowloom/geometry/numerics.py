@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+__all__ = ["safe_norm", "safe_sqrt", "sinc"]
+
 
 def safe_sqrt(squared: Tensor) -> Tensor:
     """Square root with derivative 0 at 0 instead of infinity; what rounding left below 0 counts as 0."""

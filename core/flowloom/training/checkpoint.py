@@ -19,6 +19,8 @@ from flowloom.errors import RunError
 from flowloom.parts import load_tensors, require_same, tensors
 from flowloom.training.loop import Trainer
 
+__all__ = ["checkpoints", "load_checkpoint", "prune", "read_state", "read_tensors", "save_checkpoint"]
+
 FORMAT = 2
 _NAME = re.compile(r"step-\d+")
 

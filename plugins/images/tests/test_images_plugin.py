@@ -58,10 +58,14 @@ def test_every_recipe_file_is_registered(told):
     assert shipped == {target.rpartition("/")[2] for _, target, _ in told.recipes}
 
 
-def test_recipes_pass_the_loader(told):
+def test_recipes_have_no_problems(told):
     registry = pytest.importorskip("flowloom_registry")
+    from flowloom_registry.config.check import check
+
     for name, _, _ in told.recipes:
-        registry.load_recipe(name)
+        recipe = registry.load_recipe(name)
+        if "model" in recipe.tree.entries:  # a part is told where it is laid over data
+            check(recipe)
 
 
 def test_listing_imports_nothing_heavy():

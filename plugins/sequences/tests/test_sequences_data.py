@@ -189,3 +189,12 @@ def test_languages_are_laws(data):
     assert surprise.isfinite().all()
     assert abs(float(surprise.mean()) - exact) < 4 * float(surprise.std()) / math.sqrt(len(surprise)) + 1e-6
     assert not torch.equal(data.split("test").all().x, data.all().x)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["\x0c", "\x1c", "\x85", "\u2028"])
+def test_lines_end_where_lines_of_files_do(tmp_path, end, mark):
+    """A form feed and its like are characters of a line, not its end."""
+    file = tmp_path / "s.txt"
+    file.write_bytes("".join(f"ab{mark}cd{i % 10}{end}" for i in range(30)).encode())
+    assert [len(r.ids) for r in SequenceFile(str(file), alphabet="characters").read()] == [6] * 30

@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else (0 if stop.code is None else EXIT_USER)
+        # Nothing of flowloom's does that: a component, a tracker or a plugin did, and nothing is finished.
+        print(f"stopped half-way: something called sys.exit({stop.code!r})", file=sys.stderr)
+        return EXIT_USER
     except FlowloomError as error:
         if os.environ.get("FLOWLOOM_DEBUG") == "1":
             traceback.print_exc()
@@ -87,7 +89,10 @@ def _run(words: list[str]) -> int:
             subparser.set_defaults(run=module.run)
     if chosen is not None and chosen not in known:
         _add_plugin_commands(subparsers)
-    args = parser.parse_args(words)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as stop:  # --help, and words that cannot be read
+        return stop.code if isinstance(stop.code, int) else EXIT_USER
     if args.version:
         from importlib.metadata import version
 
@@ -105,5 +110,5 @@ def _add_plugin_commands(subparsers: argparse._SubParsersAction[argparse.Argumen
     from flowloom_registry.plugins.discovery import catalog
 
     for name, result in catalog().call_each("flowloom_commands", subparsers=subparsers):
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             print(f"plugin '{name}' cannot add its commands: {one_line(result)}", file=sys.stderr)

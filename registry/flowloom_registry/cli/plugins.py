@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             print(broken.trace.rstrip())
     if args.verbose:
         for name, findings in found.call_each("flowloom_doctor"):
-            if isinstance(findings, Exception):
+            if isinstance(findings, BaseException):
                 findings = [f"its own check fails: {one_line(findings)}"]
             for finding in findings or ():
                 print(f"doctor: {name}: {finding}")

@@ -42,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
     held_out = experiment.lengths(args.n) | experiment.conditions_to_show(args.n)
     cond = held_out | conditions(args.cond, experiment, args.n)
     solution = experiment.flow.solve(
-        args.n, solver=_solver(args, experiment.flow.solver, experiment), seed=args.seed, cond=cond
+        args.n,
+        solver=_solver(args, experiment.flow.solver, experiment),
+        seed=args.seed,
+        batch=experiment.evaluate.batch,
+        cond=cond,
     )
     examples = Examples(experiment.decode(solution.x), cond)
     out = args.out or folder.samples / "drawn"

@@ -26,6 +26,7 @@ def build_component(
     given: Mapping[str, object] | None = None,
     catalog: Catalog | None = None,
     place: str = "",
+    trusted: bool = True,
 ) -> Any:
     """Build a component as a recipe would.
 
@@ -48,7 +49,9 @@ def build_component(
         catalog = installed()
     objects = dict(given or {})
     names = _names(objects, catalog)
-    plan = plan_component(kind, reference, arguments, given=objects, catalog=catalog, place=place)
+    plan = plan_component(
+        kind, reference, arguments, given=objects, catalog=catalog, place=place, trusted=trusted
+    )
 
     def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
         if filling.spec:
@@ -72,6 +75,7 @@ def plan_component(
     given: Mapping[str, object],
     catalog: Catalog,
     place: str = "",
+    trusted: bool = True,
 ) -> Any:
     """The first half of `build_component`: arguments are checked against the signature, nothing is made.
 
@@ -87,7 +91,8 @@ def plan_component(
     if not isinstance(node, MapNode):
         raise ConfigError([at.problem("", f"arguments are a mapping, got {arguments!r}")])
     problems: list[Problem] = []
-    binder = Binder(catalog, Scope(kinds, kinds, "", SPEC if SPEC in given else None), problems)
+    scope = Scope(kinds, kinds, "", SPEC if SPEC in given else None)
+    binder = Binder(catalog, scope, problems, trusted=trusted)
     entries = {"use": Entry(at, ScalarNode(reference, at)), **node.entries}
     plan = binder.component(MapNode(entries, at), kind, "")
     if problems:

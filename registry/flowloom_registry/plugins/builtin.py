@@ -244,7 +244,6 @@ def _networks(reg: Registrar) -> None:
 
 
 def _inference(reg: Registrar) -> None:
-    reg.add("guidance", "none", "flowloom.guidance:Unguided", summary="the field as it is")
     reg.add(
         "guidance",
         "classifier-free",

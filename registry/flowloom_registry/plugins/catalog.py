@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowloom.kinds import Kind
-from flowloom_registry.errors import AmbiguousComponentError, UnknownComponentError
+from flowloom_registry.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints, listing, nearest
 from flowloom_registry.plugins.rows import BrokenPlugin, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Section
@@ -170,7 +170,9 @@ class Catalog:
             try:
                 given = [arguments[name] for name in implementation.argnames]
                 results.append((implementation.plugin_name, implementation.function(*given)))
-            except Exception as error:
+            except BaseException as error:  # sys.exit() of a hook is no end of the run
+                if isinstance(error, KeyboardInterrupt):
+                    raise
                 results.append((implementation.plugin_name, error))
         return results
 
@@ -192,7 +194,10 @@ class Catalog:
 
     def _contract(self, target: str) -> Any:
         if target not in self._contracts:
-            self._contracts[target] = load_attribute(target)
+            found = load_attribute(target)
+            if not isinstance(found, type):
+                raise PluginError(f"{target!r} is no class, and so no contract")
+            self._contracts[target] = found
         return self._contracts[target]
 
     def _file_row(self, kind: str, reference: str, folder: Path) -> Row:

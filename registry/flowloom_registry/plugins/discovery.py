@@ -103,7 +103,9 @@ class _Loading:
                 raise PluginError(f"another plugin is already named {plugin.name!r}")
             module = source.load() if isinstance(source, importlib.metadata.EntryPoint) else source
             registrar = self._register(plugin, module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # other languages' panics are no Exception
+            if isinstance(error, KeyboardInterrupt):
+                raise
             if module is not None and self.manager.get_name(module) == plugin.name:
                 self.manager.unregister(module)
             self._set_aside(plugin, error)
@@ -180,5 +182,12 @@ class _Loading:
     def _set_aside(self, plugin: Plugin, error: BaseException) -> None:
         if self.strict:
             raise PluginError(f"plugin {plugin.name!r} is broken: {one_line(error)}") from error
-        trace = "".join(traceback.format_exception(error))
+        trace = _trace(error)
         self.broken.append(BrokenPlugin(plugin, one_line(error), trace))
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # an error that cannot even say what it is
+        return one_line(error)

@@ -68,7 +68,9 @@ def load_target(row: Row) -> Any:
         )
     except (ImportError, OSError) as error:
         raise _import_failed(row, location, error) from error
-    except Exception as error:
+    except BaseException as error:  # a script that calls sys.exit() is no component
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise PluginError(
             f"{_who(row)}: importing {location!r} raised {one_line(error)} ({_raised_at(error)})"
         ) from error
@@ -89,7 +91,9 @@ def load_attribute(target: str) -> Any:
     module, _, attribute = target.rpartition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, OSError, AttributeError) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise PluginError(f"{target!r} cannot be loaded: {one_line(error)}") from error
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import torch
 
 from flowloom.errors import RunError
 from flowloom_registry.config.recipe import Recipe
-from flowloom_registry.runs.environment import describe
+from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
-from flowloom_registry.runs.hooks import notify
+from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.report import write_report
-from flowloom_registry.runs.same_data import require_same_data, spec_as_json
+from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
 from flowloom_registry.runs.validation import read_best, require_scores, validated
@@ -43,12 +44,13 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         begun = folder.exists()
         if begun:
             _require_same(folder, resolved)
-            require_same_data(folder.data, experiment.spec)
+            require_same_data(folder.data, experiment.spec, experiment.data)
+            if difference := other_threads(folder.environment, environment):
+                print(f"warning: {difference}", file=sys.stderr)
         else:
-            folder.begin(resolved, environment, spec_as_json(experiment.spec))
+            folder.begin(resolved, environment, data_as_json(experiment.spec, experiment.data))
         experiment.flow.to(device)
-        for tracker in experiment.trackers:
-            tracker.start(folder.path, resolved)
+        track(experiment.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
             train(experiment, folder, device)
         else:
@@ -56,8 +58,8 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         result = judge_and_report(experiment, folder)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
-        for tracker in experiment.trackers:
-            tracker.finish(result.by_column() if result is not None else {})
+        results = result.by_column() if result is not None else {}
+        track(experiment.trackers, lambda tracker: tracker.finish(results))
     return folder, result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy
 import torch
 
 import flowloom
+from flowloom.errors import RunError
 from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.runs.folder import read_json
 
 
 def describe(device: torch.device, catalog: Catalog) -> dict[str, Any]:
@@ -28,6 +31,23 @@ def describe(device: torch.device, catalog: Catalog) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def other_threads(file: Path, now: Mapping[str, Any]) -> str:
+    """What a run begun with another number of threads is to be told; empty where nothing is known or changed.
+
+    Sums over threads round otherwise, so the bits at the end are others.
+    """
+    try:
+        before = read_json(file).get("threads")
+    except RunError:
+        return ""
+    if before in (None, now["threads"]) or now["device"] != "cpu":
+        return ""
+    return (
+        f"this run was begun with {before} threads and goes on with {now['threads']}: it will not end with the "
+        f"bits it would have had; set OMP_NUM_THREADS={before} for those"
+    )
 
 
 def _device_name(device: torch.device) -> str:

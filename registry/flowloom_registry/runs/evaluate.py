@@ -182,14 +182,17 @@ def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: l
                     points.append(SweepPoint(name, spent, judge(experiment, drawn, reference)))
                 report(i * len(config.sweep_nfe) + j + 1, {})
     if field_cost > 1:
-        notes.append("guidance evaluates the network twice a step; both count")
+        notes.append(f"guidance evaluates the network {field_cost} times a step; all of them count")
     return points
 
 
 def _with_budget(experiment: Experiment, name: str, calls: int) -> Solver | None:
     """The solver of that name that spends about ``calls`` field calls, None where it cannot."""
-    catalog = experiment.built.recipe.catalog
-    probe = build_component("solver", name, {}, catalog=catalog, place="evaluate.sweep_solvers")
+    catalog, trusted = experiment.built.recipe.catalog, experiment.built.recipe.trusted
+    # The name is one of the recipe's, and obeys what it may import.
+    probe = build_component(
+        "solver", name, {}, catalog=catalog, place="evaluate.sweep_solvers", trusted=trusted
+    )
     if not isinstance(probe, FixedGrid):
         raise FlowloomError(
             f"evaluate.sweep_solvers: {name} has no fixed number of steps; it cannot be swept"
@@ -197,5 +200,5 @@ def _with_budget(experiment: Experiment, name: str, calls: int) -> Solver | None
     steps = calls // probe.evaluations_per_step
     if steps < 1:
         return None
-    solver: Solver = build_component("solver", name, {"steps": steps}, catalog=catalog)
+    solver: Solver = build_component("solver", name, {"steps": steps}, catalog=catalog, trusted=trusted)
     return solver

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from math import isclose
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset
 from flowloom.errors import RunError
 from flowloom.spec import Spec
+from flowloom.state import leaves
 from flowloom_registry.runs.folder import read_json
+
+_SUMMED = 16
+"""Rows, evenly spread, whose sums are kept."""
 
 
 def spec_as_json(spec: Spec) -> dict[str, Any]:
@@ -25,11 +34,33 @@ def spec_as_json(spec: Spec) -> dict[str, Any]:
     }
 
 
-def require_same_data(file: Path, spec: Spec) -> None:
+def data_as_json(spec: Spec, data: Dataset | None) -> dict[str, Any]:
+    """`spec_as_json`, with the number of rows and sums over a few of them."""
+    if data is None:
+        return spec_as_json(spec)
+    rows = torch.arange(min(len(data), _SUMMED)) * len(data) // min(len(data), _SUMMED)
+    examples = data.take(rows).laid_out(data.spec)
+    x = examples.x if examples.layout is None else examples.layout.zero(examples.x)
+    sums = {f"x.{name}" if name else "x": _sums(leaf) for name, leaf in leaves(x)}
+    return spec_as_json(spec) | {"rows": len(data), "sums": sums}
+
+
+def _sums(leaf: Tensor) -> list[float]:
+    """One number for every row, which depends on values and on their order."""
+    flat = leaf.reshape(len(leaf), -1).double()
+    return (flat @ (torch.arange(flat.shape[1]) % 97 + 1.0).double()).tolist()
+
+
+def require_same_data(file: Path, spec: Spec, data: Dataset | None = None) -> None:
     """Compare a run's ``data.json`` with the data as it is now.
 
     Ids mean nothing without their tokens: a text with as many other characters would load, and decode to
     nonsense.
+
+    Args:
+        file: the ``data.json``.
+        spec: of the data now.
+        data: whose rows are compared as well, where training goes on.
 
     Raises:
         RunError: they differ, or the file is damaged; the message names the first difference.
@@ -37,11 +68,29 @@ def require_same_data(file: Path, spec: Spec) -> None:
     if not file.is_file():
         return
     before = read_json(file)
+    sums, rows = before.pop("sums", None), before.pop("rows", None)
     difference = _difference(before, spec_as_json(spec), "")
+    if not difference and data is not None and isinstance(sums, dict):
+        now = data_as_json(spec, data)
+        if rows != now["rows"]:
+            difference = f"it had {rows} rows and has {now['rows']}"
+        elif not _close(sums, now["sums"]):
+            difference = "its rows hold other values"
     if difference:
         raise RunError(
             f"the data is not what {file.parent} was trained on: {difference}; put the old data back, or train anew"
         )
+
+
+def _close(before: dict[str, Any], now: dict[str, list[float]]) -> bool:
+    """Equal but for what other machines round otherwise."""
+    if before.keys() != now.keys():
+        return False
+    pairs = [(before[name], now[name]) for name in now]
+    return all(
+        len(a) == len(b) and all(isclose(u, v, rel_tol=1e-3, abs_tol=1e-3) for u, v in zip(a, b, strict=True))
+        for a, b in pairs
+    )
 
 
 def _difference(before: Any, now: Any, where: str) -> str:

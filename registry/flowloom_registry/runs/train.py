@@ -6,17 +6,19 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import torch
 
 from flowloom.errors import RunError, TrainingError
+from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
-from flowloom_registry.runs.hooks import notify
+from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.progress import Report, progress
 from flowloom_registry.runs.validation import Validation
 from flowloom_registry.runs.weights import weights_of
@@ -92,8 +94,7 @@ def _loop(
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
-            for tracker in experiment.trackers:
-                tracker.log(step, metrics)
+            track(experiment.trackers, partial(_log, step, dict(metrics)))
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         over = validation is not None and validation.exhausted()
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
@@ -104,6 +105,10 @@ def _loop(
         folder.set_status("training", trainer.step)
         if trainer.stopping:
             return
+
+
+def _log(step: int, metrics: dict[str, float], tracker: Tracker) -> None:
+    tracker.log(step, metrics)
 
 
 def _restore(trainer: Trainer, folder: RunFolder) -> None:
