@@ -25,8 +25,13 @@ class Score(ABC):
 
     ``better`` names every value the score returns and says which way is good; the first of them decides
     where one number must (early stopping).
+
+    Attributes:
+        of_data: False where the flow is judged by what it is and draws, and not by held-out examples (a sampler of
+            an energy). Recipes without data have such scores only, and hand them the flow's own samples.
     """
 
+    of_data: ClassVar[bool] = True
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
 
     def require(self, flow: Flow) -> None:  # noqa: B027  (many scores suit every flow)

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from flowloom.compat import problems
 
 import flowloom as fl
-from flowloom.compat import problems
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, Sphere
 from flowloom.guidance import Guidance

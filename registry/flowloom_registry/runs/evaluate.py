@@ -93,6 +93,8 @@ def evaluate(experiment: Experiment) -> Evaluation:
         raise IncompatibleError(
             "the recipe names no metrics and no scores; add a section such as 'metrics: [energy-distance]'"
         )
+    if experiment.data is None and not experiment.metrics and not any(s.of_data for s in experiment.scores):
+        return _without_data(experiment)
     data = experiment.require_data("metrics and scores judge against data")
     notes: list[str] = []
     for metric in experiment.metrics:
@@ -128,6 +130,19 @@ def evaluate(experiment: Experiment) -> Evaluation:
             notes.append(f"no Gaussian baseline: {error}")
     sweep = _sweep(experiment, real, reference, notes)
     return Evaluation(len(real), len(reference), columns, better, scores, sweep, nfe, seconds, notes)
+
+
+def _without_data(experiment: Experiment) -> Evaluation:
+    """Scores that ask for no data, of the flow's own samples."""
+    config, flow = experiment.evaluate, experiment.flow
+    began = time.perf_counter()
+    solution = flow.solve(config.n, seed=config.seed, batch=config.batch)
+    elapsed = time.perf_counter() - began
+    values: dict[str, float] = {}
+    for score in experiment.scores:
+        values.update(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
+    better: dict[str, str] = {name: way for one in experiment.scores for name, way in one.better.items()}
+    return Evaluation(config.n, 0, {}, better, {SAMPLES: values}, nfe=solution.nfe, seconds=elapsed)
 
 
 def _scored(experiment: Experiment, examples: Examples) -> dict[str, float]:

@@ -141,6 +141,11 @@ def require_scores(experiment: Experiment) -> None:
         wanted.append(("validate", "validate.split", validate.split, validate.score))
     if not wanted and not experiment.metrics:
         return
+    free = [score for _, _, _, score in wanted if not score.of_data]
+    if experiment.data is None and not experiment.metrics and len(free) == len(wanted) and validate.score is None:
+        for score in free:
+            score.require(experiment.flow)
+        return
     data = experiment.require_data("metrics and scores judge against data")
     for section, key, split, score in wanted:
         try:

@@ -8,6 +8,7 @@ from flowloom.errors import TrainingError
 from flowloom.fields import Field, Kind, NetworkField
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath, Path
+from flowloom.sources import Source
 
 
 class Fitted(Objective):
@@ -36,7 +37,7 @@ class Fitted(Objective):
         """
         raise TrainingError("objective: fitted trains nothing; write train: {steps: 0}")
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The network."""
         found = NetworkField(model, self.kind)
         found.geometry = self.path.geometry

@@ -1,0 +1,59 @@
+"""The exact law of the objects that a policy builds, where all states can be enumerated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowloom_gflownets.environment import Environment
+from flowloom_gflownets.policy import PolicyField
+
+
+@dataclass(frozen=True)
+class Target:
+    """The law in proportion to the reward.
+
+    Args:
+        probabilities: of every state as an object, in the order of ``Environment.states``, float64.
+        log_z: log of the sum of rewards.
+    """
+
+    probabilities: Tensor
+    log_z: float
+
+
+def target_of(environment: Environment) -> Target:
+    """``R / Z`` by enumeration."""
+    log_reward = -environment.energy(environment.states(), {}).double()
+    return Target(log_reward.softmax(0), float(log_reward.logsumexp(0)))
+
+
+@torch.no_grad()
+def law_of(field: PolicyField) -> Tensor:
+    r"""Probability of every state as an object, ``(states,)`` float64, by dynamic programming.
+
+    .. math:: u(s_0) = 1, \quad u(s') = \sum_{s \to s'} u(s) P_F(s'|s), \quad p(x) = u(x) P_F(\mathrm{stop}|x)
+    """
+    environment = field.environment
+    states = environment.states()
+    device = next(field.model.parameters()).device
+    value = field(states.to(device), None, {})
+    assert isinstance(value, Tensor)
+    law = value.double().exp().cpu()
+    moves = [(law[:, a] > 0, a) for a in range(environment.stop)]
+    into: list[tuple[Tensor, Tensor, Tensor]] = []
+    for able, a in moves:
+        rows = able.nonzero()[:, 0]
+        children = environment.step(states[rows], torch.full((len(rows),), a))
+        into.append((rows, environment.index(children), law[rows, a]))
+    source, child, weight = (torch.cat(column) for column in zip(*into, strict=True))
+    visits = torch.zeros(len(states), dtype=torch.float64)
+    visits[environment.index(environment.root(1))] = 1
+    # Flow arrives where all walks of a length are; there are no cycles, so it ends.
+    now = visits.clone()
+    while float(now.sum()) > 0:
+        now = torch.zeros_like(visits).index_add(0, child, now[source] * weight)
+        visits += now
+    return visits * law[:, environment.stop]

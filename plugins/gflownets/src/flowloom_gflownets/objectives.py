@@ -1,0 +1,123 @@
+"""Trajectory balance, and the two losses that came before it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from flowloom.paths import Path
+from flowloom_gflownets.balance import Balance
+from flowloom_gflownets.environment import Environment
+from flowloom_gflownets.policy import read
+from flowloom_gflownets.trajectories import Trajectories
+
+
+class TrajectoryBalance(Balance):
+    r"""One residual for a whole walk :math:`s_0 \to \dots \to s_n = x` (Malkin et al., 2201.13259, equation 14).
+
+    .. math:: \log Z + \sum_t \log P_F(s_{t+1}|s_t) - \log R(x) - \sum_t \log P_B(s_t|s_{t+1})
+
+    log Z is a parameter, ``objective.log_partition``, and wants a far larger learning rate than the network:
+    ``train: {rates: {objective.log_partition: 100}}``.
+
+    Args:
+        environment: injected from the recipe.
+        path: injected from the recipe.
+        backward: ``uniform`` or ``learned``.
+        epsilon: share of uniform exploration.
+        log_partition: log Z at the start.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        path: Path,
+        backward: Literal["uniform", "learned"] = "uniform",
+        epsilon: float = 0.0,
+        log_partition: float = 0.0,
+    ) -> None:
+        super().__init__(environment, path, backward, epsilon)
+        self.log_partition = nn.Parameter(torch.tensor(float(log_partition)))
+
+    def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        """One for every walk."""
+        gain = self.log_forward(read(model, walks.x), walks)
+        gain = gain - self.log_backward(read(model, walks.after), walks)
+        sums = gain.new_zeros(len(walks.ends)).index_add(0, walks.walk, gain)
+        return self.log_partition + sums - self.log_reward(walks.ends)
+
+    def log_z(self, model: nn.Module) -> Tensor:
+        """The parameter."""
+        return self.log_partition
+
+
+class DetailedBalance(Balance):
+    r"""One residual for every transition (Bengio et al., 2111.09266).
+
+    .. math:: \log F(s) + \log P_F(s'|s) - \log F(s') - \log P_B(s|s')
+
+    with R(x) in place of F(s') and no P_B where a walk stops.
+    """
+
+    def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        """One for every transition."""
+        before, after = read(model, walks.x), read(model, walks.after)
+        stops = walks.action == self.environment.stop
+        ahead = torch.where(stops, self.log_reward(walks.after), after.log_flow)
+        gain = self.log_forward(before, walks) - self.log_backward(after, walks)
+        return before.log_flow + gain - ahead
+
+    def log_z(self, model: nn.Module) -> Tensor:
+        """The flow through the root."""
+        device = next(model.parameters()).device
+        return read(model, self.environment.root(1, device)).log_flow[0]
+
+
+class GFNFlowMatching(Balance):
+    r"""One residual for every state: what flows in flows out (Bengio et al., 2106.04399, equation 12).
+
+    .. math:: \log \sum_{s'' \to s} F(s'' \to s) - \log \sum_{s \to s'} F(s \to s'), \qquad
+              \log F(x \to \mathrm{stop}) - \log R(x)
+
+    The logits of the policy are the logs of the edge flows. (Not to be confused with conditional flow matching.)
+    There is no backward policy.
+
+    Args:
+        environment: injected from the recipe.
+        path: injected from the recipe.
+        epsilon: share of uniform exploration.
+    """
+
+    def __init__(self, environment: Environment, path: Path, epsilon: float = 0.0) -> None:
+        super().__init__(environment, path, "uniform", epsilon)
+
+    def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        """One for every state visited after the root, and one for every object."""
+        environment = self.environment
+        last = walks.action == environment.stop
+        outgoing, ends = self._out(model, walks.x), walks.ends
+        moved = environment.parents(walks.x).any(-1)
+        inner = self._in(model, walks.x[moved]) - outgoing.logsumexp(-1)[moved]
+        order = walks.walk[last].argsort()
+        terminal = outgoing[last, environment.stop][order] - self.log_reward(ends)
+        return torch.cat([inner, terminal])
+
+    def log_z(self, model: nn.Module) -> Tensor:
+        """All that flows out of the root."""
+        device = next(model.parameters()).device
+        return self._out(model, self.environment.root(1, device)).logsumexp(-1)[0]
+
+    def _out(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Log flows of the edges that leave states, ``(n, actions)``, -inf where there is none."""
+        return read(model, x).forward.masked_fill(~self.environment.allowed(x), -torch.inf)
+
+    def _in(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Log of the sum of the flows of the edges that enter states, ``(n,)``."""
+        row, action = self.environment.parents(x).nonzero(as_tuple=True)
+        parents = self.environment.back(x[row], action)
+        flows = x.new_full((len(x), self.environment.stop), 0, dtype=torch.float32)
+        edges = self._out(model, parents).gather(1, action[:, None])[:, 0]
+        flows = (flows - torch.inf).index_put((row, action), edges)
+        return flows.logsumexp(-1)
