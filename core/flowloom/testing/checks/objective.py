@@ -120,7 +120,9 @@ def _step(objective: Objective, model: nn.Module, context: Context, stream: int 
     def average() -> Flow:
         from flowloom.flow import Flow
 
-        return Flow(copy.deepcopy(model), objective=objective).requires_grad_(False).eval()
+        # What a spy has seen belongs to the graph of a loss, and cannot be copied.
+        memo: dict[int, Any] = {id(model.seen): []} if hasattr(model, "seen") else {}
+        return Flow(copy.deepcopy(model, memo), objective=objective).requires_grad_(False).eval()
 
     return Step(generator=context.generator(stream), average=average)
 
