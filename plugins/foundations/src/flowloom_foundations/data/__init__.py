@@ -1,5 +1,6 @@
 """Data whose law is known."""
 
 from flowloom_foundations.data.classes import NormalClasses, OverlappingClasses, ScatteredClasses
+from flowloom_foundations.data.modes import EightModes
 
-__all__ = ["NormalClasses", "OverlappingClasses", "ScatteredClasses"]
+__all__ = ["EightModes", "NormalClasses", "OverlappingClasses", "ScatteredClasses"]
