@@ -16,6 +16,7 @@ def flowloom_register(reg: Registrar) -> None:
     _data(reg)
     _car(reg)
     _contrastive(reg)
+    _poisson(reg)
 
 
 def _data(reg: Registrar) -> None:
@@ -145,4 +146,59 @@ def _contrastive(reg: Registrar) -> None:
         f"{recipes}/contrastive-imagenet.yaml",
         summary="SiT-XL/2 with contrastive flow matching at the paper's size",
         paper="2506.05350",
+    )
+
+
+def _poisson(reg: Registrar) -> None:
+    home, recipes, paper = "flowloom_foundations.poisson", "flowloom_foundations:recipes", "2302.04265"
+    reg.add(
+        "source",
+        "poisson-kernel",
+        f"{home}:PoissonKernel",
+        summary="noise of heavy tails, from a charge in D extra dimensions; the Gaussian at D = inf",
+        example={"extra_dims": 8, "sigma": 2},
+        paper=paper,
+    )
+    reg.add(
+        "path",
+        "noise-levels",
+        f"{home}:NoiseLevels",
+        summary="data under fading noise, in the time of its level: from 80 down to 0.002",
+        paper="2206.00364",
+    )
+    reg.add(
+        "times",
+        "log-normal-levels",
+        f"{home}:LogNormalLevels",
+        summary="noise levels whose logarithm is normal",
+        example={"path": "noise-levels"},
+        paper="2206.00364",
+    )
+    reg.add(
+        "weight",
+        "edm",
+        f"{home}:EDMWeight",
+        summary="evens out the loss of a preconditioned denoiser over noise levels",
+        paper="2206.00364",
+    )
+    reg.add(
+        "model",
+        "preconditioned",
+        f"{home}:Preconditioned",
+        summary="a denoiser of noise levels around any network",
+        example={"network": {"use": "mlp", "width": 16, "depth": 1}},
+        paper="2206.00364",
+    )
+    reg.add(
+        "solver",
+        "edm-heun",
+        f"{home}:EDMHeun",
+        summary="Heun's method on noise levels that crowd at the data, denoising at the end",
+        paper="2206.00364",
+    )
+    reg.recipe(
+        "pfgmpp",
+        f"{recipes}/pfgmpp.yaml",
+        summary="PFGM++ on handwritten digits with a small network (needs flowloom-images)",
+        paper=paper,
     )
