@@ -194,6 +194,8 @@ def _poisson(reg: Registrar) -> None:
         "edm-heun",
         f"{home}:EDMHeun",
         summary="Heun's method on noise levels that crowd at the data, denoising at the end",
+        # Its laws walk from 0 to 1, where rho = 7 would take two steps over half of the way.
+        example={"rho": 3},
         paper="2206.00364",
     )
     reg.recipe(
