@@ -204,3 +204,9 @@ def _poisson(reg: Registrar) -> None:
         summary="PFGM++ on handwritten digits with a small network (needs flowloom-images)",
         paper=paper,
     )
+    reg.recipe(
+        "pfgmpp-cifar10",
+        f"{recipes}/pfgmpp-cifar10.yaml",
+        summary="PFGM++ on CIFAR-10 at the paper's size (needs flowloom-images)",
+        paper=paper,
+    )

@@ -24,12 +24,12 @@ class PoissonKernel(Source):
     .. math:: p_r(x) \propto (\|x\|^2 + r^2)^{-(N + D)/2}, \qquad r = \sigma\sqrt D
 
     on states of N entries with D extra dimensions. D = 1 is the Poisson flow, D = inf the Gaussian of
-    diffusion, :math:`N(0, \sigma^2 I)`; the smaller D, the heavier the tails. The kernels of all radii are one
-    law, scaled: `NoiseLevels` shrinks a draw at its first level to any other.
+    diffusion, :math:`N(0, \sigma^2 I)`; the smaller D, the heavier the tails. The kernels of all radii are
+    one law, scaled: `NoiseLevels` shrinks a draw at its first level to any other.
 
-    The paper draws a radius, :math:`R = r\sqrt{B / (1 - B)}` with :math:`B \sim Beta(N/2, D/2)`, and a uniform
-    direction. B / (1 - B) is a ratio of two gammas, and the first of them with the direction is a normal
-    vector z, so here
+    The paper draws a radius, :math:`R = r\sqrt{B / (1 - B)}` with :math:`B \sim Beta(N/2, D/2)`, and a
+    uniform direction. B / (1 - B) is a ratio of two gammas, and the first of them with the direction is a
+    normal vector z, so here
 
     .. math:: x = \sigma\, z\, \sqrt{D / 2G}, \qquad G \sim \Gamma(D/2),
 

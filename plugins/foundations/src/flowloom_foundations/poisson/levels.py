@@ -25,8 +25,8 @@ class NoiseLevels(Path):
 
     Time runs from sigma_max, where x0 is the noise itself, down to sigma_min. The law of x0 is the kernel at
     sigma_max, `PoissonKernel` or a Gaussian of that standard deviation; as kernels scale, :math:`x_\sigma`
-    given the data has the kernel at sigma. The velocity is :math:`dx/d\sigma = (x_\sigma - x_1)/\sigma`, so of
-    a denoiser :math:`D = E[x_1|x_\sigma]` it is (2302.04265, algorithm 2; 2206.00364, equation 3)
+    given the data has the kernel at sigma. The velocity is :math:`dx/d\sigma = (x_\sigma - x_1)/\sigma`, so
+    of a denoiser :math:`D = E[x_1|x_\sigma]` it is (2302.04265, algorithm 2; 2206.00364, equation 3)
 
     .. math:: \frac{dx}{d\sigma} = \frac{x - D(x, \sigma)}{\sigma}.
 

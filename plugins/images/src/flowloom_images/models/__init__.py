@@ -1,6 +1,7 @@
 """Backbones for images."""
 
+from flowloom_images.models.ddpm_plus_plus import DDPMPlusPlus
 from flowloom_images.models.dit import DiT
 from flowloom_images.models.unet import UNet
 
-__all__ = ["DiT", "UNet"]
+__all__ = ["DDPMPlusPlus", "DiT", "UNet"]
