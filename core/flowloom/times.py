@@ -17,7 +17,10 @@ __all__ = ["Beta", "LogitNormal", "TimeLaw", "Uniform"]
 
 
 class TimeLaw(ABC):
-    """A law of t on [0, 1].
+    """A law of t, on [0, 1] unless it says otherwise.
+
+    Attributes:
+        support: lowest and highest time that it draws; those of the path's span, in whichever order.
 
     Args:
         latest: draws are scaled to ``[0, latest]``; discrete losses with a weight that diverges at t=1
@@ -26,6 +29,8 @@ class TimeLaw(ABC):
             random order (Kingma et al. 2107.00630, low-discrepancy sampler).
     """
 
+    support: tuple[float, float] = (0.0, 1.0)
+
     def __init__(self, latest: float = 1.0, stratified: bool = False) -> None:
         if not 0 < latest <= 1:
             raise ValueError(f"latest must lie in (0, 1], got {latest}")
@@ -33,7 +38,7 @@ class TimeLaw(ABC):
 
     @abstractmethod
     def quantile(self, u: Tensor) -> Tensor:
-        """The inverse of the distribution function, on ``[0, 1]``: shape of ``u``."""
+        """The inverse of the distribution function at ``u`` in ``[0, 1]``: shape of ``u``."""
 
     def sample(self, n: int, draw: Draw = GLOBAL) -> Tensor:
         """Draw times of shape ``(n,)``."""

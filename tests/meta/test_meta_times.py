@@ -47,6 +47,12 @@ class Clumps(Uniform):
         return torch.rand(n, generator=draw.generator, dtype=draw.dtype)
 
 
+class Elsewhere(Uniform):
+    """Draws as its quantile says, on [0, 1], and says that it draws between 1 and 8."""
+
+    support = (1.0, 8.0)
+
+
 class Ordered(Uniform):
     """Stratified, but early rows get early times."""
 
@@ -74,6 +80,10 @@ def test_wrong_twin_is_caught(target, fails_exactly):
 
 def test_ordered_strata_are_caught(fails_exactly):
     fails_exactly(KIND, Ordered, "check_stratified_is_even")
+
+
+def test_another_support_is_caught(fails_exactly):
+    fails_exactly(KIND, Elsewhere, "check_range", ("check_quantile_is_monotone",))
 
 
 def test_every_check_has_one(every_check_has_a_twin):

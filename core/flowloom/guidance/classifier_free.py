@@ -29,17 +29,17 @@ class ClassifierFree(Guidance):
 
     Args:
         scale: w.
-        interval: times in which guidance is on (2404.07724); outside it w is 1.
+        interval: times in which guidance is on, lowest first (2404.07724); outside it w is 1. All where None.
         conditions: names of the conditions that the null branch withholds; all where empty.
     """
 
     def __init__(
         self,
         scale: float = 1.5,
-        interval: tuple[float, float] = (0.0, 1.0),
+        interval: tuple[float, float] | None = None,
         conditions: Sequence[str] = (),
     ) -> None:
-        if interval[0] > interval[1]:
+        if interval is not None and interval[0] > interval[1]:
             raise ValueError(f"interval must be increasing, got {interval}")
         self.scale, self.interval, self.conditions = scale, interval, tuple(conditions)
 
@@ -83,11 +83,11 @@ class _Guided(Wrapped):
         self.rule = rule
 
     def _active(self, t: float) -> bool:
-        low, high = self.rule.interval
-        return self.rule.scale != 1 and low <= t <= high
+        interval = self.rule.interval
+        return self.rule.scale != 1 and (interval is None or interval[0] <= t <= interval[1])
 
     def _active_at(self, t: Any) -> bool:
-        if self.rule.interval == (0.0, 1.0):
+        if self.rule.interval is None:
             # Reading t would wait for the device at every step.
             return self.rule.scale != 1
         return self._active(float(first_leaf(t).flatten()[0]))

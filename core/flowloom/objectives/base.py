@@ -293,7 +293,8 @@ class PointObjective(Objective):
         return Loss(self.rows(values, asked.point.t, batch.layout).mean())
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks, or that the network cannot do without."""
+        """Conditions to withhold that the data lacks, or the network cannot do without; times not the path's."""
+        yield from self._untimely()
         spec, model = parts.get("spec"), parts.get("model")
         if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
             yield Clash(
@@ -305,4 +306,15 @@ class PointObjective(Objective):
                 "model",
                 "condition_dropout needs a model that can be withheld conditions, and "
                 f"{type(model).__name__} does not say so (conditional = True)",
+            )
+
+    def _untimely(self) -> Iterable[Clash]:
+        low, high = sorted(self.path.span)
+        if (low, high) != tuple(self.times.support):
+            yield Clash(
+                "objective",
+                "path",
+                f"{type(self.times).__name__} draws times in [{self.times.support[0]:g}, "
+                f"{self.times.support[1]:g}], and those of {type(self.path).__name__} lie in "
+                f"[{low:g}, {high:g}]; give times: of a law on the path's own span",
             )

@@ -61,7 +61,7 @@ class Path(ABC):
         parts: paths by name of the part, for a path of product states.
         pathwise: False where x_t is drawn anew at every t, and the velocity is that of the flow of its law
             and not the time derivative of a curve.
-        arrives: False where x_t at t=1 is only near x1.
+        arrives: False where x_t at the ends of the span is only near x0 and x1.
     """
 
     geometry: Geometry

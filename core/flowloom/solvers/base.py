@@ -121,6 +121,10 @@ class FixedGrid(Solver):
             inner = [start + (end - start) * (g - low) / width for g in self.grid[:-1]]
         return [*inner, end]
 
+    def walked(self, field: Field, span: tuple[float, float]) -> list[float]:
+        """Times of a walk along ``field``: the grid on ``span``, unless a solver knows better."""
+        return self.times(span)
+
     @abstractmethod
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step from ``t`` to ``t_next``."""
@@ -149,7 +153,7 @@ class FixedGrid(Solver):
     ) -> Solution:
         """Walk the grid; see `Solver.solve`."""
         call = Call(self.prepare(field), cond, generator, layout)
-        times = self.times(span or field.span)
+        times = self.walked(field, span or field.span)
         walk = Walk(call, x0, times[0], keep=keep, on_step=on_step, steps=len(times) - 1)
         for i, (t, t_next) in enumerate(pairwise(times)):
             walk.arrive(self.step(call, walk.x, t, t_next, last=i == len(times) - 2), t_next)

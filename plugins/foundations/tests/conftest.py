@@ -17,12 +17,12 @@ from flowloom.data import Dataset, Examples
 from flowloom.spec import Condition, Spec
 
 class Latents(Dataset):
-    spec = Spec((4, 32, 32), conditions={"label": Condition(1000)})
+    spec = Spec(SHAPE, conditions={"label": Condition(1000)})
     def __len__(self):
         return 1
     def take(self, rows):
         n = len(rows)
-        return Examples(torch.zeros(n, 4, 32, 32), {"label": torch.zeros(n, dtype=torch.long)})
+        return Examples(torch.zeros(n, *SHAPE), {"label": torch.zeros(n, dtype=torch.long)})
 """
 
 
@@ -82,10 +82,10 @@ def survives_a_kill(tmp_path, monkeypatch):
 
 @pytest.fixture
 def at_paper_scale(tmp_path):
-    """The flow of a recipe for ImageNet latents, on the meta device."""
+    """The flow of a recipe for images or their latents, on the meta device."""
 
-    def make(recipe):
-        (tmp_path / "fake.py").write_text(FAKE)
+    def make(recipe, shape=(4, 32, 32)):
+        (tmp_path / "fake.py").write_text(f"SHAPE = {shape}\n{FAKE}")
         file = tmp_path / "full.yaml"
         file.write_text(f"extends: {recipe}\ndata: './fake.py:Latents'\n")
         with torch.device("meta"):

@@ -9,7 +9,7 @@ from torch import nn
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.models import Model
 from flowloom.spec import Condition, Spec
-from flowloom_images.models import DiT, UNet
+from flowloom_images.models import DDPMPlusPlus, DiT, UNet
 from flowloom_images.models.attention import attend
 from flowloom_images.models.dit import sincos_positions
 
@@ -190,7 +190,7 @@ def test_attention_is_softmax_attention_either_way():
 
 
 def test_no_images_no_backbone():
-    for model in (UNet, DiT):
+    for model in (UNet, DiT, DDPMPlusPlus):
         with pytest.raises(IncompatibleError, match="real values"):
             model(Spec(shape=(2,)))
         with pytest.raises(IncompatibleError, match="tokens"):
@@ -258,6 +258,37 @@ def test_adm_imagenet64_has_the_papers_size():
         )
     # 296 M in 2105.05233; ours has one more class vector, the null one.
     assert count(model) - 4 * 192 == 295_904_454
+
+
+def ddpm(shape=(2, 8, 12), **options) -> DDPMPlusPlus:
+    defaults = {"width": 8, "multipliers": (1, 2), "blocks": 2, "attention": (4,)}
+    return DDPMPlusPlus(spec(*shape, conditions=LABELS), **{**defaults, **options})
+
+
+def test_ddpm_plus_plus_halves_every_sum():
+    """At the start blocks are their skip; each sum is divided by the root of 2, and attention is one more."""
+    model, context = ddpm().double(), torch.zeros(3, 32, dtype=torch.float64)
+    x = torch.randn(3, 8, 8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(model.down[0](x, context), x / 2**0.5)
+    wide = torch.cat([x, x], 1)
+    assert torch.allclose(model.middle[0](wide, context), wide / 2)
+    assert torch.allclose(model.middle[1](wide, context), wide / 2**0.5)
+    assert model(x[:, :2], torch.zeros(3, dtype=torch.float64)).abs().max() == 0
+
+
+def test_ddpm_plus_plus_attends_in_every_block_down_and_in_the_last_up():
+    model = ddpm((1, 16, 16), attention=(8,))
+    attends = [[block.attention is not None for block in way] for way in (model.down, model.middle, model.up)]
+    assert attends == [[False] * 3 + [True] * 2, [True, False], [False, False, True] + [False] * 4]
+    with pytest.raises(IncompatibleError, match="9 x 9 is not divisible by 2"):
+        ddpm((1, 9, 9))
+
+
+def test_ddpm_plus_plus_has_edms_size():
+    with torch.device("meta"):
+        model = DDPMPlusPlus(spec(3, 32, 32, conditions={}))
+    # 55,733,891 in 2206.00364's release, with a layer for 9 labels of augmentation.
+    assert count(model) == 55_733_891 - 9 * 128
 
 
 @pytest.mark.parametrize(("size", "millions"), [("S", 33), ("B", 130), ("L", 458), ("XL", 675)])

@@ -27,7 +27,7 @@ def _cdf(law_: TimeLaw, t: Tensor, *, before: bool = False) -> Tensor:
     return (low + high) / 2
 
 
-@law("draws lie in [0, latest] and have the shape and dtype asked for")
+@law("draws lie between the lowest and the latest time and have the shape and dtype asked for")
 def check_range(make: Make, context: Context) -> None:
     """10,000 draws in float32 and float64."""
     times = make()
@@ -36,18 +36,21 @@ def check_range(make: Make, context: Context) -> None:
         context.holds("sample(n) has shape (n,)", tuple(t.shape) == (10_000,), f"{tuple(t.shape)}")
         context.holds("sample has the dtype asked for", t.dtype == dtype, f"{t.dtype}")
         context.holds("times are finite", bool(t.isfinite().all()))
-        context.within("times are not negative", (-t).clamp_min(0), 0)
-        context.within("times are at most latest", (t - times.latest).clamp_min(0), 1e-6)
+        low, high = times.support
+        context.within("times are not below the lowest", (low - t).clamp_min(0), 1e-6 * abs(low))
+        context.within("times are at most latest", (t - times.latest * high).clamp_min(0), 1e-6 * abs(high))
 
 
 @law("the quantile function rises from the lowest to the highest time")
 def check_quantile_is_monotone(make: Make, context: Context) -> None:
-    """On 1001 points of [0, 1], with values in [0, 1]."""
-    values = make().quantile(torch.linspace(0, 1, 1001, dtype=torch.float64))
+    """On 1001 points of [0, 1], with values in the support."""
+    times = make()
+    low, high = times.support
+    values = times.quantile(torch.linspace(0, 1, 1001, dtype=torch.float64))
     context.holds("quantile is finite", bool(values.isfinite().all()))
     context.within("quantile does not fall", (-values.diff()).clamp_min(0), 1e-12)
-    outside = torch.maximum(-values, values - 1).clamp_min(0)
-    context.within("quantile stays in [0, 1]", outside, 1e-12)
+    outside = torch.maximum(low - values, values - high).clamp_min(0)
+    context.within("quantile stays in the support", outside, 1e-12 * (1 + abs(high - low)))
 
 
 @law("draws follow the quantile function")

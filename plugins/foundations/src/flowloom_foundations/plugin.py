@@ -18,6 +18,7 @@ def flowloom_register(reg: Registrar) -> None:
     _contrastive(reg)
     _sliced(reg)
     _equilibrium(reg)
+    _poisson(reg)
 
 
 def _data(reg: Registrar) -> None:
@@ -200,6 +201,8 @@ def _sliced(reg: Registrar) -> None:
         summary="the same on MNIST with the paper's pyramid of directions",
         paper="2305.02164",
     )
+
+
 def _equilibrium(reg: Registrar) -> None:
     home, recipes, paper = "flowloom_foundations.equilibrium", "flowloom_foundations:recipes", "2510.02300"
     reg.add(
@@ -284,3 +287,66 @@ def _equilibrium(reg: Registrar) -> None:
         ("equilibrium-blind", "flow matching whose network is not told the time"),
     ):
         reg.recipe(name, f"{recipes}/{name}.yaml", summary=summary)
+
+
+def _poisson(reg: Registrar) -> None:
+    home, recipes, paper = "flowloom_foundations.poisson", "flowloom_foundations:recipes", "2302.04265"
+    reg.add(
+        "source",
+        "poisson-kernel",
+        f"{home}:PoissonKernel",
+        summary="noise of heavy tails, from a charge in D extra dimensions; the Gaussian at D = inf",
+        example={"extra_dims": 8, "sigma": 2},
+        paper=paper,
+    )
+    reg.add(
+        "path",
+        "noise-levels",
+        f"{home}:NoiseLevels",
+        summary="data under fading noise, in the time of its level: from 80 down to 0.002",
+        paper="2206.00364",
+    )
+    reg.add(
+        "times",
+        "log-normal-levels",
+        f"{home}:LogNormalLevels",
+        summary="noise levels whose logarithm is normal",
+        example={"path": "noise-levels"},
+        paper="2206.00364",
+    )
+    reg.add(
+        "weight",
+        "edm",
+        f"{home}:EDMWeight",
+        summary="evens out the loss of a preconditioned denoiser over noise levels",
+        paper="2206.00364",
+    )
+    reg.add(
+        "model",
+        "preconditioned",
+        f"{home}:Preconditioned",
+        summary="a denoiser of noise levels around any network",
+        example={"network": {"use": "mlp", "width": 16, "depth": 1}},
+        paper="2206.00364",
+    )
+    reg.add(
+        "solver",
+        "edm-heun",
+        f"{home}:EDMHeun",
+        summary="Heun's method on noise levels that crowd at the data, denoising at the end",
+        # Its laws walk from 0 to 1, where rho = 7 would take two steps over half of the way.
+        example={"rho": 3},
+        paper="2206.00364",
+    )
+    reg.recipe(
+        "pfgmpp",
+        f"{recipes}/pfgmpp.yaml",
+        summary="PFGM++ on handwritten digits with a small network (needs flowloom-images)",
+        paper=paper,
+    )
+    reg.recipe(
+        "pfgmpp-cifar10",
+        f"{recipes}/pfgmpp-cifar10.yaml",
+        summary="PFGM++ on CIFAR-10 at the paper's size (needs flowloom-images)",
+        paper=paper,
+    )

@@ -99,6 +99,16 @@ def _networks(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "ddpm-plus-plus",
+        "flowloom_images.models:DDPMPlusPlus",
+        summary="DDPM++ with EDM's settings: added context, halved sums, attention of one head",
+        example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+        paper="2011.13456",
+        tags=("convolution",),
+        data="digits",
+    )
+    reg.add(
+        "model",
         "dit",
         "flowloom_images.models:DiT",
         summary="diffusion transformer with adaLN-Zero blocks, sizes S, B, L, XL",
