@@ -29,6 +29,7 @@ from flowloom_likelihood.codec import Dequantize
 from flowloom_likelihood.field import BijectionField, normal_log_prob
 from flowloom_likelihood.models import Glow, LinearGaussian
 from flowloom_likelihood.objective import ExactLikelihood
+from flowloom_likelihood.score import BitsPerDim
 from flowloom_likelihood.solver import Push
 from flowloom_registry.cli import main
 
