@@ -60,7 +60,7 @@ class Balance(Objective):
         root = self.environment.root(batch_size(batch.x0), device)
         walks = roll_out(self._policy(model), root, epsilon=self.epsilon, generator=step.generator)
         with torch.no_grad():
-            log_z, length = self.log_z(model), walks.walk.bincount().float().mean()
+            log_z, length = self.log_z(model).detach(), walks.walk.bincount().float().mean()
         return Loss(self.residuals(model, walks).square().mean(), {"log_z": log_z, "length": length})
 
     def log_forward(self, said: Said, walks: Trajectories) -> Tensor:

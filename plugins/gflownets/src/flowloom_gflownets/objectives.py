@@ -117,7 +117,6 @@ class GFNFlowMatching(Balance):
         """Log of the sum of the flows of the edges that enter states, ``(n,)``."""
         row, action = self.environment.parents(x).nonzero(as_tuple=True)
         parents = self.environment.back(x[row], action)
-        flows = x.new_full((len(x), self.environment.stop), 0, dtype=torch.float32)
         edges = self._out(model, parents).gather(1, action[:, None])[:, 0]
-        flows = (flows - torch.inf).index_put((row, action), edges)
+        flows = edges.new_full((len(x), self.environment.stop), -torch.inf).index_put((row, action), edges)
         return flows.logsumexp(-1)

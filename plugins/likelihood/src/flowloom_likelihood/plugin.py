@@ -38,9 +38,7 @@ def _bijections(reg: Registrar) -> None:
         ("squeeze", "Squeeze", {}, "2x2 blocks of places as channels"),
     )
     for name, target, example, summary in rows:
-        reg.add(
-            "bijection", name, f"{home}:{target}", summary=summary, example=example, paper="1807.03039"
-        )
+        reg.add("bijection", name, f"{home}:{target}", summary=summary, example=example, paper="1807.03039")
 
 
 def _flow(reg: Registrar) -> None:

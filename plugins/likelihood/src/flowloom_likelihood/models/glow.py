@@ -70,7 +70,9 @@ class Glow(Bijection):
         if len(spec.shape) != 3 or spec.discrete or spec.parts:
             raise ShapeError(f"glow takes real-valued images (C, H, W), and states are of shape {spec.shape}")
         if any(side % 2**levels for side in spec.shape[1:]):
-            raise ShapeError(f"glow of {levels} levels takes sides divisible by {2**levels}, got {spec.shape}")
+            raise ShapeError(
+                f"glow of {levels} levels takes sides divisible by {2**levels}, got {spec.shape}"
+            )
         if min(levels, steps, width, first_rows) < 1:
             raise ValueError("levels, steps, width and first_rows must be at least 1")
         if mixing not in ("conv", "shuffle", "reverse"):
