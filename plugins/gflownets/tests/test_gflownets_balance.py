@@ -12,7 +12,6 @@ import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Discrete
 from flowloom.kinds import Kind
-from flowloom.objectives import Batch, Step
 from flowloom.testing import check
 from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom_gflownets.environment import Hypergrid, HypergridEnergy
@@ -113,7 +112,7 @@ def test_trajectory_balance_by_hand():
 
 def test_a_learned_backward_policy_sums_to_one_over_parents():
     loss, model = make_loss(TrajectoryBalance, backward="learned"), TrueFlows(GRID, spoil=0.5)
-    _, walks = residuals(loss, model, n=3)
+    _, _walks = residuals(loss, model, n=3)
     total = torch.zeros(1, dtype=torch.float64)
     from flowloom_gflownets.policy import read
     from flowloom_gflownets.trajectories import Trajectories
@@ -202,7 +201,8 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):
     load_checkpoint(second, folder)
     run(second)
     a, b = whole.flow.state_dict(), second.flow.state_dict()
-    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
     assert torch.equal(whole.flow.sample(9, seed=1), second.flow.sample(9, seed=1))
 
 

@@ -83,7 +83,7 @@ def _losses(reg: Registrar) -> None:
             paper=paper,
             within=WITHIN,
             known_failures={
-                "check_exact_answers_have_no_loss": "a walk is no point of a path, and has no target of its own",
+                "check_exact_answers_have_no_loss": "a walk is no point of a path, and has no target",
                 "check_field_is_of_its_kind": "log probabilities of actions that are not allowed are -inf",
             },
         )

@@ -21,7 +21,7 @@ from flowloom_gflownets.policy import PolicyField
 
 
 class GridHeat(Renderer):
-    """Counts of samples, and the exact law of the policy beside the reward's, over the first two coordinates."""
+    """Counts of samples, and the policy's exact law beside the reward's, over the first two coordinates."""
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Counts of drawn objects.

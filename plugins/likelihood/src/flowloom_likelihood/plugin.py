@@ -28,8 +28,9 @@ def flowloom_register(reg: Registrar) -> None:
 
 
 def _bijections(reg: Registrar) -> None:
-    home, four = f"{HOME}.bijections", {"channels": 4}
-    rows = (
+    home = f"{HOME}.bijections"
+    four: dict[str, object] = {"channels": 4}
+    rows: tuple[tuple[str, str, dict[str, object], str], ...] = (
         ("actnorm", "ActNorm", four, "a scale and a shift for every channel, started at statistics of data"),
         ("invertible-conv", "InvertibleConv", four, "a learned 1x1 convolution by its LU decomposition"),
         ("reorder", "Reorder", {**four, "order": "shuffle"}, "channels reversed, or shuffled once"),
