@@ -53,6 +53,11 @@ def offers(context: Context) -> Iterator[Offer]:
         flow = context.flow or flow_on(context.data)
         if flow is not None:
             yield Offer(flow, context.data)
+    elif context.flow is not None:
+        # A recipe without data: what its flow draws stands in for examples.
+        drawn = context.flow.solve(ROWS, seed=context.seed).x
+        if isinstance(drawn, Tensor):
+            yield Offer(context.flow, Tensors(drawn, spec=context.flow.spec))
     yield plane(context)
     yield tokens(context)
 

@@ -21,9 +21,9 @@ from flowloom_gflownets.trajectories import Trajectories, roll_out
 class Balance(Objective):
     """Trains a policy on walks that it takes itself; a batch gives their number, and no data.
 
-    Walks are drawn without gradient from the policy mixed with ``epsilon`` of uniform moves. The residuals vanish
-    together exactly where the policy samples in proportion to the reward, whatever law the walks are from, as long
-    as it reaches every state.
+    Walks are drawn without gradient from the policy mixed with ``epsilon`` of uniform moves. The residuals
+    vanish together exactly where the policy samples in proportion to the reward, whatever law the walks are
+    from, as long as it reaches every state.
 
     Args:
         environment: what is built; injected from the recipe.
@@ -61,7 +61,7 @@ class Balance(Objective):
         root = self.environment.root(batch_size(batch.x0), device)
         walks = roll_out(self._policy(model), root, epsilon=self.epsilon, generator=step.generator)
         with torch.no_grad():
-            log_z, length = self.log_z(model), walks.walk.bincount().float().mean()
+            log_z, length = self.log_z(model).detach(), walks.walk.bincount().float().mean()
         return Loss(self.residuals(model, walks).square().mean(), {"log_z": log_z, "length": length})
 
     def log_forward(self, said: Said, walks: Trajectories) -> Tensor:
@@ -70,7 +70,7 @@ class Balance(Objective):
         return law.gather(1, walks.action[:, None])[:, 0]
 
     def log_backward(self, after: Said, walks: Trajectories) -> Tensor:
-        """``log P_B`` of every transition, ``(k,)``; 0 where a walk stops, as an object has one last state."""
+        """``log P_B`` of every transition, ``(k,)``; 0 where a walk stops: an object has one last state."""
         parents, moves = self.environment.parents(walks.after), walks.action != self.environment.stop
         # Without parents there is only the root itself, stopped at.
         parents = parents | ~moves[:, None]

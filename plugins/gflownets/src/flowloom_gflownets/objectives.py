@@ -15,7 +15,7 @@ from flowloom_gflownets.trajectories import Trajectories
 
 
 class TrajectoryBalance(Balance):
-    r"""One residual for a whole walk :math:`s_0 \to \dots \to s_n = x` (Malkin et al., 2201.13259, equation 14).
+    r"""One residual for a whole walk :math:`s_0 \to \dots \to s_n = x` (Malkin et al., 2201.13259, eq. 14).
 
     .. math:: \log Z + \sum_t \log P_F(s_{t+1}|s_t) - \log R(x) - \sum_t \log P_B(s_t|s_{t+1})
 
@@ -81,8 +81,8 @@ class GFNFlowMatching(Balance):
     .. math:: \log \sum_{s'' \to s} F(s'' \to s) - \log \sum_{s \to s'} F(s \to s'), \qquad
               \log F(x \to \mathrm{stop}) - \log R(x)
 
-    The logits of the policy are the logs of the edge flows. (Not to be confused with conditional flow matching.)
-    There is no backward policy.
+    The logits of the policy are the logs of the edge flows. There is no backward policy. (This is not the
+    flow matching of velocity fields.)
 
     Args:
         environment: injected from the recipe.
@@ -117,7 +117,6 @@ class GFNFlowMatching(Balance):
         """Log of the sum of the flows of the edges that enter states, ``(n,)``."""
         row, action = self.environment.parents(x).nonzero(as_tuple=True)
         parents = self.environment.back(x[row], action)
-        flows = x.new_full((len(x), self.environment.stop), 0, dtype=torch.float32)
         edges = self._out(model, parents).gather(1, action[:, None])[:, 0]
-        flows = (flows - torch.inf).index_put((row, action), edges)
+        flows = edges.new_full((len(x), self.environment.stop), -torch.inf).index_put((row, action), edges)
         return flows.logsumexp(-1)

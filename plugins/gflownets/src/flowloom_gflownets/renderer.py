@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.renderers import Figure, Renderer
 from flowloom.state import State
@@ -20,18 +21,20 @@ from flowloom_gflownets.policy import PolicyField
 
 
 class GridHeat(Renderer):
-    """Counts of samples, and the exact law of the policy beside the reward's, over the first two coordinates."""
+    """Counts of samples, and the policy's exact law beside the reward's, over the first two coordinates."""
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
-        """Counts of drawn objects."""
-        x = samples.x
-        assert isinstance(x, Tensor)
-        counts = _plane(x, torch.ones(len(x), dtype=torch.float64), int(x.max()) + 1)
-        return [_figure("Samples", ["drawn objects"], [counts])]
+        """Counts of drawn objects.
+
+        Raises:
+            ShapeError: states are no points of a grid.
+        """
+        return [_figure("Samples", ["drawn objects"], [_counts(samples.x)])]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
-        """None: walks differ in length."""
-        return []
+        """Counts of the ends: walks differ in length."""
+        panels = [_counts(state) for state in states]
+        return [_figure("From the root", [f"t = {time:.2g}" for time in times], panels)]
 
     def flow(self, flow: Flow, real: Examples) -> list[Figure]:
         """The policy's law and the target, exactly."""
@@ -45,6 +48,12 @@ class GridHeat(Renderer):
             laws = [law_of(field), target_of(environment).probabilities]
         panels = [_plane(states, law, side) for law in laws]
         return [_figure("Exact law", ["policy", "reward / Z"], panels)]
+
+
+def _counts(x: State) -> Tensor:
+    if not isinstance(x, Tensor) or x.is_floating_point() or x.ndim != 2:
+        raise ShapeError("grid-heat shows points of a grid: whole coordinates (n, D)")
+    return _plane(x, torch.ones(len(x), dtype=torch.float64), int(x.max()) + 1)
 
 
 def _plane(x: Tensor, mass: Tensor, side: int) -> Tensor:
@@ -61,7 +70,7 @@ def _figure(title: str, names: Sequence[str], panels: Sequence[Tensor]) -> Figur
     top = max(float(panel.max()) for panel in panels)
     axes: Any = canvas.subplots(1, len(panels), squeeze=False)[0]
     for place, name, panel in zip(axes, names, panels, strict=True):
-        place.imshow(panel.T, origin="lower", vmin=0, vmax=top, cmap="viridis")
+        place.imshow(panel.T.numpy(), origin="lower", vmin=0, vmax=top, cmap="viridis")
         place.set(title=name, xticks=[], yticks=[])
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=110)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom_gflownets.balance import Balance
@@ -44,8 +44,14 @@ class ExactGap(Score):
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
-        """All three; the examples are not looked at."""
+        """All three; the examples are counted, and not looked at.
+
+        Raises:
+            ShapeError: there are none.
+        """
         self.require(flow)
+        if len(examples) == 0:
+            raise ShapeError("score exact-gap: there is no sample to score")
         objective, field = flow.objective, flow.field()
         assert isinstance(objective, Balance)
         assert isinstance(field, PolicyField)

@@ -26,8 +26,8 @@ class Dequantize(Codec):
 
     .. math:: -\log_2 P(x) \le -E_u \log_2 p\big((x + u)/n - 1/2\big) + D \log_2 n .
 
-    Without a generator every level goes to its middle. Data are of whole levels, so there is no derivative and
-    no ``log_det``; `log_cell` says how large one cell of states is.
+    Without a generator every level goes to its middle. Data are of whole levels, so there is no derivative
+    and no ``log_det``; `log_cell` says how large one cell of states is.
 
     Args:
         spec: of data with limits, whose levels are evenly spread between them; injected from the recipe.
@@ -70,7 +70,7 @@ class Dequantize(Codec):
         places = self._places(x)
         if float((places - places.round()).abs().max()) > _TOLERANCE:
             raise DataError(
-                f"dequantize: the data are not of {self.levels} levels between {self.low:g} and {self.high:g}; "
+                f"dequantize: the data are not of {self.levels} levels from {self.low:g} to {self.high:g}; "
                 "set levels to what they have (256 for bytes)"
             )
 

@@ -77,6 +77,6 @@ def bijection_of(model: nn.Module) -> Bijection:
     """
     if not isinstance(model, Bijection):
         raise IncompatibleError(
-            f"an exact likelihood needs a model that is a bijection (glow), and {type(model).__name__} is none"
+            f"an exact likelihood needs a bijection as its model (glow), and {type(model).__name__} is none"
         )
     return model

@@ -25,8 +25,8 @@ class ExactLikelihood(Objective):
 
     .. math:: L = -\frac{1}{D \ln 2} E\big[\log N(f(x); 0, I) + \log|\det \partial f/\partial x|\big]
 
-    (1807.03039, equations 1 to 3). Bits per dimension of the *data* are those plus log2 of the number of levels;
-    the score ``bits-per-dim`` says them. Sampling takes a setting ``temperature``.
+    (1807.03039, equations 1 to 3). Bits per dimension of the *data* are those plus log2 of the number of
+    levels; the score ``bits-per-dim`` says them. Sampling takes a setting ``temperature``.
 
     Args:
         path: of the recipe, whose geometry the states lie on; there are no times and no points between.

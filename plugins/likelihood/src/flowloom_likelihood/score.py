@@ -23,8 +23,8 @@ class BitsPerDim(Score):
 
     .. math:: \frac{1}{D \ln 2}\Big(-\log \frac1M \sum_m p(x + u_m) + D \ln n\Big)
 
-    of data of n levels behind the codec ``dequantize``: with M = 1 the usual bound (1807.03039, section 2), with
-    more draws a tighter one. Without that codec they are bits of a density, which may be negative.
+    of data of n levels behind the codec ``dequantize``: with M = 1 the usual bound (1807.03039, section 2),
+    with more draws a tighter one. Without that codec they are bits of a density, which may be negative.
 
     Args:
         draws: M, draws of the dequantisation noise.

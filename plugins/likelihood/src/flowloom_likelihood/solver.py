@@ -37,7 +37,7 @@ class Push(Solver):
         """Evaluate once; see `Solver.solve`.
 
         Raises:
-            IncompatibleError: the field is no bijection, entries are given, or the span is not from end to end.
+            IncompatibleError: the field is no bijection, entries are given, or the span is another.
         """
         if not isinstance(field, BijectionField):
             raise IncompatibleError(f"push needs a bijection, and this field is a {field.kind}")
