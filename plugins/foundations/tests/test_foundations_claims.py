@@ -40,3 +40,12 @@ def test_contrastive_samples_are_surer_of_their_class_and_further_apart(figures)
     assert 1 - pushed["bayes_accuracy"] <= 0.9 * (1 - plain["bayes_accuracy"])
     assert pushed[DISTANCE] > plain[DISTANCE]
     assert cleared[DISTANCE] <= 1.15 * plain[DISTANCE]
+
+
+@pytest.mark.slow
+def test_digits_by_sorting_are_near_the_data_of_their_class_and_no_copies(figures):
+    """2305.02164: as near as the floor allows, without a network or a gradient; the judge's errors are few."""
+    found = figures("cswf-digits")
+    assert found["sliced_wasserstein"] <= 1.3 * found["floor/sliced_wasserstein"]
+    assert found["class_accuracy"] >= 0.95
+    assert found["novelty"] >= 0.9 * found["floor/novelty"]

@@ -166,6 +166,21 @@ def test_loss_is_the_papers_over_what_is_free():
     assert 0 < int((seen < real.sum(1) * 3).sum()) < n
 
 
+@pytest.mark.parametrize("predict", ["velocity", "noise", "data"])
+def test_what_is_given_has_no_error_whatever_is_predicted(predict):
+    x1 = {k: v[:20] for k, v in STATES.x.items()}
+    real = STATES.cond["real"][:20]
+    layout = Layout(dict.fromkeys(PARTS, real))
+    objective = LayoutFlow(CODEC.spec, predict=predict, tasks=["types-and-sizes"], box_weight=0.0)
+    x0 = noise(0, x1)
+    target = {"velocity": x1["position"] - x0["position"], "noise": x0["position"], "data": x1["position"]}[
+        predict
+    ]
+    exact = Fixed({"position": target, "size": x1["size"], "types": x1["types"]})
+    batch = Batch(x0, x1, {"real": real}, layout)
+    assert objective.loss(exact, batch, step()).total < 1e-10
+
+
 def test_tasks_are_drawn_as_often_and_give_what_they_say():
     real = PAGES.all().cond["real"].repeat(10, 1)
     given = LayoutFlow(CODEC.spec).marks(len(real), real, torch.Generator().manual_seed(0))

@@ -116,7 +116,7 @@ class LayoutFlow(FlowMatching):
         layout = Layout(dict.fromkeys(PARTS, real), given)
         asked = self.ask(model, replace(batch, cond={**batch.cond, **marks}, layout=layout), step)
         # What is given has error 0; it counts in the mean, as in the paper.
-        error = self.error(asked.prediction, asked.point)
+        error = layout.still(self.error(asked.prediction, asked.point))
         squares = _mean(error, PARTS, real, torch.square)
         box = _mean(error, ("position", "size"), real, torch.abs)
         t = asked.point.t
@@ -125,7 +125,7 @@ class LayoutFlow(FlowMatching):
         return Loss(total, {"flow_matching": squares.mean().detach(), "box": box.mean().detach()})
 
     def error(self, prediction: State, point: Any) -> dict[str, Tensor]:
-        """Answer less target, part by part, 0 at given entries."""
+        """Answer less target, part by part."""
         target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.predict]
         assert isinstance(prediction, dict)
         return {part: prediction[part] - target[part] for part in PARTS}
