@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Lines with cells aligned; the last column is cut at the terminal's edge when there is one."""
+def columns(rows: Sequence[Sequence[str]], indent: str = "", *, whole: bool = False) -> list[str]:
+    """Lines with cells aligned; at a terminal's edge the last column is cut, or goes on below (``whole``)."""
     if not rows:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append(_cut((indent + "  ".join([*cells, row[-1]])).rstrip()))
+        head = indent + "".join(f"{cell}  " for cell in cells)
+        lines += _wrapped(head, row[-1]) if whole else [_cut((head + row[-1]).rstrip())]
     return lines
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    room = max(shutil.get_terminal_size().columns - len(head), 24)
+    parts = textwrap.wrap(text, room) if sys.stdout.isatty() else [text]
+    below = " " * len(head)
+    return [f"{below if i else head}{part}".rstrip() for i, part in enumerate(parts or [""])]
 
 
 def _cut(line: str) -> str:

@@ -17,14 +17,16 @@ def first_line(target: Any) -> str:
 
 
 def argument_lines(target: Any) -> dict[str, str]:
-    """Argument -> the first line of what the docstring says about it."""
-    texts = [target, getattr(target, "__init__", None)]
+    """Argument -> all that the docstring says about it, on one line."""
     found: dict[str, str] = {}
-    for text in texts:
-        inside = False
+    for text in (target, getattr(target, "__init__", None)):
+        inside, said = False, dict[str, list[str]]()
         for line in (inspect.getdoc(text) or "").splitlines():
             if not line.startswith(" "):
                 inside = line.strip() in _HEADINGS or (inside and not line.strip())
             elif inside and (match := _ARGUMENT.match(line)):
-                found.setdefault(match[1], match[2].strip())
+                said[match[1]] = [match[2]]
+            elif inside and said:
+                said[next(reversed(said))].append(line)
+        found = {name: " ".join(" ".join(lines).split()) for name, lines in said.items()} | found
     return found

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flowloom_registry.config.signature import Parameter
     from flowloom_registry.plugins.catalog import Catalog
     from flowloom_registry.plugins.rows import RecipeRow, Row
+    from flowloom_registry.plugins.sections import Section
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
         for recipe in found.recipes
         if recipe.name == bare and plugin in ("", recipe.plugin.name) and kind in ("", "recipe")
     ]
+    section = found.sections.get(args.name)
+    if not rows and not recipes and section is not None and section.target is not None:
+        print("\n".join(_section(found, section)))
+        return 0
     if not rows and not recipes:
         raise UnknownComponentError(_unknown(found, args.name))
     for i, row in enumerate(rows):
@@ -72,7 +77,22 @@ def _component(found: Catalog, row: Row) -> list[str]:
     if signature.rest is not NOTHING:
         table.append(("**", "any further argument", "", ""))
     lines.append("  parameters:" if table else "  takes no parameters")
-    return lines + columns(table, indent="    ")
+    return lines + columns(table, indent="    ", whole=True)
+
+
+def _section(found: Catalog, section: Section) -> list[str]:
+    """A section of settings, such as ``train``: its fields."""
+    from flowloom_registry.cli.docstring import argument_lines
+    from flowloom_registry.config.bind import Binder
+    from flowloom_registry.config.scope import Scope
+    from flowloom_registry.config.signature import read_signature
+    from flowloom_registry.plugins.targets import load_attribute
+
+    target = load_attribute(str(section.target))
+    says, binder = argument_lines(target), Binder(found, Scope({}, {}, "", None), [])
+    fields = read_signature(target).parameters.values()
+    table = [_parameter(one, binder, says.get(one.name, "")) for one in fields]
+    return [f"section {section.name}: {section.meaning}", *columns(table, indent="    ", whole=True)]
 
 
 def _parameter(parameter: Parameter, binder: object, says: str) -> tuple[str, str, str, str]:
@@ -114,6 +134,9 @@ def _unknown(found: Catalog, name: str) -> str:
 
     if name in found.kinds:
         return f"{name!r} is a kind of component; 'flowloom list {name}' shows those there are"
+    first, _, last = name.rpartition("/")
+    if last in found.kinds and found.named(f"{last}/{first}"):
+        return f"no component is named {name!r}; the kind comes first: flowloom show {last}/{first}"
     near = found.nearest_named(name.rpartition("/")[2].rpartition(":")[2])
     hint = join_hints(
         f"did you mean {' or '.join(map(repr, near))}?" if near else "",
