@@ -251,7 +251,7 @@ class Flow(nn.Module):
 
         Raises:
             IncompatibleError: the source starts at a condition that informs the network, or guidance
-                withholds one that is not there.
+                withholds one that is not there, or the objective holds an optimiser of its own.
             OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
             DataError: a row holds what its spec forbids; says which.
         """
@@ -259,6 +259,7 @@ class Flow(nn.Module):
         self._spec = self._spec or feed.spec
         self._require_starts()
         self._require_guided(self.guidance)
+        self._require_turns()
         self.to(device)
         examples = feed.examples()
         if examples is not None and config.steps and not self.objective.encodes:
@@ -289,6 +290,15 @@ class Flow(nn.Module):
                 "that was learned; give it, or train with objective.condition_dropout",
                 stacklevel=3,
             )
+
+    def _require_turns(self) -> None:
+        for module in self.objective.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, torch.optim.Optimizer):
+                    raise IncompatibleError(
+                        f"the objective holds an optimiser of its own in '{name}': no checkpoint would keep "
+                        "it, and the flow's would move its parameters too; name a Turn for them in turns()"
+                    )
 
     def _require_starts(self) -> None:
         for name in self.source.reads:

@@ -541,3 +541,18 @@ def test_shuffling_a_hundred_million_rows_takes_no_memory():
     assert len(first.unique()) == 256
     assert int(later.max()) < 10**8
     assert first.double().std() > 2e7
+
+
+class Naive(fl.objectives.FlowMatching):
+    """What anybody would write first: a critic, and torch's own Adam beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.critic = nn.Linear(2, 1)
+        self.optimizer = torch.optim.Adam(self.critic.parameters())
+
+
+def test_an_optimiser_within_an_objective_is_refused():
+    """The generator's loss would move the critic, and no checkpoint would hold the optimiser's state."""
+    with pytest.raises(fl.errors.IncompatibleError, match=r"holds an optimiser .* in 'optimizer'.*turns\(\)"):
+        trainer(flow_of(objective=Naive()))

@@ -327,3 +327,15 @@ def test_numbers_that_cannot_be_are_told_with_their_place(tmp_path: Path, old, n
     assert told in err
     assert f"{file}:" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_may_be_mended_before_the_first_step(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    wrong = recipe(tmp_path, extra="coupling: {use: optimal-transport, within: lable}\n")
+    assert main(["run", str(wrong), "--out", str(out)]) == 2
+    assert "lable" in capsys.readouterr().err
+    right = recipe(tmp_path, extra="coupling: {use: optimal-transport, within: label}\n")
+    assert main(["run", str(right), "--out", str(out)]) == 0
+    assert "within: label\n" in (out / "recipe.yaml").read_text()
+    assert main(["run", str(recipe(tmp_path)), "--out", str(out)]) == 2, "now there is something to lose"
+    assert "another recipe" in capsys.readouterr().err

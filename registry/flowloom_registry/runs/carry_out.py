@@ -42,6 +42,10 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     with folder.locked():
         # Another process may have begun a run here in the meantime.
         begun = folder.exists()
+        if begun and folder.untouched() and _difference(folder, resolved):
+            # Nothing was trained yet: the recipe may still be mended.
+            folder.clear()
+            begun = False
         if begun:
             _require_same(folder, resolved)
             require_same_data(folder.data, experiment.spec, experiment.data)
@@ -95,15 +99,21 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
 def _require_same(folder: RunFolder, resolved: str) -> None:
     if not folder.recipe.is_file():
         raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
-    before, now = _lines(read_text(folder.recipe)), _lines(resolved)
-    if before != now:
-        changed = next(
-            (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b), ""
-        )
+    if changed := _difference(folder, resolved):
         raise RunError(
-            f"{folder.path} holds a run of another recipe ({changed or 'other sections'}); "
-            "choose another folder with --out"
+            f"{folder.path} holds a run of another recipe ({changed}); choose another folder with --out"
         )
+
+
+def _difference(folder: RunFolder, resolved: str) -> str:
+    """The first line in which a run's recipe differs from another, empty where none does."""
+    if not folder.recipe.is_file():
+        return ""
+    before, now = _lines(read_text(folder.recipe)), _lines(resolved)
+    if before == now:
+        return ""
+    changed = (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b)
+    return next(changed, "other sections")
 
 
 def _lines(resolved: str) -> list[str]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,25 @@ class RunFolder:
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
+
+    def untouched(self) -> bool:
+        """True for a run that has not made a step: nothing in it could be lost."""
+        status = self.status()
+        steps = {p.name for p in self.checkpoints.glob("step-*")} if self.checkpoints.is_dir() else set()
+        made = (self.weights, self.best, self.report, self.evaluation)
+        return (
+            status["step"] == 0
+            and status["state"] in ("training", "failed")
+            and steps <= {"step-00000000"}
+            and not any(file.exists() for file in made)
+            and not self.read_metrics()
+        )
+
+    def clear(self) -> None:
+        """Take away what a run that has not made a step has left: its files, and the fitted parts."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
+            file.unlink(missing_ok=True)
 
     def trim_metrics(self, step: int) -> None:
         """Forget lines logged after ``step``, which a run continued from there will log again."""
