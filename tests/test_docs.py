@@ -22,11 +22,13 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.kinds import KINDS
 from flowloom_registry import discover, load_recipe
 from flowloom_registry.cli import main
 from flowloom_registry.config.check import check
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.plugins.sections import SECTIONS
 
 ROOT = Path(__file__).parents[1]
 MADE = {"contracts.md"}  # from the docstrings, whose examples are run where they stand
@@ -277,6 +279,17 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def first_cells(page: str) -> set[str]:
+    """What stands in code, or alone, in the first column of the tables of a page."""
+    cells = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return {word.strip("` ") for cell in cells for word in cell.split(",")}
+
+
+def test_the_tables_leave_out_no_kind_and_no_section() -> None:
+    assert {kind.name for kind in KINDS} <= first_cells("architecture.md")
+    assert {one.name for one in SECTIONS if one.name != "versions"} <= first_cells("recipes.md")
 
 
 WRONG = {
