@@ -8,6 +8,7 @@ is shortened, in the same words. A block in a language, or a command, that is no
 from __future__ import annotations
 
 import functools
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -282,6 +283,23 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_names_and_files_in_running_text_exist() -> None:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for name in re.findall(r"`(flowloom\w*(?:\.[A-Za-z]\w*)+)[`(]", text):
+            assert resolves(name), f"{page.name}: {name}"
+        for file in re.findall(r"`([\w/]+/[\w/]+\.py)`", text):
+            assert any(ROOT.glob(f"{top}{file}") for top in ("", "core/flowloom/", "registry/", "**/")), file
+
+
+def resolves(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def first_cells(page: str) -> set[str]:
