@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # One single-threaded worker a core: the tests' tensors are too small to share a core's work.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/flowloom run digits --out runs/digits
@@ -24,6 +24,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict core registry $(wildcard plugins/*/src)
+
+docs: $(READY)
+	$(BIN)/python -m flowloom_registry.reference.page docs/contracts.md
 
 $(READY): pyproject.toml constraints.txt $(PLUGINS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "flowloom needs Python 3.10 or newer")'
