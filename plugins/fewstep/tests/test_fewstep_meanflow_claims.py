@@ -89,7 +89,7 @@ def test_one_evaluation_on_the_sphere():
 
 
 # The recipe's U-Net takes minutes a seed; what is compared here are two ways of training one network.
-SMALL = ("model={use: mlp, width: 256, depth: 3}", "train.steps=1000")
+SMALL = ("model={use: mlp, width: 256, depth: 3}", "train.steps=600")
 
 
 def test_one_evaluation_on_digits():
