@@ -9,7 +9,7 @@ from torch import nn
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.models import Model
 from flowloom.spec import Condition, Spec
-from flowloom_images.models import DDPMPlusPlus, DiT, UNet
+from flowloom_images.models import DDPMPlusPlus, DiT, DiTCritic, UNet
 from flowloom_images.models.attention import attend
 from flowloom_images.models.dit import sincos_positions
 
@@ -337,3 +337,36 @@ def test_positions_tell_rows_from_columns():
     assert len({tuple(p) for p in positions.view(15, 16).tolist()}) == 15
     torch.testing.assert_close(positions[2, 3, 0], torch.tensor(2.0).sin())
     torch.testing.assert_close(positions[2, 3, 12], torch.tensor(3.0).cos())
+
+
+def test_a_dit_critic_judges_every_row_by_image_label_and_time():
+    draws = torch.Generator().manual_seed(0)
+    data = spec(1, 8, 8, conditions={"label": Condition(3)})
+    torch.manual_seed(0)
+    critic = DiTCritic(data, width=32, depth=2, heads=2)
+    for block in critic.body.blocks:
+        nn.init.normal_(block.steer.weight, std=0.1)
+    x, t = torch.randn(4, 1, 8, 8, generator=draws, requires_grad=True), torch.rand(4, generator=draws)
+    label = torch.tensor([0, 1, 2, 0])
+    logits = critic(x, t, label=label)
+    assert logits.shape == (4,)
+    (grad,) = torch.autograd.grad(logits[1], x, retain_graph=True)
+    assert bool((grad[1] != 0).any())
+    assert not bool(grad[[0, 2, 3]].any())
+    assert not torch.allclose(logits, critic(x, t, label=label.roll(1)))
+    assert not torch.allclose(logits, critic(x, 1 - t, label=label))
+    # Every parameter takes part.
+    grads = torch.autograd.grad(logits.sum(), list(critic.parameters()), allow_unused=True)
+    unused = [n for (n, _), g in zip(critic.named_parameters(), grads, strict=True) if g is None]
+    assert all(".null." in name for name in unused), unused
+
+
+def test_an_untimed_dit_reads_no_time():
+    draws = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    data = spec(1, 8, 8)
+    model = DiT(data, width=32, depth=1, heads=2, timed=False)
+    nn.init.normal_(model.head.weight, std=0.1)
+    x = torch.randn(2, 1, 8, 8, generator=draws)
+    assert torch.equal(model(x, torch.zeros(2)), model(x, torch.ones(2)))
+    assert not any("time" in name for name, _ in model.named_parameters())
