@@ -358,9 +358,7 @@ def test_guidance_is_on_at_every_level():
 
 
 def test_bits_survive_a_kill(survives_a_kill):
-    weights = survives_a_kill(
-        "pfgmpp", "model.network.width=16", "model.network.depth=1", "train.batch=16"
-    )
+    weights = survives_a_kill("pfgmpp", "model.network.width=16", "model.network.depth=1", "train.batch=16")
     assert any("network" in name for name in weights)
 
 
