@@ -293,7 +293,7 @@ class PointObjective(Objective):
         return Loss(self.rows(values, asked.point.t, batch.layout).mean())
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks, or the network cannot do without; times not the path's."""
+        """Conditions to withhold that the data lacks or the network needs; times that are not the path's."""
         yield from self._untimely()
         spec, model = parts.get("spec"), parts.get("model")
         if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
@@ -314,7 +314,7 @@ class PointObjective(Objective):
             yield Clash(
                 "objective",
                 "path",
-                f"{type(self.times).__name__} draws times in [{self.times.support[0]:g}, "
-                f"{self.times.support[1]:g}], and those of {type(self.path).__name__} lie in "
+                f"{type(self.times).__name__} draws times in "
+                f"[{self.times.support[0]:g}, {self.times.support[1]:g}], and those of {type(self.path).__name__} lie in "
                 f"[{low:g}, {high:g}]; give times: of a law on the path's own span",
             )
