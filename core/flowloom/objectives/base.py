@@ -310,11 +310,11 @@ class PointObjective(Objective):
 
     def _untimely(self) -> Iterable[Clash]:
         low, high = sorted(self.path.span)
-        if (low, high) != tuple(self.times.support):
+        first, last = self.times.support
+        if (low, high) != (first, last):
             yield Clash(
                 "objective",
                 "path",
-                f"{type(self.times).__name__} draws times in "
-                f"[{self.times.support[0]:g}, {self.times.support[1]:g}], and those of {type(self.path).__name__} lie in "
-                f"[{low:g}, {high:g}]; give times: of a law on the path's own span",
+                f"{type(self.times).__name__} draws times in [{first:g}, {last:g}], and those of "
+                f"{type(self.path).__name__} lie in [{low:g}, {high:g}]; give times: of a law on that span",
             )

@@ -23,9 +23,9 @@ class ContrastiveFlowMatching(FlowMatching):
 
     .. math:: L = \frac1B\sum_i \|v_i - u_i\|^2 - \frac\lambda{|I|}\sum_{i \in I}\|v_i - u_{j(i)}\|^2
 
-    with j(i) uniform over the other rows of the batch and :math:`u_j` the target of row j: its own data, noise
-    and time. I are the rows whose condition is shown; without one there is nothing to tell apart. There is no
-    further network call. The best answer is affine in that of flow matching,
+    with j(i) uniform over the other rows of the batch and :math:`u_j` the target of row j: its own data,
+    noise and time. I are the rows whose condition is shown; without one there is nothing to tell apart. There
+    is no further network call. The best answer is affine in that of flow matching,
 
     .. math:: v^\star = (E[u | x_t, y] - \lambda T) / (1 - \lambda), \qquad T = E[u_j],
 
