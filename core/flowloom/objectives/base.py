@@ -293,7 +293,7 @@ class PointObjective(Objective):
         return Loss(self.rows(values, asked.point.t, batch.layout).mean())
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks, or the network cannot do without; times not the path's."""
+        """Conditions to withhold that the data lacks or the network needs; times that are not the path's."""
         yield from self._untimely()
         spec, model = parts.get("spec"), parts.get("model")
         if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
@@ -310,11 +310,11 @@ class PointObjective(Objective):
 
     def _untimely(self) -> Iterable[Clash]:
         low, high = sorted(self.path.span)
-        if (low, high) != tuple(self.times.support):
+        first, last = self.times.support
+        if (low, high) != (first, last):
             yield Clash(
                 "objective",
                 "path",
-                f"{type(self.times).__name__} draws times in [{self.times.support[0]:g}, "
-                f"{self.times.support[1]:g}], and those of {type(self.path).__name__} lie in "
-                f"[{low:g}, {high:g}]; give times: of a law on the path's own span",
+                f"{type(self.times).__name__} draws times in [{first:g}, {last:g}], and those of "
+                f"{type(self.path).__name__} lie in [{low:g}, {high:g}]; give times: of a law on that span",
             )

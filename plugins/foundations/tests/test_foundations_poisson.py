@@ -1,5 +1,6 @@
-"""PFGM++: the kernel against its closed forms, the field it makes, and EDM's settings in the time of sigma."""
+"""PFGM++: the kernel against its closed forms, its field, and EDM's settings in the time of sigma."""
 
+import itertools
 import math
 
 import pytest
@@ -70,7 +71,8 @@ def test_directions_are_uniform():
 @pytest.mark.parametrize("dims", [1, 2048, 3_072_000, 1e12, INF])
 def test_single_precision_holds_at_every_dimension(dims):
     x = draw(PoissonKernel(dims, 80.0), 512, 3072, dtype=torch.float32)
-    assert x.dtype == torch.float32 and x.isfinite().all()
+    assert x.dtype == torch.float32
+    assert x.isfinite().all()
     if dims > 1:
         assert abs(float(x.std()) / 80 - 1) < 0.02
 
@@ -97,7 +99,8 @@ def test_parts_of_a_product_share_the_radius():
         x = PoissonKernel(dims, 1.0).sample(shape, Draw(draws, dtype=torch.float64))
         return float(torch.corrcoef(torch.stack([v.square().sum(1).log() for v in x.values()]))[0, 1])
 
-    assert together(4) > 0.5 and abs(together(INF)) < 0.1
+    assert together(4) > 0.5
+    assert abs(together(INF)) < 0.1
 
 
 # The field.
@@ -123,7 +126,7 @@ class Exact(nn.Module):
 
 
 def test_the_velocity_is_the_direction_of_the_poisson_field():
-    """In the augmented space ``E = sum (x - y, r) / (|x - y|^2 + r^2)^{(N+D)/2}``, and ``dx/dr = E_x / E_r``."""
+    """``E = sum (x - y, r) / (|x - y|^2 + r^2)^{(N+D)/2}`` in the augmented space: ``dx/dr = E_x / E_r``."""
     draws, dims, n = torch.Generator().manual_seed(0), 64, 64
     points, sigma = torch.randn(200, n, generator=draws, dtype=torch.float64), 0.7
     x = points[:20] + sigma * torch.randn(20, n, generator=draws, dtype=torch.float64)
@@ -152,11 +155,12 @@ def test_the_denoiser_that_training_finds_is_that_of_the_kernel():
         return float((errors.mean(1) / (errors.std(1) / math.sqrt(n))).abs().max())
 
     assert slant(dims) < 4.5
-    assert slant(INF) > 8 and slant(dims, sigma / math.sqrt(dims)) > 8
+    assert slant(INF) > 8
+    assert slant(dims, sigma / math.sqrt(dims)) > 8
 
 
 def test_the_ode_carries_the_kernel_of_one_level_to_that_of_another():
-    """From sigma 4 to 1 by the exact field; with a Gaussian prior, the paper's pitfall, the tails are lost."""
+    """From sigma 4 to 1 by the exact field; with a Gaussian prior, a pitfall, the tails are lost."""
     dims, n = 3, 4000
     points = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
     path = NoiseLevels(4.0, 1.0)
@@ -275,7 +279,8 @@ def test_the_network_sees_and_answers_with_unit_variance(sigma):
     model = Preconditioned(Spec((2,)), network, std, NoiseLevels())
     skipped = model(x, t)
     seen, time = network.seen
-    assert abs(float(seen.std()) - 1) < 0.02 and torch.allclose(time, torch.log(t) / 4)
+    assert abs(float(seen.std()) - 1) < 0.02
+    assert torch.allclose(time, torch.log(t) / 4)
     network.answer = 1.0
     wanted = (y - skipped) / (model(x, t) - skipped)
     assert abs(float(wanted.std()) - 1) < 0.02
@@ -303,7 +308,7 @@ def edm(denoise, x, n=18, rho=7, high=80.0, low=0.002):
     steps = torch.arange(n, dtype=torch.float64) / (n - 1)
     t = (high ** (1 / rho) + steps * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     t = torch.cat([t, torch.zeros(1, dtype=torch.float64)])
-    for now, then in zip(t[:-1], t[1:], strict=True):
+    for now, then in itertools.pairwise(t):
         slope = (x - denoise(x, now)) / now
         ahead = x + (then - now) * slope
         x = ahead if then == 0 else x + (then - now) * (slope / 2 + (ahead - denoise(ahead, then)) / then / 2)
@@ -316,7 +321,9 @@ def test_the_sampler_is_edms():
     x0 = draw(PoissonKernel(16), 32, 2)
     found = EDMHeun(18).solve(field, x0, keep=19)
     assert torch.allclose(found.x, edm(lambda x, s: posterior(points, x, float(s), 16), x0), atol=1e-9)
-    assert found.nfe == 35 and found.times[0] == 80 and found.times[-1] == 0
+    assert found.nfe == 35
+    assert found.times[0] == 80
+    assert found.times[-1] == 0
     assert found.times[-2] == pytest.approx(0.002)
     assert torch.cdist(found.x, points).min(1).values.max() < 1e-6
 
@@ -326,7 +333,8 @@ def test_a_walk_elsewhere_is_not_denoised():
     x0 = draw(PoissonKernel(16), 4, 2)
     for span in ((80.0, 1.0), (0.002, 80.0)):
         found = EDMHeun(18).solve(field, x0, span=span, keep=19)
-        assert (found.times[0], found.times[-1]) == span and len(found.times) == 19
+        assert (found.times[0], found.times[-1]) == span
+        assert len(found.times) == 19
     with pytest.raises(ValueError, match="not negative"):
         EDMHeun().times((1.0, -1.0))
 
@@ -366,4 +374,5 @@ def test_the_papers_size(at_paper_scale):
     """EDM's unconditional DDPM++ has 55,733,891 parameters, 9 x 128 of them for labels of augmentation."""
     built = at_paper_scale("pfgmpp-cifar10", (3, 32, 32))
     assert sum(p.numel() for p in built["model"].parameters()) == 55_733_891 - 9 * 128
-    assert built["source"].extra_dims == 2048 and built["path"].span == (80.0, 0.002)
+    assert built["source"].extra_dims == 2048
+    assert built["path"].span == (80.0, 0.002)

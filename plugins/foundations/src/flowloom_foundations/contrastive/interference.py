@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -32,7 +33,8 @@ class InterferenceRemoval(Guidance, nn.Module):
 
     Args:
         scale: of classifier-free guidance, 1 for none.
-        interval: times in which both are on. The paper guides from noise level 0.65 down: ``[0.35, 1]``.
+        interval: times in which both are on, all where None. The paper guides from noise level 0.65 down:
+            ``[0.35, 1]``.
         rows: training rows to measure on, at most; evenly spread over all of them.
     """
 
@@ -40,7 +42,7 @@ class InterferenceRemoval(Guidance, nn.Module):
     strength: Tensor
 
     def __init__(
-        self, scale: float = 1.0, interval: tuple[float, float] = (0.0, 1.0), rows: int = 10_000
+        self, scale: float = 1.0, interval: tuple[float, float] | None = None, rows: int = 10_000
     ) -> None:
         nn.Module.__init__(self)
         self.scale, self.interval, self.rows = scale, interval, rows
@@ -102,8 +104,8 @@ class _Cleared(Wrapped):
         velocity, rule = self.ask(x, t, cond, generator), self.rule
         assert isinstance(velocity, Tensor)
         cleared = torch.lerp(velocity, rule.mean.to(velocity), rule.strength.to(velocity))
-        low, high = rule.interval
         times = first_leaf(t).reshape(len(velocity), -1)[:, 0]
+        low, high = rule.interval or (-math.inf, math.inf)
         on = (low <= times) & (times <= high)
         hidden = [rows for name in cond if (rows := withheld(cond, name)) is not None]
         for rows in hidden:

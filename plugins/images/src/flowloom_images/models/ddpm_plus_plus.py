@@ -20,9 +20,9 @@ class DDPMPlusPlus(nn.Module):
     r"""DDPM++ of Song et al. (2011.13456) with the settings of Karras et al. (2206.00364), on ``(C, H, W)``.
 
     It differs from the U-Net of the ADM family: every sum with a skip is divided by :math:`\sqrt 2`, the
-    context is added and does not scale, blocks that resample have a 1 x 1 convolution in their skip, attention
-    has one head, and on the way up only the last block of a level attends. The last convolution of every block
-    and every attention's output start at zero. Labels of augmentation are not read.
+    context is added and does not scale, blocks that resample have a 1 x 1 convolution in their skip,
+    attention has one head, and on the way up only the last block of a level attends. The last convolution of
+    every block and every attention's output start at zero. Labels of augmentation are not read.
 
     Args:
         spec: of the data: images of real values.
