@@ -66,8 +66,8 @@ class Mask(View):
         share, first = (v.reshape(n, *(1,) * len(shape)) for v in (share, first))
         given = draws < share
         if shape:
-            place = torch.arange(shape[0]).reshape(shape[0], *(1,) * (len(shape) - 1)) / shape[0]
-            given = torch.where(first, (place < share).expand_as(given), given)
+            place = torch.arange(1, shape[0] + 1).reshape(shape[0], *(1,) * (len(shape) - 1)) / shape[0]
+            given = torch.where(first, (place <= share).expand_as(given), given)
         given = given & self._real(examples, given)
         values = torch.where(expand(given, x), x, torch.zeros((), dtype=x.dtype))
         return Examples(examples.x, {**examples.cond, self.name: given, f"{self.name}_values": values})
