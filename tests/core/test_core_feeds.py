@@ -43,19 +43,28 @@ def batch(feed, number):
 
 def uneven(n=600):
     label = torch.cat([torch.zeros(n - 40), torch.ones(30), torch.full((10,), 3.0)]).long()
-    return Tensors(torch.arange(n).float()[:, None], {"label": label}, spec=fl.Spec((1,), conditions={"label": fl.Condition(4)}))
+    return Tensors(
+        torch.arange(n).float()[:, None],
+        {"label": label},
+        spec=fl.Spec((1,), conditions={"label": fl.Condition(4)}),
+    )
 
 
 def test_balanced_meets_every_class_as_often_and_every_row_of_a_class_as_often():
     data = uneven()
     feed = started(Balanced(data), size=12)
-    x, label = (torch.cat(v) for v in zip(*((b.x1, b.cond["label"]) for b in (batch(feed, k) for k in range(40))), strict=True))
+    x, label = (
+        torch.cat(v)
+        for v in zip(*((b.x1, b.cond["label"]) for b in (batch(feed, k) for k in range(40))), strict=True)
+    )
     assert torch.bincount(label, minlength=4).tolist() == [160, 160, 0, 160]
     assert torch.bincount(x[label == 3].long()[:, 0] - 590).tolist() == [16] * 10
     assert len(x[label == 0].unique()) == 160
     for k in range(40):
         assert torch.bincount(batch(feed, k).cond["label"], minlength=4).tolist() == [4, 4, 0, 4]
-    with pytest.raises(IncompatibleError, match="feed balanced goes by a condition that is a class, and there is none"):
+    with pytest.raises(
+        IncompatibleError, match="feed balanced goes by a condition that is a class, and there is none"
+    ):
         Balanced(Tensors(torch.zeros(4, 2)))
 
 
@@ -98,10 +107,23 @@ def test_bucketed_cuts_the_parts_that_a_mask_speaks_of():
     feed = Bucketed(data, pool=5)
     flow = flow_on(data.spec)
     longest = data.spec.parts["pos"].shape[0]
-    seen = started(feed, 6, fl.Flow(flow.model, spec=data.spec, geometry=fl.geometry.Product(
-        {"pos": fl.geometry.Euclidean(), "types": fl.geometry.Discrete(data.spec.parts["types"].vocab)}
-    ))).seen(0)
-    assert {leaf.shape[1] for leaf in seen.x.values()} == {max(int(v.sum(1).max()) for n, v in seen.cond.items() if n in data.spec.named("real"))}
+    seen = started(
+        feed,
+        6,
+        fl.Flow(
+            flow.model,
+            spec=data.spec,
+            geometry=fl.geometry.Product(
+                {
+                    "pos": fl.geometry.Euclidean(),
+                    "types": fl.geometry.Discrete(data.spec.parts["types"].vocab),
+                }
+            ),
+        ),
+    ).seen(0)
+    assert {leaf.shape[1] for leaf in seen.x.values()} == {
+        max(int(v.sum(1).max()) for n, v in seen.cond.items() if n in data.spec.named("real"))
+    }
     assert seen.x["pos"].shape[1] <= longest
 
 
@@ -182,7 +204,12 @@ class Transitions(Replay):
         seed = int(torch.randint(2**31, (), generator=generator))
         walk = flow.solve(self.fresh, seed=seed, keep=3).trajectory
         now, after = torch.cat(walk[:-1]), torch.cat(walk[1:])
-        return {"now": now, "x": after, "reward": after.norm(dim=1), "table": after[:, :, None] * after[:, None]}
+        return {
+            "now": now,
+            "x": after,
+            "reward": after.norm(dim=1),
+            "table": after[:, :, None] * after[:, None],
+        }
 
     def made(self, kept, number, generator):
         return fl.objectives.Batch(kept["now"], kept["x"], {"reward": kept["reward"]})
@@ -200,7 +227,9 @@ class Transitions(Replay):
 def test_a_run_goes_on_with_the_same_bits(make, tmp_path):
     def trainer(seed):
         feed = make()
-        return flow_on(feed.spec, seed).trainer(feed, TrainConfig(steps=11, batch=8, log_every=1, prefetch="on"))
+        return flow_on(feed.spec, seed).trainer(
+            feed, TrainConfig(steps=11, batch=8, log_every=1, prefetch="on")
+        )
 
     whole = trainer(0)
     list(whole.run())
@@ -211,7 +240,9 @@ def test_a_run_goes_on_with_the_same_bits(make, tmp_path):
         second = trainer(5)
         load_checkpoint(second, folder)
         list(second.run())
-        for (name, a), (_, b) in zip(whole.flow.named_parameters(), second.flow.named_parameters(), strict=True):
+        for (name, a), (_, b) in zip(
+            whole.flow.named_parameters(), second.flow.named_parameters(), strict=True
+        ):
             assert torch.equal(a, b), (cut, name)
         first.close(), second.close()
     whole.close()
@@ -222,7 +253,10 @@ def test_transitions_of_any_shape_are_kept():
     feed = started(Transitions(shape=[2], fresh=9, capacity=16), flow=flow_on(spec))
     feed.refresh(feed.feeding.flow, 0, generator(7, "refresh", 0))
     assert {k: tuple(v.shape) for k, v in feed.tensors().items()} == {
-        "now": (16, 2), "x": (16, 2), "reward": (16,), "table": (16, 2, 2)
+        "now": (16, 2),
+        "x": (16, 2),
+        "reward": (16,),
+        "table": (16, 2, 2),
     }
     drawn = batch(feed, 0)
     torch.testing.assert_close(drawn.cond["reward"], drawn.x1.norm(dim=1))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flowloom.data import EightGaussians
-from flowloom.training import Replay, Rows, Stream
 from flowloom.data.toy import endless_gaussians
+from flowloom.training import Replay, Rows, Stream
 
 KIND = "feed"
 DATA = EightGaussians(256)
@@ -98,9 +98,7 @@ def test_wrong_twin_is_caught(target, fails_exactly):
 
 
 def test_a_stream_that_counts_by_itself_is_caught(fails_exactly):
-    fails_exactly(
-        KIND, Unlocked, "check_resumes", ("check_same_number_same_batch", "check_prefetch")
-    )
+    fails_exactly(KIND, Unlocked, "check_resumes", ("check_same_number_same_batch", "check_prefetch"))
 
 
 def test_every_check_has_one(every_check_has_a_twin):

@@ -24,6 +24,8 @@ from flowloom.training.loop import Trainer
 from flowloom.training.optimizers import SGD, Adam, AdamW, Muon, Optimizer
 
 __all__ = [
+    "EMA",
+    "SGD",
     "Adam",
     "AdamW",
     "Balanced",
@@ -34,7 +36,6 @@ __all__ = [
     "Cosine",
     "DataFeed",
     "Decay",
-    "EMA",
     "Feed",
     "Feeding",
     "Linear",
@@ -44,7 +45,6 @@ __all__ = [
     "PriorOnly",
     "Replay",
     "Rows",
-    "SGD",
     "SelfGenerated",
     "Stream",
     "Sum",

@@ -14,6 +14,7 @@ from flowloom.views.base import View, leaf, part_at, plus, with_leaf, with_part
 
 __all__ = ["Context", "Window"]
 
+
 class Context(View):
     """Splits an example along its first dimension: the first entries are told, the rest is the state.
 
@@ -64,7 +65,9 @@ class Window(View):
         """Of that length."""
         whole = leaf(spec, self.of, "window")
         if whole.shape and whole.shape[0] < self.length:
-            raise IncompatibleError(f"view window of length {self.length}: examples have {whole.shape[0]} entries")
+            raise IncompatibleError(
+                f"view window of length {self.length}: examples have {whole.shape[0]} entries"
+            )
         return _shortened(spec, self.of, "window", self.length if whole.shape else 0)
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:

@@ -47,7 +47,14 @@ class Mask(View):
             )
         if dims is not None and dims < 1:
             raise ValueError(f"dims counts leading dimensions from 1, got {dims}")
-        self.least, self.most, self.prefix, self.dims, self.of, self.name = least, most, prefix, dims, of, name
+        self.least, self.most, self.prefix, self.dims, self.of, self.name = (
+            least,
+            most,
+            prefix,
+            dims,
+            of,
+            name,
+        )
 
     def spec(self, spec: Spec) -> Spec:
         """With the two conditions."""

@@ -82,7 +82,6 @@ def test_val_and_unknown_splits_are_refused_clearly():
         len(Digits(test=1.5))
 
 
-
 def test_stratified_holds_out_from_every_class_but_the_lonely():
     labels = torch.tensor([0] * 10 + [1] * 4 + [2])
     kept, held = stratified(labels, 0.2, 0)

@@ -53,7 +53,9 @@ def test_blur_is_the_normalised_gaussian_kernel_of_each_rows_width():
     for i, j in ((9, 8), (8, 10), (10, 9)):
         squared = (i - 8) ** 2 + (j - 8) ** 2
         assert float(seen[i, j] / seen[8, 8]) == pytest.approx(math.exp(-squared / (2 * 1.5**2)), rel=1e-4)
-    widths = Blur(width=1.5, least=0.5, noise=0.0)(Examples(point.repeat(50, 1, 1, 1)), draws()).cond["observed"]
+    widths = Blur(width=1.5, least=0.5, noise=0.0)(Examples(point.repeat(50, 1, 1, 1)), draws()).cond[
+        "observed"
+    ]
     peaks = widths[:, 0, 8, 8]
     assert float(peaks.std()) > 0.01
 
@@ -78,13 +80,18 @@ def test_a_hole_is_one_rectangle_within_its_sizes_and_nothing_leaks():
 
 
 def test_views_run_in_order_and_say_where_they_do_not_fit():
-    views = [Flip(), Hole(), ]
+    views = [
+        Flip(),
+        Hole(),
+    ]
     spec = spec_through(views, SPEC)
     assert spec.named("given") == ("given",)
     assert set(through(views, images(), SPEC, draws()).cond) == {"label", "given", "given_values"}
     with pytest.raises(IncompatibleError, match="view flip moves pixels, and condition 'given'"):
         spec_through([Hole(), Flip()], SPEC)
-    with pytest.raises(IncompatibleError, match=r"view blur is of images \(C, H, W\); the state here is of shape \(2,\)"):
+    with pytest.raises(
+        IncompatibleError, match=r"view blur is of images \(C, H, W\); the state here is of shape \(2,\)"
+    ):
         Blur().spec(Tensors(torch.zeros(3, 2)).spec)
     with pytest.raises(IncompatibleError, match="there is a condition 'given' already"):
         spec_through([Mask(), Hole()], SPEC)

@@ -14,7 +14,10 @@ from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, write_text
 from flowloom_registry.runs.hooks import notify
+from flowloom_registry.runs.identity import changed
+from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.open import restore
+from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import require_same_data, spec_as_json
 from flowloom_registry.runs.samples import draw_for_report
@@ -23,10 +26,14 @@ from flowloom_registry.runs.validation import read_best, require_scores, validat
 
 
 def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
-    """Train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
+    """Rehearse, train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
+
+    A recipe that differs from the run's only in what is asked of trained weights (solver, guidance, metrics,
+    evaluation) uses the run as it is.
 
     Raises:
-        RunError: ``out`` holds something else, or a run of another recipe.
+        RunError: ``out`` holds something else, or a run of another recipe; or what comes after training
+            would fail.
         ConfigError: the recipe has problems.
     """
     folder = RunFolder(out)
@@ -38,70 +45,81 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     require_scores(experiment)
     resolved = experiment.built.resolved(out)
     environment = describe(device, recipe.catalog)
+    fitted: list[str] | None = None
     if begun:
-        _require_same(folder, resolved)
+        _require_same(folder, resolved, experiment)
         require_same_data(folder.data, experiment.spec)
+    experiment.flow.to(device)
+    if not begun and experiment.train.steps:
+        fitted = experiment.flow.fit_parts(experiment.examples(), seed=experiment.seed)
+        rehearse(experiment)
+    notes = Notes()
     with folder.locked():
         if not begun:
             folder.begin(resolved, environment, spec_as_json(experiment.spec))
-        experiment.flow.to(device)
+        elif folder.recipe.read_text() != resolved:
+            write_text(folder.recipe, resolved)
         for tracker in experiment.trackers:
             tracker.start(folder.path, resolved)
         if not begun or folder.status()["state"] in ("training", "failed"):
-            train(experiment, folder, device)
+            notes.lines += train(experiment, folder, device, fitted)
         else:
             restore(experiment, folder)
-        result = judge_and_report(experiment, folder)
+        result = judge_and_report(experiment, folder, notes)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
         for tracker in experiment.trackers:
-            tracker.finish(result.by_column() if result is not None else {})
+            with notes.about(f"tracker {type(tracker).__name__}"):
+                tracker.finish(result.by_column() if result is not None else {})
     return folder, result
 
 
-def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
-    """Sample, evaluate and write the report of a trained experiment."""
+def judge_and_report(
+    experiment: Experiment, folder: RunFolder, notes: Notes | None = None
+) -> Evaluation | None:
+    """Sample, evaluate and write the report of a trained experiment.
+
+    What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
+    """
+    notes = notes or Notes()
     catalog = experiment.built.recipe.catalog
     experiment.flow.eval()
-    figures = draw_for_report(experiment, folder.samples)
+    figures = draw_for_report(experiment, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
-    result = evaluate(experiment) if experiment.metrics or experiment.scores else None
+    result: Evaluation | None = None
+    if experiment.metrics or experiment.scores:
+        with notes.about("the evaluation"):
+            result = evaluate(experiment, notes)
     best = read_best(folder)
     if result is not None and best is not None:
-        result.notes.append(
+        notes.lines.append(
             f"the weights are those of step {best.step}, which did best on the {experiment.validate.split} split"
         )
+    if result is None and notes.lines:
+        result = Evaluation(0, 0, {}, {}, notes=notes.lines)
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
     recipe = experiment.built.recipe
-    write_report(
-        folder,
-        title=recipe.name,
-        summary=recipe.summary,
-        paper=recipe.paper,
-        environment=json.loads(folder.environment.read_text()),
-        evaluation=result,
-        figures=figures,
-        validated=validated(experiment),
-    )
+    with notes.about("the report"):
+        write_report(
+            folder,
+            title=recipe.name,
+            summary=recipe.summary,
+            paper=recipe.paper,
+            environment=json.loads(folder.environment.read_text()),
+            evaluation=result,
+            figures=figures,
+            validated=validated(experiment),
+        )
     return result
 
 
-def _require_same(folder: RunFolder, resolved: str) -> None:
+def _require_same(folder: RunFolder, resolved: str, experiment: Experiment) -> None:
     if not folder.recipe.is_file():
         raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
-    before, now = _lines(folder.recipe.read_text()), _lines(resolved)
-    if before != now:
-        changed = next(
-            (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b), ""
-        )
+    other = changed(folder.recipe.read_text(), resolved, experiment)
+    if other is not None:
         raise RunError(
-            f"{folder.path} holds a run of another recipe ({changed or 'other sections'}); "
-            "choose another folder with --out"
+            f"{folder.path} holds a run of another recipe ({other}); choose another folder with --out"
         )
-
-
-def _lines(resolved: str) -> list[str]:
-    # Versions may move between two sessions of one run.
-    return resolved.split("\nversions:")[0].splitlines()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class Experiment:
         validate: settings of looks at held-out data.
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
+        fitted: identities of the metrics that were fitted already.
     """
 
     built: Built
@@ -59,6 +60,7 @@ class Experiment:
     validate: ValidateConfig
     evaluate: EvaluateConfig
     sample: SampleConfig
+    fitted: set[int] = field(default_factory=set)
 
     @property
     def name(self) -> str:

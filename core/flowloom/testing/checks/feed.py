@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -98,7 +98,9 @@ def check_batches(make: Make, context: Context) -> None:
             fits = fits and (spec.ragged or shape == tuple(wanted))
             context.holds("states have the shape of the spec", fits, f"{shape} for {wanted}")
         context.holds(
-            "conditions are those of the spec", set(batch.cond) == set(spec.conditions), f"{sorted(batch.cond)}"
+            "conditions are those of the spec",
+            set(batch.cond) == set(spec.conditions),
+            f"{sorted(batch.cond)}",
         )
         rows = all(len(value) == SIZE for value in batch.cond.values())
         context.holds("conditions have one entry a row", rows)
@@ -113,7 +115,9 @@ def check_same_number_same_batch(make: Make, context: Context) -> None:
     wanted = [_step(first, number) for number in range(STEPS)]
     torch.rand(1)
     for number in range(STEPS):
-        context.holds("another object gives the same batch", _same(_step(second, number), wanted[number]), f"{number}")
+        context.holds(
+            "another object gives the same batch", _same(_step(second, number), wanted[number]), f"{number}"
+        )
     # Between two looks at the model numbers may come in any order.
     since = STEPS - 1 if first.refresh_every else 0
     if first.refresh_every:
@@ -144,7 +148,9 @@ def check_resumes(make: Make, context: Context) -> None:
         other.restore(saved[cut])
         for number in range(cut, STEPS):
             same = _same(_step(other, number), wanted[number])
-            context.holds("a continued feed gives the same batch", same, f"batch {number}, continued at {cut}")
+            context.holds(
+                "a continued feed gives the same batch", same, f"batch {number}, continued at {cut}"
+            )
 
 
 @law("batches may be drawn ahead in a thread")

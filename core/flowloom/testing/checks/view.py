@@ -119,7 +119,9 @@ def check_is_deterministic(make: Make, context: Context) -> None:
         context.holds("conditions when asked again", not _different(again, first))
     unseeded = view(examples, context.generator(3))
     if not view.random:
-        context.holds("a view that draws nothing is the same under any generator", not _different(first, unseeded))
+        context.holds(
+            "a view that draws nothing is the same under any generator", not _different(first, unseeded)
+        )
 
 
 @law("a view that says it draws does draw", when=lambda view: view.random)

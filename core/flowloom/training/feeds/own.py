@@ -99,7 +99,11 @@ class OwnFeed(Feed):
         """``n`` records for batch ``number``: no one twice where there are enough."""
         draws = generator_of(self.feeding.seed, "own/records", number)
         have = len(self)
-        rows = torch.randperm(have, generator=draws)[:n] if n <= have else torch.randint(have, (n,), generator=draws)
+        rows = (
+            torch.randperm(have, generator=draws)[:n]
+            if n <= have
+            else torch.randint(have, (n,), generator=draws)
+        )
         return {name: value[rows.to(value.device)] for name, value in self.kept.items()}
 
 

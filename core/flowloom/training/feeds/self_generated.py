@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from flowloom.data.base import Dataset
-from flowloom.objectives import Batch
-from flowloom.state import Shape, with_batch
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
+from flowloom.objectives import Batch
+from flowloom.state import Shape, with_batch
 from flowloom.training.feeds.base import Feeding
 from flowloom.training.feeds.own import OwnFeed, examples_of, records
 from flowloom.views import View

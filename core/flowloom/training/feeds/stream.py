@@ -84,7 +84,9 @@ class Stream(Feed):
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up the number of rows."""
         if set(tensors) != {"rows"}:
-            raise DataError(f"feed stream keeps 'rows', and the checkpoint has {sorted(tensors) or 'nothing'}")
+            raise DataError(
+                f"feed stream keeps 'rows', and the checkpoint has {sorted(tensors) or 'nothing'}"
+            )
         self._reader.length = int(tensors["rows"])
         self._blocks.clear()
 
@@ -92,7 +94,9 @@ class Stream(Feed):
         if which not in self._blocks:
             rows = self._reader.rows(which * self.shuffle, self.shuffle)
             draws = generator_of(self.feeding.seed, "stream", which)
-            self._blocks[which] = rows.take(torch.randperm(self.shuffle, generator=draws)) if self.shuffle > 1 else rows
+            self._blocks[which] = (
+                rows.take(torch.randperm(self.shuffle, generator=draws)) if self.shuffle > 1 else rows
+            )
             for old in sorted(self._blocks, key=lambda one: abs(one - which))[2:]:
                 del self._blocks[old]
         return self._blocks[which]
@@ -103,7 +107,8 @@ class _Reader:
 
     def __init__(self, read: Callable[[int], Iterable[Examples]]) -> None:
         self.read, self.length = read, _UNKNOWN
-        self._at, self._left = 0, None
+        self._at = 0
+        self._left: Examples | None = None
         self._chunks: Iterator[Examples] | None = None
 
     def rows(self, start: int, count: int) -> Examples:
