@@ -184,7 +184,7 @@ def test_a_replay_buffer_holds_the_latest_and_mixes_its_share_with_data():
     flow = feed.feeding.flow
     for step in range(0, 8, 2):
         feed.refresh(flow, step, generator(7, "refresh", step))
-    assert len(feed) == 20
+    assert feed.stored == 20
     drawn = batch(feed, 3)
     own = (drawn.x1[:, None] == feed.kept["x"]).all(-1).any(1)
     assert own.tolist() == [True] * 3 + [False] * 7

@@ -161,7 +161,9 @@ def assemble(recipe: Recipe) -> Experiment:
     built = build(recipe)
     codec = built.get("codec")
     data, views = built.get("data"), built.get("views") or []
-    feed = built.get("feed") or Rows(built["data"], views)
+    feed = built.get("feed")
+    if feed is None:
+        feed = Rows(built["data"], views)
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,

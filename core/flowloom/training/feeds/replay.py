@@ -62,7 +62,7 @@ class Replay(OwnFeed):
         new = self.collect(flow, step, generator)
         old = self.kept or {name: value[:0] for name, value in new.items()}
         self.kept = {name: torch.cat([old[name], value])[-self.capacity :] for name, value in new.items()}
-        return {"replayed": float(len(self))}
+        return {"replayed": float(self.stored)}
 
     def collect(self, flow: Flow, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Records to keep, tensors of any shape with one row a record, by name; here, samples of the flow.

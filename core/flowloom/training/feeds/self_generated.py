@@ -82,11 +82,11 @@ class SelfGenerated(OwnFeed):
         x1 = flow.solve(x0=x0, seed=seed, batch=self.at_once, cond=rows.cond).x
         # Noise is kept, not x0: a learned source pushes it anew in each step.
         self.kept = records(noise, "x0") | records(x1, "x1", states.cond)
-        return {"pairs": float(len(self))}
+        return {"pairs": float(self.stored)}
 
     def batch(self, number: int, generator: torch.Generator) -> Batch:
         """Pairs; rows of data before there are any."""
-        if not len(self):
+        if not self.stored:
             assert self.rows is not None
             return self.rows.batch(number, generator)
         kept = self.chosen(self.feeding.size, number)
