@@ -156,7 +156,7 @@ def test_a_stream_is_read_in_order_begins_again_and_seeks():
 
 def test_a_stream_is_shuffled_within_blocks_and_loses_no_row():
     feed = started(Stream(lambda start: counted(start, 100), shuffle=20), size=5)
-    seen = sum(numbers(feed, range(20)), [])
+    seen = [k for batch_of in numbers(feed, range(20)) for k in batch_of]
     assert sorted(seen) == list(range(100))
     for block in range(5):
         here = seen[20 * block : 20 * block + 20]

@@ -17,10 +17,11 @@ class Metric(ABC):
     the same value for the same two sets.
 
     Attributes:
-        paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was drawn
-            under the conditions of that held-out row. Of data without conditions there is no such truth.
-        draws: samples that a paired metric wants of every row. With several, ``samples`` are all rows once, then all
-            rows again: row i of draw d is ``samples[d * len(real) + i]``.
+        paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was
+            drawn under the conditions of that held-out row. Of data without conditions there is no such
+            truth.
+        draws: samples that a paired metric wants of every row. With several, ``samples`` are all rows once,
+            then all rows again: row i of draw d is ``samples[d * len(real) + i]``.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}

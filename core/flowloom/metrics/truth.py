@@ -18,14 +18,14 @@ __all__ = ["Truth"]
 class Truth(Metric):
     r"""Distance of samples from the held-out row whose conditions they were drawn under.
 
-    With K draws :math:`x_{kd}` of row k whose truth is :math:`y_k`, and Euclidean norms over real and free entries,
-    divided by the root of their number:
+    With K draws :math:`x_{kd}` of row k whose truth is :math:`y_k`, and Euclidean norms over real and free
+    entries, divided by the root of their number:
 
     * ``truth_rmse``: mean over rows and draws of :math:`\|x_{kd} - y_k\|`;
     * ``truth_best``: mean over rows of the nearest draw (best of K); for K > 1;
     * ``truth_mean``: mean over rows of :math:`\|\bar x_k - y_k\|` with the mean of the draws; for K > 1;
-    * ``energy_score``: :math:`E\|x - y\| - \tfrac12 E\|x - x'\|` over distinct draws, the strictly proper score of the
-      whole conditional law (Gneiting and Raftery 2007; CRPS for one number); for K > 1.
+    * ``energy_score``: :math:`E\|x - y\| - \tfrac12 E\|x - x'\|` over distinct draws, the strictly proper
+      score of the whole conditional law (Gneiting and Raftery 2007; CRPS for one number); for K > 1.
 
     Args:
         draws: samples a row.

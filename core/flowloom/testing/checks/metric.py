@@ -79,7 +79,7 @@ def check_real_beats_noise(make: Make, context: Context) -> None:
 
 @law("the order of rows does not matter")
 def check_order_does_not_matter(make: Make, context: Context) -> None:
-    """Shuffled samples with their conditions get the same values; with their truth, where a metric is paired."""
+    """Shuffled samples with their conditions (and truth, for a paired metric) get the same values."""
     metric, real = _fitted(make, context)
     half = torch.arange(len(real) // 2)
     samples, rest = real.take(half), real.take(half + len(half))

@@ -1,4 +1,4 @@
-"""What feeds that look at the model share: rows of data beside it, draws of the flow, and records as tensors."""
+"""What feeds that look at the model share: rows of data beside it, and records as tensors."""
 
 from __future__ import annotations
 

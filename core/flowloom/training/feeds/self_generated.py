@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class SelfGenerated(OwnFeed):
-    r"""Pairs :math:`(x_0, x_1)` in which x1 is where the present flow takes x0, made anew every so many steps.
+    r"""Pairs :math:`(x_0, x_1)` in which x1 is where the present flow takes x0, made anew now and then.
 
-    Learning them straightens the flow's own trajectories (reflow, Liu et al. 2209.03003). Until step ``after``
-    batches are rows of the data, so that there is a flow to speak of; from then on they are pairs alone, in the
-    pairing that the flow gave them. Pairs are solved by the flow's own solver, guidance included, under the
-    conditions of random rows of the data.
+    Learning them straightens the flow's own trajectories (reflow, Liu et al. 2209.03003). Until step
+    ``after`` batches are rows of the data, so that there is a flow to speak of; from then on they are pairs
+    alone, in the pairing that the flow gave them. Pairs are solved by the flow's own solver, guidance
+    included, under the conditions of random rows of the data.
 
     Args:
         data: training rows; injected from the recipe.
