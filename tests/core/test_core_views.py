@@ -25,21 +25,21 @@ def test_a_mask_gives_a_uniform_share_of_any_entries_or_of_the_first_ones():
     assert float(share.var()) == pytest.approx(wanted, rel=0.08)
     first = Mask(prefix=1.0)(x, draws()).cond["given"]
     assert torch.equal(first.long().cummin(1).values, first.long())
-    assert {int(n) for n in first.sum(1)} == set(range(10))
+    assert {int(n) for n in first.sum(1)} == set(range(9))
 
 
 def test_a_mask_marks_whole_points_leaves_padding_out_and_hides_the_rest():
     data = Molecules(300)
-    view = Mask(0.3, 0.9, dims=1, of="positions", name="known")
+    view = Mask(0.3, 0.9, dims=1, of="pos", name="known")
     spec = view.spec(data.spec)
     seen = through([view], data.all(), data.spec, draws())
     given, values, real = seen.cond["known"], seen.cond["known_values"], data.all().laid_out(data.spec).layout
-    assert spec.conditions["known"].of == "positions"
-    assert given.shape == real.real["positions"].shape
-    assert not bool((given & ~real.real["positions"]).any())
-    assert torch.equal(values[given], seen.x["positions"][given])
+    assert spec.conditions["known"].of == "pos"
+    assert given.shape == real.real["pos"].shape
+    assert not bool((given & ~real.real["pos"]).any())
+    assert torch.equal(values[given], seen.x["pos"][given])
     assert not bool(values[~given].any())
-    assert fl.layout.Layout.of(spec, seen.cond).given["positions"].any()
+    assert fl.layout.Layout.of(spec, seen.cond).given["pos"].any()
 
 
 def test_a_context_is_what_comes_first_and_the_state_is_what_follows():

@@ -54,7 +54,14 @@ class CountsPadding(SlicedWasserstein):
         return super().__call__(*(replace(e, x=e.x.nan_to_num(3.0), layout=None) for e in (samples, real)))
 
 
+class Unpaired(SlicedWasserstein):
+    """Says that it compares row by row, and compares sets."""
+
+    paired = True
+
+
 TWINS = {
+    "check_is_paired": (Unpaired, ()),
     "check_values": (Tensorial, ()),
     "check_real_beats_noise": (Upside, ()),
     "check_order_does_not_matter": (Paired, ("check_padding_counts_nothing",)),

@@ -63,7 +63,7 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
     assert [line["step"] for line in folder.read_metrics()] == [5, 10, 15, 20]
     assert (finished / "metrics.csv").read_text().startswith("step,")
     table = json.loads(folder.evaluation.read_text())
-    assert set(table["columns"]) == {"samples", "held-out data", "Gaussian"}
+    assert set(table["columns"]) == {"samples", "training data", "Gaussian"}
     # Guidance doubles every evaluation: 2 midpoint steps of 2 stages.
     assert table["nfe"] == 8
     assert {(p["solver"], p["nfe"]) for p in table["sweep"]} >= {("euler", 4), ("midpoint", 8), ("heun", 8)}
@@ -75,7 +75,7 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
 
 def test_the_floor_is_lower_than_a_barely_trained_flow(finished: Path) -> None:
     columns = json.loads((finished / "evaluation.json").read_text())["columns"]
-    assert columns["held-out data"]["energy_distance"] < columns["samples"]["energy_distance"]
+    assert columns["training data"]["energy_distance"] < columns["samples"]["energy_distance"]
 
 
 def test_the_resolved_recipe_runs_to_the_same_weights(finished: Path, tmp_path: Path) -> None:

@@ -15,13 +15,22 @@ class Metric(ABC):
     ``better`` names every value the metric returns and says which way is good; values it does not list are
     shown without a verdict. A metric draws any randomness of its own from a fixed seed, so that it gives
     the same value for the same two sets.
+
+    Attributes:
+        paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was
+            drawn under the conditions of that held-out row. Of data without conditions there is no such
+            truth.
+        draws: samples that a paired metric wants of every row. With several, ``samples`` are all rows once,
+            then all rows again: row i of draw d is ``samples[d * len(real) + i]``.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    paired: ClassVar[bool] = False
+    draws: int = 1
 
     def fit(self, train: Dataset) -> None:  # noqa: B027  (most metrics have nothing to fit)
         """Prepare on the real training split (train a judge, say). Called once, before any comparison."""
 
     @abstractmethod
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Compare ``samples`` with ``real``; returns named values."""
+        """Compare ``samples`` with ``real``, which are held-out rows; returns named values."""

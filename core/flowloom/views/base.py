@@ -19,9 +19,9 @@ __all__ = ["View", "spec_through", "through"]
 class View(ABC):
     """What is made of rows of data before anything is learned or asked: masks, crops, splits, degradations.
 
-    Views stand before the codec and know nothing of the network. In training each batch is drawn by a generator
-    that belongs to (seed, batch), in judging each row by one that belongs to (seed, row): a question is then
-    the same whenever it is asked.
+    Views stand before the codec and know nothing of the network. In training each batch is drawn by a
+    generator that belongs to (seed, batch), in judging each row by one that belongs to (seed, row): a
+    question is then the same whenever it is asked.
 
     A view returns as many rows, in their order, with every condition that it does not change; it never writes
     into what it is given, and never draws from the global generator.
@@ -51,8 +51,8 @@ class View(ABC):
         """The view of some rows.
 
         Args:
-            examples: rows on the CPU, as the data set or the view before gives them, with the layout that their
-                spec announces; that of what is returned is made anew.
+            examples: rows on the CPU, as the data set or the view before gives them, with the layout that
+                their spec announces; that of what is returned is made anew.
             generator: on the CPU, of everything drawn.
         """
 

@@ -18,8 +18,8 @@ __all__ = ["Context", "Window"]
 class Context(View):
     """Splits an example along its first dimension: the first entries are told, the rest is the state.
 
-    Forecasting, continuation, and regression of some entries of a vector on others. The context is a condition that
-    informs the network and can be withheld: numbers, or ids where states are tokens.
+    Forecasting, continuation, and regression of some entries of a vector on others. The context is a
+    condition that informs the network and can be withheld: numbers, or ids where states are tokens.
 
     Args:
         length: entries of the context.

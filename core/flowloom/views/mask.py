@@ -18,16 +18,16 @@ __all__ = ["Mask"]
 class Mask(View):
     r"""Holds a random share of every example: conditions of role ``given`` and ``values``.
 
-    A share :math:`s \sim U[\mathrm{least}, \mathrm{most}]` is drawn for every row; each entry is then given with
-    probability s, or, with probability ``prefix``, the first share of them along the first dimension is. Padding is
-    never given.
+    A share :math:`s \sim U[\mathrm{least}, \mathrm{most}]` is drawn for every row; each entry is then given
+    with probability s, or, with probability ``prefix``, the first share of them along the first dimension is.
+    Padding is never given.
 
     Args:
         least: smallest share of given entries, in [0, 1].
         most: largest share, in [least, 1].
         prefix: probability that the given entries are the first ones instead of any.
-        dims: leading dimensions of an example over which entries are told apart (1: whole points of a cloud, whole
-            frames of a sequence); all of them where None.
+        dims: leading dimensions of an example over which entries are told apart (1: whole points of a cloud,
+            whole frames of a sequence); all of them where None.
         of: dotted part of a product state.
         name: of the condition that marks them; their values are ``<name>_values``.
     """
@@ -73,8 +73,8 @@ class Mask(View):
         share, first = (v.reshape(n, *(1,) * len(shape)) for v in (share, first))
         given = draws < share
         if shape:
-            place = torch.arange(shape[0]).reshape(shape[0], *(1,) * (len(shape) - 1)) / shape[0]
-            given = torch.where(first, (place < share).expand_as(given), given)
+            place = torch.arange(1, shape[0] + 1).reshape(shape[0], *(1,) * (len(shape) - 1)) / shape[0]
+            given = torch.where(first, (place <= share).expand_as(given), given)
         given = given & self._real(examples, given)
         values = torch.where(expand(given, x), x, torch.zeros((), dtype=x.dtype))
         return Examples(examples.x, {**examples.cond, self.name: given, f"{self.name}_values": values})

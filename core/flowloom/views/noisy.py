@@ -16,8 +16,8 @@ __all__ = ["Noisy"]
 class Noisy(View):
     r"""Tells the network the state under Gaussian noise: :math:`y = x + \sigma\varepsilon`, a condition.
 
-    The standard deviation is drawn for every row, :math:`\sigma \sim U[\mathrm{least}, \mathrm{std}]`; where nothing
-    says otherwise it is always ``std``. Padding reads 0.
+    The standard deviation is drawn for every row, :math:`\sigma \sim U[\mathrm{least}, \mathrm{std}]`; where
+    nothing says otherwise it is always ``std``. Padding reads 0.
 
     Args:
         std: standard deviation of the noise, in the units of the data; the largest one.

@@ -25,8 +25,8 @@ class Viewed(Dataset):
         data: the rows.
         views: in order.
         seed: of what is drawn.
-        rowwise: False draws all rows that are asked for at once from one generator, which is faster and depends on
-            what is asked together.
+        rowwise: False draws all rows that are asked for at once from one generator, which is faster and
+            depends on what is asked together.
     """
 
     def __init__(self, data: Dataset, views: Sequence[View], seed: int = 0, *, rowwise: bool = True) -> None:

@@ -136,7 +136,7 @@ def test_a_student_of_a_run_takes_one_step(tmp_path, capsys):
     assert main([*words, "--set", f"data.run={teacher}"]) == 0
     result = json.loads((student / "evaluation.json").read_text())
     assert result["nfe"] == 1
-    assert {"samples", "held-out data"} <= set(result["columns"])
+    assert {"samples", "training data"} <= set(result["columns"])
     assert main(["sample", str(student), "-n", "5"]) == 0
     assert load_file(student / "samples" / "drawn" / "samples.safetensors")["x"].shape == (5, 4)
     missing = refused([*words[:4], "--out", str(tmp_path / "x"), "--set", "data.run=nowhere"], capsys)

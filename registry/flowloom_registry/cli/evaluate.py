@@ -11,31 +11,53 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("-n", type=int, help="examples a column (default: the recipe's)")
     parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help="ask differently: another solver, guidance, metrics, evaluation; takes --out",
+    )
+    parser.add_argument(
+        "--out", metavar="NAME", help="keep the results in RUN/evaluations/NAME, beside the others"
+    )
+    parser.add_argument(
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate again, and write table and report anew."""
+    """Evaluate again, and write table and report anew, or beside the old ones."""
     from dataclasses import replace
 
     from flowloom.errors import FlowloomError
     from flowloom_registry.runs.carry_out import judge_and_report
+    from flowloom_registry.runs.folder import write_text
     from flowloom_registry.runs.open import open_run, pick_device
+    from flowloom_registry.runs.rehearse import rehearse
     from flowloom_registry.runs.table import print_table
 
+    if args.overrides and args.out is None:
+        raise FlowloomError(
+            "--set asks something else than the run's own recipe; say --out NAME, under which it is kept "
+            "beside the run's own results"
+        )
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder, trust=args.trust)
+    experiment, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
+    place = folder if args.out is None else folder.beside(args.out)
     if args.n is not None:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
         experiment.evaluate = replace(experiment.evaluate, n=args.n)
     experiment.flow.to(device)
     with folder.locked():
-        result = judge_and_report(experiment, folder)
+        if args.out is not None:
+            rehearse(experiment, "nothing was evaluated")
+            write_text(place.recipe, experiment.built.resolved(place.recipe.parent))
+        result = judge_and_report(experiment, place)
     if result is None:
         raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")
     print_table(result)
-    print(f"report: {folder.report}")
+    print(f"report: {place.report}")
     return 0

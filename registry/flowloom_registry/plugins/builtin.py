@@ -315,6 +315,12 @@ def _inference(reg: Registrar) -> None:
     )
     reg.add(
         "metric",
+        "truth",
+        "flowloom.metrics:Truth",
+        summary="distance to the truth of the same held-out row, best of several draws, energy score",
+    )
+    reg.add(
+        "metric",
         "sliced-wasserstein",
         "flowloom.metrics:SlicedWasserstein",
         summary="sliced 2-Wasserstein distance",

@@ -25,6 +25,7 @@ class Section:
         chosen: by what a component is chosen where none is named: ``spec`` for that of the states (once the
             data are there), ``geometry`` for the class of the geometry. See `flowloom.defaults`.
         always: True where a flow is never without one, so that ``null`` is refused.
+        judges: True where it only says what is asked of trained weights: it can change without training anew.
     """
 
     name: str
@@ -37,16 +38,23 @@ class Section:
     inherited: bool = True
     chosen: Literal["spec", "geometry"] | None = None
     always: bool = False
+    judges: bool = False
 
 
 SECTIONS: tuple[Section, ...] = (
-    Section("name", "text", "name of the recipe; the file's name when left out", inherited=False),
-    Section("summary", "text", "one line about it", inherited=False),
-    Section("paper", "text", "arXiv id of the paper it follows", inherited=False),
     Section(
-        "extends", "meta", "recipe, or list of recipes, (file or name) that this one changes", inherited=False
+        "name", "text", "name of the recipe; the file's name when left out", inherited=False, judges=True
     ),
-    Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False),
+    Section("summary", "text", "one line about it", inherited=False, judges=True),
+    Section("paper", "text", "arXiv id of the paper it follows", inherited=False, judges=True),
+    Section(
+        "extends",
+        "meta",
+        "recipe, or list of recipes, (file or name) that this one changes",
+        inherited=False,
+        judges=True,
+    ),
+    Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False, judges=True),
     Section("seed", "integer", "seed of everything random in the run"),
     Section("data", "component", "the examples", "dataset"),
     Section("feed", "component", "what batches are made of", "feed", "rows", always=True),
@@ -63,12 +71,14 @@ SECTIONS: tuple[Section, ...] = (
     Section("model", "component", "the network", "model"),
     Section("roles", "named", "further networks by name: a teacher, a critic", "model"),
     Section("objective", "component", "the loss", "objective", chosen="geometry", always=True),
-    Section("guidance", "component", "steers the field in sampling", "guidance"),
-    Section("solver", "component", "integrates the field", "solver", chosen="geometry", always=True),
-    Section("metrics", "components", "compare samples with real data", "metric"),
-    Section("scores", "components", "what the trained flow says of held-out examples", "score"),
-    Section("renderer", "component", "shows samples in the report", "renderer"),
-    Section("trackers", "components", "record the run as it goes", "tracker"),
+    Section("guidance", "component", "steers the field in sampling", "guidance", judges=True),
+    Section(
+        "solver", "component", "integrates the field", "solver", chosen="geometry", always=True, judges=True
+    ),
+    Section("metrics", "components", "compare samples with real data", "metric", judges=True),
+    Section("scores", "components", "what the trained flow says of held-out examples", "score", judges=True),
+    Section("renderer", "component", "shows samples in the report", "renderer", judges=True),
+    Section("trackers", "components", "record the run as it goes", "tracker", judges=True),
     Section("train", "record", "how to train", target="flowloom.training:TrainConfig"),
     Section(
         "validate",
@@ -76,9 +86,17 @@ SECTIONS: tuple[Section, ...] = (
         "looks at held-out data in training, and stopping early",
         target="flowloom_registry.runs.config:ValidateConfig",
     ),
-    Section("evaluate", "record", "how to evaluate", target="flowloom_registry.runs.config:EvaluateConfig"),
-    Section("sample", "record", "how to sample", target="flowloom_registry.runs.config:SampleConfig"),
-    Section("claim", "mapping", "what the paper claims, at this scale", inherited=False),
+    Section(
+        "evaluate",
+        "record",
+        "how to evaluate",
+        target="flowloom_registry.runs.config:EvaluateConfig",
+        judges=True,
+    ),
+    Section(
+        "sample", "record", "how to sample", target="flowloom_registry.runs.config:SampleConfig", judges=True
+    ),
+    Section("claim", "mapping", "what the paper claims, at this scale", inherited=False, judges=True),
 )
 """Core's sections, in the order in which a resolved recipe is written."""
 

@@ -15,7 +15,10 @@ from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
+from flowloom_registry.runs.identity import changed
+from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.open import restore
+from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report
@@ -24,14 +27,18 @@ from flowloom_registry.runs.validation import read_best, require_scores, validat
 
 
 def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
-    """Train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
+    """Rehearse, train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
+
+    A recipe that differs from the run's only in what is asked of trained weights (solver, guidance, metrics,
+    evaluation) uses the run as it is.
 
     Raises:
-        RunError: ``out`` holds something else, or a run of another recipe.
+        RunError: ``out`` holds something else, or a run of another recipe; or what comes after training
+            would fail.
         ConfigError: the recipe has problems.
     """
     folder = RunFolder(out)
-    folder.exists()
+    begun = folder.exists()
     experiment = assemble(recipe)
     # Missing or damaged files are told before anything is written.
     if experiment.data is not None:
@@ -39,27 +46,37 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     require_scores(experiment)
     resolved = experiment.built.resolved(out)
     environment = describe(device, recipe.catalog)
+    fitted: list[str] | None = None
+    if begun and not _mendable(folder, resolved, experiment):
+        _require_same(folder, resolved, experiment)
+        require_same_data(folder.data, experiment.spec, experiment.data)
+    elif experiment.train.steps:
+        experiment.flow.to(device)
+        fitted = experiment.flow.fit_parts(experiment.examples(), seed=experiment.seed)
+        rehearse(experiment)
+    experiment.flow.to(device)
+    notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
         begun = folder.exists()
-        if begun and folder.untouched() and _difference(folder, resolved):
-            # Nothing was trained yet: the recipe may still be mended.
+        if begun and _mendable(folder, resolved, experiment):
             folder.clear()
             begun = False
         if begun:
-            _require_same(folder, resolved)
+            _require_same(folder, resolved, experiment)
             require_same_data(folder.data, experiment.spec, experiment.data)
             if difference := other_threads(folder.environment, environment):
                 print(f"warning: {difference}", file=sys.stderr)
+            if read_text(folder.recipe) != resolved:
+                write_text(folder.recipe, resolved)
         else:
             folder.begin(resolved, environment, data_as_json(experiment.spec, experiment.data))
-        experiment.flow.to(device)
         track(experiment.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
-            train(experiment, folder, device)
+            notes.lines += train(experiment, folder, device, fitted)
         else:
             restore(experiment, folder)
-        result = judge_and_report(experiment, folder)
+        result = judge_and_report(experiment, folder, notes)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
         results = result.by_column() if result is not None else {}
@@ -67,55 +84,59 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     return folder, result
 
 
-def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
-    """Sample, evaluate and write the report of a trained experiment."""
+def judge_and_report(
+    experiment: Experiment, folder: RunFolder, notes: Notes | None = None
+) -> Evaluation | None:
+    """Sample, evaluate and write the report of a trained experiment.
+
+    What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
+    """
+    notes = notes or Notes()
     catalog = experiment.built.recipe.catalog
     experiment.flow.eval()
-    figures = draw_for_report(experiment, folder.samples)
+    figures = draw_for_report(experiment, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
-    result = evaluate(experiment) if experiment.metrics or experiment.scores else None
+    result: Evaluation | None = None
+    if experiment.metrics or experiment.scores:
+        with notes.about("the evaluation"):
+            result = evaluate(experiment, notes)
     best = read_best(folder)
     if result is not None and best is not None:
-        result.notes.append(
+        notes.lines.append(
             f"the weights are those of step {best.step}, which did best on the {experiment.validate.split} split"
         )
+    if result is None and notes.lines:
+        result = Evaluation(0, 0, {}, {}, notes=notes.lines)
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
     recipe = experiment.built.recipe
-    write_report(
-        folder,
-        title=recipe.name,
-        summary=recipe.summary,
-        paper=recipe.paper,
-        environment=read_json(folder.environment),
-        evaluation=result,
-        figures=figures,
-        validated=validated(experiment),
-    )
+    with notes.about("the report"):
+        write_report(
+            folder,
+            title=recipe.name,
+            summary=recipe.summary,
+            paper=recipe.paper,
+            environment=read_json(folder.environment),
+            evaluation=result,
+            figures=figures,
+            validated=validated(experiment),
+        )
     return result
 
 
-def _require_same(folder: RunFolder, resolved: str) -> None:
+def _mendable(folder: RunFolder, resolved: str, experiment: Experiment) -> bool:
+    """Whether a run has not made a step, so that nothing is lost by beginning it anew with another recipe."""
+    if not folder.untouched() or not folder.recipe.is_file():
+        return False
+    return changed(read_text(folder.recipe), resolved, experiment) is not None
+
+
+def _require_same(folder: RunFolder, resolved: str, experiment: Experiment) -> None:
     if not folder.recipe.is_file():
         raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
-    if changed := _difference(folder, resolved):
+    other = changed(read_text(folder.recipe), resolved, experiment)
+    if other is not None:
         raise RunError(
-            f"{folder.path} holds a run of another recipe ({changed}); choose another folder with --out"
+            f"{folder.path} holds a run of another recipe ({other}); choose another folder with --out"
         )
-
-
-def _difference(folder: RunFolder, resolved: str) -> str:
-    """The first line in which a run's recipe differs from another, empty where none does."""
-    if not folder.recipe.is_file():
-        return ""
-    before, now = _lines(read_text(folder.recipe)), _lines(resolved)
-    if before == now:
-        return ""
-    changed = (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b)
-    return next(changed, "other sections")
-
-
-def _lines(resolved: str) -> list[str]:
-    # Versions may move between two sessions of one run.
-    return resolved.split("\nversions:")[0].splitlines()

@@ -12,13 +12,14 @@ from flowloom.scores import Score
 class EvaluateConfig:
     """How a trained run is judged.
 
-    Samples, held-out data and baseline are compared with the training data in the same numbers and under
-    the same conditions, so that their columns can be read side by side. Scores are of as many held-out
-    examples and as many training examples.
+    Samples, training data (what perfect samples would score) and baseline are compared with held-out data, in
+    the same numbers, samples and baseline under the conditions of the same held-out rows. Scores are of as
+    many held-out examples and as many training examples.
 
     Args:
         n: examples a column, at most as many as are held out.
-        reference: training examples that all columns are compared with, at most.
+        reference: held-out examples that all columns are compared with, at most; as many training examples are what
+            the Gaussian is fitted to.
         batch: examples sampled at a time.
         seed: of the samples and of the baseline.
         split: held-out split.

@@ -1,4 +1,4 @@
-"""The tables of a run: samples beside real held-out data and a Gaussian; what the flow says of held-out data."""
+"""The tables of a run: samples beside training data and a Gaussian, all against held-out data; scores of examples."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 
-from flowloom.data import Examples
+from flowloom.data import Dataset, Examples
 from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.metrics import Metric, gaussian_baseline
 from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
+from flowloom.state import concat
+from flowloom.training.seeds import derive
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
+from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress, walking
 
 SAMPLES, FLOOR, BASELINE, SEEN = "samples", "held-out data", "Gaussian", "training data"
@@ -44,7 +47,7 @@ class Evaluation:
 
     Args:
         n: examples a column.
-        reference: training examples that every column is compared with.
+        reference: held-out examples that every column is compared with.
         columns: column -> metric -> value.
         better: metric or score -> ``lower`` or ``higher``.
         scores: what was scored (held-out data, training data) -> score -> value.
@@ -82,128 +85,230 @@ class Evaluation:
         return result
 
 
-def evaluate(experiment: Experiment) -> Evaluation:
-    """Judge a trained experiment by its own metrics and scores.
+def evaluate(experiment: Experiment, notes: Notes | None = None, drawn: int | None = None) -> Evaluation:
+    """Judge a trained experiment by its own metrics and scores; what fails is left out with a note.
+
+    Args:
+        experiment: what to judge.
+        notes: collects what was left out.
+        drawn: samples that are really drawn and then repeated, for a rehearsal; all where None.
 
     Raises:
-        IncompatibleError: the recipe names neither.
+        IncompatibleError: the recipe names neither, or has no data.
     """
-    config = experiment.evaluate
     if not experiment.metrics and not experiment.scores:
         raise IncompatibleError(
             "the recipe names no metrics and no scores; add a section such as 'metrics: [energy-distance]'"
         )
+    notes = notes or Notes()
     if experiment.data is None and not experiment.metrics and not any(s.of_data for s in experiment.scores):
-        return _without_data(experiment)
-    data = experiment.require_data("metrics and scores judge against data")
-    notes: list[str] = []
-    for metric in experiment.metrics:
-        metric.fit(data)
-    reference = experiment.in_range(rows_of(data, config.reference, config.seed))
-    # Scores are of held-out examples: without the split there is nothing to say.
-    held_out = data.split(config.split) if experiment.scores else experiment.held_out()
-    if held_out is None:
-        notes.append(f"the data has no split '{config.split}'; conditions are taken from the training data")
-        real = experiment.in_range(rows_of(data, config.n, config.seed + 1))
-    else:
-        real = experiment.in_range(rows_of(held_out, config.n, config.seed))
-    judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
-    better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
-    scores = {}
-    if experiment.scores:
-        scores[FLOOR] = _scored(experiment, real)
-        scores[SEEN] = _scored(experiment, rows_of(data, len(real), config.seed))
-    if not experiment.metrics:
-        return Evaluation(len(real), len(reference), {}, better, scores, notes=notes)
-    columns: dict[str, dict[str, float]] = {}
-    drawn, nfe, seconds = _draw(experiment, experiment.flow.solver, real)
-    columns[SAMPLES] = judge(experiment, drawn, reference)
-    if held_out is not None:
-        columns[FLOOR] = judge(experiment, real, reference)
-    if config.baseline == "gaussian":
-        try:
-            within = experiment.class_condition()
-            seen = reference.laid_out(experiment.spec)
-            gaussian = gaussian_baseline(seen, real.cond, len(real), within=within, seed=config.seed)
-            columns[BASELINE] = judge(experiment, experiment.in_range(gaussian), reference)
-        except IncompatibleError as error:
-            notes.append(f"no Gaussian baseline: {error}")
-    sweep = _sweep(experiment, real, reference, notes)
-    return Evaluation(len(real), len(reference), columns, better, scores, sweep, nfe, seconds, notes)
+        return _without_data(experiment, notes, drawn)
+    return _Judging(experiment, notes, drawn).result()
 
 
-def _without_data(experiment: Experiment) -> Evaluation:
+def _without_data(experiment: Experiment, notes: Notes, drawn: int | None) -> Evaluation:
     """Scores that ask for no data, of the flow's own samples."""
     config, flow = experiment.evaluate, experiment.flow
-    began = time.perf_counter()
-    solution = flow.solve(config.n, seed=config.seed, batch=config.batch)
-    elapsed = time.perf_counter() - began
-    values: dict[str, float] = {}
-    for score in experiment.scores:
-        values.update(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
+    n = config.n if drawn is None else min(config.n, drawn)
     better: dict[str, str] = {name: way for one in experiment.scores for name, way in one.better.items()}
-    return Evaluation(config.n, 0, {}, better, {SAMPLES: values}, nfe=solution.nfe, seconds=elapsed)
-
-
-def _scored(experiment: Experiment, examples: Examples) -> dict[str, float]:
-    """All scores of one set of examples."""
-    states = experiment.encode(examples, experiment.flow.device)
     values: dict[str, float] = {}
-    for score in experiment.scores:
-        values.update(score(experiment.flow, states, seed=experiment.evaluate.seed))
-    return values
+    nfe, seconds = 0, 0.0
+    with notes.about("sampling"):
+        began = time.perf_counter()
+        solution = flow.solve(n, seed=config.seed, batch=config.batch)
+        nfe, seconds = solution.nfe, time.perf_counter() - began
+        for score in experiment.scores:
+            with notes.about(f"score {_name(score)}"):
+                values.update(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
+    return Evaluation(n, 0, {}, better, {SAMPLES: values}, nfe=nfe, seconds=seconds, notes=notes.lines)
 
 
-def judge(experiment: Experiment, examples: Examples, reference: Examples) -> dict[str, float]:
-    """All metrics of one column."""
-    values: dict[str, float] = {}
-    for metric in experiment.metrics:
-        values.update(metric(examples.laid_out(experiment.spec), reference.laid_out(experiment.spec)))
-    return values
+class _Judging:
+    """One evaluation: rows, columns, scores and sweep, each by itself."""
+
+    def __init__(self, experiment: Experiment, notes: Notes, drawn: int | None) -> None:
+        self.experiment, self.notes, self.drawn = experiment, notes, drawn
+        self.config = config = experiment.evaluate
+        data = experiment.require_data("metrics and scores judge against data")
+        # Scores are of held-out examples: without the split there is nothing to say.
+        self.held_out = data.split(config.split) if experiment.scores else experiment.held_out()
+        self.seen = experiment.in_range(rows_of(data, config.reference, config.seed))
+        if self.held_out is None:
+            notes.lines.append(
+                f"the data has no split '{config.split}'; conditions and references are training data"
+            )
+            self.real = experiment.in_range(rows_of(data, config.n, config.seed + 1))
+            self.reference = self.seen
+        else:
+            self.real = experiment.in_range(rows_of(self.held_out, config.n, config.seed))
+            self.reference = experiment.in_range(rows_of(self.held_out, config.reference, config.seed))
+        self.metrics = [metric for metric in experiment.metrics if self._ready(data, metric)]
+        self.failed: set[str] = set()
+
+    def result(self) -> Evaluation:
+        experiment, config = self.experiment, self.config
+        judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
+        better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
+        scores: dict[str, dict[str, float]] = {}
+        if experiment.scores:
+            scores[FLOOR] = self._scored(self.real)
+            scores[SEEN] = self._scored(rows_of(experiment.require_data(""), len(self.real), config.seed))
+        n, size = len(self.real), len(self.reference)
+        found = Evaluation(n, size, {}, better, scores, notes=self.notes.lines)
+        if not experiment.metrics:
+            return found
+        if not experiment.flow.objective.generates:
+            self.notes.lines.append("the objective trains nothing that is sampled, so metrics are left out")
+            return found
+        columns: dict[str, dict[str, float]] = {}
+        nfe, seconds = 0, 0.0
+        with self.notes.about("sampling"):
+            draws, nfe, seconds = self._draw(experiment.flow.solver, self.real)
+            columns[SAMPLES] = self._judged(draws, self.real, experiment.flow.solver)
+        if SAMPLES not in columns and self.notes.rehearsing:
+            self._judged(self.real, self.real, None)
+        if self.held_out is not None:
+            with self.notes.about(f"column '{SEEN}'"):
+                columns[SEEN] = self._judged(self.seen.take(torch.arange(min(n, len(self.seen)))), None, None)
+        if config.baseline == "gaussian":
+            with self.notes.about(f"column '{BASELINE}'"):
+                self._add_baseline(columns)
+        sweep = self._sweep()
+        return Evaluation(n, size, columns, better, scores, sweep, nfe, seconds, self.notes.lines)
+
+    def _ready(self, data: Dataset, metric: Metric) -> bool:
+        """Fit a metric, once; False where it cannot be used."""
+        with self.notes.about(f"metric {_name(metric)}"):
+            if metric.paired and not (self.experiment.spec.conditions and self.held_out is not None):
+                raise IncompatibleError(
+                    "it compares samples with the truth of the same row, and there is none: samples are drawn "
+                    "under no conditions of held-out rows (a view such as mask, context or noisy makes some)"
+                )
+            if id(metric) not in self.experiment.fitted:
+                metric.fit(data)
+                self.experiment.fitted.add(id(metric))
+            return True
+        return False
+
+    def _scored(self, examples: Examples) -> dict[str, float]:
+        """All scores of one set of examples."""
+        values: dict[str, float] = {}
+        for score in self.experiment.scores:
+            with self.notes.about(f"score {_name(score)}"):
+                few = examples.take(torch.arange(self.drawn)) if self.drawn is not None else examples
+                states = self.experiment.encode(few, self.experiment.flow.device)
+                values.update(score(self.experiment.flow, states, seed=self.config.seed))
+        return values
+
+    def _judged(
+        self, examples: Examples, truth: Examples | None, solver: Solver | None, many: Examples | None = None
+    ) -> dict[str, float]:
+        """All metrics of one column.
+
+        Args:
+            examples: what is judged.
+            truth: of the same rows, where there is one; paired metrics are left out otherwise.
+            solver: by which further draws are made for those that want several.
+            many: such draws, where they are there already.
+        """
+        values: dict[str, float] = {}
+        for metric in self.metrics:
+            if metric.paired and truth is None or _name(metric) in self.failed:
+                continue
+            before = len(self.notes.lines)
+            with self.notes.about(f"metric {_name(metric)}"):
+                asked, real = examples, self.reference
+                if metric.paired and truth is not None:
+                    real = truth
+                    asked = many if many is not None else self._several(examples, truth, metric.draws, solver)
+                spec = self.experiment.spec
+                values.update(metric(asked.laid_out(spec), real.laid_out(spec)))
+            if len(self.notes.lines) > before:  # said once, not for every column and solver
+                self.failed.add(_name(metric))
+        return values
+
+    def _several(self, first: Examples, truth: Examples, draws: int, solver: Solver | None) -> Examples:
+        """All rows once, then all rows again, as a paired metric wants them."""
+        if draws == 1:
+            return first
+        more = [first]
+        for i in range(1, draws):
+            more.append(first if solver is None else self._draw(solver, truth, i)[0])
+        cond = {name: torch.cat([one.cond[name] for one in more]) for name in first.cond}
+        return Examples(concat([one.x for one in more]), cond)
+
+    def _draw(self, solver: Solver, real: Examples, again: int = 0) -> tuple[Examples, int, float]:
+        """As many samples as real examples, under the same conditions."""
+        experiment, config = self.experiment, self.config
+        began = time.perf_counter()
+        asked = real if self.drawn is None else real.take(torch.arange(min(self.drawn, len(real))))
+        seed = config.seed if not again else derive(config.seed, "again", again)
+        with walking("sampling", len(asked), config.batch) as on_step:
+            solution = experiment.flow.solve(
+                len(asked), solver=solver, seed=seed, batch=config.batch, cond=asked.cond, on_step=on_step
+            )
+        elapsed = time.perf_counter() - began
+        examples = Examples(experiment.decode(solution.x, asked.cond), asked.cond)
+        if self.drawn is not None:
+            examples = examples.take(torch.arange(len(real)) % len(asked))
+        return examples, solution.nfe, elapsed
+
+    def _add_baseline(self, columns: dict[str, dict[str, float]]) -> None:
+        experiment, real, config = self.experiment, self.real, self.config
+        draws = max((metric.draws for metric in self.metrics if metric.paired), default=1)
+        cond = {name: value.repeat(draws, *(1,) * (value.ndim - 1)) for name, value in real.cond.items()}
+        within = experiment.class_condition()
+        try:
+            seen = self.seen.laid_out(experiment.spec)
+            many = gaussian_baseline(seen, cond, draws * len(real), within=within, seed=config.seed)
+        except IncompatibleError as error:
+            self.notes.lines.append(f"no Gaussian baseline: {error}")
+            return
+        many = experiment.in_range(many)
+        columns[BASELINE] = self._judged(many.take(torch.arange(len(real))), real, None, many)
+
+    def _sweep(self) -> list[SweepPoint]:
+        experiment, config = self.experiment, self.config
+        names = config.sweep_solvers
+        if not names and experiment.flow.solver.wanted() == "velocity":
+            names = _ODE_SWEEP
+        if not names or not config.sweep_nfe:
+            return []
+        rows = self.real.take(torch.arange(min(config.sweep_n, len(self.real))))
+        points: list[SweepPoint] = []
+        cost = 1
+        with self.notes.about("the cost of a field"), torch.no_grad():
+            guided = experiment.flow.field()
+            cost = guided.calls(sum(guided.span) / 2, self.real.cond)
+        patience = math.inf if self.notes.rehearsing else 0.0
+        with progress("sweep", len(names) * len(config.sweep_nfe), patience=patience) as report:
+            for i, name in enumerate(names):
+                for j, nfe in enumerate(config.sweep_nfe):
+                    with self.notes.about(f"sweep of {name} at {nfe} evaluations"):
+                        points += self._point(name, nfe // cost, rows, nfe == min(config.sweep_nfe))
+                    report(i * len(config.sweep_nfe) + j + 1, {})
+        if cost > 1:
+            self.notes.lines.append(
+                f"guidance evaluates the network {cost} times a step; all of them count"
+            )
+        return points
+
+    def _point(self, name: str, calls: int, rows: Examples, first: bool) -> list[SweepPoint]:
+        solver = _with_budget(self.experiment, name, calls)
+        if solver is None or (self.notes.rehearsing and not first):
+            return []
+        drawn, spent, _ = self._draw(solver, rows)
+        return [SweepPoint(name, spent, {} if self.notes.rehearsing else self._judged(drawn, rows, solver))]
 
 
-def _draw(experiment: Experiment, solver: Solver, real: Examples) -> tuple[Examples, int, float]:
-    """As many samples as real examples, under the same conditions."""
-    began = time.perf_counter()
-    with walking("sampling", len(real), experiment.evaluate.batch) as on_step:
-        solution = experiment.flow.solve(
-            len(real),
-            solver=solver,
-            seed=experiment.evaluate.seed,
-            batch=experiment.evaluate.batch,
-            cond=real.cond,
-            on_step=on_step,
-        )
-    elapsed = time.perf_counter() - began
-    return Examples(experiment.decode(solution.x, real.cond), real.cond), solution.nfe, elapsed
-
-
-def _sweep(experiment: Experiment, real: Examples, reference: Examples, notes: list[str]) -> list[SweepPoint]:
-    config = experiment.evaluate
-    names = config.sweep_solvers
-    if not names and experiment.flow.solver.wanted() == "velocity":
-        names = _ODE_SWEEP
-    if not names or not config.sweep_nfe:
-        return []
-    rows = real.take(torch.arange(min(config.sweep_n, len(real))))
-    field_cost = experiment.flow.field().calls(0.5, real.cond)
-    points: list[SweepPoint] = []
-    with progress("sweep", len(names) * len(config.sweep_nfe)) as report:
-        for i, name in enumerate(names):
-            for j, nfe in enumerate(config.sweep_nfe):
-                solver = _with_budget(experiment, name, nfe // field_cost)
-                if solver is not None:
-                    drawn, spent, _ = _draw(experiment, solver, rows)
-                    points.append(SweepPoint(name, spent, judge(experiment, drawn, reference)))
-                report(i * len(config.sweep_nfe) + j + 1, {})
-    if field_cost > 1:
-        notes.append(f"guidance evaluates the network {field_cost} times a step; all of them count")
-    return points
+def _name(part: object) -> str:
+    return type(part).__name__
 
 
 def _with_budget(experiment: Experiment, name: str, calls: int) -> Solver | None:
     """The solver of that name that spends about ``calls`` field calls, None where it cannot."""
-    catalog, trusted = experiment.built.recipe.catalog, experiment.built.recipe.trusted
+    catalog = experiment.built.recipe.catalog
+    trusted = experiment.built.recipe.trusted
     # The name is one of the recipe's, and obeys what it may import.
     probe = build_component(
         "solver", name, {}, catalog=catalog, place="evaluate.sweep_solvers", trusted=trusted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class Experiment:
         validate: settings of looks at held-out data.
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
+        fitted: identities of the metrics that were fitted already.
     """
 
     built: Built
@@ -59,6 +60,7 @@ class Experiment:
     validate: ValidateConfig
     evaluate: EvaluateConfig
     sample: SampleConfig
+    fitted: set[int] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -159,7 +161,9 @@ def assemble(recipe: Recipe) -> Experiment:
     built = build(recipe)
     codec = built.get("codec")
     data, views = built.get("data"), built.get("views") or []
-    feed = built.get("feed") or Rows(built["data"], views)
+    feed = built.get("feed")
+    if feed is None:
+        feed = Rows(built["data"], views)
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,

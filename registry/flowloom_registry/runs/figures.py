@@ -47,9 +47,10 @@ def look_curve(lines: Sequence[Mapping[str, Any]], name: str) -> Figure | None:
 
 def sweep_plots(evaluation: Evaluation) -> list[Figure]:
     """One panel a metric: its value against network evaluations, a line a solver, with the floor."""
-    if not evaluation.sweep:
+    named = dict.fromkeys(m for point in evaluation.sweep for m in point.values)
+    metrics = [m for m in named if m in evaluation.better]
+    if not metrics:
         return []
-    metrics = [m for m in evaluation.sweep[0].values if m in evaluation.better]
     columns = min(3, len(metrics))
     height = -(-len(metrics) // columns)
     canvas = Canvas(figsize=(3.9 * columns, 3.0 * height), layout="constrained")
@@ -59,13 +60,14 @@ def sweep_plots(evaluation: Evaluation) -> list[Figure]:
         by_solver.setdefault(point.solver, []).append(point)
     for axes, metric in zip(panels, metrics, strict=False):
         for name, points in by_solver.items():
-            axes.plot([p.nfe for p in points], [p.values[metric] for p in points], "o-", ms=3, label=name)
-        floor = evaluation.columns.get("held-out data", {}).get(metric)
+            there = [p for p in points if metric in p.values]
+            axes.plot([p.nfe for p in there], [p.values[metric] for p in there], "o-", ms=3, label=name)
+        floor = evaluation.columns.get("training data", {}).get(metric)
         if floor is not None:
-            axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="held-out data")
+            axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="training data")
         axes.set(title=f"{metric} ({evaluation.better[metric]} is better)", xlabel="network evaluations")
         axes.set_xscale("log", base=2)
-        spent = sorted({p.nfe for p in evaluation.sweep})
+        spent = sorted({p.nfe for p in evaluation.sweep if p.values})
         axes.set_xticks(spent, [str(n) for n in spent], minor=False)
         axes.grid(alpha=0.3)
     panels[0].legend(frameon=False, fontsize=8)

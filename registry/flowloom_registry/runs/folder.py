@@ -13,6 +13,7 @@
     samples/            states and figures
     evaluation.json     the table and the sweep
     report.html         all of it to look at
+    evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
 """
 
 from __future__ import annotations
@@ -54,6 +55,20 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
+
+    def beside(self, name: str) -> RunFolder:
+        """The same run, with a place of its own for what is asked of it under ``name``.
+
+        Raises:
+            RunError: the name is no plain word.
+        """
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise RunError(f"--out is the name of an evaluation within the run, a plain word; got {name!r}")
+        other = RunFolder(self.path)
+        place = self.path / "evaluations" / name
+        other.recipe, other.samples = place / "recipe.yaml", place / "samples"
+        other.evaluation, other.report = place / "evaluation.json", place / "report.html"
+        return other
 
     def exists(self) -> bool:
         """True for a run that was begun here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder
+from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
 from flowloom_registry.runs.same_data import require_same_data
 
 
@@ -52,23 +54,34 @@ def restore(experiment: Experiment, folder: RunFolder) -> None:
     load_tensors(experiment.flow, tensors, weights)
 
 
-def open_run(path: Path, *, trust: bool = False) -> tuple[Experiment, RunFolder]:
+def open_run(
+    path: Path, *, trust: bool = False, overrides: Sequence[str] = ()
+) -> tuple[Experiment, RunFolder]:
     """Build the recipe of a run and load its weights.
 
     Args:
         path: the run folder.
         trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
             folder from somebody else should not be trusted with it.
+        overrides: ``a.b=value`` texts over the run's recipe, of what is asked of its weights.
 
     Raises:
-        RunError: the folder is not a run, or its files do not fit together.
+        RunError: the folder is not a run, its files do not fit together, or an override changes what was
+            trained.
         ConfigError: its recipe cannot be built here (a missing plugin, say).
     """
     folder = RunFolder(path)
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust))
+    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
+    if overrides:
+        other = changed(folder.recipe.read_text(), experiment.built.resolved(path), experiment)
+        if other is not None:
+            free = ", ".join(sorted(asked_again(experiment) - NOT_PARTS))
+            raise RunError(
+                f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
+            )
     require_same_data(folder.data, experiment.spec)
     restore(experiment, folder)
     experiment.flow.eval()

@@ -10,34 +10,55 @@ from safetensors.torch import save
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.renderers import Figure
+from flowloom.renderers import Figure, Renderer
 from flowloom.state import leaves
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import write_bytes
+from flowloom_registry.runs.notes import Notes
 
 _ENDINGS = {"image/png": "png", "image/svg+xml": "svg", "audio/wav": "wav", "text/html": "html"}
 
 
-def draw_for_report(experiment: Experiment, folder: Path) -> list[Figure]:
-    """Draw the report's samples and a trajectory; write states and figures to ``folder``."""
+def draw_for_report(experiment: Experiment, folder: Path, notes: Notes) -> list[Figure]:
+    """Draw the report's samples and a trajectory; write states and figures to ``folder``.
+
+    What fails is left out with a note.
+    """
     config = experiment.sample
-    cond = experiment.conditions_to_show(config.n)
-    solution = experiment.flow.solve(config.n, seed=config.seed, batch=experiment.evaluate.batch, cond=cond)
-    examples = Examples(experiment.decode(solution.x, cond), cond)
-    save_examples(examples, folder / "samples.safetensors")
-    if experiment.renderer is None:
-        return []
+    figures: list[Figure] = []
+    if not experiment.flow.objective.generates:
+        return figures
+    with notes.about("drawing samples"):
+        cond = experiment.conditions_to_show(config.n)
+        solution = experiment.flow.solve(
+            config.n, seed=config.seed, batch=experiment.evaluate.batch, cond=cond
+        )
+        examples = Examples(experiment.decode(solution.x, cond), cond)
+        save_examples(examples, folder / "samples.safetensors")
+        if experiment.renderer is not None:
+            figures = _rendered(experiment, experiment.renderer, examples, notes)
+    with notes.about("writing figures"):
+        save_figures(figures, folder)
+    return figures
+
+
+def _rendered(
+    experiment: Experiment, renderer: Renderer, examples: Examples, notes: Notes
+) -> list[Figure]:
+    config, spec = experiment.sample, experiment.spec
+    figures: list[Figure] = []
     source = experiment.held_out() or experiment.data
     real = examples if source is None else source.take(torch.arange(min(config.n, len(source))))
-    spec = experiment.spec
-    figures = experiment.renderer.samples(examples.laid_out(spec), real.laid_out(spec))
-    few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
-    chosen = {k: v[few] for k, v in cond.items()}
-    walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
-    states = [experiment.decode(state, chosen) for state in walk.trajectory]
-    figures += experiment.renderer.trajectory(walk.times, states)
-    figures += experiment.renderer.flow(experiment.flow, real)
-    save_figures(figures, folder)
+    with notes.about("showing samples"):
+        figures += renderer.samples(examples.laid_out(spec), real.laid_out(spec))
+    with notes.about("showing a trajectory"):
+        few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
+        chosen = {k: v[few] for k, v in examples.cond.items()}
+        walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
+        states = [experiment.decode(state, chosen) for state in walk.trajectory]
+        figures += renderer.trajectory(walk.times, states)
+    with notes.about("showing the flow"):
+        figures += renderer.flow(experiment.flow, real)
     return figures
 
 

@@ -16,7 +16,7 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     """Print a table of metrics and one of scores: a row a value, a column a set of examples."""
     console = console or Console(width=100, highlight=False)
     titles = (
-        (evaluation.columns, f"{evaluation.n} examples against {evaluation.reference} training examples"),
+        (evaluation.columns, f"{evaluation.n} examples against {evaluation.reference} held-out examples"),
         (evaluation.scores, f"what the flow says of {evaluation.n} examples"),
     )
     for columns, title in titles:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 
 import torch
@@ -16,20 +16,32 @@ from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
+from flowloom_registry.errors import one_line
 from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.folder import RunFolder, write_bytes
-from flowloom_registry.runs.hooks import notify, track
+from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
 from flowloom_registry.runs.validation import Validation
 from flowloom_registry.runs.weights import weights_of
 
 
-def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> None:
+def train(
+    experiment: Experiment, folder: RunFolder, device: torch.device, fitted: list[str] | None = None
+) -> list[str]:
     """Train to the last step, from the latest checkpoint where there is one.
 
     On Ctrl-C or SIGTERM a checkpoint is written first. Averaged weights, where there are, end up in the
     experiment's model and in ``flow.safetensors``: the last ones, or, where the recipe validates, those
     that did best on held-out data.
+
+    Args:
+        experiment: what is trained.
+        folder: of the run.
+        device: where.
+        fitted: names of the parts that were fitted already; they are fitted here where None.
+
+    Returns:
+        A line for everything beside training that failed.
 
     Raises:
         TrainingError: a loss that is not finite; the last checkpoint is kept and named.
@@ -39,7 +51,9 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     flow.to(device)
     begun = bool(checkpoints(folder.checkpoints))
     # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
-    fitted = [] if begun else flow.fit_parts(experiment.examples(), seed=experiment.seed)
+    if fitted is None:
+        fitted = [] if begun else flow.fit_parts(experiment.examples(), seed=experiment.seed)
+    failed: dict[int, str] = {}
     trainer = flow.trainer(experiment.feed, config, seed=experiment.seed, device=device)
     if begun:
         _restore(trainer, folder)
@@ -51,7 +65,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     try:
         notify(experiment.built.recipe.catalog, "flowloom_run_started", run=folder)
         with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
-            _loop(experiment, folder, trainer, validation, report)
+            _loop(experiment, folder, trainer, validation, report, failed)
         if trainer.stopping:
             raise KeyboardInterrupt
     except TrainingError as error:
@@ -68,6 +82,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
         load_tensors(flow, read_tensors(folder.best), folder.best)
     write_bytes(folder.weights, weights_of(flow))
     folder.set_status("trained", trainer.step)
+    return list(failed.values())
 
 
 def _loop(
@@ -76,6 +91,7 @@ def _loop(
     trainer: Trainer,
     validation: Validation | None,
     report: Report,
+    failed: dict[int, str],
 ) -> None:
     catalog = experiment.built.recipe.catalog
     config = experiment.train
@@ -94,7 +110,9 @@ def _loop(
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
-            track(experiment.trackers, partial(_log, step, dict(metrics)))
+            for i, tracker in enumerate(experiment.trackers):
+                if i not in failed:
+                    _log(tracker, step, metrics, i, failed)
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         over = validation is not None and validation.exhausted()
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
@@ -107,8 +125,15 @@ def _loop(
             return
 
 
-def _log(step: int, metrics: dict[str, float], tracker: Tracker) -> None:
-    tracker.log(step, metrics)
+def _log(
+    tracker: Tracker, step: int, metrics: Mapping[str, float], i: int, failed: dict[int, str]
+) -> None:
+    """Tell a tracker; one that fails is told once and not asked again."""
+    try:
+        tracker.log(step, metrics)
+    except Exception as error:  # whatever it raises, training is worth more
+        failed[i] = f"tracker {type(tracker).__name__} failed at step {step}: {one_line(error)}"
+        print(f"warning: {failed[i]}", file=sys.stderr)
 
 
 def _restore(trainer: Trainer, folder: RunFolder) -> None:

@@ -137,7 +137,7 @@ def check_batches_differ(make: Make, context: Context) -> None:
 
 @law("a run continued from a checkpoint sees the same batches")
 def check_resumes(make: Make, context: Context) -> None:
-    """The tensors of a feed, copied at any step, are all that a new one needs; it looks at the model on its own."""
+    """The tensors of a feed, copied at any step, are all that a new one needs."""
     whole = _started(make, context)
     saved, wanted = [], []
     for number in range(STEPS):
@@ -155,7 +155,7 @@ def check_resumes(make: Make, context: Context) -> None:
 
 @law("batches may be drawn ahead in a thread")
 def check_prefetch(make: Make, context: Context) -> None:
-    """Two at once and out of order; a feed that looks at the model is never asked ahead, and only looks in refresh."""
+    """Two at once and out of order; no batch calls the network, which only refresh may."""
     feed, other = _started(make, context), _started(make, context)
     _step(feed, 0), _step(other, 0)
     with _unseen(feed.feeding.flow):

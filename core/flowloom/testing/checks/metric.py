@@ -79,16 +79,31 @@ def check_real_beats_noise(make: Make, context: Context) -> None:
 
 @law("the order of rows does not matter")
 def check_order_does_not_matter(make: Make, context: Context) -> None:
-    """Shuffled samples with their conditions get the same values."""
+    """Shuffled samples with their conditions (and truth, for a paired metric) get the same values."""
     metric, real = _fitted(make, context)
     half = torch.arange(len(real) // 2)
     samples, rest = real.take(half), real.take(half + len(half))
-    shuffled = samples.take(torch.randperm(len(half), generator=context.generator(3)))
-    first, second = metric(samples, rest), metric(shuffled, rest)
+    order = torch.randperm(len(half), generator=context.generator(3))
+    first = metric(samples, rest)
+    second = metric(samples.take(order), rest.take(order) if metric.paired else rest)
     for name, value in first.items():
         context.within(
             f"{name} of shuffled samples - in order", second[name] - value, 1e-4 * (1 + abs(value))
         )
+
+
+@law("a paired metric compares samples with the truth of their own row", when=lambda metric: metric.paired)
+def check_is_paired(make: Make, context: Context) -> None:
+    """Samples that are their truth are best; the same samples in another order are worse by some value."""
+    metric, real = _fitted(make, context)
+    turned = real.take(torch.arange(len(real)).roll(len(real) // 3 + 1))
+    own, others = metric(real, real), metric(turned, real)
+    worse = [
+        others[name] > own[name] if way == "lower" else others[name] < own[name]
+        for name, way in metric.better.items()
+        if name in own
+    ]
+    context.holds("the truth of other rows is worse than their own", any(worse), f"{own} and {others}")
 
 
 @law("the same sets get the same values")

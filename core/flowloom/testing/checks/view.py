@@ -66,7 +66,7 @@ def _different(a: Examples, b: Examples) -> bool:
 
 @law("what comes out is what its spec says")
 def check_spec(make: Make, context: Context) -> None:
-    """Shapes, kinds, classes and roles, of many rows and of one; ``spec`` sizes the network, so it must be right."""
+    """Shapes, kinds, classes and roles, of many rows and of one: ``spec`` sizes the network."""
     view = make()
     examples, spec = _offered(view, context)
     wanted = view.spec(spec)
@@ -108,7 +108,7 @@ def check_rows_stay(make: Make, context: Context) -> None:
 
 @law("the same generator gives the same view")
 def check_is_deterministic(make: Make, context: Context) -> None:
-    """By one object twice and by another, whatever the global generator holds; views that draw nothing, by any."""
+    """By one object twice and by another, whatever the global generator holds."""
     view = make()
     examples, _ = _offered(view, context)
     first = view(examples, context.generator(2))
@@ -126,7 +126,7 @@ def check_is_deterministic(make: Make, context: Context) -> None:
 
 @law("a view that says it draws does draw", when=lambda view: view.random)
 def check_draws(make: Make, context: Context) -> None:
-    """Of a few other generators, one gives another view; what draws nothing says ``random = False`` and is faster."""
+    """Of a few other generators, one gives another view; what draws nothing says ``random = False``."""
     view = make()
     examples, _ = _offered(view, context)
     first = view(examples, context.generator(2))

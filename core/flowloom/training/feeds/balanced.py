@@ -21,13 +21,14 @@ _AT_ONCE = 4096
 class Balanced(DataFeed):
     """Every class equally often, whatever its share of the data; within a class, shuffled epochs.
 
-    Positions of the training go round the classes, in a new random order each time, so that among as many examples as
-    there are classes each is met once. Only the rows' classes are held in memory.
+    Positions of the training go round the classes, in a new random order each time, so that among as many
+    examples as there are classes each is met once. Only the rows' classes are held in memory.
 
     Args:
         data: training rows; injected from the recipe.
         views: what is made of them, in order; injected from the recipe.
-        by: a condition that is a class; the first one of the data where None. Classes without rows are left out.
+        by: a condition that is a class; the first one of the data where None. Classes without rows are left
+            out.
     """
 
     def __init__(self, data: Dataset, views: Sequence[View] = (), by: str | None = None) -> None:

@@ -42,8 +42,8 @@ class Feeding:
 class Feed(ABC):
     """Gives the k-th batch of a training, as a function of k and a generator that belongs to k.
 
-    That is what makes a run resumable, and lets batches be prepared ahead in a thread: batches may be asked for in
-    any order, by two threads at once. A feed that must look
+    That is what makes a run resumable, and lets batches be prepared ahead in a thread: batches may be asked
+    for in any order, by two threads at once. A feed that must look
     at the model (a replay buffer, self-generated data) does so in `refresh` only, between two steps.
 
     Attributes:

@@ -24,9 +24,9 @@ _AT_ONCE = 4096
 class Bucketed(DataFeed):
     """Shuffled epochs of ragged examples in batches of similar length, so that little is spent on padding.
 
-    A pool of ``pool`` batches is taken from the shuffled epoch, sorted by length, cut into batches, and those are
-    taken in random order. A batch is cut to its longest example, unless ``trim`` is false (for networks of one size).
-    The lengths of all rows are read once at the start, and nothing else is held in memory.
+    A pool of ``pool`` batches is taken from the shuffled epoch, sorted by length, cut into batches, and those
+    are taken in random order. A batch is cut to its longest example, unless ``trim`` is false (for networks
+    of one size). The lengths of all rows are read once at the start, and nothing else is held in memory.
 
     Args:
         data: training rows, of which a condition of role ``real`` says the length; injected from the recipe.

@@ -1,4 +1,4 @@
-"""What feeds that look at the model share: rows of data beside it, draws of the flow, and records as tensors."""
+"""What feeds that look at the model share: rows of data beside it, and records as tensors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class OwnFeed(Feed):
         if self.rows is not None:
             self.rows.start(feeding)
 
-    def __len__(self) -> int:
+    @property
+    def stored(self) -> int:
+        """Number of records that are kept."""
         return len(next(iter(self.kept.values()))) if self.kept else 0
 
     def asked(self, n: int, step: int) -> Examples | None:
@@ -98,7 +100,7 @@ class OwnFeed(Feed):
     def chosen(self, n: int, number: int) -> dict[str, Tensor]:
         """``n`` records for batch ``number``: no one twice where there are enough."""
         draws = generator_of(self.feeding.seed, "own/records", number)
-        have = len(self)
+        have = self.stored
         rows = (
             torch.randperm(have, generator=draws)[:n]
             if n <= have

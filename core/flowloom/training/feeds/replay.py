@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class Replay(OwnFeed):
     """Batches of the flow's own samples out of a buffer, beside rows of data where there are any.
 
-    Every ``every`` steps, the first included, the flow draws ``fresh`` samples, under the conditions of random rows of
-    the data; the oldest leave the buffer when it is full. A share of each batch comes from it. What is kept, and what
-    a batch makes of it, a subclass may change (`collect`, `made`): transitions with their rewards, say.
+    Every ``every`` steps, the first included, the flow draws ``fresh`` samples, under the conditions of
+    random rows of the data; the oldest leave the buffer when it is full. A share of each batch comes from it.
+    What is kept, and what a batch makes of it, a subclass may change (`collect`, `made`): transitions with
+    their rewards, say.
 
     Args:
         data: training rows; injected from the recipe. None for samples alone, which ``shape`` then describes.
@@ -62,7 +63,7 @@ class Replay(OwnFeed):
         new = self.collect(flow, step, generator)
         old = self.kept or {name: value[:0] for name, value in new.items()}
         self.kept = {name: torch.cat([old[name], value])[-self.capacity :] for name, value in new.items()}
-        return {"replayed": float(len(self))}
+        return {"replayed": float(self.stored)}
 
     def collect(self, flow: Flow, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Records to keep, tensors of any shape with one row a record, by name; here, samples of the flow.

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class SelfGenerated(OwnFeed):
-    r"""Pairs :math:`(x_0, x_1)` in which x1 is where the present flow takes x0, made anew every so many steps.
+    r"""Pairs :math:`(x_0, x_1)` in which x1 is where the present flow takes x0, made anew now and then.
 
-    Learning them straightens the flow's own trajectories (reflow, Liu et al. 2209.03003). Until step ``after``
-    batches are rows of the data, so that there is a flow to speak of; from then on they are pairs alone, in the
-    pairing that the flow gave them. Pairs are solved by the flow's own solver, guidance included, under the
-    conditions of random rows of the data.
+    Learning them straightens the flow's own trajectories (reflow, Liu et al. 2209.03003). Until step
+    ``after`` batches are rows of the data, so that there is a flow to speak of; from then on they are pairs
+    alone, in the pairing that the flow gave them. Pairs are solved by the flow's own solver, guidance
+    included, under the conditions of random rows of the data.
 
     Args:
         data: training rows; injected from the recipe.
@@ -82,11 +82,11 @@ class SelfGenerated(OwnFeed):
         x1 = flow.solve(x0=x0, seed=seed, batch=self.at_once, cond=rows.cond).x
         # Noise is kept, not x0: a learned source pushes it anew in each step.
         self.kept = records(noise, "x0") | records(x1, "x1", states.cond)
-        return {"pairs": float(len(self))}
+        return {"pairs": float(self.stored)}
 
     def batch(self, number: int, generator: torch.Generator) -> Batch:
         """Pairs; rows of data before there are any."""
-        if not len(self):
+        if not self.stored:
             assert self.rows is not None
             return self.rows.batch(number, generator)
         kept = self.chosen(self.feeding.size, number)

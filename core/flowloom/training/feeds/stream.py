@@ -23,16 +23,16 @@ _UNKNOWN = -1
 class Stream(Feed):
     """Examples as they come from a function ``read(start)``, in their order or shuffled within blocks.
 
-    ``read(start)`` yields `Examples` of any number of rows each, from row ``start`` of the stream on, the same ones
-    whenever it is called; what can seek (a file, a shard) does, what cannot reads past the first rows. A stream that
-    ends begins again. Batch k is made of rows ``k size .. (k + 1) size - 1`` of this endless series: so a run goes on
-    exactly where it stopped, and at most two blocks are held in memory.
+    ``read(start)`` yields `Examples` of any number of rows each, from row ``start`` of the stream on, the
+    same ones whenever it is called; what can seek (a file, a shard) does, what cannot reads past the first
+    rows. A stream that ends begins again. Batch k is made of rows ``k size .. (k + 1) size - 1`` of this
+    endless series: so a run goes on exactly where it stopped, and at most two blocks are held in memory.
 
     Args:
         read: the function; in a recipe ``./mine.py:read`` or ``package.module:read``.
         views: what is made of the examples, in order; injected from the recipe.
-        data: says the spec of the examples, where the recipe has a data set to judge by; else the first examples of
-            the stream say it, whose classes and tokens must then be the highest ones.
+        data: says the spec of the examples, where the recipe has a data set to judge by; else the first
+            examples of the stream say it, whose classes and tokens must then be the highest ones.
         shuffle: rows of a block that are put in random order; 1 keeps the order of the stream.
     """
 

@@ -46,7 +46,7 @@ class Flip(View):
 
 
 class Crop(View):
-    """Shifts images by a few pixels: they are padded by their reflection, and a random part of their size is taken.
+    """Shifts images by a few pixels: a random part of their size, of their reflection-padded selves.
 
     Args:
         padding: pixels at every side, and the largest shift.
@@ -82,8 +82,9 @@ class Crop(View):
 class Blur(View):
     r"""Tells the network a blurred image, perhaps with noise on it: deblurring, super-resolution by its blur.
 
-    :math:`y = G_\sigma * x + s\varepsilon` with a normalised Gaussian kernel out to :math:`3\sigma`, reflected at the
-    border; :math:`\sigma \sim U[\mathrm{least}, \mathrm{width}]` pixels, drawn for every row.
+    :math:`y = G_\sigma * x + s\varepsilon` with a normalised Gaussian kernel out to :math:`3\sigma`,
+    reflected at the border; :math:`\sigma \sim U[\mathrm{least}, \mathrm{width}]` pixels, drawn for every
+    row.
 
     Args:
         width: standard deviation of the kernel in pixels, the largest one.
@@ -177,8 +178,8 @@ def _require_unmarked(spec: Spec, who: str) -> None:
     for name, condition in spec.conditions.items():
         if condition.role not in ("inform", "setting") or len(condition.shape) == 3:
             raise IncompatibleError(
-                f"view {who} moves pixels, and condition '{name}' ({condition.role}) is of their places; put the view "
-                "before the one that makes it"
+                f"view {who} moves pixels, and condition '{name}' ({condition.role}) is of their places; put the "
+                "view before the one that makes it"
             )
 
 

@@ -116,7 +116,8 @@ class LayoutFlow(FlowMatching):
         layout = Layout(dict.fromkeys(PARTS, real), given)
         asked = self.ask(model, replace(batch, cond={**batch.cond, **marks}, layout=layout), step)
         # What is given has error 0; it counts in the mean, as in the paper.
-        error = layout.still(self.error(asked.prediction, asked.point))
+        off: State = {**self.error(asked.prediction, asked.point)}
+        error = layout.still(off)
         squares = _mean(error, PARTS, real, torch.square)
         box = _mean(error, ("position", "size"), real, torch.abs)
         t = asked.point.t
