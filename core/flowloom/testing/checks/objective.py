@@ -15,6 +15,7 @@ from flowloom.geometry import Discrete, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.sources import Gaussian
 from flowloom.spec import Condition, Spec
 from flowloom.state import State, first_leaf, leaves, map_state, part, with_batch
 from flowloom.testing.flows import encoded
@@ -90,7 +91,7 @@ def _batch(objective: Objective, context: Context, n: int = 16) -> tuple[Batch, 
     draws = context.generator(1)
     shape: Any = with_batch(spec.event_shape(), n)
     x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
-    if getattr(objective.path, "vertices", False):
+    if geometry.continuous and objective.kind == "posterior":
         # Data of such paths are corners of a simplex, not points inside it.
         x1 = nn.functional.one_hot(x1.argmax(-1), x1.shape[-1]).float()
     return Batch(x0, x1, {"label": torch.randint(CLASSES, (n,), generator=draws)}), spec
@@ -210,7 +211,7 @@ def check_field_is_of_its_kind(make: Make, context: Context) -> None:
     """And answers on the path's geometry with tangent velocities."""
     objective = make()
     batch, spec = _batch(objective, context)
-    field = objective.field(_Network(spec), 1.0)
+    field = objective.field(_Network(spec), Gaussian())
     context.holds(
         "field.kind = objective.kind", field.kind == objective.kind, f"{field.kind}, {objective.kind}"
     )
