@@ -96,8 +96,9 @@ def test_one_member_and_one_field(show):
 
 def test_spellings(show):
     whole = show("Layout")
-    for name in ("layout", "flowloom.layout.Layout", "flowloom.layout:Layout"):
+    for name in ("flowloom.layout.Layout", "flowloom.layout:Layout", "LAYOUT"):
         assert show(name) == whole
+    assert show("solution") == show("Solution")
     assert "kind/dataset" in show("flowloom.data.Dataset")
     assert show("Heun").startswith("Heun(")
     assert "  use     solver: heun" in show("Heun")

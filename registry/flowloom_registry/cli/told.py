@@ -107,10 +107,12 @@ def member_lines(one: Member, owner: str) -> list[str]:
 
 def overview(found: Catalog) -> list[str]:
     """Every kind, section and record by name."""
-    from flowloom_registry.reference.names import definitions
+    from flowloom_registry.reference.names import definitions, named
     from flowloom_registry.reference.records import RECORDS
 
-    says = {one.target: one.doc.partition("\n")[0] for one in definitions(["flowloom", "flowloom_registry"])}
+    known = definitions(["flowloom", "flowloom_registry"])
+    ones = {target: named(known, target) for targets in RECORDS.values() for target in targets}
+    says = {target: one.doc.partition("\n")[0] for target, one in ones.items() if one is not None}
     lines = ["kinds of components, each with the contract that its members keep:"]
     lines += aligned(
         [(k.name, k.contract.rpartition(":")[2], k.meaning) for k in found.kinds.values()], indent="  "

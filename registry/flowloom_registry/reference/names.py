@@ -53,6 +53,13 @@ def definitions(packages: Iterable[str]) -> list[Definition]:
     return [one for package in packages for module, file in _modules(package) for one in _read(module, file)]
 
 
+def named(known: Iterable[Definition], target: str) -> Definition | None:
+    """What ``module:name`` names, in that module or in one below it."""
+    place, _, name = target.rpartition(":")
+    hits = [one for one in known if one.name == name and f"{one.module}.".startswith(f"{place}.")]
+    return hits[0] if hits else None
+
+
 def defined_in(module: str, file: Path) -> dict[str, Definition]:
     """Public definitions of one module by name."""
     return {one.name: one for one in _read(module, file)}

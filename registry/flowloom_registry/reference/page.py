@@ -29,21 +29,23 @@ Conventions: t in [0, 1]; x0 ~ source at t=0, x1 ~ data at t=1; velocity = dx/dt
 def contracts_page() -> str:
     """The page: every kind of core with its contract and laws, every record, every section of a recipe."""
     from flowloom_registry.plugins.discovery import discover
-    from flowloom_registry.reference.names import definitions
+    from flowloom_registry.reference.names import definitions, named
     from flowloom_registry.reference.records import RECORDS
 
     # Core alone: the page is the same whatever is installed beside it.
     found = discover(
         entry_points=(), extra={"core": import_module("flowloom_registry.plugins.builtin")}, strict=True
     )
-    known = {one.target: one for one in definitions(["flowloom", "flowloom_registry"])}
+    known = definitions(["flowloom", "flowloom_registry"])
     blocks = [_HEAD, "\n".join(_contents(found)), "# Kinds"]
     for kind in found.kinds.values():
         blocks += _kind(found, kind)
     for group, targets in RECORDS.items():
         blocks.append(f"# {group}")
         for target in targets:
-            blocks += _record(found, known[target])
+            one = named(known, target)
+            assert one is not None, f"{target} is not there"
+            blocks += _record(found, one)
     blocks.append("# Sections of a recipe")
     for section in found.sections.values():
         blocks += _section(section)

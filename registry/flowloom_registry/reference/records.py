@@ -34,7 +34,7 @@ RECORDS: Mapping[str, tuple[str, ...]] = {
         "flowloom.training.loop:Trainer",
     ),
     "Sampling": (
-        "flowloom.fields.base:Kind",
+        "flowloom.paths:Kind",
         "flowloom.fields.base:Field",
         "flowloom.fields.base:NetworkField",
         "flowloom.fields.flow_map:FlowMap",
@@ -45,7 +45,7 @@ RECORDS: Mapping[str, tuple[str, ...]] = {
         "flowloom.solvers.walk:Hook",
     ),
     "Judging": ("flowloom.renderers:Figure",),
-    "The whole": ("flowloom.flow:Flow",),
+    "The whole": ("flowloom.flow:Flow", "flowloom.clashes:Clash", "flowloom.clashes:Parts"),
     "For networks": (
         "flowloom.models.embeddings:TimeEmbedding",
         "flowloom.models.embeddings:ConditionEmbedding",
