@@ -44,8 +44,8 @@ def test_contrastive_samples_are_surer_of_their_class_and_further_apart(figures)
 
 @pytest.mark.slow
 def test_digits_by_sorting_are_near_the_data_of_their_class_and_no_copies(figures):
-    """2305.02164: as near as the floor allows, without a network or a gradient; the judge's errors are few."""
+    """2305.02164: near the floor without a network or gradient; a Gaussian a class is surer of it."""
     found = figures("cswf-digits")
     assert found["sliced_wasserstein"] <= 1.3 * found["floor/sliced_wasserstein"]
-    assert found["class_accuracy"] >= 0.95
+    assert found["class_accuracy"] >= 0.9
     assert found["novelty"] >= 0.9 * found["floor/novelty"]

@@ -15,7 +15,7 @@ from flowloom.objectives import Batch, FlowMatching, Loss, Step
 from flowloom.objectives.flow_matching import Quantity
 from flowloom.paths import Path
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, batch_size
+from flowloom.state import State, batch_size, map_state
 from flowloom.times import TimeLaw
 from flowloom.weights import Weight
 from flowloom_images.layouts.spec import PARTS
@@ -116,8 +116,7 @@ class LayoutFlow(FlowMatching):
         layout = Layout(dict.fromkeys(PARTS, real), given)
         asked = self.ask(model, replace(batch, cond={**batch.cond, **marks}, layout=layout), step)
         # What is given has error 0; it counts in the mean, as in the paper.
-        off: State = {**self.error(asked.prediction, asked.point)}
-        error = layout.still(off)
+        error: dict[str, Tensor] = layout.still(self.error(asked.prediction, asked.point))
         squares = _mean(error, PARTS, real, torch.square)
         box = _mean(error, ("position", "size"), real, torch.abs)
         t = asked.point.t
@@ -125,11 +124,10 @@ class LayoutFlow(FlowMatching):
         total = rows.mean() + self.box_weight * box.mean()
         return Loss(total, {"flow_matching": squares.mean().detach(), "box": box.mean().detach()})
 
-    def error(self, prediction: State, point: Any) -> dict[str, Tensor]:
+    def error(self, prediction: State, point: Any) -> State:
         """Answer less target, part by part."""
         target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.predict]
-        assert isinstance(prediction, dict)
-        return {part: prediction[part] - target[part] for part in PARTS}
+        return map_state(torch.sub, prediction, target)
 
 
 def _mean(error: Mapping[str, Tensor], parts: Sequence[str], real: Tensor, of: Any) -> Tensor:
