@@ -14,7 +14,7 @@ from flowloom.conditions import withheld
 from flowloom.couplings import StableMatching
 from flowloom.data import Examples, Tensors
 from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Discrete, Euclidean, Product, Sphere
 from flowloom.layout import Layout
 from flowloom.metrics import sliced_wasserstein
@@ -379,3 +379,45 @@ def test_correctors_within_a_product_are_refused():
     with pytest.raises(IncompatibleError, match="without corrector steps"):
         Mixed({"a": Euler(4), "b": CTMCEuler(4, corrector_steps=2)})
     assert CTMCEuler(4, corrector_steps=2).evaluations_per_step > 1
+
+
+# -- data that break their own spec -------------------------------------------------------------------
+
+LABELLED = Spec((2,), conditions={"label": Condition(3)})
+
+
+@pytest.mark.parametrize(
+    ("x", "cond", "spec", "told"),
+    [
+        (
+            torch.randn(40, 3),
+            {},
+            POINTS,
+            r"examples have the shape \(3,\), and the spec .* says \(2,\)",
+        ),
+        (torch.zeros(40, 2).long(), {}, POINTS, "torch.int64, and the spec of the data says real values"),
+        (
+            torch.randn(40, 2),
+            {},
+            Spec((2,), vocab=5),
+            r"torch.float32, and the spec .* says token ids",
+        ),
+        (torch.randn(40, 2), {}, LABELLED, "a condition 'label', and there is none"),
+        (torch.randn(40, 2), {"label": torch.zeros(40, 1).long()}, LABELLED, r"'label' has the shape \(1,\)"),
+        (torch.randn(40, 2), {"label": torch.full((40,), 9)}, LABELLED, "'label' = 9 is out of range"),
+    ],
+)
+def test_examples_that_break_their_spec_are_told_before_training(x, cond, spec, told):
+    flow = fl.Flow(net(spec), spec=spec)
+    with pytest.raises(DataError, match=told):
+        flow.fit(Tensors(x, cond, spec=spec), steps=1, batch=8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("weights", [torch.float32, torch.float64])
+def test_data_of_another_precision_are_taken_in_that_of_the_network(dtype, weights):
+    past = points(seed=1).to(dtype)
+    flow = fl.Flow(net(Spec((2,), conditions={"past": Condition(shape=(2,))})).to(weights))
+    data = Tensors(points().to(dtype), {"past": past})
+    assert first_batch(flow, data).x1.dtype == weights
+    flow.fit(data, steps=2, batch=8)

@@ -13,7 +13,7 @@ from flowloom.errors import DataError, OffManifoldError, ShapeError
 from flowloom.geometry import Euclidean
 from flowloom.layout import Layout
 from flowloom.spec import Spec
-from flowloom.state import leaves
+from flowloom.state import leaves, map_state, shape_of
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -38,6 +38,7 @@ def require_rows(data: Dataset, flow: Flow) -> None:
     device = flow.device
     for rows in (torch.arange(count) * len(data) // max(count, 1)).split(_AT_ONCE):
         examples = data.take(rows)
+        _require_form(data.spec, examples)
         _require_classes(data.spec, examples)
         _require_finite(data.spec, examples, rows)
         if not on_geometry:
@@ -48,6 +49,27 @@ def require_rows(data: Dataset, flow: Flow) -> None:
             flow.geometry.admit(states.x if layout is None else layout.fill(states.x), "data")
         except OffManifoldError as error:
             raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
+
+
+def _require_form(spec: Spec, examples: Examples) -> None:
+    """Ask for what the spec promises, before a network trips over it."""
+    told, found = spec.event_shape(), shape_of(map_state(lambda leaf: leaf[0], examples.x))
+    if told != found:
+        raise DataError(f"data: examples have the shape {found}, and the spec of the data says {told}")
+    for (name, leaf), (_, part) in zip(leaves(examples.x), spec.leaves(), strict=True):
+        if leaf.is_floating_point() != (part.vocab is None):
+            of = f" of part '{name}'" if name else ""
+            says = "real values" if part.vocab is None else "token ids"
+            raise DataError(f"data: states{of} are {leaf.dtype}, and the spec of the data says {says}")
+    for name, condition in spec.conditions.items():
+        value = examples.cond.get(name)
+        if value is None:
+            raise DataError(f"data: the spec says that there is a condition '{name}', and there is none")
+        if tuple(value.shape[1:]) != tuple(condition.shape):
+            raise DataError(
+                f"data: condition '{name}' has the shape {tuple(value.shape[1:])}, and the spec of the data "
+                f"says {tuple(condition.shape)}"
+            )
 
 
 def _require_finite(spec: Spec, examples: Examples, rows: Tensor) -> None:

@@ -16,7 +16,7 @@ from flowloom.errors import DataError
 from flowloom.layout import Layout
 from flowloom.objectives import Batch
 from flowloom.spec import Spec
-from flowloom.state import float_dtype, with_batch
+from flowloom.state import float_dtype, map_state, with_batch
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -98,7 +98,7 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
     """
     flow = feeding.flow
     spec = flow.spec if flow.codec is None else flow.codec.data_spec
-    examples = _with_ids(spec, examples.to(feeding.device))
+    examples = _in_form(spec, examples.to(feeding.device), flow.dtype)
     if flow.objective.encodes:
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
@@ -135,10 +135,14 @@ def spec_told(shape: Sequence[int] | Mapping[str, Sequence[int]], vocab: int | N
     return Spec(tuple(shape), vocab)
 
 
-def _with_ids(spec: Spec, examples: Examples) -> Examples:
-    """Class ids as int64, which tables of embeddings want; files hold them as whatever is small."""
-    cond = dict(examples.cond)
+def _in_form(spec: Spec, examples: Examples, dtype: torch.dtype) -> Examples:
+    """Real values in the flow's precision, and class ids as int64, whatever files hold them as."""
+
+    def real(leaf: Tensor) -> Tensor:
+        return leaf.to(dtype) if leaf.is_floating_point() else leaf
+
+    cond = {name: real(value) for name, value in examples.cond.items()}
     for name, condition in spec.conditions.items():
         if condition.classes is not None and name in cond:
             cond[name] = cond[name].long()
-    return replace(examples, cond=cond)
+    return replace(examples, x=map_state(real, examples.x), cond=cond)
