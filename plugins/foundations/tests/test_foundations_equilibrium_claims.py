@@ -125,10 +125,7 @@ def test_an_explicit_energy_samples_as_well(trained, truth):
     for seed in SEEDS:
         solver = GradientDescent(N, 0.01)
         rows.append(
-            [
-                distances(trained(r, seed), solver, truth)[0][0]
-                for r in ("equilibrium", "equilibrium-energy")
-            ]
+            [distances(trained(r, seed), solver, truth)[0][0] for r in ("equilibrium", "equilibrium-energy")]
         )
     implicit, explicit = shown("EqM and EqM-E at N", rows)
     assert explicit <= 1.5 * implicit
