@@ -1,4 +1,4 @@
-"""Equilibrium matching against closed forms and wrong twins: target, time, energy, descent, rest, composition."""
+"""Equilibrium matching against closed forms and wrong twins: loss, energy, descent, rest, composition."""
 
 import math
 
@@ -111,7 +111,7 @@ def test_loss_and_gradients_are_the_papers(form, draws):
 
 
 def test_the_least_loss_is_the_mean_target(draws):
-    """Of Gaussian data N(0, s^2) the best gradient at x is a one-dimensional integral over t; others are worse."""
+    """Of Gaussian data N(0, s^2) the best gradient at x is an integral over t; others are worse."""
     s, n = 0.3, 200_000
     x0, x1 = torch.randn(n, 1, generator=draws).double(), s * torch.randn(n, 1, generator=draws).double()
     grid = torch.linspace(0, 1, 2001, dtype=torch.float64)[:-1] + 0.00025
@@ -499,7 +499,7 @@ def test_settings_that_mean_nothing_are_refused():
         lambda: OutOfDistribution(low=1.0, high=1.0),
         lambda: Composition([0, 1], [1.0]),
     ):
-        with pytest.raises(ValueError, match="must|give"):
+        with pytest.raises(ValueError, match=r"must|give"):
             make()
 
 

@@ -52,8 +52,8 @@ class Descending(Wrapped):
     r"""Gradient flow as a velocity, :math:`\dot x = -T \nabla E(x)` for t from 0 to 1.
 
     Euler's method in N steps is gradient descent in N steps of :math:`\eta = T / N`; better solvers follow
-    the same curve closer. It is not the velocity of the path that was trained on, whose data, noise and scores
-    do not follow from it.
+    the same curve closer. It is not the velocity of the path that was trained on: data, noise and scores do
+    not follow from it.
 
     Args:
         field: of kind ``gradient``.
