@@ -52,6 +52,13 @@ class Rule(Guidance):
         return (1 - self.scale) * null + self.scale * plain
 
 
+class ForgetsReadings(Rule):
+    def __call__(self, field):
+        guided = super().__call__(field)
+        guided.readings = {}
+        return guided
+
+
 class ForgetsKind(Rule):
     def __call__(self, field):
         guided = super().__call__(field)
@@ -161,6 +168,10 @@ def test_wrong_twin_is_caught(target, fails_exactly):
     make, also = TWINS[target]
     around = own_recipe() if target == "check_steers_its_flow" else {}
     fails_exactly(KIND, make, target, also, **around)
+
+
+def test_forgotten_readings_are_caught(fails_exactly):
+    fails_exactly(KIND, ForgetsReadings, "check_kind_is_kept")
 
 
 def test_mixed_probabilities_are_caught(fails_exactly):

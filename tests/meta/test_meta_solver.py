@@ -298,6 +298,27 @@ def test_wrong_twin_is_caught(target, fails_exactly):
     fails_exactly(KIND, make, target, also, **around)
 
 
+class OfAPlugin(Euler):
+    """Adds what a field of its own kind says: what it means is nobody's business here."""
+
+    consumes = "of-a-plugin"
+
+
+class OfAPluginMiscounts(Miscounts):
+    """The same, and counts wrong."""
+
+    consumes = "of-a-plugin"
+
+
+def test_solvers_of_a_kind_that_core_does_not_know(fails_exactly):
+    from flowloom.testing import check
+
+    results = {r.name: r for r in check(OfAPlugin, KIND)}
+    assert all(r.ok for r in results.values())
+    assert results["check_given_entries_are_held"].status == "passed"
+    fails_exactly(KIND, OfAPluginMiscounts, "check_evaluations_are_counted")
+
+
 def test_wrong_nodes_are_caught(fails_exactly):
     fails_exactly(KIND, WrongNode, "check_order", ("check_order_on_the_sphere",))
 

@@ -7,25 +7,24 @@ from flowloom.metrics.distances import sliced_wasserstein
 from flowloom.solvers import Euler
 from flowloom_foundations.data import EightModes
 from flowloom_foundations.equilibrium import GradientDescent, Nesterov, OutOfDistribution
-from flowloom_registry import load
-from flowloom_registry.cli import main
+from flowloom_registry import load_recipe
+from flowloom_registry.runs.experiment import assemble
 
 pytestmark = pytest.mark.slow
 
-N, ROWS, SEEDS = 250, 4000, (0, 1, 2)
+N, ROWS, SEEDS = 250, 2000, (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained():
     """The flow of a recipe and seed, trained once."""
     known = {}
 
     def get(recipe, seed):
         if (recipe, seed) not in known:
-            out = tmp_path_factory.mktemp("eqm") / "run"
-            small = [w for s in ("metrics=[]", "scores=[]", "sample.n=4") for w in ("--set", s)]
-            assert main(["run", recipe, "--seed", str(seed), *small, "--out", str(out)]) == 0
-            known[recipe, seed] = load(out)
+            experiment = assemble(load_recipe(recipe, overrides=[f"seed={seed}"]))
+            experiment.flow.fit(experiment.data, seed=seed, **vars(experiment.train))
+            known[recipe, seed] = experiment.flow
         return known[recipe, seed]
 
     return get

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowloom.conditions import without
+from flowloom.fields import Wrapped
 from flowloom.guidance import Guidance, Unguided
 from flowloom.state import shape_of
 from flowloom.testing.flows import encoded
@@ -56,12 +57,13 @@ def _comparable(value: Any, field: FakeConditional) -> Any:
     return value.log_softmax(-1) if field.vocab else value
 
 
-@law("the guided field has the kind, path, geometry and source of the field")
+@law("the guided field has the kind, path, geometry and source of the field, and can be read as what it can")
 def check_kind_is_kept(make: Make, context: Context) -> None:
     """A solver must not see the difference."""
     for field in _fields():
+        field.readings = {(str(field.kind), "of-a-plugin"): Wrapped}
         guided = make()(field)
-        for name in ("kind", "path", "geometry", "source", "batch_independent"):
+        for name in ("kind", "path", "geometry", "source", "batch_independent", "readings"):
             same = getattr(guided, name) == getattr(field, name)
             context.holds(
                 f"guidance keeps {name}", same, f"{getattr(guided, name)} for {getattr(field, name)}"

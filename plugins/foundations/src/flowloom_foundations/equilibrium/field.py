@@ -52,7 +52,8 @@ class Descending(Wrapped):
     r"""Gradient flow as a velocity, :math:`\dot x = -T \nabla E(x)` for t from 0 to 1.
 
     Euler's method in N steps is gradient descent in N steps of :math:`\eta = T / N`; better solvers follow
-    the same curve closer.
+    the same curve closer. It is not the velocity of the path that was trained on: data, noise and scores do
+    not follow from it.
 
     Args:
         field: of kind ``gradient``.
@@ -61,7 +62,12 @@ class Descending(Wrapped):
 
     def __init__(self, field: Field, horizon: float) -> None:
         super().__init__(field)
-        self.kind, self.horizon = "velocity", horizon
+        self.kind, self.path, self.horizon = "velocity", None, horizon
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """That of the gradient's path."""
+        return self.field.span
 
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """``-T`` times the gradient."""
