@@ -258,3 +258,12 @@ def test_numbers_that_make_no_sense_are_refused_in_our_words(words):
     flow = fl.Flow(fl.models.MLP(fl.Spec(shape=(2,)), width=8))
     with pytest.raises(fl.errors.ShapeError, match=r"batch must be at least 1|too large"):
         flow.sample(3, **words)
+
+
+def test_toy_data_may_come_without_labels() -> None:
+    bare, told = (fl.data.EightGaussians(64, labelled=labelled) for labelled in (False, True))
+    for part in (bare, bare.split("test")):
+        assert not part.spec.conditions
+        assert not part.take(torch.arange(4)).cond
+    assert torch.equal(bare.all().x, told.all().x)
+    assert "label" in told.split("val").take(torch.arange(4)).cond
