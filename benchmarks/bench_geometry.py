@@ -210,7 +210,7 @@ def bench_likelihood(dims, batch, shape, rounds, target):
     torch.manual_seed(0)
     model, steps = Perceptron(dims, *shape), 10
     x = torch.randn(batch, dims)
-    field = fl.objectives.FlowMatching().field(model, 1.0)
+    field = fl.objectives.FlowMatching().field(model, fl.sources.Gaussian())
     peer = ODESolver(velocity_model=Peer(model))
     solver, source = fl.solvers.Euler(steps), Gaussian()
 

@@ -15,8 +15,8 @@ _HOMES = {"Condition": "spec", "Flow": "flow", "Spec": "spec"}
 
 if TYPE_CHECKING:
     # For type checkers alone: at run time the folder itself is the list of modules.
+    from flowloom import clashes as clashes
     from flowloom import codecs as codecs
-    from flowloom import compat as compat
     from flowloom import conditioning as conditioning
     from flowloom import conditions as conditions
     from flowloom import couplings as couplings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowloom import defaults as defaults
     from flowloom import divergence as divergence
     from flowloom import draw as draw
+    from flowloom import energies as energies
     from flowloom import errors as errors
     from flowloom import fields as fields
     from flowloom import flow as flow
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from flowloom import times as times
     from flowloom import trackers as trackers
     from flowloom import training as training
+    from flowloom import views as views
     from flowloom import weights as weights
     from flowloom.flow import Flow as Flow
     from flowloom.spec import Condition as Condition

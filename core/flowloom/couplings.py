@@ -234,7 +234,7 @@ class StableMatching(_WithinGroups):
 
     def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
         """Rows of x0 propose to rows of x1, nearest first."""
-        values = cost.detach().cpu().numpy()
+        values = cost.detach().double().cpu().numpy()
         wishes = values.argsort(1)
         n = len(values)
         partner, asked, free = np.full(n, -1), np.zeros(n, int), list(range(n))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from flowloom import defaults, likelihood
 from flowloom.codecs import Codec
 from flowloom.conditioning import conditions_for
+from flowloom.conditions import is_null
 from flowloom.couplings import Coupling, Independent
 from flowloom.data.base import Dataset, Examples, Tensors
 from flowloom.data.looked_at import require_rows
@@ -24,6 +26,7 @@ from flowloom.fields import Field
 from flowloom.geometry import Geometry
 from flowloom.guidance import Guidance
 from flowloom.layout import Layout
+from flowloom.models.half import InHalf, half_of
 from flowloom.objectives import Objective
 from flowloom.parts import modules_outside, set_mode
 from flowloom.paths import Path
@@ -247,17 +250,45 @@ class Flow(nn.Module):
             device: where to train; the flow is moved there.
 
         Raises:
-            IncompatibleError: the source starts at a condition that informs the network.
+            IncompatibleError: the source starts at a condition that informs the network, or guidance
+                withholds one that is not there.
             OffManifoldError: a row of the data is not on the geometry; says which, and by how much.
             DataError: a row holds what its spec forbids; says which.
         """
         feed = Rows(data) if isinstance(data, Dataset) else data
         self._spec = self._spec or feed.spec
         self._require_starts()
+        self._require_guided(self.guidance)
         self.to(device)
-        if isinstance(feed, Rows) and config.steps and not self.objective.encodes:
-            require_rows(feed.data, self)
+        examples = feed.examples()
+        if examples is not None and config.steps and not self.objective.encodes:
+            require_rows(examples, self)
         return Trainer(self, feed, config, seed=seed, device=device)
+
+    def _informing(self) -> tuple[str, ...]:
+        return self.spec.plus(self.objective.conditions()).named("inform")
+
+    def _require_guided(self, rule: Guidance | None) -> None:
+        for name in getattr(rule, "conditions", ()):
+            if name not in self._informing():
+                raise IncompatibleError(
+                    f"guidance withholds the condition '{name}', and no such condition informs the network; "
+                    f"there are: {', '.join(self._informing()) or 'none'}"
+                )
+
+    def _warn_of_missing(self, cond: Cond) -> None:
+        """A condition that training never withheld, left out: the network was never asked that."""
+        if getattr(self.objective, "condition_dropout", None) != 0 or not getattr(
+            self.model, "conditional", False
+        ):
+            return
+        missing = [name for name in self._informing() if name not in cond]
+        if missing and not any(map(is_null, cond)):
+            warnings.warn(
+                f"no {', '.join(missing)} given, which training never withheld: the answers are of no law "
+                "that was learned; give it, or train with objective.condition_dropout",
+                stacklevel=3,
+            )
 
     def _require_starts(self) -> None:
         for name in self.source.reads:
@@ -293,9 +324,7 @@ class Flow(nn.Module):
         rows = Tensors(data) if isinstance(data, Tensor) else data
         self._spec = self._spec or rows.spec
         self.to(device)
-        self.fit_parts(
-            rows.data if isinstance(rows, Rows) else rows if isinstance(rows, Dataset) else None, seed=seed
-        )
+        self.fit_parts(rows if isinstance(rows, Dataset) else rows.examples(), seed=seed)
         trainer = self.trainer(rows, TrainConfig(**settings), seed=seed, device=device)
         history = []
         try:
@@ -347,11 +376,13 @@ class Flow(nn.Module):
 
     def field(self, guidance: Guidance | None = None) -> Field:
         """The field that the model is, guided where guidance is set."""
-        std = getattr(self.source, "std", None) if self.source.gaussian else None
-        plain = self.objective.field(self.model, std)
-        if self._spec is not None:
-            plain.informs = self._spec.plus(self.objective.conditions()).named("inform")
+        half = half_of(self.model)
+        network = self.model if half is None else InHalf(self.model, half)
+        plain = self.objective.field(network, self.source)
         rule = guidance or self.guidance
+        if self._spec is not None:
+            plain.informs = self._informing()
+            self._require_guided(rule)
         return plain if rule is None else rule(plain)
 
     def layout(self, cond: Cond) -> Layout | None:
@@ -376,7 +407,7 @@ class Flow(nn.Module):
         n: int | None = None,
         *,
         x0: State | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         source: Source | None = None,
         solver: Solver | None = None,
         guidance: Guidance | None = None,
@@ -394,7 +425,7 @@ class Flow(nn.Module):
         Args:
             n: how many; the rows of ``x0`` where that is given.
             x0: states to start from at ``span[0]``, in place of draws of the source.
-            span: times to walk between.
+            span: times to walk between; from source to data where left out.
             source: in place of the flow's own.
             solver: in place of the flow's own.
             guidance: in place of the flow's own.
@@ -414,6 +445,7 @@ class Flow(nn.Module):
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
         everything = self._with_states({k: v.to(device) for k, v in self.conditions(n, cond or {}).items()})
+        self._warn_of_missing(everything)
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
             noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
@@ -422,6 +454,8 @@ class Flow(nn.Module):
                 x0 = self.encode(Examples(x0, everything), draws).x
         layout = self.layout(everything) if layout is None else layout.to(device)
         field = self.field(guidance)
+        if source is not None:
+            field.source = source
         chosen = solver or self.solver
         size = n if batch is None or not field.batch_independent else batch
         with self.evaluating():
@@ -489,19 +523,23 @@ class Flow(nn.Module):
             OffManifoldError: a row is not on the geometry; says which, and by how much.
             ShapeError: the batch is empty, or in half precision.
         """
-        if gap := self.source.density_gap:
+        field = self.field()
+        if not field.has_density and (gap := self.source.density_gap):
             raise IncompatibleError(gap)
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
+        self._warn_of_missing(given)
         layout = self.layout(given)
         if layout is not None:
             x = layout.fill(x)
         if self.geometry.continuous:
             self.geometry.admit(x)
         with self.evaluating():
+            if field.has_density:
+                return field.log_prob(x, given, layout)
             solution = likelihood.log_prob(
-                self.field(),
+                field,
                 self.source,
                 x,
                 solver=solver or self.solver,

@@ -113,6 +113,10 @@ class Layout:
         """Velocities of padding and of given entries set to 0, in value and gradient."""
         return _with(_zeroed, velocity, self.free)
 
+    def stand(self, x: State, at: State) -> Any:
+        """Padding and given entries replaced by those of ``at``, in value and gradient."""
+        return _stood(x, at, self.free)
+
     def hold(self, x: State) -> Any:
         """Given entries set back to their values, where there are any."""
         return _held(x, self.given, self.values)
@@ -246,6 +250,14 @@ def _held(x: Any, given: Any, values: Any) -> Any:
     if isinstance(x, dict):
         return {k: _held(v, _entry(given, k), _entry(values, k)) for k, v in x.items()}
     return torch.where(_fits(given, x), values.to(x.dtype), x)
+
+
+def _stood(x: Any, at: Any, free: Any) -> Any:
+    if free is None:
+        return x
+    if isinstance(x, dict):
+        return {k: _stood(v, at[k], _entry(free, k)) for k, v in x.items()}
+    return torch.where(_fits(free, x), x, at)
 
 
 def _placed(tree: Any, part: str, value: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Any:

@@ -14,7 +14,7 @@ import torch
 
 from flowloom.divergence import exact_divergence, hutchinson_divergence
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field, converted
+from flowloom.fields import Field, Wrapped, read_as
 from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.solvers import Solution, Solver
@@ -26,7 +26,7 @@ __all__ = ["Divergence", "divergence_of", "log_prob", "sample_with_log_prob"]
 Divergence = Literal["exact", "hutchinson"]
 
 
-class _Augmented(Field):
+class _Augmented(Wrapped):
     """The velocity of ``{"x": state, "gain": integral of the divergence}``."""
 
     kind = "velocity"
@@ -46,22 +46,21 @@ class _Augmented(Field):
                 "rows of this model see each other, so its Jacobian is not one per row; "
                 "exact divergence is not defined here"
             )
-        self.inner = converted(field, "velocity")
+        super().__init__(read_as(field, "velocity"))
         self.layout = layout
-        self.path, self.batch_independent = field.path, field.batch_independent
         self.space: Any = field.geometry
         self.geometry = Product({"x": self.space, "gain": Euclidean()})
         self.divergence, self.probe, self.chunk = divergence, probe, chunk
         # Most spaces have coordinates of constant volume, and then nothing is added.
         self.curved = not field.geometry.flat and _has_volume_density(field.geometry)
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         assert isinstance(x, dict)
         point = x["x"]
 
         def extended(z: State) -> State:
             # Constant along normals, so the ambient divergence is the Riemannian one.
-            velocity = self.inner(_onto(self.space, point, z), t, cond)
+            velocity = self.ask(_onto(self.space, point, z), t, cond, generator)
             # What is padding or given does not move, and has no divergence, whatever the network says there.
             return velocity if self.layout is None else self.layout.still(velocity)
 
@@ -76,7 +75,7 @@ class _Augmented(Field):
         return {"x": v, "gain": div}
 
     def calls(self, t: float, cond: Cond) -> int:
-        return self.inner.calls(t, cond)
+        return self.field.calls(t, cond)
 
 
 def divergence_of(
@@ -107,7 +106,7 @@ def log_prob(
     solver: Solver,
     cond: Cond | None = None,
     divergence: Divergence = "exact",
-    span: tuple[float, float] = (0.0, 1.0),
+    span: tuple[float, float] | None = None,
     generator: torch.Generator | None = None,
     chunk: int = 64,
     layout: Layout | None = None,
@@ -133,8 +132,10 @@ def log_prob(
     Raises:
         IncompatibleError: discrete states, a stochastic solver, or a source without density.
     """
-    span = (span[1], span[0])
-    return _integrate(field, source, x1, solver, cond, divergence, span, generator, chunk, layout)
+    start, end = span or field.span
+    return _integrate(
+        field, source, x1, solver, cond, divergence, (end, start), generator, chunk, layout, back=True
+    )
 
 
 def sample_with_log_prob(
@@ -145,13 +146,14 @@ def sample_with_log_prob(
     solver: Solver,
     cond: Cond | None = None,
     divergence: Divergence = "exact",
-    span: tuple[float, float] = (0.0, 1.0),
+    span: tuple[float, float] | None = None,
     generator: torch.Generator | None = None,
     chunk: int = 64,
     layout: Layout | None = None,
 ) -> Solution:
     """Carry x0 to data and give the log density of where it lands, in one pass; see `log_prob`."""
-    return _integrate(field, source, x0, solver, cond, divergence, span, generator, chunk, layout)
+    way = span or field.span
+    return _integrate(field, source, x0, solver, cond, divergence, way, generator, chunk, layout, back=False)
 
 
 def _integrate(
@@ -165,6 +167,8 @@ def _integrate(
     generator: torch.Generator | None,
     chunk: int,
     layout: Layout | None,
+    *,
+    back: bool,
 ) -> Solution:
     if solver.stochastic or solver.wanted() != "velocity":
         raise IncompatibleError(
@@ -182,10 +186,9 @@ def _integrate(
     augmented = _Augmented(field, divergence, probe, chunk, layout)
     solution = solver.solve(augmented, {"x": start, "gain": gain}, cond=cond, span=span, layout=inside)
     end: Any = solution.x
-    backwards = span[1] < span[0]
-    # Forwards the gain is the integral of the divergence; backwards it is minus that integral.
-    base = source.log_prob(end["x"] if backwards else start, cond, layout)
-    log_density = base + end["gain"] if backwards else base - end["gain"]
+    # From source to data the gain is the integral of the divergence; the other way it is minus that.
+    base = source.log_prob(end["x"] if back else start, cond, layout)
+    log_density = base + end["gain"] if back else base - end["gain"]
     return Solution(end["x"], solution.nfe, log_prob=log_density)
 
 

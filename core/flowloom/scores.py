@@ -12,7 +12,7 @@ import torch
 from flowloom import likelihood
 from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.fields import converted
+from flowloom.fields import read_as
 from flowloom.flow import Flow
 from flowloom.solvers import Dopri5, Solver
 from flowloom.state import Shape, shape_of
@@ -89,8 +89,11 @@ class Likelihood(Score):
         self.n, self.divergence, self.batch = n, divergence, batch
 
     def require(self, flow: Flow) -> None:
-        """Ask for an ODE on a continuous space, and a source with a density."""
-        if flow.geometry is not None and not flow.geometry.continuous:
+        """Ask for an ODE on a continuous space and a source with a density, or a field that tells its own."""
+        field = flow.field()
+        if field.has_density:
+            return
+        if not flow.geometry.continuous:
             raise IncompatibleError(
                 "score likelihood: discrete states have no change-of-variables likelihood"
             )
@@ -99,8 +102,8 @@ class Likelihood(Score):
                 f"score likelihood needs an ODE solver, not {type(self.solver).__name__}; "
                 "write {use: likelihood, solver: dopri5}"
             )
-        converted(flow.field(), "velocity")
-        if flow.source is not None and (gap := flow.source.density_gap):
+        read_as(field, "velocity")
+        if gap := flow.source.density_gap:
             raise IncompatibleError(f"score likelihood: {gap}")
 
     @torch.no_grad()

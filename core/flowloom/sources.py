@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts, within
 from flowloom.data.base import Dataset
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
@@ -26,7 +28,7 @@ from flowloom.state import (
     to_device,
 )
 
-__all__ = ["FromDataset", "Gaussian", "Mask", "Paired", "Product", "Source", "Uniform"]
+__all__ = ["FromDataset", "Gaussian", "Mask", "Paired", "Product", "Source", "Uniform", "part_of"]
 
 
 class Source(ABC):
@@ -41,12 +43,14 @@ class Source(ABC):
         std: standard deviation of a Gaussian source, None for any other.
         gives_data: True where its draws are data, which the codec has to encode.
         reads: names of conditions that it starts at; their role is ``start``, or the network would see them.
+        parts: sources by name of the part, where parts of a product state have their own.
     """
 
     gaussian: bool = False
     gives_data: bool = False
     reads: tuple[str, ...] = ()
     std: float | None = None
+    parts: Mapping[str, Source] = MappingProxyType({})
 
     @property
     def density_gap(self) -> str:
@@ -78,6 +82,15 @@ class Source(ABC):
         """
         raise IncompatibleError(self.density_gap)
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` this law cannot work with; see `flowloom.clashes`."""
+        return ()
+
+
+def part_of(source: Source | None, name: str) -> Source | None:
+    """The law of one part of a product state: the source's own for it, or the source itself."""
+    return None if source is None else source.parts.get(name, source)
+
 
 class Gaussian(Source):
     """Independent normal entries with mean 0.
@@ -107,6 +120,13 @@ class Gaussian(Source):
         constant = math.log(self.std) + 0.5 * math.log(2 * math.pi)
         entries = -0.5 * (x / self.std).square() - constant
         return sum_event(entries) if layout is None else layout.sum(entries)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Spaces that are not all of R^n."""
+        space = parts.get("geometry")
+        if isinstance(space, Geometry) and not (space.straight and not space.convex):
+            fits = "mask or uniform" if not space.continuous else "uniform"
+            yield Clash("source", "geometry", f"gaussian noise does not lie on {space}; use source: {fits}")
 
 
 class Uniform(Source):
@@ -209,6 +229,12 @@ class Mask(Source):
         """A constant state of mask ids, int64."""
         return torch.full(shape, self.token, device=draw.device, dtype=torch.long)
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Real-valued spaces."""
+        space = parts.get("geometry")
+        if isinstance(space, Geometry) and space.continuous:
+            yield Clash("source", "geometry", f"a mask is a token, and {space} is continuous")
+
 
 class FromDataset(Source):
     """Draws x0 from another data set, with replacement: data-to-data flows.
@@ -260,6 +286,8 @@ class Product(Source, nn.Module):
         parts: sources by name of the part.
     """
 
+    parts: dict[str, Source]
+
     def __init__(self, parts: Mapping[str, Source]) -> None:
         nn.Module.__init__(self)
         self.parts = dict(parts)
@@ -291,6 +319,11 @@ class Product(Source, nn.Module):
         """Sum over parts."""
         rows = [s.log_prob(x[k], cond, _part(layout, k)) for k, s in self.parts.items()]
         return torch.stack(rows).sum(0)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What every part's own law says."""
+        for name, source in self.parts.items():
+            yield from source.clashes(within(parts, name))
 
 
 def _part(layout: Layout | None, name: str) -> Layout | None:

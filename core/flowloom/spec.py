@@ -12,6 +12,7 @@ from flowloom.state import Shape
 __all__ = ["Condition", "Role", "Spec"]
 
 Role = Literal["inform", "setting", "real", "given", "values", "start"]
+"""What a condition is for; see `Condition`."""
 
 
 @dataclass(frozen=True)

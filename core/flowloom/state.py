@@ -37,9 +37,13 @@ __all__ = [
 ]
 
 State: TypeAlias = Union[Tensor, "dict[str, State]"]
+"""A tensor ``(batch, *event)``, or a dict of states for a product space."""
 Time: TypeAlias = Union[Tensor, "dict[str, Time]"]
+"""Times in [0, 1]: ``(batch,)``, ``(batch, *points)`` for a time per point, or a dict for a time per part."""
 Cond: TypeAlias = Mapping[str, Tensor]
+"""What travels beside the state, by name: tensors whose first dimension is the batch."""
 Shape: TypeAlias = Union["tuple[int, ...]", "dict[str, Shape]"]
+"""Sizes of a state, in its structure; with or without the batch as the name of a parameter says."""
 
 
 def map_state(fn: Callable[..., Tensor], state: State, *others: Any) -> State:

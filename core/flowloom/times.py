@@ -37,6 +37,9 @@ class TimeLaw(ABC):
 
     def sample(self, n: int, draw: Draw = GLOBAL) -> Tensor:
         """Draw times of shape ``(n,)``."""
+        asked = draw.dtype or torch.get_default_dtype()
+        if asked.itemsize < 4:  # quantiles need digits that half precision has not
+            return self.sample(n, draw.in_dtype(torch.float32)).to(asked)
         even = self.stratified
         u = (draw.permutation(n) + draw.uniform(())) / n if even else draw.uniform((n,))
         return self.quantile(u) * self.latest

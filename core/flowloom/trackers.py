@@ -44,6 +44,8 @@ class CSVTracker(Tracker):
     """
 
     def __init__(self, filename: str = "metrics.csv") -> None:
+        if Path(filename).name != filename or filename.startswith("."):
+            raise ValueError(f"filename is that of a file in the run folder, got {filename!r}")
         self.filename = filename
         self._path: Path | None = None
         self._columns: list[str] = []
@@ -66,13 +68,13 @@ class CSVTracker(Tracker):
             kept = [old for old in self._read()[1] if _step(old) < step]
             self._columns, self._whole = columns, True
             fresh = self._path.with_name(f"{self.filename}.partial")
-            with open(fresh, "w", newline="") as file:
+            with open(fresh, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns, restval="")
                 writer.writeheader()
                 writer.writerows([*kept, row])
             fresh.replace(self._path)
         else:
-            with open(self._path, "a", newline="") as file:
+            with open(self._path, "a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, columns, restval="").writerow(row)
         self._last = step
 
@@ -81,7 +83,7 @@ class CSVTracker(Tracker):
         if not self._path.is_file():
             return [], []
         # What follows the last line break was cut short by a crash.
-        lines = self._path.read_text().rpartition("\n")[0].splitlines()
+        lines = self._path.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0].splitlines()
         reader = csv.DictReader(lines)
         rows = list(reader)
         return list(reader.fieldnames or ()), rows

@@ -243,7 +243,7 @@ def _assembled(recipe: Recipe) -> Experiment:
     experiment = assemble(recipe)
     if experiment.data is not None:
         experiment.data.take(_first_row())
-    experiment.flow.fit_parts(experiment.data, seed=experiment.seed)
+    experiment.flow.fit_parts(experiment.examples(), seed=experiment.seed)
     return experiment
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import flowloom as fl
-from flowloom.compat import problems
+from flowloom.clashes import problems
 from flowloom.errors import FlowloomError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree
@@ -220,12 +220,19 @@ def test_parts_that_clash_are_named(parts, wanted):
     assert wanted in clashes(**parts)
 
 
+class NoConversions(GeodesicPath):
+    """A path that knows its velocity alone."""
+
+    def converts(self, given, wanted, source=None):
+        return given == wanted
+
+
 def test_constructors_refuse_what_cannot_be():
     for build in (
         lambda: Uniform(Euclidean()),
         lambda: Mask(Sphere(2)),
         lambda: MixturePath(Sphere(2)),
-        lambda: FlowMatching(GeodesicPath(Sphere(2)), predict="data"),
+        lambda: FlowMatching(NoConversions(), predict="data"),
         lambda: FlowMatching(MixturePath(Discrete(3))),
         lambda: PosteriorMatching(GeodesicPath(Sphere(2))),
     ):

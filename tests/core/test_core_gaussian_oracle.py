@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from flowloom import likelihood
-from flowloom.fields import Rescheduled, convert, converted
+from flowloom.fields import Rescheduled, read_as
 from flowloom.guidance import ClassifierFree
 from flowloom.metrics import sliced_wasserstein
+from flowloom.paths.conversions import affine
 from flowloom.schedules import VP, CondOT, Cosine, LinearVP, Polynomial
 from flowloom.solvers import RK4, Dopri5, Euler, EulerMaruyama, Midpoint
 from flowloom.sources import Gaussian
@@ -34,7 +35,7 @@ def test_all_conversions_agree_with_the_closed_forms(schedule, std):
         truth = {kind: field(x, t, {}) for kind, field in fields.items()}
         for given in KINDS:
             for wanted in KINDS:
-                found = convert(truth[given], x, t, schedule, given, wanted, std)
+                found = affine(truth[given], x, t, schedule, given, wanted, std)
                 # Conversions divide by alpha, sigma and their determinant; relative to what they start from.
                 size = 1 + truth[wanted].abs().max() + x.abs().max()
                 assert float((found - truth[wanted]).abs().max()) <= 1e-5 * float(size), (given, wanted, time)
@@ -174,9 +175,9 @@ def test_guidance_is_the_velocity_of_the_tempered_density():
         variances = (time * both.stds) ** 2 + (1 - time) ** 2
         scores = [-(x - time * both.means[k]) / variances[k] for k in (0, 1)]
         tempered = (1 - w) * scores[0] + w * scores[1]
-        wanted = convert(tempered, x, t, schedule, "score", "velocity")
+        wanted = affine(tempered, x, t, schedule, "score", "velocity")
         assert float((found - wanted).abs().max()) < 1e-6 * float(1 + wanted.abs().max())
-        score = converted(guided, "score")(x, t, {"label": label})
+        score = read_as(guided, "score")(x, t, {"label": label})
         assert float((score - tempered).abs().max()) < 1e-6 * float(1 + tempered.abs().max())
 
 
@@ -196,5 +197,5 @@ def test_conversions_are_finite_at_both_ends():
             t = torch.full((8,), time)
             for given in KINDS:
                 for wanted in KINDS:
-                    value = convert(torch.ones_like(x), x, t, schedule, given, wanted)
+                    value = affine(torch.ones_like(x), x, t, schedule, given, wanted)
                     assert bool(value.isfinite().all()), (schedule, given, wanted, time)

@@ -23,7 +23,7 @@ from flowloom.models import MLP
 from flowloom.objectives import Batch, FlowMatching, PosteriorMatching, Step
 from flowloom.paths import GeodesicPath, MixturePath
 from flowloom.solvers import RK4, AdaptiveCTMC, CTMCEuler, Dopri5, Euler, EulerMaruyama
-from flowloom.sources import Uniform
+from flowloom.sources import Gaussian, Uniform
 from flowloom.spec import Condition, Spec
 from flowloom.state import map_state
 
@@ -251,7 +251,7 @@ class Restless(Field):
         self.path, self.geometry = path, path.geometry if path is not None else Euclidean()
         if parts:
             self.geometry = Product({k: Euclidean() for k in parts})
-        self.source_std, self.seen = 1.0, []
+        self.source, self.seen = Gaussian(), []
 
     def __call__(self, x, t, cond):
         self.seen.append(x)

@@ -205,7 +205,6 @@ def test_mistakes_are_named():
         f.solve(2, solver=Euler(3), cond={"label": 0})
 
 
-@pytest.mark.xfail(strict=True, reason="Field.source_std has no parts")
 def test_stochastic_part_beside_tokens():
     """Positions by the SDE of their Gaussian source, types by jumps."""
     spec = Spec(parts={"pos": Spec((2,)), "type": Spec((2,), vocab=4)})

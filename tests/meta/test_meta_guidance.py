@@ -7,7 +7,7 @@ import torch
 
 from flowloom.conditions import without
 from flowloom.data import Tensors
-from flowloom.fields import Field
+from flowloom.fields import Wrapped
 from flowloom.flow import Flow
 from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.models import MLP
@@ -16,10 +16,10 @@ from flowloom.spec import Condition, Spec
 KIND = "guidance"
 
 
-class _Wrapped(Field):
+class _Mixed(Wrapped):
     def __init__(self, field, rule):
-        self._like(field)
-        self.field, self.rule = field, rule
+        super().__init__(field)
+        self.rule = rule
 
     def __call__(self, x, t, cond):
         return self.rule.mix(self.field, x, t, cond)
@@ -35,7 +35,7 @@ class Rule(Guidance):
         self.scale = scale
 
     def __call__(self, field):
-        return _Wrapped(field, self)
+        return _Mixed(field, self)
 
     def price(self, t):
         return 2 if self.scale != 1 else 1

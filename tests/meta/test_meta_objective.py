@@ -37,8 +37,8 @@ class WrongTarget(FlowMatching):
 class WrongField(FlowMatching):
     """Trains velocities and hands out a field that calls them data."""
 
-    def field(self, model, source_std=None):
-        return NetworkField(model, "data", self.path, source_std)
+    def field(self, model, source=None):
+        return NetworkField(model, "data", self.path, source)
 
 
 class WholeBatch(FlowMatching):

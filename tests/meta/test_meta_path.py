@@ -49,6 +49,14 @@ class Chord(GeodesicPath):
         return replace(point, x_t=torch.lerp(x0, x1, expand(t, x0)))
 
 
+class NoiseForData(AffinePath):
+    """Takes the noise for minus the data."""
+
+    def converted(self, value, x, t, given, wanted, source):
+        made = super().converted(value, x, t, given, wanted, source)
+        return -made if wanted == "noise" else made
+
+
 class FirstTime(AffinePath):
     """All rows at the time of the first."""
 
@@ -102,11 +110,15 @@ class Early(MixturePath):
 
 
 TWINS = {
-    "check_ends": (Swapped, ("check_times_per_token",)),
+    "check_ends": (Swapped, ("check_conversions", "check_times_per_token")),
     "check_point_is_complete": (Forgetful, ()),
-    "check_velocity_is_the_derivative": (WrongVelocity, ()),
-    "check_stays_on_the_geometry": (Chord, ("check_velocity_is_the_derivative",)),
-    "check_times_per_row": (FirstTime, ("check_point_is_complete", "check_times_per_token")),
+    "check_velocity_is_the_derivative": (WrongVelocity, ("check_conversions",)),
+    "check_stays_on_the_geometry": (Chord, ("check_conversions", "check_velocity_is_the_derivative")),
+    "check_conversions": (NoiseForData, ()),
+    "check_times_per_row": (
+        FirstTime,
+        ("check_conversions", "check_point_is_complete", "check_times_per_token"),
+    ),
     "check_times_per_token": (MeanToken, ()),
     "check_dtype_is_kept": (Upcasts, ()),
     "check_follows_its_generator": (Global, ()),

@@ -25,7 +25,7 @@ from flowloom.solvers import (
     Mixed,
     Solution,
 )
-from flowloom.solvers.explicit import Tableau
+from flowloom.solvers.tableaus import Tableau
 from flowloom.spec import Condition, Spec
 from flowloom.state import map_state
 
@@ -150,8 +150,8 @@ class Silent(Euler):
 class Sloppy(Dopri5):
     """Accepts a hundred times the error it was asked for."""
 
-    def _error(self, x, y, slopes, dt):
-        return super()._error(x, y, slopes, dt) / 1000
+    def _error(self, x, y, error):
+        return super()._error(x, y, error) / 1000
 
 
 class Endless(Dopri5):

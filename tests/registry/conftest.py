@@ -79,14 +79,3 @@ def problems(load, tmp_path):
         return [str(problem).replace(f"{tmp_path}/", "") for problem in caught.value.problems]
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def no_compat(monkeypatch):
-    """Core's compatibility check knows core's parts, not the fakes."""
-    import types
-
-    module = types.ModuleType("flowloom.compat")
-    module.problems = lambda parts: []
-    monkeypatch.setitem(sys.modules, "flowloom.compat", module)
-    return module

@@ -61,8 +61,14 @@ def test_list_one_plugin_and_ambiguous_names(cli):
             "no kind of component is named 'geometrie'; did you mean 'geometry'?; kinds: ",
         ),
         (["list", "--plugin", "fake"], "no plugin is named 'fake'; did you mean 'fakes'?; plugins: fakes"),
-        (["show", "spere"], "no component or recipe is named 'spere'; did you mean 'sphere'?; "),
-        (["show", "geometry/net"], "no component or recipe is named 'geometry/net'; did you mean 'net'?; "),
+        (["show", "spere"], "nothing is named 'spere'; did you mean 'sphere'?; "),
+        (["show", "geometry/net"], "nothing is named 'geometry/net'; did you mean 'net'?; "),
+        (["show", "train.stps"], "nothing is named 'train.stps'; did you mean 'train.steps'?; "),
+        (["show", "Lay0ut"], "nothing is named 'Lay0ut'; did you mean 'Layout'?; "),
+        (
+            ["show", "Layout.zerro"],
+            "'Layout.zerro': flowloom.layout:Layout has no 'zerro'; did you mean 'zero'?; it has: ",
+        ),
         (["new", "plugin", "Bad Name"], "'Bad Name' is no name for a plugin"),
         (["new", "plugin", "flowloom-x"], "leave out 'flowloom' from 'flowloom-x'; "),
         (["new", "plugin", "fakes"], "a plugin named 'fakes' is installed already"),
@@ -75,7 +81,7 @@ def test_mistakes_are_one_line_and_exit_2(cli, words, line):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["lst"], ["list", "--plugn"], ["show"], ["new", "module", "x"]])
+@pytest.mark.parametrize("words", [["lst"], ["list", "--plugn"], ["show", "a", "b"], ["new", "module", "x"]])
 def test_bad_usage_exits_2(cli, words):
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
@@ -123,6 +129,7 @@ def test_show_component(cli):
         "  target  fakeflow.parts:Sphere",
         "  paper   arXiv:2302.03660",
         "  tags    curved",
+        "  recipe  geometry: sphere",
         "  The unit sphere.",
         "  parameters:",
         "    dim     int    = 2",
@@ -139,7 +146,9 @@ def test_show_says_where_parameters_come_from(cli):
     assert [line.split() for line in out.splitlines() if " norm " in line] == [
         ["norm", "'group'", "|", "'layer'", "|", "null", "=", "'group'"]
     ]
-    assert [line.split()[-1] for line in out.splitlines() if " width " in line] == ["channels."]
+    lines = out.splitlines()
+    below = next(i for i, line in enumerate(lines) if line.startswith("    width ")) + 1
+    assert lines[below].split()[-1] == "channels."
     assert "from section 'schedule', else null" in cli("show", "affine")[1]
 
 

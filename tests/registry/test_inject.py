@@ -101,7 +101,7 @@ def test_sections_that_need_each_other(fake_discover, problems, tmp_path, monkey
     ]
 
 
-def test_clashes_point_at_both_sections(problems, no_compat):
+def test_clashes_point_at_both_sections(problems, monkeypatch):
     from types import SimpleNamespace
 
     seen = []
@@ -111,7 +111,7 @@ def test_clashes_point_at_both_sections(problems, no_compat):
         seen.append(set(parts))
         return [clash]
 
-    no_compat.problems = find
+    monkeypatch.setattr("flowloom_registry.config.build.problems", find)
     text = GOOD + "path: affine\nsolver: midpoint\n"
     assert problems(text) == [
         "r.yaml:3:7: path + solver: the path is discrete; 'solver' is at r.yaml:4:9",

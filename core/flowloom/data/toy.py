@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -141,3 +142,20 @@ class Molecules(_Drawn):
         oxygen = (index == 1) & (size > 3)
         types = (inner.long() + (inner & oxygen).long()) * mask
         return Examples({"pos": pos * mask[..., None], "types": types}, {"mask": mask})
+
+
+def endless_gaussians(start: int, chunk: int = 64) -> Iterator[Examples]:
+    """The eight Gaussians as a stream without an end, for ``feed: {use: stream}``.
+
+    Row k is the same whatever row the stream is read from.
+
+    Args:
+        start: first row.
+        chunk: rows that are drawn together.
+    """
+    law = EightGaussians(1)
+    while True:
+        block, offset = divmod(start, chunk)
+        examples = law.draw_examples(chunk, torch.Generator().manual_seed(block))
+        yield examples.take(torch.arange(offset, chunk))
+        start += chunk - offset

@@ -1,11 +1,12 @@
-"""Fields: what a trained network is at inference, and the conversions between them."""
+"""Fields: what a trained network is at inference, and what else it can be read as."""
 
 from flowloom.fields.base import Field, Kind, NetworkField
-from flowloom.fields.convert import can_convert, convert, converted
-from flowloom.fields.flow_map import AverageVelocityMap, EulerMap, FlowMap
+from flowloom.fields.flow_map import SPAN, AverageVelocityMap, EulerMap, FlowMap
 from flowloom.fields.reschedule import Rescheduled
+from flowloom.fields.wrapped import ThroughPath, Wrapped, read_as
 
 __all__ = [
+    "SPAN",
     "AverageVelocityMap",
     "EulerMap",
     "Field",
@@ -13,7 +14,7 @@ __all__ = [
     "Kind",
     "NetworkField",
     "Rescheduled",
-    "can_convert",
-    "convert",
-    "converted",
+    "ThroughPath",
+    "Wrapped",
+    "read_as",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.fields.base import Field
-from flowloom.paths import Path
-from flowloom.spec import Spec
+from flowloom.fields.wrapped import Wrapped, read_as
+from flowloom.paths import Kind, Path
+from flowloom.sources import Source
 from flowloom.state import Cond, State, expand, map_state
 
 
@@ -27,36 +29,48 @@ class FlowMap(Field):
         """The instantaneous velocity ``d/dt X(x, s, t)`` at ``s = t``."""
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
-        """Jump to t=1."""
-        return self.jump(x, t, t.new_ones(t.shape), cond)
+        """Jump to the data."""
+        return self.jump(x, t, torch.full_like(t, self.span[1]), cond)
+
+    def as_kind(self, kind: Kind) -> Field | None:
+        """A velocity, at coinciding times."""
+        return Instantaneous(self) if kind == "velocity" else None
+
+
+SPAN = "span"
+"""Setting by which a network is told how far ahead, in time, it is to look: ``t - s``."""
 
 
 class AverageVelocityMap(FlowMap):
     """A network of two times that answers with the average velocity between them.
 
-    ``X(x, s, t) = exp_x((t - s) u(x, t, s=s))``, as MeanFlow (2505.13447) and its relatives train it; on
-    Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity.
+    ``X(x, s, t) = exp_x((t - s) u(x, s, t))``, as MeanFlow (2505.13447) and its relatives train it; on
+    Euclidean space the exponential is a sum. ``u`` at ``s = t`` is the instantaneous velocity. The network
+    reads the time of its state as any network does, and the time ahead as a setting: one that was trained as
+    a velocity field keeps its meaning.
 
     Args:
-        model: called as ``model(x, t, s=s, **cond)``; ``x`` is the state at time ``s``.
+        model: called as ``model(x, s, span=t - s, **cond)``; ``x`` is the state at time ``s``.
         path: the path it was trained on.
+        source: the law of x0.
     """
 
-    def __init__(self, model: nn.Module, path: Path) -> None:
-        self.model, self.path, self.geometry = model, path, path.geometry
-        self.batch_independent = getattr(model, "batch_independent", True)
-        self.jvp_safe = getattr(model, "jvp_safe", True)
-        spec = getattr(model, "spec", None)
-        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
+    def __init__(self, model: nn.Module, path: Path, source: Source | None = None) -> None:
+        self.model, self.path, self.geometry, self.source = model, path, path.geometry, source
+        self._told_by(model)
+
+    def mean(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
+        """``u(x, s, t)``, tangent at ``x``: one network call."""
+        return self.geometry.to_tangent(x, self.model(x, s, **{**cond, SPAN: t - s}))
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One network call."""
-        mean = self.geometry.to_tangent(x, self.model(x, t, s=s, **cond))
+        mean = self.mean(x, s, t, cond)
         return self.geometry.exp(x, map_state(lambda v: v * expand(t - s, v), mean))
 
     def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
         """The network at coinciding times."""
-        return self.geometry.to_tangent(x, self.model(x, t, s=t, **cond))
+        return self.mean(x, t, t, cond)
 
 
 class EulerMap(FlowMap):
@@ -67,8 +81,9 @@ class EulerMap(FlowMap):
     """
 
     def __init__(self, field: Field) -> None:
-        self._like(field)
-        self.field, self.kind = field, "flow-map"
+        self.field = read_as(field, "velocity")
+        self._like(self.field)
+        self.kind = "flow-map"
 
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         """One evaluation at the start."""
@@ -84,7 +99,7 @@ class EulerMap(FlowMap):
         return self.field.calls(t, cond)
 
 
-class Instantaneous(Field):
+class Instantaneous(Wrapped):
     """The velocity field of a flow map.
 
     Args:
@@ -92,9 +107,9 @@ class Instantaneous(Field):
     """
 
     def __init__(self, field: FlowMap) -> None:
-        self._like(field)
-        self.field, self.kind = field, "velocity"
+        super().__init__(field)
+        self.map, self.kind = field, "velocity"
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """The velocity at coinciding times."""
-        return self.field.velocity(x, t, cond)
+        return self.map.velocity(x, t, cond)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields.base import Field
-from flowloom.fields.convert import converted, margin
+from flowloom.fields.wrapped import Wrapped, read_as
 from flowloom.paths import AffinePath
+from flowloom.paths.conversions import margin
 from flowloom.schedules import Schedule
 from flowloom.state import Cond, State, expand, map_state
 
 
-class Rescheduled(Field):
+class Rescheduled(Wrapped):
     r"""A velocity field on another schedule, without retraining (2412.06264, section 4.9).
 
     With the new :math:`\bar\alpha, \bar\sigma` at time r and :math:`\rho = \alpha/\sigma`:
@@ -35,12 +36,11 @@ class Rescheduled(Field):
     def __init__(self, field: Field, schedule: Schedule) -> None:
         if field.path is None or not field.path.affine or field.path.schedule is None:
             raise IncompatibleError("only fields of affine paths can change their schedule")
-        self._like(field)
-        self.velocity, self.kind = converted(field, "velocity"), "velocity"
+        super().__init__(read_as(field, "velocity"))
         self.old, self.path = field.path.schedule, AffinePath(schedule, field.path.geometry)
         self.new = schedule
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """The velocity on the new schedule at its time ``t``."""
         eps = margin(t.dtype)
         # Both ends are singular for one of the ratios; keep off them as the conversions do.
@@ -49,7 +49,7 @@ class Rescheduled(Field):
         old_t = self.old.time_of_ratio(alpha / sigma)
         scale = sigma / self.old.sigma(old_t)
         inner = map_state(lambda v: v / expand(scale, v), x)
-        old_v = self.velocity(inner, old_t, cond)
+        old_v = self.ask(inner, old_t, cond, generator)
         a, s = self.old.alpha(old_t), self.old.sigma(old_t)
         da, ds = self.old.d_alpha(old_t), self.old.d_sigma(old_t)
         det = da * s - a * ds
@@ -65,7 +65,3 @@ class Rescheduled(Field):
         """Factor for x0: the new schedule's sigma at t=0 over the old one's (1 for proper schedules)."""
         zero = torch.zeros(())
         return float(self.new.sigma(zero) / self.old.sigma(zero))
-
-    def calls(self, t: float, cond: Cond) -> int:
-        """As the field it reads."""
-        return self.velocity.calls(t, cond)

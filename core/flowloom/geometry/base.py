@@ -9,15 +9,17 @@ of a chain, say) with the product metric. Every operation maps over powers; ``di
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import OffManifoldError, ShapeError
 from flowloom.geometry.numerics import safe_sqrt
+from flowloom.spec import Spec
 from flowloom.state import Shape, expand, sum_event
 
 
@@ -230,6 +232,31 @@ class Geometry(ABC):
         if isinstance(shape, dict):
             raise ShapeError(f"{type(self).__name__} holds one tensor, not the parts {sorted(shape)}")
         return shape[: len(shape) - self.point_ndim] if self.point_ndim else shape
+
+    def part(self, name: str) -> Geometry:
+        """The space of one part of a state of several: a product's own for it, else the space itself."""
+        return self
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` this space cannot work with; see `flowloom.clashes`."""
+        spec = parts.get("spec")
+        if isinstance(spec, Spec) and (said := self.misfit(spec)):
+            yield Clash("geometry", "data", said)
+
+    def misfit(self, spec: Spec) -> str:
+        """Why data of this spec are no points of the space, in one line; empty where they may be."""
+        if spec.parts:
+            return f"the data has the parts {sorted(spec.parts)}; use geometry: product with one each"
+        if spec.discrete and self.continuous:
+            return (
+                f"the data is tokens (vocabulary {spec.vocab}), and {self} is continuous; "
+                "use geometry: discrete, or a codec that embeds tokens"
+            )
+        if not spec.discrete and not self.continuous:
+            return f"the data is real-valued, and {self} holds tokens"
+        if not self.has_points_in(spec.shape):
+            return f"points of {self} have the shape {self.point_shape}, the data has rows of {spec.shape}"
+        return ""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -91,5 +91,11 @@ class Discrete(Geometry):
         """Uniform tokens (never the mask), int64."""
         return draw.integers(self.vocab, shape)
 
+    def misfit(self, spec: Spec) -> str:
+        """Another vocabulary, besides what no space takes."""
+        if spec.discrete and spec.vocab not in (None, self.vocab):
+            return f"{self} has another vocabulary than the data ({spec.vocab}); leave it out"
+        return super().misfit(spec)
+
     def __repr__(self) -> str:
         return f"Discrete(vocab={self.vocab})"

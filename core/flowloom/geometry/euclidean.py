@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
+from flowloom.spec import Spec
 from flowloom.state import Shape, expand
 
 
@@ -64,3 +65,8 @@ class Euclidean(Geometry):
     def random(self, shape: Shape, draw: Draw = GLOBAL) -> Tensor:
         """Standard normal points (the space has no uniform law)."""
         return draw.normal(shape)
+
+    def misfit(self, spec: Spec) -> str:
+        """Every real-valued state has its place, in one tensor or in parts."""
+        said = [self.misfit(inner) for inner in spec.parts.values()]
+        return next((m for m in said if m), "") if said else super().misfit(spec)

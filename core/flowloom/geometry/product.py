@@ -13,6 +13,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import ShapeError
 from flowloom.geometry.base import Geometry
 from flowloom.geometry.numerics import safe_sqrt
+from flowloom.spec import Spec
 from flowloom.state import Shape, first_leaf, part
 
 
@@ -138,6 +139,17 @@ class Product(Geometry):
         """Independent draws of the parts; ``shape`` is a dict of full shapes."""
         shapes = self._shape(shape)
         return {name: g.random(shapes[name], draw) for name, g in self.parts.items()}
+
+    def part(self, name: str) -> Geometry:
+        """The space of one part."""
+        return self.parts[name]
+
+    def misfit(self, spec: Spec) -> str:
+        """Other parts than the data has, or what a part says of its own."""
+        if self.parts.keys() != spec.parts.keys():
+            has = ", ".join(sorted(spec.parts)) or "one tensor"
+            return f"the product has the parts {sorted(self.parts)}, the data {has}"
+        return next((m for name, g in self.parts.items() if (m := g.misfit(spec.parts[name]))), "")
 
     def _shape(self, shape: Shape) -> dict[str, Any]:
         if not isinstance(shape, dict) or shape.keys() != self.parts.keys():

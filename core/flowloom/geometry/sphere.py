@@ -35,8 +35,10 @@ class Sphere(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x / norm.clamp_min(torch.finfo(x.dtype).tiny)
+        # Scaled first, as squares of very short and very long vectors leave the range of numbers.
+        largest = x.detach().abs().amax(-1, keepdim=True)
+        x = x / torch.where(largest > 0, largest, 1)
+        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""

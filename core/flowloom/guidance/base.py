@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
+from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field
 
 
@@ -13,6 +15,10 @@ class Guidance(ABC):
     @abstractmethod
     def __call__(self, field: Field) -> Field:
         """The guided field."""
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` this rule cannot work with; see `flowloom.clashes`."""
+        return ()
 
 
 class Unguided(Guidance):

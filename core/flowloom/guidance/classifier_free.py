@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import doubled
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field
+from flowloom.fields import Field, Wrapped
 from flowloom.fields.base import Kind
 from flowloom.guidance.base import Guidance
 from flowloom.state import Cond, State, batch_size, concat, first_leaf, map_state, part
@@ -59,11 +60,27 @@ class ClassifierFree(Guidance):
             )
         return _Guided(field, self)
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """An objective that never withheld conditions: there is no unconditional answer to mix in."""
+        yield from needs_dropout(self.scale, parts)
 
-class _Guided(Field):
+
+def needs_dropout(scale: float, parts: Parts) -> Iterable[Clash]:
+    """What every rule of two branches asks of the objective, where ``scale`` takes both."""
+    objective = parts.get("objective")
+    if scale != 1 and objective is not None and not getattr(objective, "condition_dropout", 0.0):
+        yield Clash(
+            "guidance",
+            "objective",
+            "classifier-free guidance needs a model trained with conditions withheld; "
+            "set objective.condition_dropout (0.1 to 0.2)",
+        )
+
+
+class _Guided(Wrapped):
     def __init__(self, field: Field, rule: ClassifierFree) -> None:
-        self._like(field)
-        self.field, self.rule = field, rule
+        super().__init__(field)
+        self.rule = rule
 
     def _active(self, t: float) -> bool:
         low, high = self.rule.interval
@@ -75,13 +92,13 @@ class _Guided(Field):
             return self.rule.scale != 1
         return self._active(float(first_leaf(t).flatten()[0]))
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """One network call on the doubled batch, then the affine mix."""
         if not self.field.informed(cond) or not self._active_at(t):
-            return self.field(x, t, cond)
+            return self.ask(x, t, cond, generator)
         n, device = batch_size(x), first_leaf(x).device
         twice = doubled(cond, n, self.rule.conditions, device)
-        both = self.field(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), twice)
+        both = self.ask(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), twice, generator)
         return _mix(both, self.kind, n, self.rule.scale)
 
     def calls(self, t: float, cond: Cond) -> int:

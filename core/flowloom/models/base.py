@@ -12,9 +12,10 @@ class Model(Protocol):
     """A network that reads a state and a time: ``model(x, t, **cond)``.
 
     * ``x``: state of shape ``(batch, *event)``, or a dict of such for a product space.
-    * ``t``: time of shape ``(batch,)``; networks of two times (flow maps) take ``s=`` as well.
-    * ``cond``: tensors whose first dimension is the batch; ``null`` (boolean ``(batch,)``) withholds the
-      conditions from a row, ``mask`` (boolean ``(batch, L)``) marks padding. See `flowloom.conditions`.
+    * ``t``: time of shape ``(batch,)``.
+    * ``cond``: tensors whose first dimension is the batch, each with the role that the spec gives it: what
+      informs, settings such as a second time, what is real and given (`flowloom.layout.Layout`). ``null``
+      (boolean ``(batch,)``) withholds what informs from a row; see `flowloom.conditions`.
     * returns a state in the structure of ``x``; for a discrete part, logits with one more dimension of
       size ``vocab``.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowloom.layout import Layout
 from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
+from flowloom.models.sizes import require_sizes
 from flowloom.module_names import module_name
 from flowloom.spec import Spec
 from flowloom.state import State, Time, leaves
@@ -40,6 +41,7 @@ class MLP(nn.Module):
         token_dim: int = 8,
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth, token_dim=token_dim)
         self.spec = spec
         self.parts = dict(spec.leaves())
         self.given = spec.named("given")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import ShapeError, TrainingError
 from flowloom.fields import Field, Kind
 from flowloom.layout import Layout, mean_of_entries
 from flowloom.paths import Path, Point
-from flowloom.spec import Condition
+from flowloom.sources import Source
+from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, Time, batch_size, expand, part
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
@@ -125,11 +127,14 @@ class Objective(nn.Module, ABC):
         generates: False where nothing is sampled afterwards (an autoencoder, a classifier, a judge).
         encodes: True where it encodes the data itself. Batches then hold data, and gradients reach the
             codec, which is frozen in every other flow.
+        also: kinds that its field can be read as by itself, besides what the path converts: a flow map is a
+            velocity too.
     """
 
     path: Path
     generates: bool = True
     encodes: bool = False
+    also: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
@@ -148,18 +153,46 @@ class Objective(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The field that the trained ``model`` is.
 
         Args:
             model: the network.
-            source_std: of a Gaussian source, None otherwise; scores need it.
+            source: the law of x0; scores need it.
         """
 
     @property
     @abstractmethod
     def kind(self) -> Kind:
         """Kind of the field, known before any model exists."""
+
+    def serves(self, wanted: Kind, source: Source | None = None) -> bool:
+        """Whether its field can be read as ``wanted``, where x0 comes from ``source``."""
+        path = getattr(self, "path", None)
+        return (
+            wanted == self.kind
+            or wanted in self.also
+            or (path is not None and path.converts(self.kind, wanted, source))
+        )
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` this objective cannot work with; see `flowloom.clashes`."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One network call at points of the path.
+
+    Args:
+        prediction: of the network, as `PointObjective.quieted` leaves it in padding and at given entries.
+        point: where it was asked.
+        cond: conditions as it saw them, some of them withheld.
+    """
+
+    prediction: State
+    point: Point
+    cond: Cond
 
 
 class PointObjective(Objective):
@@ -191,10 +224,21 @@ class PointObjective(Objective):
         """Loss of every point, ``(batch, *points)``; for a product state, one such tensor a part.
 
         Args:
-            prediction: of the network, 0 in padding and at given entries.
+            prediction: of the network, as `quieted` leaves it in padding and at given entries.
             point: where it was asked, on the path.
             cond: conditions, some of them withheld.
         """
+
+    def quieted(self, prediction: State, point: Point, layout: Layout) -> State:
+        """A prediction with what the network says of padding and given entries taken out, gradient too.
+
+        Args:
+            prediction: as the network gave it.
+            point: where it was asked.
+            layout: of the batch.
+        """
+        quiet: State = layout.still(prediction)
+        return quiet
 
     def rows(self, values: State, t: Time, layout: Layout | None) -> Tensor:
         """Loss of every row, ``(batch,)``: weighted by time, then averaged over real and free entries.
@@ -227,8 +271,8 @@ class PointObjective(Objective):
             )
         return mean_of_entries(values * expand(weight, values), free)
 
-    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """Draw t and x_t, call the model once, compare."""
+    def ask(self, model: nn.Module, batch: Batch, step: Step) -> Asked:
+        """Draw t and x_t, and call the model once: what objectives that see a whole batch begin with."""
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
         layout = batch.layout
@@ -239,5 +283,26 @@ class PointObjective(Objective):
         cond = drop(batch.cond, self.condition_dropout, n, generator)
         prediction = model(point.x_t, t, **cond)
         if layout is not None:
-            prediction = layout.still(prediction)
-        return Loss(self.rows(self.compare(prediction, point, cond), t, layout).mean())
+            prediction = self.quieted(prediction, point, layout)
+        return Asked(prediction, point, cond)
+
+    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
+        """Draw t and x_t, call the model once, compare."""
+        asked = self.ask(model, batch, step)
+        values = self.compare(asked.prediction, asked.point, asked.cond)
+        return Loss(self.rows(values, asked.point.t, batch.layout).mean())
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Conditions to withhold that the data lacks, or that the network cannot do without."""
+        spec, model = parts.get("spec"), parts.get("model")
+        if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
+            yield Clash(
+                "objective", "data", "condition_dropout is set, but the data has no conditions to withhold"
+            )
+        if self.condition_dropout and model is not None and not getattr(model, "conditional", False):
+            yield Clash(
+                "objective",
+                "model",
+                "condition_dropout needs a model that can be withheld conditions, and "
+                f"{type(model).__name__} does not say so (conditional = True)",
+            )

@@ -12,6 +12,7 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import MixturePath, Path, Point
+from flowloom.sources import Source
 from flowloom.state import Cond, State
 from flowloom.times import TimeLaw, Uniform
 from flowloom.weights import Weight
@@ -46,8 +47,10 @@ class PosteriorMatching(PointObjective):
         predict: Literal["data", "source"] = "data",
         condition_dropout: float = 0.0,
     ) -> None:
-        leaves = list(getattr(path, "parts", {"": path}).values())
-        if not all(isinstance(leaf, MixturePath) or leaf.vertices for leaf in leaves):
+        leaves = list(path.parts.values()) or [path]
+        if not all(
+            isinstance(leaf, MixturePath) or leaf.converts("posterior", "velocity") for leaf in leaves
+        ):
             raise IncompatibleError(
                 "this objective needs path: mixture for tokens, or affine or dirichlet for one-hot rows; "
                 f"got {type(path).__name__}"
@@ -56,7 +59,7 @@ class PosteriorMatching(PointObjective):
             raise IncompatibleError("predict: source is for tokens (path: mixture)")
         super().__init__(path, times or Uniform(latest=1 - 1e-3), weight, condition_dropout)
         if masked_only is None:
-            masked_only = bool(getattr(path, "absorbing", False)) and predict == "data"
+            masked_only = path.absorbing and predict == "data"
         self.masked_only, self.predict = masked_only, predict
 
     @property
@@ -90,6 +93,6 @@ class PosteriorMatching(PointObjective):
         flat = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
         return flat.reshape(target.shape)
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The network as a posterior."""
-        return NetworkField(model, self.kind, self.path, source_std)
+        return NetworkField(model, self.kind, self.path, source)

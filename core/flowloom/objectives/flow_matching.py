@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind, NetworkField
-from flowloom.fields.base import tangent
-from flowloom.fields.convert import convert
-from flowloom.geometry import Product
+from flowloom.fields.base import onto_space
+from flowloom.geometry import Geometry
+from flowloom.layout import Layout
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import AffinePath, Path, Point
-from flowloom.state import Cond, State, map_state
+from flowloom.sources import Source
+from flowloom.state import Cond, State, map_state, part
 from flowloom.times import TimeLaw
 from flowloom.weights import Weight
 
@@ -32,9 +33,11 @@ class FlowMatching(PointObjective):
         path: where the points come from; injected from the recipe where none is given.
         times: law of t.
         weight: per-time weight.
-        predict: what the network answers with. ``data`` and ``noise`` need an affine path.
+        predict: what the network answers with; ``data`` and ``noise`` need a path that converts them
+            (affine, geodesic). Predicted points are projected onto the space.
         compare_as: in which quantity the squared error is taken, where it differs from ``predict``
-            (predict the data, compare velocities, say); a conversion is a per-time weight.
+            (predict the data, compare velocities, say); a conversion is a per-time weight. Errors of data
+            and noise are squared geodesic distances.
         condition_dropout: see `PointObjective`.
     """
 
@@ -50,17 +53,14 @@ class FlowMatching(PointObjective):
         super().__init__(path or AffinePath(), times, weight, condition_dropout)
         self.predict: Quantity = predict
         self.compare_as: Quantity = compare_as or predict
-        wants_affine = self.predict != "velocity" or self.compare_as != "velocity"
-        if wants_affine and not self.path.affine:
-            raise IncompatibleError(
-                f"predict: {predict} and compare_as: {self.compare_as} need an affine path, and "
-                f"{type(self.path).__name__} is not; use predict: velocity"
-            )
         if not self.path.geometry.continuous:
             raise IncompatibleError(
                 "flow-matching regresses velocities, and discrete states have none; "
                 "use objective: posterior, or product with one objective per part"
             )
+        for quantity in (self.predict, self.compare_as):
+            if not self.path.converts(quantity, "velocity"):
+                raise IncompatibleError(f"{self.path.gap(quantity, 'velocity')}; use predict: velocity")
 
     @property
     def kind(self) -> Kind:
@@ -69,24 +69,30 @@ class FlowMatching(PointObjective):
 
     def compare(self, prediction: State, point: Point, cond: Cond) -> State:
         """Squared Riemannian error of every point."""
-        prediction = tangent(self.path.geometry, self.predict, point.x_t, prediction)
+        space = self.path.geometry
+        value = onto_space(space, self.predict, point.x_t, prediction)
         if self.predict != self.compare_as:
-            assert self.path.schedule is not None
-            prediction = convert(
-                prediction, point.x_t, point.t, self.path.schedule, self.predict, self.compare_as
-            )
-        target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.compare_as]
-        error = map_state(torch.sub, prediction, target)
-        return _squared(self.path.geometry, point.x_t, error)
+            value = self.path.convert(value, point.x_t, point.t, self.predict, self.compare_as)
+        if self.compare_as == "velocity":
+            assert point.velocity is not None
+            return _squared(space, point.x_t, map_state(torch.sub, value, point.velocity))
+        wanted = point.x1 if self.compare_as == "data" else point.x0
+        return _squared(space, wanted, space.log(wanted, value))
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def quieted(self, prediction: State, point: Point, layout: Layout) -> State:
+        """Velocities stop; a predicted point of a curved space stays a point, the one where it was asked."""
+        if self.predict == "velocity" or self.path.geometry.straight:
+            return super().quieted(prediction, point, layout)
+        standing: State = layout.stand(prediction, point.x_t)
+        return standing
+
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The network as a field of the predicted quantity."""
-        return NetworkField(model, self.predict, self.path, source_std)
+        return NetworkField(model, self.predict, self.path, source)
 
 
-def _squared(geometry: Any, x: State, error: State) -> State:
+def _squared(geometry: Geometry, x: State, error: State) -> State:
     if isinstance(error, dict):
-        parts = geometry.parts if isinstance(geometry, Product) else dict.fromkeys(error, geometry)
-        return {k: _squared(parts[k], x[k], e) for k, e in error.items()}  # type: ignore[index]
+        return {k: _squared(geometry.part(k), part(x, k), e) for k, e in error.items()}
     squares: Tensor = geometry.inner_point(x, error, error)
     return squares

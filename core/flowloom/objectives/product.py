@@ -12,6 +12,7 @@ from flowloom.layout import Layout
 from flowloom.module_names import module_name
 from flowloom.objectives.base import PointObjective
 from flowloom.paths import Point, ProductPath
+from flowloom.sources import Source
 from flowloom.state import Cond, State, Time, part
 from flowloom.times import TimeLaw
 
@@ -64,9 +65,18 @@ class ProductObjective(PointObjective):
         assert total is not None
         return total
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def quieted(self, prediction: State, point: Point, layout: Layout) -> State:
+        """Part by part, as every part's objective wants it."""
+        return {
+            name: objective.quieted(part(prediction, name), point.part(name), own)
+            if (own := layout.part(name)) is not None
+            else part(prediction, name)
+            for name, objective in self.parts.items()
+        }
+
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The network as a field with a kind for every part."""
-        return NetworkField(model, self.kind, self.path, source_std)
+        return NetworkField(model, self.kind, self.path, source)
 
     @property
     def parts(self) -> dict[str, PointObjective]:

@@ -2,8 +2,9 @@
 
 from flowloom.paths.affine import AffinePath
 from flowloom.paths.base import Path, Point
+from flowloom.paths.conversions import Kind
 from flowloom.paths.geodesic import GeodesicPath
 from flowloom.paths.mixture import MixturePath
 from flowloom.paths.product import ProductPath
 
-__all__ = ["AffinePath", "GeodesicPath", "MixturePath", "Path", "Point", "ProductPath"]
+__all__ = ["AffinePath", "GeodesicPath", "Kind", "MixturePath", "Path", "Point", "ProductPath"]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.paths.base import Path, Point
+from flowloom.paths.conversions import AFFINE_KINDS, Kind, affine
 from flowloom.schedules import CondOT, Schedule
+from flowloom.sources import Source
 from flowloom.state import State, Time, expand, map_state
 
 
 class AffinePath(Path):
     r"""``x_t = alpha_t x1 + sigma_t x0`` with velocity ``alpha'_t x1 + sigma'_t x0`` (2210.02747).
+
+    Velocity, data, noise and (from a Gaussian) score convert into each other. A posterior over the vertices
+    of a simplex (logits over an event's last dimension) is a prediction of the data, ``E[x1] = p``
+    (CatFlow, 2406.04843).
 
     Args:
         schedule: alpha and sigma.
@@ -20,7 +29,6 @@ class AffinePath(Path):
     """
 
     affine = True
-    vertices = True
 
     def __init__(self, schedule: Schedule | None = None, geometry: Geometry | None = None) -> None:
         self.schedule: Schedule = schedule or CondOT()
@@ -52,8 +60,26 @@ class AffinePath(Path):
 
         return Point(map_state(mix, x0, x1, t), t, map_state(slope_of, x0, x1, t), x0, x1)
 
-    def posterior_velocity(self, p: State, x: State, t: Time) -> State:
-        """``(p - x) / (1 - t)`` on the straight path: ``p`` is ``E[x1]`` (CatFlow, 2406.04843)."""
-        from flowloom.fields.convert import convert
+    def converts(self, given: Kind, wanted: Kind, source: Source | None = None) -> bool:
+        """Between velocity, data and noise, with a Gaussian source scores; from a posterior."""
+        if given == wanted:
+            return True
+        if wanted not in AFFINE_KINDS or given not in (*AFFINE_KINDS, "posterior"):
+            return False
+        return "score" not in (given, wanted) or (source is not None and source.gaussian)
 
-        return convert(p, x, t, self.schedule, "data", "velocity")
+    def converted(
+        self, value: State, x: State, t: Time, given: Kind, wanted: Kind, source: Source | None
+    ) -> State:
+        """See `flowloom.paths.conversions`."""
+        if given == "posterior":
+            value, given = map_state(lambda logits: torch.softmax(logits, -1), value), "data"
+        std = 1.0 if source is None or source.std is None else source.std
+        return affine(value, x, t, self.schedule, str(given), str(wanted), std)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Curved and discrete spaces: straight lines leave them."""
+        geometry = parts.get("geometry")
+        if isinstance(geometry, Geometry) and not geometry.straight:
+            fits = "mixture" if not geometry.continuous else "geodesic"
+            yield Clash("path", "geometry", f"an affine path leaves {geometry}; use path: {fits}")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
+from flowloom.paths.conversions import Kind, kind_name
 from flowloom.schedules import Schedule
+from flowloom.sources import Source
 from flowloom.state import State, Time, part
 
 
@@ -44,24 +49,27 @@ class Point:
 
 
 class Path(ABC):
-    """Joins x0 at t=0 with x1 at t=1.
+    """Joins x0 at the start of its span with x1 at the end.
 
     Attributes:
         geometry: the space it runs in.
+        span: its times at the source and at the data; (0, 1) unless the path is written in another time
+            (noise levels from 80 down to 0.002, say). Solvers walk it unless told otherwise.
         schedule: its alpha and sigma, where it has them.
-        affine: True where ``x_t = alpha x1 + sigma x0`` holds, which the conversions between velocity,
-            data and noise need.
-        vertices: True where `posterior_velocity` exists: a posterior over the vertices of a simplex
-            (rows of an event's last dimension) then is a velocity.
+        affine: True where ``x_t = alpha x1 + sigma x0`` holds.
+        absorbing: True where tokens that show anything but the mask have arrived and stay.
+        parts: paths by name of the part, for a path of product states.
         pathwise: False where x_t is drawn anew at every t, and the velocity is that of the flow of its law
             and not the time derivative of a curve.
         arrives: False where x_t at t=1 is only near x1.
     """
 
     geometry: Geometry
+    span: tuple[float, float] = (0.0, 1.0)
     schedule: Schedule | None = None
     affine: bool = False
-    vertices: bool = False
+    absorbing: bool = False
+    parts: Mapping[str, Path] = MappingProxyType({})
     pathwise: bool = True
     arrives: bool = True
 
@@ -77,15 +85,55 @@ class Path(ABC):
             generator: for paths that draw.
         """
 
-    def posterior_velocity(self, p: State, x: State, t: Time) -> State:
-        """The velocity ``E[u_t(x | x1)]`` when x1 is vertex k of a simplex with probability ``p[..., k]``.
+    def converts(self, given: Kind, wanted: Kind, source: Source | None = None) -> bool:
+        """Whether `convert` can make ``wanted`` of ``given``.
 
         Args:
-            p: probabilities ``(batch, *power, K)``.
-            x: states in the same shape.
-            t: times ``(batch,)``.
+            given: kind of a prediction at a point of this path.
+            wanted: kind asked for.
+            source: the law of x0, which a score needs; None where it is not known.
+        """
+        return given == wanted
+
+    def convert(
+        self, value: State, x: State, t: Time, given: Kind, wanted: Kind, source: Source | None = None
+    ) -> State:
+        """Turn one prediction into another at the same state and time.
+
+        Args:
+            value: the prediction: in the shape of ``x``, or logits for a posterior.
+            x: states ``x_t``, ``(batch, *event)``.
+            t: times ``(batch,)``, or with leading event dimensions.
+            given: kind of ``value``.
+            wanted: kind to return.
+            source: the law of x0, which a score needs.
 
         Raises:
-            IncompatibleError: x1 of this path are not vertices.
+            IncompatibleError: this path knows no such conversion (see `converts`).
         """
-        raise IncompatibleError(f"{type(self).__name__} does not end on the vertices of a simplex")
+        if given == wanted:
+            return value
+        if not self.converts(given, wanted, source):
+            raise IncompatibleError(self.gap(given, wanted))
+        return self.converted(value, x, t, given, wanted, source)
+
+    def converted(
+        self, value: State, x: State, t: Time, given: Kind, wanted: Kind, source: Source | None
+    ) -> State:
+        """The conversions that `converts` promises; ``given`` differs from ``wanted``."""
+        raise NotImplementedError(f"{type(self).__name__} promises a conversion and does not make it")
+
+    def gap(self, given: Kind, wanted: Kind) -> str:
+        """Why there is no conversion, in one line."""
+        said = f"a {kind_name(given)} field cannot serve as {kind_name(wanted)} on {type(self).__name__}"
+        if "score" in (given, wanted):
+            return f"{said}; scores exist on affine paths from source: gaussian"
+        return said
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` this path cannot work with; see `flowloom.clashes`."""
+        geometry = parts.get("geometry")
+        if isinstance(geometry, Geometry) and not geometry.continuous and self.geometry.continuous:
+            yield Clash(
+                "path", "geometry", f"{type(self).__name__} moves through real values; use path: mixture"
+            )

@@ -38,11 +38,7 @@ class MixturePath(Path):
         self.vocab = geometry.vocab
         self.schedule: Schedule = schedule or CondOT()
         self.source = source
-
-    @property
-    def absorbing(self) -> bool:
-        """Whether only tokens that show the mask (id ``vocab``) can still move forward."""
-        return isinstance(self.source, Mask)
+        self.absorbing = isinstance(source, Mask)
 
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """Draw which tokens have arrived; ``velocity`` is None."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from flowloom.errors import ShapeError
-from flowloom.geometry import Product
+from flowloom.clashes import Clash, Parts, within
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.geometry import Geometry, Product
 from flowloom.paths.base import Path, Point
+from flowloom.paths.conversions import Kind
+from flowloom.sources import Source, part_of
 from flowloom.state import State, Time, part
 
 
@@ -19,8 +22,14 @@ class ProductPath(Path):
         parts: paths by name of the part.
     """
 
+    parts: dict[str, Path]
+
     def __init__(self, parts: Mapping[str, Path]) -> None:
+        spans = {path.span for path in parts.values()}
+        if len(spans) > 1:
+            raise IncompatibleError(f"parts of one path share their time, and these span {sorted(spans)}")
         self.parts = dict(parts)
+        self.span = spans.pop() if spans else (0.0, 1.0)
         self.geometry = Product({name: path.geometry for name, path in self.parts.items()})
         schedules = {path.schedule for path in self.parts.values()}
         self.affine = all(path.affine for path in self.parts.values()) and len(schedules) == 1
@@ -37,3 +46,37 @@ class ProductPath(Path):
         }
         velocity = {name: p.velocity for name, p in points.items()}
         return Point({name: p.x_t for name, p in points.items()}, t, velocity, x0, x1)  # type: ignore[arg-type]
+
+    def converts(self, given: Kind, wanted: Kind, source: Source | None = None) -> bool:
+        """Whether every part can."""
+        return all(
+            path.converts(part(given, name), part(wanted, name), part_of(source, name))
+            for name, path in self.parts.items()
+        )
+
+    def converted(
+        self, value: State, x: State, t: Time, given: Kind, wanted: Kind, source: Source | None
+    ) -> State:
+        """Part by part."""
+        return {
+            name: path.convert(
+                part(value, name),
+                part(x, name),
+                part(t, name),
+                part(given, name),
+                part(wanted, name),
+                part_of(source, name),
+            )
+            for name, path in self.parts.items()
+        }
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A space of other parts, and what every part's own path says."""
+        geometry = parts.get("geometry")
+        if not isinstance(geometry, Geometry):
+            return
+        if not isinstance(geometry, Product) or geometry.parts.keys() != self.parts.keys():
+            yield Clash("path", "geometry", f"path: product has the parts {sorted(self.parts)}; {geometry}")
+            return
+        for name, path in self.parts.items():
+            yield from path.clashes(within(parts, name))

@@ -1,21 +1,34 @@
 """Solvers: they integrate a field of the kind they consume, on any geometry."""
 
-from flowloom.solvers.adaptive import Dopri5
+from flowloom.solvers.adaptive import Adaptive, Dopri5
 from flowloom.solvers.base import FixedGrid, Solver
+from flowloom.solvers.controller import PIController
 from flowloom.solvers.ctmc import CTMCEuler, TauLeaping
 from flowloom.solvers.ctmc_adaptive import AdaptiveCTMC
-from flowloom.solvers.explicit import RK4, Euler, ExplicitRungeKutta, Heun, Midpoint
+from flowloom.solvers.explicit import (
+    RK4,
+    BogackiShampine,
+    DormandPrince,
+    Euler,
+    ExplicitRungeKutta,
+    Heun,
+    Midpoint,
+)
 from flowloom.solvers.flow_map import FlowMapSteps
 from flowloom.solvers.mixed import Mixed
 from flowloom.solvers.sde import EulerMaruyama
+from flowloom.solvers.tableaus import Tableau
 from flowloom.solvers.walk import Call, Hook, Solution, Walk, require_finite
 
 __all__ = [
     "RK4",
+    "Adaptive",
     "AdaptiveCTMC",
+    "BogackiShampine",
     "CTMCEuler",
     "Call",
     "Dopri5",
+    "DormandPrince",
     "Euler",
     "EulerMaruyama",
     "ExplicitRungeKutta",
@@ -25,8 +38,10 @@ __all__ = [
     "Hook",
     "Midpoint",
     "Mixed",
+    "PIController",
     "Solution",
     "Solver",
+    "Tableau",
     "TauLeaping",
     "Walk",
     "require_finite",

@@ -1,60 +1,77 @@
-"""Adaptive Dormand-Prince with a PI controller."""
+"""Runge-Kutta methods that choose their steps."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from flowloom.errors import SolverError
-from flowloom.fields import Field, converted
+from flowloom.fields import Field, read_as
+from flowloom.geometry import Geometry
 from flowloom.layout import Layout
 from flowloom.solvers.base import Solver
-from flowloom.solvers.stepping import Retraction, move, slope_at_start
+from flowloom.solvers.controller import PIController
+from flowloom.solvers.explicit import DormandPrince, ExplicitRungeKutta
+from flowloom.solvers.stepping import Retraction, move
 from flowloom.solvers.walk import Call, Hook, Solution, Walk, require_finite
 from flowloom.state import Cond, State, leaves, map_state
 
-_NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-_STAGES: tuple[tuple[float, ...], ...] = (
-    (),
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-# Difference between the fifth-order weights and the embedded fourth-order ones.
-_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
-
-class Dopri5(Solver):
-    """Dormand and Prince's 5(4) pair with a proportional-integral step controller.
-
-    The step is shared by the batch; its error is the root mean square over all entries of the local error
-    divided by ``atol + rtol * |x|``. The last stage of an accepted step is the first of the next. Step
-    control follows Hairer, Norsett and Wanner (II.4) with Gustafsson's PI exponents.
+@dataclass(frozen=True)
+class _Trial:
+    """A step that may be accepted.
 
     Args:
+        x: state at its end.
+        error: estimate of its local error, in the structure of the state.
+        slope: the field at the end, where that is known already.
+        slopes: of all stages, with their times; where the error is not finite, one of them says why.
+    """
+
+    x: State
+    error: State
+    slope: State | None
+    slopes: list[tuple[float, State]]
+
+
+class Adaptive(Solver):
+    """Any explicit Runge-Kutta method with steps as long as a tolerance allows.
+
+    The step is shared by the batch; its error is the root mean square over all entries of the local error
+    divided by ``atol + rtol * |x|``. The local error comes from the method's embedded one (midpoint, heun,
+    bogacki-shampine, dormand-prince), or, where it has none (euler, rk4), from two half steps, whose result
+    is then kept. A stage that two steps share is evaluated once.
+
+    Args:
+        method: dormand-prince where left out; its own ``steps`` are not used.
         rtol: relative tolerance.
         atol: absolute tolerance.
         max_nfe: evaluations after which the solver gives up.
-        retraction: see `ExplicitRungeKutta`.
+        controller: of the step; a `PIController` with its defaults where left out.
     """
-
-    order = 5
 
     def __init__(
         self,
+        method: ExplicitRungeKutta | None = None,
         rtol: float = 1e-5,
         atol: float = 1e-5,
         max_nfe: int = 10_000,
-        retraction: Retraction = "project",
+        controller: PIController | None = None,
     ) -> None:
         if rtol <= 0 or atol <= 0:
             raise ValueError(f"tolerances must be positive, got rtol={rtol}, atol={atol}")
-        self.rtol, self.atol, self.max_nfe, self.retraction = rtol, atol, max_nfe, retraction
+        self.method = method or DormandPrince()
+        self.rtol, self.atol, self.max_nfe = rtol, atol, max_nfe
+        self.controller = controller or PIController()
+        self.order = self.method.order  # type: ignore[misc]
+
+    @property
+    def error_order(self) -> int:
+        """Order of the local error that is estimated."""
+        return self.method.tableau.error_order or self.method.order + 1
 
     def solve(
         self,
@@ -62,16 +79,15 @@ class Dopri5(Solver):
         x0: State,
         *,
         cond: Cond | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
         layout: Layout | None = None,
     ) -> Solution:
         """Integrate with as many steps as the tolerances ask; see `Solver.solve`."""
-        call = Call(converted(field, self.consumes), cond, generator, layout)
-        geometry: Any = field.geometry
-        t, end = span
+        call = Call(read_as(field, self.consumes), cond, generator, layout)
+        t, end = span or field.span
         direction = 1.0 if end >= t else -1.0
         walk = Walk(call, x0, t, keep=keep, on_step=on_step)
         x = walk.x
@@ -81,39 +97,72 @@ class Dopri5(Solver):
         while (end - t) * direction > 0:
             if call.nfe > self.max_nfe:
                 raise SolverError(
-                    f"dopri5 used {call.nfe} evaluations and is only at t = {t:.6g} of {end:g}; "
+                    f"{self._name} used {call.nfe} evaluations and is only at t = {t:.6g} of {end:g}; "
                     f"loosen rtol/atol (now {self.rtol:g}/{self.atol:g}), raise max_nfe, or use a fixed step"
                 )
             h = min(h, abs(end - t))
             # A remainder of rounding size would otherwise become a step of its own.
             t_next = end if abs(end - t) - h < 1e-12 else t + direction * h
-            dt = t_next - t
-            slopes = [slope]
-            for node, row in zip(_NODES[1:], _STAGES[1:], strict=True):
-                candidate = move(geometry, x, dt, row, slopes, self.retraction)
-                last = call(candidate, t + node * dt)
-                slopes.append(slope_at_start(geometry, x, candidate, last, self.retraction))
-            error = self._error(x, candidate, slopes, dt)
+            trial = self._try(call, x, t, t_next - t, slope)
+            error = self._error(x, trial.x, trial.error)
             if not math.isfinite(error):
-                for node, k in zip(_NODES, slopes, strict=True):
+                for time, k in trial.slopes:
                     for name, leaf in leaves(k):
-                        require_finite(leaf, t + node * dt, f"the field {name}".rstrip())
+                        require_finite(leaf, time, f"the field {name}".rstrip())
                 error = 1e6
             if error <= 1:
-                replaced = walk.arrive(candidate, t_next)
+                replaced = walk.arrive(trial.x, t_next)
                 x, t = walk.x, walk.t
-                slope = call(x, t) if replaced else last
-                factor = 0.9 * max(error, 1e-10) ** (-0.7 / 5) * previous_error ** (0.4 / 5)
+                known = trial.slope is not None and not replaced
+                slope = trial.slope if known else call(x, t) if t != end else slope  # type: ignore[assignment]
+                h *= self.controller.accepted(error, previous_error, self.error_order)
                 previous_error = max(error, 1e-4)
             else:
-                factor = max(0.2, 0.9 * error ** (-1 / 5))
-            h *= min(10.0, max(0.2, factor))
-            if h < 1e-10 * max(1.0, abs(t)):
+                h *= self.controller.rejected(error, self.error_order)
+            if h < 1e-10 * max(1.0, abs(t)) and t != end:
                 raise SolverError(
-                    f"dopri5 needs a step below {h:.1e} at t = {t:.6g}; the field is not smooth there "
+                    f"{self._name} needs a step below {h:.1e} at t = {t:.6g}; the field is not smooth there "
                     "(stop the span earlier, or use a fixed step)"
                 )
         return walk.solution()
+
+    def _try(self, call: Call, x: State, t: float, dt: float, slope: State) -> _Trial:
+        tableau, how = self.method.tableau, self.method.retraction
+        geometry = call.field.geometry
+        if not tableau.error:
+            return self._halved(call, x, t, dt, slope)
+        stages = len(tableau.weights)
+        slopes, (stage, last) = self.method.slopes(call, x, t, dt, slope, stages)
+        error: Any = None
+        for weight, k in zip(tableau.error, slopes, strict=True):
+            if weight:
+                scaled = map_state(lambda v, s=dt * weight: v * s, k)
+                error = scaled if error is None else map_state(torch.add, error, scaled)
+        timed = [(t + node * dt, k) for node, k in zip(tableau.nodes, slopes, strict=True)]
+        if tableau.last_is_first:
+            return _Trial(stage, error, last, timed)
+        return _Trial(move(geometry, x, dt, tableau.weights, slopes, how), error, None, timed)
+
+    def _halved(self, call: Call, x: State, t: float, dt: float, slope: State) -> _Trial:
+        """One step and two half ones: their difference is ``2^p - 1`` times the error of the halves."""
+        tableau, how, geometry = self.method.tableau, self.method.retraction, call.field.geometry
+        stages, timed = len(tableau.weights), list[tuple[float, State]]()
+
+        def step(start: State, time: float, length: float, first: State) -> State:
+            slopes, _ = self.method.slopes(call, start, time, length, first, stages)
+            timed.extend((time + c * length, k) for c, k in zip(tableau.nodes, slopes, strict=True))
+            return move(geometry, start, length, tableau.weights, slopes, how)
+
+        whole = step(x, t, dt, slope)
+        middle = step(x, t, dt / 2, slope)
+        end = step(middle, t + dt / 2, dt / 2, call(middle, t + dt / 2))
+        off = _difference(geometry, end, whole)
+        return _Trial(end, map_state(lambda e: e / (2**self.method.order - 1), off), None, timed)
+
+    def _error(self, x: State, y: State, error: State) -> float:
+        """How much of what is allowed the error of a step from ``x`` to ``y`` is."""
+        with torch.no_grad():
+            return self._scaled(x, y, error)
 
     def _scaled(self, x: State, y: State, value: State) -> float:
         """Root mean square of ``value / (atol + rtol max(|x|, |y|))`` over all entries; one device sync."""
@@ -125,15 +174,6 @@ class Dopri5(Solver):
             count += e.numel()
         return math.sqrt(float(total) / max(count, 1)) if total is not None else 0.0
 
-    def _error(self, x: State, y: State, slopes: list[State], dt: float) -> float:
-        error: Any = None
-        for weight, slope in zip(_ERROR, slopes, strict=True):
-            if weight:
-                scaled = map_state(lambda k, s=dt * weight: k * s, slope)
-                error = scaled if error is None else map_state(torch.add, error, scaled)
-        with torch.no_grad():
-            return self._scaled(x, y, error)
-
     @torch.no_grad()
     def _first_step(self, call: Call, x: State, slope: State, t: float, end: float) -> float:
         size, speed = self._scaled(x, x, x), self._scaled(x, x, slope)
@@ -143,12 +183,51 @@ class Dopri5(Solver):
         h0 = 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed
         h0 = min(h0, abs(end - t)) or 1e-6
         signed = h0 if end >= t else -h0
-        probe = move(call.field.geometry, x, signed, (1.0,), [slope], self.retraction)
+        probe = move(call.field.geometry, x, signed, (1.0,), [slope], self.method.retraction)
         bend = map_state(torch.sub, call(probe, t + signed), slope)
         curvature = self._scaled(x, x, bend) / h0
         steepest = max(speed, curvature)
-        h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / 5)
+        h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / self.error_order)
         return min(100 * h0, h1, abs(end - t)) or 1e-6
+
+    @property
+    def _name(self) -> str:
+        return f"adaptive {type(self.method).__name__}"
+
+    def __repr__(self) -> str:
+        return f"Adaptive({type(self.method).__name__}, rtol={self.rtol:g}, atol={self.atol:g})"
+
+
+class Dopri5(Adaptive):
+    """Dormand and Prince's 5(4) pair with its own tolerance: `Adaptive` as it is used most.
+
+    Args:
+        rtol: relative tolerance.
+        atol: absolute tolerance.
+        max_nfe: evaluations after which the solver gives up.
+        retraction: see `ExplicitRungeKutta`.
+    """
+
+    def __init__(
+        self,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_nfe: int = 10_000,
+        retraction: Retraction = "project",
+    ) -> None:
+        super().__init__(DormandPrince(retraction=retraction), rtol, atol, max_nfe)
+
+    @property
+    def _name(self) -> str:
+        return "dopri5"
 
     def __repr__(self) -> str:
         return f"Dopri5(rtol={self.rtol:g}, atol={self.atol:g})"
+
+
+def _difference(geometry: Geometry, x: State, y: State) -> State:
+    """``x - y``, the short way round where coordinates wrap."""
+    if geometry.straight or not geometry.flat:
+        return map_state(torch.sub, x, y)
+    way: State = geometry.log(y, x)
+    return way

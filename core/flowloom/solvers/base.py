@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from flowloom.fields import Field, Kind, converted
+from flowloom.clashes import Clash, Parts
+from flowloom.fields import Field, Kind, read_as
 from flowloom.layout import Layout
+from flowloom.paths.conversions import kind_name, uniform_kind
 from flowloom.solvers.walk import Call, Hook, Solution, Walk
 from flowloom.state import Cond, State
 
@@ -52,19 +54,20 @@ class Solver(ABC):
         x0: State,
         *,
         cond: Cond | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
         layout: Layout | None = None,
     ) -> Solution:
-        """Carry ``x0`` from ``span[0]`` to ``span[1]``.
+        """Carry ``x0`` from ``span[0]`` to ``span[1]``, by default from source to data.
 
         Args:
             field: what to integrate, on its own geometry.
             x0: state at ``span[0]``.
             cond: conditions of every row.
-            span: start and end; a decreasing span integrates backwards, where the solver can.
+            span: start and end, the field's own where None; turned round, it integrates backwards, where
+                the solver can.
             generator: for stochastic solvers.
             keep: about how many states of the trajectory to return (0 for none).
             on_step: called with the new state and its time after every step; a state it returns
@@ -76,6 +79,18 @@ class Solver(ABC):
             SolverError: the field is not finite, or the evaluation budget is spent.
             IncompatibleError: the field cannot serve as the kind consumed.
         """
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """An objective whose field cannot be read as the kind consumed; see `flowloom.clashes`."""
+        objective, wanted = parts.get("objective"), self.wanted()
+        if objective is None or objective.serves(wanted, parts.get("source")):
+            return
+        yield Clash(
+            "solver",
+            "objective",
+            f"{type(self).__name__} integrates a {kind_name(wanted)} field, and {type(objective).__name__} "
+            f"trains a {kind_name(objective.kind)} one; use {_fitting(objective)}",
+        )
 
 
 class FixedGrid(Solver):
@@ -118,7 +133,7 @@ class FixedGrid(Solver):
 
     def prepare(self, field: Field) -> Field:
         """The field as the kind consumed."""
-        return converted(field, self.wanted())
+        return read_as(field, self.wanted())
 
     def solve(
         self,
@@ -126,7 +141,7 @@ class FixedGrid(Solver):
         x0: State,
         *,
         cond: Cond | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
@@ -134,7 +149,7 @@ class FixedGrid(Solver):
     ) -> Solution:
         """Walk the grid; see `Solver.solve`."""
         call = Call(self.prepare(field), cond, generator, layout)
-        times = self.times(span)
+        times = self.times(span or field.span)
         walk = Walk(call, x0, times[0], keep=keep, on_step=on_step, steps=len(times) - 1)
         for i, (t, t_next) in enumerate(pairwise(times)):
             walk.arrive(self.step(call, walk.x, t, t_next, last=i == len(times) - 2), t_next)
@@ -142,3 +157,16 @@ class FixedGrid(Solver):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(steps={self.steps})"
+
+
+def _fitting(objective: Any) -> str:
+    """A solver that would fit, as recipes name it."""
+    if objective.serves("velocity"):
+        tokens = ": simplex-euler, or any ODE solver" if objective.kind == "posterior" else ""
+        return f"solver{tokens}" if tokens else "solver: euler, midpoint, heun, rk4 or dopri5"
+    single = uniform_kind(objective.kind)
+    if single is None:
+        return "solver: mixed, with one solver per part"
+    return {"posterior": "solver: ctmc-euler", "flow-map": "solver: flow-map"}.get(
+        single, f"a solver of {single} fields"
+    )

@@ -57,7 +57,7 @@ class AdaptiveCTMC(Solver):
         x0: State,
         *,
         cond: Cond | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
@@ -70,9 +70,11 @@ class AdaptiveCTMC(Solver):
         """
         call = Call(self.leap.prepare(field), cond, generator, layout)
         path = call.field.path
-        if not isinstance(path, MixturePath) or not isinstance(x0, Tensor) or span[1] <= span[0]:
-            raise IncompatibleError("ctmc-adaptive carries one tensor of tokens forwards along path: mixture")
-        t, end = span
+        if not isinstance(path, MixturePath) or not isinstance(x0, Tensor):
+            raise IncompatibleError("ctmc-adaptive carries one tensor of tokens along path: mixture")
+        t, end = span or path.span
+        if end <= t:
+            raise IncompatibleError("ctmc-adaptive runs from source to data; its span must increase")
         walk = Walk(call, x0, t, keep=keep, on_step=on_step)
         while t < end:
             if call.nfe >= self.max_nfe:

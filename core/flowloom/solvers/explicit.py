@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+from flowloom.solvers import tableaus
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.stepping import Retraction, move, slope_at_start
+from flowloom.solvers.tableaus import Tableau
 from flowloom.solvers.walk import Call
 from flowloom.state import State
-
-
-@dataclass(frozen=True)
-class Tableau:
-    """A Butcher tableau of an explicit method.
-
-    Args:
-        nodes: ``c``, share of the step at which each stage sits.
-        stages: rows of ``a`` below the diagonal; the first stage has none.
-        weights: ``b``.
-    """
-
-    nodes: tuple[float, ...]
-    stages: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
 
 
 class ExplicitRungeKutta(FixedGrid):
@@ -48,45 +34,78 @@ class ExplicitRungeKutta(FixedGrid):
 
     @property
     def evaluations_per_step(self) -> int:
-        """One per stage."""
-        return len(self.tableau.weights)
+        """One per stage that has a weight."""
+        return len(self.tableau.weights) - (1 if self.tableau.last_is_first else 0)
 
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step; the field is evaluated once per stage."""
         dt, geometry = t_next - t, call.field.geometry
-        slopes = [call(x, t)]
-        for node, row in zip(self.tableau.nodes[1:], self.tableau.stages[1:], strict=True):
+        stages = self.evaluations_per_step
+        slopes, _ = self.slopes(call, x, t, dt, call(x, t), stages)
+        return move(geometry, x, dt, self.tableau.weights[:stages], slopes, self.retraction)
+
+    def slopes(
+        self, call: Call, x: State, t: float, dt: float, first: State, stages: int
+    ) -> tuple[list[State], tuple[State, State]]:
+        """Slopes of the first ``stages`` stages as `move` adds them at ``x``.
+
+        Args:
+            call: the field.
+            x: where the step begins.
+            t: its time.
+            dt: length.
+            first: the field at ``x`` and ``t``.
+            stages: how many.
+
+        Returns:
+            The slopes, and the last stage: its state, and the field there.
+        """
+        geometry, slopes = call.field.geometry, [first]
+        stage, slope = x, first
+        for node, row in zip(self.tableau.nodes[1:stages], self.tableau.stages[1:stages], strict=True):
             stage = move(geometry, x, dt, row, slopes, self.retraction)
             slope = call(stage, t + node * dt)
             slopes.append(slope_at_start(geometry, x, stage, slope, self.retraction))
-        return move(geometry, x, dt, self.tableau.weights, slopes, self.retraction)
+        return slopes, (stage, slope)
 
 
 class Euler(ExplicitRungeKutta):
     """Euler's method: one evaluation a step, order 1."""
 
     order = 1
-    tableau = Tableau((0.0,), ((),), (1.0,))
+    tableau = tableaus.EULER
 
 
 class Midpoint(ExplicitRungeKutta):
     """The explicit midpoint rule: two evaluations a step, order 2."""
 
     order = 2
-    tableau = Tableau((0.0, 0.5), ((), (0.5,)), (0.0, 1.0))
+    tableau = tableaus.MIDPOINT
 
 
 class Heun(ExplicitRungeKutta):
     """Heun's method (explicit trapezoid): two evaluations a step, order 2."""
 
     order = 2
-    tableau = Tableau((0.0, 1.0), ((), (1.0,)), (0.5, 0.5))
+    tableau = tableaus.HEUN
+
+
+class BogackiShampine(ExplicitRungeKutta):
+    """Bogacki and Shampine's third-order method: three evaluations a step."""
+
+    order = 3
+    tableau = tableaus.BOGACKI_SHAMPINE
 
 
 class RK4(ExplicitRungeKutta):
     """The classical Runge-Kutta method: four evaluations a step, order 4."""
 
     order = 4
-    tableau = Tableau(
-        (0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
-    )
+    tableau = tableaus.RK4
+
+
+class DormandPrince(ExplicitRungeKutta):
+    """Dormand and Prince's fifth-order method: six evaluations a step."""
+
+    order = 5
+    tableau = tableaus.DORMAND_PRINCE

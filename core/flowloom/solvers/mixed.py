@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from flowloom.clashes import Clash, Parts, within
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
 from flowloom.geometry import Euclidean
-from flowloom.paths import Path, ProductPath
+from flowloom.paths import Path
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call
+from flowloom.sources import part_of
 from flowloom.state import Cond, State, part
 
 
 class _Fixed(Field):
     """A prediction that was made already, read as a field by a one-stage solver."""
 
-    def __init__(self, value: State, kind: Kind, like: Field, path: Path | None) -> None:
-        self.value, self.kind, self.path = value, kind, path
-        self.geometry = path.geometry if path is not None else Euclidean()
-        self.source_std, self.batch_independent = like.source_std, like.batch_independent
+    def __init__(self, value: State, kind: Kind, like: Field, name: str) -> None:
+        self.value, self.kind = value, kind
+        self.path: Path | None = None if like.path is None else like.path.parts.get(name, like.path)
+        self.geometry = self.path.geometry if self.path is not None else Euclidean()
+        self.source, self.batch_independent = part_of(like.source, name), like.batch_independent
 
     def __call__(self, x: State, t: object, cond: Cond) -> State:
         return self.value
@@ -71,9 +74,17 @@ class Mixed(FixedGrid):
         layout = call.layout
         moved: dict[str, State] = {}
         for name, solver in self.parts.items():
-            path = field.path.parts[name] if isinstance(field.path, ProductPath) else field.path
-            fixed = _Fixed(part(output, name), part(field.kind, name), field, path)
+            fixed = _Fixed(part(output, name), part(field.kind, name), field, name)
             own = None if layout is None else layout.part(name)
             inner = Call(solver.prepare(fixed), call.cond, call.generator, own)
             moved[name] = solver.step(inner, x[name], t, t_next, last=last)
         return moved
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What every part's own solver says of its part."""
+        objective = parts.get("objective")
+        if objective is None or isinstance(objective.kind, str):
+            yield from super().clashes(parts)
+            return
+        for name, solver in self.parts.items():
+            yield from solver.clashes(within(parts, name))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field, convert
-from flowloom.geometry import Product
+from flowloom.fields import Field
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call
 from flowloom.state import State, axpy, map_state
@@ -49,13 +49,12 @@ class EulerMaruyama(FixedGrid):
 
     def prepare(self, field: Field) -> Field:
         """The velocity field; checks that a score can be had from it."""
-        if field.source_std is None or field.path is None or not field.path.affine:
+        path = field.path
+        if path is None or path.schedule is None or not path.converts("velocity", "score", field.source):
             raise IncompatibleError(
                 "euler-maruyama needs the score, which an affine path from a Gaussian source gives; "
                 "use an ODE solver (euler, midpoint, dopri5) on this path"
             )
-        if isinstance(field.geometry, Product) and not field.geometry.flat:
-            raise IncompatibleError("euler-maruyama runs in flat space; this product has curved parts")
         return super().prepare(field)
 
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
@@ -71,9 +70,24 @@ class EulerMaruyama(FixedGrid):
         schedule = field.path.schedule
         time = torch.tensor(t, dtype=torch.float64)
         g = self.diffusion * (math.sqrt(float(schedule.sigma(time))) if self.form == "sigma" else 1.0)
-        score = convert(velocity, x, _like(time, x), schedule, "velocity", "score", field.source_std or 1.0)
+        score = field.path.convert(velocity, x, _like(time, x), "velocity", "score", field.source)
         drifted = axpy(axpy(x, dt, velocity), 0.5 * g * g * dt, score)
         return map_state(lambda y: y + (g * math.sqrt(dt)) * _noise(y, call.generator), drifted)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Paths and sources without a score, besides fields that are no velocity."""
+        found = list(super().clashes(parts))
+        yield from found
+        objective, source = parts.get("objective"), parts.get("source")
+        path = getattr(objective, "path", None)
+        if found or path is None or source is None or path.converts("velocity", "score", source):
+            return
+        yield Clash(
+            "solver",
+            "source" if path.affine else "path",
+            "euler-maruyama needs a score, so an affine path from a gaussian source; "
+            "use euler, midpoint, heun, rk4 or dopri5",
+        )
 
 
 def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowloom.errors import SolverError
 from flowloom.fields import Field, Kind
-from flowloom.fields.base import time_tensor
+from flowloom.fields.base import evaluate, time_tensor
 from flowloom.layout import Layout
 from flowloom.state import Cond, State, leaves, part
 
@@ -67,9 +67,10 @@ class Call:
         """Evaluate at time ``t`` for every row."""
         self.nfe += self.field.calls(t, self.cond)
         if self.layout is None:
-            return self.field(x, time_tensor(t, x), self.cond)
+            return evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
         x = self.layout.hold(x)
-        return _quiet(self.field(x, time_tensor(t, x), self.cond), self.field.kind, self.layout)
+        answer = evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
+        return _quiet(answer, self.field.kind, self.layout)
 
 
 def _quiet(value: State, kind: Kind, layout: Layout) -> State:

@@ -72,7 +72,11 @@ def encoded(examples: Examples, flow: Flow | None) -> Examples:
 
 def flow_on(data: Dataset) -> Flow | None:
     """A small untrained flow that fits a data set; None where no default fits (mixed products)."""
-    spec = data.spec
+    return flow_of(data.spec)
+
+
+def flow_of(spec: Spec) -> Flow | None:
+    """A small untrained flow on states of a spec; None where no default fits (mixed products)."""
     if spec.parts:
         return None
     model = MLP(spec, width=16, depth=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from flowloom.parts import load_tensors, require_same, tensors
 from flowloom.training.loop import Trainer
 
 FORMAT = 2
+_NAME = re.compile(r"step-\d+")
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
@@ -35,17 +38,21 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
         _write(partial / "feed.safetensors", trainer.feed.tensors())
         if trainer.ema is not None:
             _write(partial / "ema.safetensors", trainer.ema.state_dict())
-        state = {"format": FORMAT, "step": trainer.step, "seed": trainer.seed}
-        with open(partial / "state.json", "w") as file:
+        state = {"format": FORMAT, "step": trainer.step, "seed": trainer.seed, "sha256": _digests(partial)}
+        with open(partial / "state.json", "w", encoding="utf-8") as file:
             json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+        for written in partial.iterdir():
+            _to_disk(written)
+        _to_disk(partial)
         if target.exists():
-            shutil.rmtree(target)
+            _remove(target)
         os.replace(partial, target)
-    except OSError as error:
+        _to_disk(folder)
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
+        raise RunError(
+            f"cannot write checkpoint {target}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     return target
 
 
@@ -57,6 +64,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
             names the tensor.
     """
     state = read_state(folder)
+    _require_whole(folder, state, trainer.seed)
     load_tensors(trainer.flow, read_tensors(folder / "flow.safetensors"), folder)
     if trainer.ema is not None:
         if not (folder / "ema.safetensors").exists():
@@ -71,13 +79,18 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in ``folder``, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+    named = (p for p in folder.glob("step-*") if _NAME.fullmatch(p.name) and (p / "state.json").is_file())
+    return sorted(named, key=lambda p: int(p.name.removeprefix("step-")))
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the latest ``keep`` checkpoints, and what crashed writes left."""
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    complete = checkpoints(folder)
+    for old in complete[:-keep]:
+        _remove(old)
+    for half in folder.glob("step-*"):  # one whose deletion was cut short
+        if _NAME.fullmatch(half.name) and half not in complete:
+            _remove(half)
     for partial in folder.glob(".partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -85,8 +98,8 @@ def prune(folder: Path, keep: int) -> None:
 def read_state(folder: Path) -> dict[str, Any]:
     """The JSON of a checkpoint."""
     try:
-        state = json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError) as error:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{folder} is not a complete checkpoint: {error}") from error
     if not isinstance(state, dict):
         raise RunError(f"{folder} is not a checkpoint: state.json holds a {type(state).__name__}")
@@ -108,6 +121,47 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise RunError(f"checkpoint file {file} is missing") from error
     except (OSError, SafetensorError) as error:
         raise RunError(f"checkpoint file {file} is damaged: {error}") from error
+
+
+def _require_whole(folder: Path, state: Mapping[str, Any], seed: int) -> None:
+    """Compare a checkpoint with what it says of itself; safetensors has no checksums of its own."""
+    if folder.name != f"step-{state['step']:08d}":
+        raise RunError(f"{folder} is damaged: it says that it is of step {state['step']}")
+    if state.get("seed") != seed:
+        raise RunError(f"{folder} does not fit this run: its seed is {state.get('seed')!r}, not {seed}")
+    told = state.get("sha256")
+    found = _digests(folder)
+    for name in sorted({*found, *(told if isinstance(told, dict) else ())}):
+        if not isinstance(told, dict) or told.get(name) != found.get(name):
+            raise RunError(f"checkpoint file {folder / name} is damaged: it is not what was written")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.glob("*.safetensors"))
+    }
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, before anything relies on it."""
+    if path.is_dir() and os.name == "nt":
+        return  # folders cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint so that half of one is never taken for a whole one, or kept for ever."""
+    leaving = folder.with_name(f".partial-{folder.name}")
+    try:
+        os.replace(folder, leaving)
+    except OSError:
+        leaving = folder
+    shutil.rmtree(leaving, ignore_errors=True)
 
 
 def _write(file: Path, values: Mapping[str, Tensor]) -> None:

@@ -84,10 +84,10 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("steps", "lr", "clip"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:  # NaN is not
                 raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
         for pattern, factor in self.rates.items():
-            if factor < 0:
+            if not factor >= 0:
                 raise ValueError(f"train.rates: the factor of '{pattern}' must not be negative, got {factor}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")

@@ -58,6 +58,7 @@ def test_columns_are_found_by_name(tmp_path):
         ("1,2\n3\n", r"a\.csv:2: expected latitude, longitude; got '3'"),
         ("1,2\n\n3,x\n", r"a\.csv:3: longitude is not a number: 'x'"),
         ("1,2\n91,0\n", r"a\.csv:2: latitude 91 is out of range"),
+        (f"1,2,{'x' * 140_000}\n", r"a\.csv is no table of coordinates: field larger"),
         ("1,2\nnan,0\n", r"a\.csv:2: latitude nan is out of range"),
         ("# nothing\n", r"holds no rows"),
         (

@@ -212,3 +212,15 @@ def test_bad_archives(tmp_path):
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(DataError, match="truncated or damaged"):
         len(CIFAR10(root=str(tmp_path), download=False))
+
+
+@pytest.mark.parametrize("target", ["data_batch_1.bin", "elsewhere", "../../secret"])
+def test_links_in_an_archive_are_not_followed(tmp_path, target):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            link = tarfile.TarInfo("data_batch_1.bin")
+            link.type, link.linkname = kind, target
+            tar.addfile(link)
+    with pytest.raises(DataError, match=r"no member data_batch_1\.bin"):
+        len(CIFAR10(root=str(tmp_path), download=False))

@@ -82,18 +82,6 @@ def test_val_and_unknown_splits_are_refused_clearly():
         len(Digits(test=1.5))
 
 
-def test_flip_doubles_train_only():
-    data = Digits(flip=True)
-    n = len(Digits())
-    assert len(data) == 2 * n
-    rows = torch.tensor([3, 3 + n, 7])
-    x = data.take(rows).x
-    assert torch.equal(x[1], x[0].flip(-1))
-    assert torch.equal(x[2], Digits().take(torch.tensor([7])).x[0])
-    assert len(data.split("test")) == len(Digits().split("test"))
-    assert torch.equal(data.take(rows).cond["label"][:1], data.take(rows).cond["label"][1:2])
-
-
 def test_stratified_holds_out_from_every_class_but_the_lonely():
     labels = torch.tensor([0] * 10 + [1] * 4 + [2])
     kept, held = stratified(labels, 0.2, 0)
@@ -160,6 +148,7 @@ def test_fashion_never_takes_mnist_for_itself(tmp_path):
         (gzip.compress(idx(torch.zeros(300, 20)), mtime=0)[:-9], "truncated or damaged"),
         (b"\x1f\x8b" + b"junk" * 9, "truncated or damaged"),
         (bytes([0, 0, 8, 3, 0]), "truncated"),
+        (idx(torch.zeros(0, 2)), "holds no values"),
     ],
 )
 def test_bad_idx_files_are_one_clear_line(tmp_path, raw, says):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -101,11 +102,89 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         len(ImageFolder(str(tmp_path)))
 
 
-def test_cache_and_val_and_flip(classes):
-    data = ImageFolder(str(classes), size=8, cache=5, val=0.25, flip=True)
+def test_cache_and_val(classes):
+    data = ImageFolder(str(classes), size=8, cache=5, val=0.25)
     first = data.take(torch.arange(8)).x
     for file in classes.rglob("*.png"):
         file.unlink()
     # What was decoded first is still there though the files are gone.
     torch.testing.assert_close(data.take(torch.arange(5)).x, first[:5])
-    assert len(data) == 2 * (18 - len(data.split("val")))
+    assert len(data) == 18 - len(data.split("val"))
+
+
+def test_three_parts_on_disk_are_three_splits(tmp_path):
+    for part, count in (("train", 6), ("valid", 3), ("test", 2)):
+        for i in range(count):
+            for name in ("a", "b"):
+                paint(tmp_path / part / name / f"{i}.png", (count, 0, 0))
+    data = ImageFolder(tmp_path, size=4)
+    assert [len(data.split(part)) for part in ("train", "val", "test")] == [12, 6, 4]
+    shown = [data.split(part).all().x[0, 0, 0, 0] for part in ("train", "val", "test")]
+    torch.testing.assert_close(torch.stack(shown), torch.tensor([6.0, 3.0, 2.0]) / 127.5 - 1)
+    with pytest.raises(DataError, match="on disk already; leave val"):
+        len(ImageFolder(tmp_path, size=4, val=0.1))
+
+
+def test_a_folder_of_nothing_but_train_is_that_folder(tmp_path):
+    for name in ("cat", "dog"):
+        for i in range(4):
+            paint(tmp_path / "train" / name / f"{i}.png", (i, 0, 0))
+    data = ImageFolder(tmp_path, size=4, test=0.25)
+    assert data.classes == ("cat", "dog")
+    assert (len(data), len(data.split("test"))) == (6, 2)
+    paint(tmp_path / "plane" / "0.png", (0, 0, 0))  # beside others, train is a class as well
+    assert ImageFolder(tmp_path, size=4).classes == ("plane", "train")
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints/0.png", "cats/._0.png", "__MACOSX/cats/0.png"])
+def test_what_is_hidden_is_no_data(classes, hidden):
+    (classes / hidden).parent.mkdir(parents=True, exist_ok=True)
+    (classes / hidden).write_bytes(b"\x00\x05\x16\x07 no image")
+    data = ImageFolder(classes, size=4)
+    assert data.classes == ("cats", "dogs")
+    assert len(data.all()) + len(data.split("test").all()) == 20
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_are_scaled_from_their_whole_range(tmp_path, ending, channels):
+    ramp = np.tile(np.linspace(0, 65535, 16), (16, 1)).astype(np.uint16)
+    for i in range(2):
+        Image.fromarray(ramp).save(tmp_path / f"{i}.{ending}")
+    x = ImageFolder(tmp_path, size=16, channels=channels, test=0.5).all().x[0]
+    torch.testing.assert_close(x, torch.linspace(-1, 1, 16).expand_as(x), atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("values", [np.full((8, 8), 70_000, np.int32), np.full((8, 8), 0.5, np.float32)])
+def test_values_without_a_known_range_are_refused(tmp_path, values):
+    for i in range(2):
+        Image.fromarray(values).save(tmp_path / f"{i}.tif")
+    with pytest.raises(DataError, match=r"cannot be read as an image \(its values"):
+        ImageFolder(tmp_path, size=8, channels=1, test=0.5).all()
+
+
+def test_what_transparency_hides_is_not_shown(tmp_path):
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[:8] = [0, 255, 0, 0]  # invisible, and green underneath
+    pixels[8:] = [255, 0, 0, 255]
+    clear = Image.new("P", (16, 16), 0)  # a palette, one colour of which is clear
+    clear.putpalette([0, 255, 0, 255, 0, 0])
+    clear.paste(1, (0, 8, 16, 16))
+    for name, image in (("a", Image.fromarray(pixels)), ("b", clear)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for i in range(2):
+            image.save(folder / f"{i}.png", **({"transparency": 0} if name == "b" else {}))
+        for grey in (255, 0):
+            x = ImageFolder(folder, size=16, test=0.5, background=grey).all().x[0]
+            assert x[:, 2, 2].tolist() == pytest.approx([grey / 127.5 - 1] * 3)
+            assert x[:, 14, 14].tolist() == [1, -1, -1]
+
+
+def test_whatever_a_decoder_raises_is_one_line(classes, monkeypatch):
+    def broken(*_):
+        raise NotImplementedError("fourcc 'zzzz'")
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(DataError, match=r"cannot be read as an image \(fourcc"):
+        ImageFolder(classes, size=4).all()

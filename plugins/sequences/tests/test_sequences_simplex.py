@@ -10,7 +10,7 @@ import torch
 import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field, converted
+from flowloom.fields import Field, read_as
 from flowloom.geometry import Euclidean
 from flowloom.models import MLP
 from flowloom.objectives import PosteriorMatching
@@ -131,15 +131,15 @@ def test_posterior_velocity_is_the_mean_of_conditional_ones():
     total = torch.zeros_like(x)
     for i in range(6):
         vertex = torch.eye(6)[i].expand_as(x)
-        total += p[..., i : i + 1] * path.posterior_velocity(vertex, x, t)
-    assert torch.allclose(path.posterior_velocity(p, x, t), total, atol=1e-5)
-    linear = AffinePath().posterior_velocity(p, x, t)
+        total += p[..., i : i + 1] * path.convert(vertex.log(), x, t, "posterior", "velocity")
+    assert torch.allclose(path.convert(p.log(), x, t, "posterior", "velocity"), total, atol=1e-5)
+    linear = AffinePath().convert(p.log(), x, t, "posterior", "velocity")
     assert torch.allclose(linear, (p - x) / (1 - t)[:, None, None], atol=1e-5)
 
 
 def test_any_ode_solver_reads_a_posterior():
     field = Certain(AffinePath(), 1, 4)
-    assert converted(field, "velocity").kind == "velocity"
+    assert read_as(field, "velocity").kind == "velocity"
     x0 = torch.randn(10, 2, 4, generator=torch.Generator().manual_seed(0))
     # The straight path's velocity is singular at t = 1, where only Euler's last step does not look.
     x = Euler(20).solve(field, x0).x
@@ -279,7 +279,7 @@ def test_one_word_changes_the_flow_and_a_student_takes_one_step():
 
 
 def test_parts_that_do_not_fit_are_told_apart():
-    from flowloom.compat import problems
+    from flowloom.clashes import problems
     from flowloom.solvers import CTMCEuler
 
     codec = OneHot(Independent(n=10).spec)
@@ -301,7 +301,7 @@ def test_parts_that_do_not_fit_are_told_apart():
     with pytest.raises(IncompatibleError, match="flat-simplex"):
         DirichletPath(geometry=Euclidean())
     with pytest.raises(IncompatibleError, match="velocity"):
-        converted(PosteriorMatching(tokens).field(MLP(codec.spec, width=8)), "velocity")
+        read_as(PosteriorMatching(tokens).field(MLP(codec.spec, width=8)), "velocity")
 
 
 def test_classifiers_are_trained_on_points_of_the_path():

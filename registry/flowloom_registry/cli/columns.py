@@ -9,13 +9,18 @@ from collections.abc import Sequence
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     """Lines with cells aligned; the last column is cut at the terminal's edge when there is one."""
+    return [_cut(line) for line in aligned(rows, indent)]
+
+
+def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Lines with cells aligned, whole."""
     if not rows:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append(_cut((indent + "  ".join([*cells, row[-1]])).rstrip()))
+        lines.append((indent + "  ".join([*cells, row[-1]])).rstrip())
     return lines
 
 

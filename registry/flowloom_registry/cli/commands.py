@@ -30,7 +30,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
     Command("list", "flowloom_registry.cli.list_rows", "list components and recipes"),
-    Command("show", "flowloom_registry.cli.show", "show a component's parameters, or a recipe"),
+    Command(
+        "show", "flowloom_registry.cli.show", "show all of a component, recipe, contract, section or record"
+    ),
     Command(
         "plugins", "flowloom_registry.cli.plugins", "list installed plugins, broken ones with their error"
     ),

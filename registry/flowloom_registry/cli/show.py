@@ -1,14 +1,11 @@
-"""``flowloom show NAME``."""
+"""``flowloom show [NAME]``."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from flowloom_registry.cli.columns import columns
-
 if TYPE_CHECKING:
-    from flowloom_registry.config.signature import Parameter
     from flowloom_registry.plugins.catalog import Catalog
     from flowloom_registry.plugins.rows import RecipeRow, Row
 
@@ -16,38 +13,38 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "name", help="a component or recipe: NAME, PLUGIN:NAME or KIND/NAME, where several share a name"
+        "name",
+        nargs="?",
+        help="a component or recipe (NAME, PLUGIN:NAME or KIND/NAME, where several share a name), a kind, a "
+        "section of a recipe, or any class, method or function by its Python name (Layout, Layout.zero); "
+        "kinds, sections and records are listed where it is left out",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print everything known under the name."""
-    from flowloom_registry.errors import UnknownComponentError
+    from flowloom_registry.cli import told
+    from flowloom_registry.cli.lookup import look_up
     from flowloom_registry.plugins.discovery import catalog
 
     found = catalog()
-    rows = found.named(args.name)
-    kind, _, reference = args.name.rpartition("/")
-    plugin, _, bare = reference.rpartition(":")
-    recipes = [
-        recipe
-        for recipe in found.recipes
-        if recipe.name == bare and plugin in ("", recipe.plugin.name) and kind in ("", "recipe")
-    ]
-    if not rows and not recipes:
-        raise UnknownComponentError(_unknown(found, args.name))
-    for i, row in enumerate(rows):
-        print("\n".join(["", *_component(found, row)][i == 0 :]))
-    for i, recipe in enumerate(recipes):
-        print("\n".join(["", *_recipe(recipe)][not rows and i == 0 :]))
+    if args.name is None:
+        print("\n".join(told.overview(found)))
+        return 0
+    meant = look_up(found, args.name)
+    blocks = [_component(found, row) for row in meant.rows]
+    blocks += [_recipe(recipe) for recipe in meant.recipes]
+    blocks += [told.of_kind(found, kind) for kind in meant.kinds]
+    blocks += [told.of_section(found, section, meant.member) for section in meant.sections]
+    blocks += [told.of_definition(found, one, meant.member) for one in meant.definitions]
+    print(told.joined(blocks))
     return 0
 
 
 def _component(found: Catalog, row: Row) -> list[str]:
-    from flowloom_registry.cli.docstring import argument_lines, first_line
-    from flowloom_registry.config.bind import Binder
-    from flowloom_registry.config.scope import Scope
-    from flowloom_registry.config.signature import NOTHING, read_signature
+    from flowloom_registry.cli.parameters import parameter_lines
+    from flowloom_registry.reference.docstring import text_and_arguments
+    from flowloom_registry.reference.standing import places_of_kind, sections_holding
 
     version = f" {row.plugin.version}" if row.plugin.version else ""
     lines = [
@@ -60,43 +57,10 @@ def _component(found: Catalog, row: Row) -> list[str]:
     if row.tags:
         lines.append(f"  tags    {', '.join(row.tags)}")
     target = found.load(row)
-    if doc := first_line(target):
-        lines.append(f"  {doc}")
-    signature = read_signature(target)
-    homes = {part.name: str(part.kind) for part in found.sections.values() if part.form == "component"}
-    current = next((name for name, kind in homes.items() if kind == row.kind), "")
-    # Every section is taken as present, to tell what a recipe could fill.
-    binder = Binder(found, Scope(homes, homes, current, "data" if row.kind != "dataset" else None), [])
-    says = argument_lines(target)
-    table = [_parameter(one, binder, says.get(one.name, "")) for one in signature.parameters.values()]
-    if signature.rest is not NOTHING:
-        table.append(("**", "any further argument", "", ""))
-    lines.append("  parameters:" if table else "  takes no parameters")
-    return lines + columns(table, indent="    ")
-
-
-def _parameter(parameter: Parameter, binder: object, says: str) -> tuple[str, str, str, str]:
-    from flowloom_registry.config.annotations import describe
-    from flowloom_registry.config.bind import Binder
-
-    assert isinstance(binder, Binder)
-    source = binder.injection(parameter)
-    if source is not None:
-        default = "from the data" if source.spec else f"from section '{source}'"
-        if not parameter.required:
-            default += f", else {_default(parameter.default)}"
-    else:
-        default = "required" if parameter.required else f"= {_default(parameter.default)}"
-    spec = source is not None and source.spec
-    form = "a spec" if spec else describe(parameter.annotation, binder.kind_of)
-    return parameter.name, form, default, says
-
-
-def _default(value: object) -> str:
-    if value is None:
-        return "null"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    lines += [f"  recipe  {place.replace('NAME', row.name)}" for place in places_of_kind(found, row.kind)]
+    lines += [f"  {line}".rstrip() for line in text_and_arguments(target)[0]]
+    section = next((one.name for one in sections_holding(found, row.kind) if one.form == "component"), "")
+    return lines + parameter_lines(found, target, section, of_data=row.kind == "dataset")
 
 
 def _recipe(recipe: RecipeRow) -> list[str]:
@@ -107,19 +71,3 @@ def _recipe(recipe: RecipeRow) -> list[str]:
     if recipe.paper:
         lines.append(f"# paper arXiv:{recipe.paper}")
     return [*lines, text.decode("utf-8", "replace").rstrip()]
-
-
-def _unknown(found: Catalog, name: str) -> str:
-    from flowloom_registry.nearest import join_hints
-
-    if name in found.kinds:
-        return f"{name!r} is a kind of component; 'flowloom list {name}' shows those there are"
-    near = found.nearest_named(name.rpartition("/")[2].rpartition(":")[2])
-    hint = join_hints(
-        f"did you mean {' or '.join(map(repr, near))}?" if near else "",
-        "'flowloom list' shows all of them",
-    )
-    broken = "".join(
-        f"; plugin {b.plugin.name!r} is broken and was not searched ({b.error})" for b in found.broken
-    )
-    return f"no component or recipe is named {name!r}; {hint}{broken}"

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     experiment, folder = open_run(args.run_folder, trust=args.trust)
     flow = experiment.flow
     flow.to(device)
-    data = experiment.require_data("a task is asked about data")
+    experiment.require_data("a task is asked about data")
+    data = experiment.built["data"]  # itself and not its views: what a person types is one whole example
     asked = task.read(args.given, data, args.n)
     given = conditions(args.cond, experiment, args.n)
     answers = task(flow, Examples(asked.x, {**asked.cond, **given}), seed=args.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import enum
 import inspect
+import math
 import pathlib
 import typing
 from collections.abc import Mapping
@@ -234,6 +235,8 @@ class Binder:
             return None if value is None else self._refuse(node, annotation, path)
         if annotation is float and type(value) is int:
             return float(value)
+        if isinstance(value, float) and math.isnan(value):
+            return self._note(node.at, path, "NaN is no setting")
         if annotation in SCALARS:
             return value if type(value) is annotation else self._refuse(node, annotation, path)
         if typing.get_origin(annotation) is Literal:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from flowloom.clashes import problems
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.check import check, reaches
 from flowloom_registry.config.choose import choose
@@ -315,19 +315,13 @@ def _unfinished(target: Any, who: str, error: TypeError) -> str:
 
 
 def _clashes(plan: RecipePlan, parts: Mapping[str, Any]) -> list[Problem]:
-    try:
-        compat = importlib.import_module("flowloom.compat")
-    except ModuleNotFoundError as error:
-        if error.name != "flowloom.compat":
-            raise
-        return []
-    problems = []
-    for clash in compat.problems({"spec": spec_of(parts), **parts}):
+    found = []
+    for clash in problems({"spec": spec_of(parts), **parts}):
         nowhere = Position(plan.file)
         first, second = (plan.places.get(name, nowhere) for name in (clash.first, clash.second))
         hint = f"'{clash.second}' is at {second}" if second.line else ""
-        problems.append(first.problem(f"{clash.first} + {clash.second}", clash.message, hint))
-    return problems
+        found.append(first.problem(f"{clash.first} + {clash.second}", clash.message, hint))
+    return found
 
 
 def spec_of(parts: Mapping[str, Any]) -> Any:

@@ -58,7 +58,7 @@ def build_component(
             return spec
         found: Any = objects[names[filling.section]]
         for name in filling.part:
-            found = found.parts[name] if hasattr(found, "parts") else found
+            found = found.parts[name] if getattr(found, "parts", None) else found
         return found
 
     return construct(plan, fetch)

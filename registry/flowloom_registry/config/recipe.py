@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -16,6 +18,12 @@ from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import RecipeRow
+
+_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
+_LARGEST = 4 * 2**20
+"""Bytes of a recipe: a hundred times more than anybody writes."""
+
+_Chain = tuple[str, str, MapNode]
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,11 @@ def load_recipe(
 
         catalog = installed()
     problems: list[Problem] = []
-    name, file, tree = _read_chain(str(reference), Path(), catalog, problems, ())
+    done: dict[str, _Chain] = {}
+    name, file, tree = _read_chain(str(reference), Path(), catalog, problems, (), done)
     defaults = {section.name: section.default for section in catalog.sections.values()}
     for layer in layers:
-        layer_name, _, above = _read_chain(str(layer), Path(), catalog, problems, ())
+        layer_name, _, above = _read_chain(str(layer), Path(), catalog, problems, (), done)
         tree = merge_sections(tree, _handed_down(above, catalog), defaults)
         name = f"{name}-{layer_name}"
     for override in overrides:
@@ -102,6 +111,13 @@ def load_recipe(
     own = tree.get("name")
     if isinstance(own, ScalarNode) and isinstance(own.value, str) and own.value:
         name = own.value
+        # The folder of its runs is called so.
+        if not _NAME.fullmatch(name):
+            problems.append(
+                own.at.problem(
+                    "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
+                )
+            )
     return Recipe(name, file, tree, catalog, tuple(problems), trusted)
 
 
@@ -127,8 +143,14 @@ def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
 
 
 def _read_chain(
-    reference: str, folder: Path, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]
-) -> tuple[str, str, MapNode]:
+    reference: str,
+    folder: Path,
+    catalog: Catalog,
+    problems: list[Problem],
+    seen: tuple[str, ...],
+    done: dict[str, _Chain],
+) -> _Chain:
+    """Name, file and sections of a recipe, with what it extends; each file is read once (``done``)."""
     name, file, text, shipped = _locate(reference, folder, catalog)
     identity = str(Path(file).resolve())
     if identity in seen:
@@ -136,6 +158,8 @@ def _read_chain(
         raise ConfigError(
             [Problem(file, 1, 1, "extends", f"recipes extend each other in a circle: {circle}")]
         )
+    if identity in done:
+        return done[identity]
     document = read(text, file, shipped=shipped)
     problems.extend(document.problems)
     tree = document.root
@@ -144,13 +168,15 @@ def _read_chain(
         raise ConfigError([tree.at.problem("", f"expected a mapping of sections, got {given(tree)}", hint)])
     base_node = tree.get("extends")
     if base_node is None or (isinstance(base_node, ScalarNode) and base_node.value is None):
-        return name, file, tree
+        done[identity] = name, file, tree
+        return done[identity]
     defaults = {section.name: section.default for section in catalog.sections.values()}
     below = MapNode({}, tree.at)
     for base in _bases(base_node):
-        read_in = _read_base(base, catalog, problems, (*seen, identity))
+        read_in = _read_base(base, catalog, problems, (*seen, identity), done)
         below = merge_sections(below, _handed_down(read_in, catalog), defaults)
-    return name, file, merge_sections(below, tree, defaults)
+    done[identity] = name, file, merge_sections(below, tree, defaults)
+    return done[identity]
 
 
 def _bases(node: Node) -> Sequence[Node]:
@@ -172,10 +198,12 @@ def _handed_down(base: MapNode, catalog: Catalog) -> MapNode:
     return MapNode(kept, base.at)
 
 
-def _read_base(node: Node, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...]) -> MapNode:
+def _read_base(
+    node: Node, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...], done: dict[str, _Chain]
+) -> MapNode:
     assert isinstance(node, ScalarNode)
     try:
-        return _read_chain(str(node.value), node.at.folder, catalog, problems, seen)[2]
+        return _read_chain(str(node.value), node.at.folder, catalog, problems, seen, done)[2]
     except UnknownComponentError as error:
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
@@ -197,6 +225,12 @@ def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, b
 
 def _read_file(path: Path) -> bytes:
     try:
+        # Devices and pipes may never end.
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise ConfigError([Problem(str(path), None, None, "", "is no file")])
+        if path.is_file() and path.stat().st_size > _LARGEST:
+            size = f"is larger than {_LARGEST // 2**20} MiB; this is no recipe"
+            raise ConfigError([Problem(str(path), None, None, "", size)])
         return path.read_bytes()
     except OSError as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror

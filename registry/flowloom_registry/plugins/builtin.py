@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def flowloom_register(reg: Registrar) -> None:
     """Add the components of ``flowloom`` itself."""
     _data(reg)
+    _views(reg)
     _spaces(reg)
     _transport(reg)
     _networks(reg)
@@ -174,6 +175,12 @@ def _transport(reg: Registrar) -> None:
         paper="2403.03206",
     )
     reg.add("times", "beta", "flowloom.times:Beta", summary="a Beta law of t")
+    reg.add(
+        "energy",
+        "gaussian-mixture",
+        "flowloom.energies:GaussianMixture",
+        summary="minus the log of a mixture of Gaussians",
+    )
     reg.add("weight", "constant", "flowloom.weights:Constant", summary="every time counts alike")
     reg.add(
         "weight",
@@ -249,6 +256,25 @@ def _inference(reg: Registrar) -> None:
     reg.add("solver", "midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
     reg.add("solver", "heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
     reg.add("solver", "rk4", "flowloom.solvers:RK4", summary="order 4, four evaluations a step")
+    reg.add(
+        "solver",
+        "bogacki-shampine",
+        "flowloom.solvers:BogackiShampine",
+        summary="order 3, three evaluations a step",
+    )
+    reg.add(
+        "solver",
+        "dormand-prince",
+        "flowloom.solvers:DormandPrince",
+        summary="order 5, six evaluations a step",
+    )
+    reg.add(
+        "solver",
+        "adaptive",
+        "flowloom.solvers:Adaptive",
+        summary="any of these, with steps as long as a tolerance allows",
+        example={"method": "heun"},
+    )
     reg.add("solver", "dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
     reg.add(
         "solver",
@@ -341,4 +367,69 @@ def _training(reg: Registrar) -> None:
         "flowloom.training.feeds:PriorOnly",
         summary="no data: draws of the source",
         example={"shape": [2]},
+    )
+    reg.add(
+        "feed",
+        "balanced",
+        "flowloom.training.feeds:Balanced",
+        summary="every class as often as any other",
+    )
+    reg.add(
+        "feed",
+        "bucketed",
+        "flowloom.training.feeds:Bucketed",
+        summary="ragged examples in batches of similar length, cut to the longest",
+        example={"pool": 4},
+        within="toy-molecules",
+    )
+    reg.add(
+        "feed",
+        "stream",
+        "flowloom.training.feeds:Stream",
+        summary="examples from a function, without a length: shards, logs, simulators",
+        example={"read": "flowloom.data.toy:endless_gaussians", "shuffle": 16},
+    )
+    reg.add(
+        "feed",
+        "replay",
+        "flowloom.training.feeds:Replay",
+        summary="a buffer of the flow's own samples, beside rows of the data",
+        example={"capacity": 24, "fresh": 16, "every": 3},
+    )
+    reg.add(
+        "feed",
+        "self-generated",
+        "flowloom.training.feeds:SelfGenerated",
+        summary="pairs from x0 to where the present flow takes it, made anew every so many steps (reflow)",
+        example={"pairs": 32, "every": 3, "after": 3},
+        paper="2209.03003",
+    )
+
+
+def _views(reg: Registrar) -> None:
+    reg.add(
+        "view",
+        "mask",
+        "flowloom.views:Mask",
+        summary="a random share of the entries is given, the others are to be made up",
+    )
+    reg.add(
+        "view",
+        "context",
+        "flowloom.views:Context",
+        summary="the first entries as a condition, the rest as the state",
+        example={"length": 1},
+    )
+    reg.add(
+        "view",
+        "window",
+        "flowloom.views:Window",
+        summary="a random stretch of every example",
+        example={"length": 1},
+    )
+    reg.add(
+        "view",
+        "noisy",
+        "flowloom.views:Noisy",
+        summary="a noisy observation of the state as a condition",
     )

@@ -12,7 +12,7 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.environment import describe
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
 from flowloom_registry.runs.experiment import Experiment, assemble
-from flowloom_registry.runs.folder import RunFolder, write_text
+from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.report import write_report
@@ -30,7 +30,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         ConfigError: the recipe has problems.
     """
     folder = RunFolder(out)
-    begun = folder.exists()
+    folder.exists()
     experiment = assemble(recipe)
     # Missing or damaged files are told before anything is written.
     if experiment.data is not None:
@@ -38,11 +38,13 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     require_scores(experiment)
     resolved = experiment.built.resolved(out)
     environment = describe(device, recipe.catalog)
-    if begun:
-        _require_same(folder, resolved)
-        require_same_data(folder.data, experiment.spec)
     with folder.locked():
-        if not begun:
+        # Another process may have begun a run here in the meantime.
+        begun = folder.exists()
+        if begun:
+            _require_same(folder, resolved)
+            require_same_data(folder.data, experiment.spec)
+        else:
             folder.begin(resolved, environment, spec_as_json(experiment.spec))
         experiment.flow.to(device)
         for tracker in experiment.trackers:
@@ -80,7 +82,7 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
         title=recipe.name,
         summary=recipe.summary,
         paper=recipe.paper,
-        environment=json.loads(folder.environment.read_text()),
+        environment=read_json(folder.environment),
         evaluation=result,
         figures=figures,
         validated=validated(experiment),
@@ -91,7 +93,7 @@ def judge_and_report(experiment: Experiment, folder: RunFolder) -> Evaluation | 
 def _require_same(folder: RunFolder, resolved: str) -> None:
     if not folder.recipe.is_file():
         raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
-    before, now = _lines(folder.recipe.read_text()), _lines(resolved)
+    before, now = _lines(read_text(folder.recipe)), _lines(resolved)
     if before != now:
         changed = next(
             (f"{a.strip()} -> {b.strip()}" for a, b in zip(before, now, strict=False) if a != b), ""

@@ -21,6 +21,7 @@ from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.training.seeds import derive
+from flowloom.views import Viewed
 from flowloom_registry.config.build import Built, build
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
@@ -34,7 +35,8 @@ class Experiment:
         built: where they come from.
         flow: model and everything around it.
         feed: where the batches of training come from.
-        data: training split, where there is one.
+        data: training split as the flow is judged by it, which is after all views that are not mere augmentation,
+            every row by a generator of its own.
         metrics: judges of samples.
         scores: judges of the flow.
         renderer: shows samples, where there is one.
@@ -72,6 +74,11 @@ class Experiment:
     def seed(self) -> int:
         """Seed of everything random."""
         return self.built.seed
+
+    def examples(self) -> Dataset | None:
+        """What parts are fitted on: what the feed shows, the data where it shows none."""
+        shown = self.feed.examples()
+        return self.data if shown is None else shown
 
     def require_data(self, why: str) -> Dataset:
         """The training split.
@@ -151,7 +158,8 @@ def assemble(recipe: Recipe) -> Experiment:
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
     built = build(recipe)
     codec = built.get("codec")
-    feed = built.get("feed") or Rows(built["data"])
+    data, views = built.get("data"), built.get("views") or []
+    feed = built.get("feed") or Rows(built["data"], views)
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,
@@ -169,7 +177,7 @@ def assemble(recipe: Recipe) -> Experiment:
         built=built,
         flow=flow,
         feed=feed,
-        data=built.get("data"),
+        data=Viewed(data, views, built.seed) if data is not None and views else data,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
         renderer=built.get("renderer"),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", ".lock"}
+_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json"}
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
 
 class RunFolder:
@@ -62,7 +65,9 @@ class RunFolder:
             return True
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
-        strangers = {p.name for p in self.path.iterdir()} - _BEFORE_STATUS if self.path.is_dir() else set()
+        found = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        # Hidden files are those of a start that was cut off, or of a file browser.
+        strangers = {name for name in found if not name.startswith(".")} - _BEFORE_STATUS
         if strangers:
             raise RunError(
                 f"{self.path} is not a flowloom run (it holds {sorted(strangers)[0]!r} and no status.json); "
@@ -78,15 +83,14 @@ class RunFolder:
         """
         if not self.status_file.is_file():
             raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
-        try:
-            status = json.loads(self.status_file.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.status_file} cannot be read: {error}") from error
-        if not isinstance(status, dict) or status.get("format") != FORMAT:
+        status = read_json(self.status_file)
+        if status.get("format") != FORMAT:
             raise RunError(
                 f"{self.path} is no run of this version of flowloom (its status.json is not of format {FORMAT}); "
                 "runs of 0.1 cannot be read: train it anew in another folder"
             )
+        if not isinstance(status.get("state"), str) or not isinstance(status.get("step"), int):
+            raise RunError(f"{self.status_file} is damaged: it says no state and step")
         return status
 
     def set_status(self, state: str, step: int, message: str = "") -> None:
@@ -119,17 +123,21 @@ class RunFolder:
         """Logged lines; one cut short by a crash is left out."""
         lines = []
         if self.metrics.exists():
-            for text in self.metrics.read_text().splitlines():
+            # What is damaged is one line of many: it is left out.
+            for text in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    lines.append(json.loads(text))
-                except ValueError:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
                     continue
+                if isinstance(line, dict) and isinstance(line.get("step"), int | float):
+                    lines.append(line)
         return lines
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add one line."""
         try:
-            with open(self.metrics, "a") as file:
+            handle = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINKS, 0o666)
+            with open(handle, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise RunError(f"cannot write {self.metrics}: {error.strerror or error}") from error
@@ -139,11 +147,16 @@ class RunFolder:
         """Hold the run for this process; the system lets go of it even where the process is killed.
 
         Raises:
-            RunError: another process is at work on it, or the folder cannot be written.
+            RunError: another process is at work on it, the folder cannot be written, or something in it is a
+                link, through which writes would leave the folder.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / ".lock", "w")  # noqa: SIM115  (held for the whole block)
+            for entry in self.path.iterdir():
+                if entry.is_symlink():
+                    raise RunError(f"{entry} is a link; a run writes into its own folder only, so remove it")
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
+            handle = open(lock, "r+")  # noqa: SIM115  (held for the whole block)
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
         with handle:
@@ -155,7 +168,15 @@ class RunFolder:
                 pass  # no such locks on this system
             except OSError as error:
                 raise RunError(f"{self.path} is in use by another process") from error
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left beside the files of this run."""
+        for folder in (self.path, self.samples):
+            for entry in folder.glob(".*") if folder.is_dir() else ():
+                if _LEFT_BEHIND.fullmatch(entry.name) and not entry.is_dir():
+                    entry.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -167,7 +188,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        # Whatever has that name already (a link, say) is replaced, not written through.
+        partial.unlink(missing_ok=True)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with open(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -180,3 +204,30 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def read_text(path: Path) -> str:
+    """Text in UTF-8, whatever the system's own encoding is.
+
+    Raises:
+        RunError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of one JSON object.
+
+    Raises:
+        RunError: it cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: it holds a {type(value).__name__}")
+    return value

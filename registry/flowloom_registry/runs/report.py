@@ -13,7 +13,7 @@ from markupsafe import Markup
 from flowloom.renderers import Figure
 from flowloom_registry.runs.evaluate import Evaluation
 from flowloom_registry.runs.figures import look_curve, loss_curve, sweep_plots
-from flowloom_registry.runs.folder import RunFolder, write_text
+from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.table import number, rows
 
 
@@ -48,7 +48,7 @@ def write_report(
     looks = look_curve(lines, validated) if validated is not None else None
     if looks is not None:
         blocks.append(looks)
-    template = files("flowloom_registry.runs").joinpath("report.html.j2").read_text()
+    template = files("flowloom_registry.runs").joinpath("report.html.j2").read_text(encoding="utf-8")
     jinja = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
     html = jinja.from_string(template).render(
         title=title,
@@ -60,7 +60,7 @@ def write_report(
         rows=rows,
         number=number,
         blocks=[(block, embed(block)) for block in blocks],
-        recipe=folder.recipe.read_text(),
+        recipe=read_text(folder.recipe),
     )
     write_text(folder.report, html)
 

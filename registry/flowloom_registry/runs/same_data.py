@@ -8,6 +8,7 @@ from typing import Any
 
 from flowloom.errors import RunError
 from flowloom.spec import Spec
+from flowloom_registry.runs.folder import read_json
 
 
 def spec_as_json(spec: Spec) -> dict[str, Any]:
@@ -35,10 +36,7 @@ def require_same_data(file: Path, spec: Spec) -> None:
     """
     if not file.is_file():
         return
-    try:
-        before = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
+    before = read_json(file)
     difference = _difference(before, spec_as_json(spec), "")
     if difference:
         raise RunError(

@@ -37,7 +37,7 @@ def train(experiment: Experiment, folder: RunFolder, device: torch.device) -> No
     flow.to(device)
     begun = bool(checkpoints(folder.checkpoints))
     # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
-    fitted = [] if begun else flow.fit_parts(experiment.data, seed=experiment.seed)
+    fitted = [] if begun else flow.fit_parts(experiment.examples(), seed=experiment.seed)
     trainer = flow.trainer(experiment.feed, config, seed=experiment.seed, device=device)
     if begun:
         _restore(trainer, folder)

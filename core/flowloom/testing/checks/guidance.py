@@ -61,7 +61,7 @@ def check_kind_is_kept(make: Make, context: Context) -> None:
     """A solver must not see the difference."""
     for field in _fields():
         guided = make()(field)
-        for name in ("kind", "path", "geometry", "source_std", "batch_independent"):
+        for name in ("kind", "path", "geometry", "source", "batch_independent"):
             same = getattr(guided, name) == getattr(field, name)
             context.holds(
                 f"guidance keeps {name}", same, f"{getattr(guided, name)} for {getattr(field, name)}"

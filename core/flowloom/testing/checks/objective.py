@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,15 @@ from flowloom.geometry import Discrete, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.sources import Gaussian
 from flowloom.spec import Condition, Spec
 from flowloom.state import State, first_leaf, leaves, map_state, part, with_batch
 from flowloom.testing.flows import encoded
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import all_finite, event_shape, gap, power_shape
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 CLASSES = 3
 POINTS = ("velocity", "data", "noise", "posterior")
@@ -99,7 +103,7 @@ def _batch(objective: Objective, context: Context, n: int = 16) -> tuple[Batch, 
     draws = context.generator(1)
     shape: Any = with_batch(spec.event_shape(), n)
     x0, x1 = (geometry.random(shape, Draw(draws, dtype=torch.float32)) for _ in "ab")
-    if getattr(objective.path, "vertices", False):
+    if geometry.continuous and objective.kind == "posterior":
         # Data of such paths are corners of a simplex, not points inside it.
         x1 = nn.functional.one_hot(x1.argmax(-1), x1.shape[-1]).float()
     return Batch(x0, x1, {"label": torch.randint(CLASSES, (n,), generator=draws)}), spec
@@ -110,8 +114,19 @@ def total(loss: Loss) -> Tensor:
     return loss.total if isinstance(loss.total, Tensor) else torch.stack(list(loss.total.values())).sum()
 
 
+def _step(objective: Objective, model: nn.Module, context: Context, stream: int = 2) -> Step:
+    """The first step of a training, whose averaged weights are still those of the model."""
+
+    def average() -> Flow:
+        from flowloom.flow import Flow
+
+        return Flow(copy.deepcopy(model), objective=objective).requires_grad_(False).eval()
+
+    return Step(generator=context.generator(stream), average=average)
+
+
 def _loss(objective: Objective, model: nn.Module, batch: Batch, context: Context, stream: int = 2) -> Tensor:
-    return total(objective.loss(model, batch, Step(generator=context.generator(stream))))
+    return total(objective.loss(model, batch, _step(objective, model, context, stream)))
 
 
 @law("the loss is a finite scalar whose gradient reaches the model")
@@ -120,7 +135,7 @@ def check_loss_reaches_the_model(make: Make, context: Context) -> None:
     objective = make()
     batch, spec = _batch(objective, context)
     model = _model(objective, spec, context)
-    loss = objective.loss(model, batch, Step(generator=context.generator(2)))
+    loss = objective.loss(model, batch, _step(objective, model, context))
     scalar = total(loss)
     context.holds("loss is a scalar", scalar.ndim == 0, f"shape {tuple(scalar.shape)}")
     context.holds("loss is finite", bool(scalar.isfinite()))
@@ -206,7 +221,7 @@ def check_field_is_of_its_kind(make: Make, context: Context) -> None:
     """And answers on the path's geometry with tangent velocities."""
     objective = make()
     batch, spec = _batch(objective, context)
-    field = objective.field(_model(objective, spec, context), 1.0)
+    field = objective.field(_model(objective, spec, context), Gaussian())
     context.holds(
         "field.kind = objective.kind", field.kind == objective.kind, f"{field.kind}, {objective.kind}"
     )

@@ -26,8 +26,7 @@ def _single(path: Path) -> bool:
 
 def _parts(path: Path, claim: str) -> bool:
     """Whether a path, and every part of a product path, makes a claim."""
-    parts = getattr(path, "parts", {})
-    return bool(getattr(path, claim)) and all(_parts(inner, claim) for inner in parts.values())
+    return bool(getattr(path, claim)) and all(_parts(inner, claim) for inner in path.parts.values())
 
 
 def _arrives(path: Path) -> bool:
@@ -42,8 +41,10 @@ def _ends(path: Path, context: Context, n: int = 16, dtype: torch.dtype = torch.
     return draw_points(path.geometry, context, n, 1, dtype), draw_points(path.geometry, context, n, 2, dtype)
 
 
-def _times(n: int, context: Context, dtype: torch.dtype = torch.float64) -> Tensor:
-    return 0.1 + 0.8 * torch.rand(n, generator=context.generator(3), dtype=dtype)
+def _times(path: Path, n: int, context: Context, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Inside the path's own span."""
+    start, end = path.span
+    return start + (end - start) * (0.1 + 0.8 * torch.rand(n, generator=context.generator(3), dtype=dtype))
 
 
 def _at(path: Path, x0: State, x1: State, t: Tensor, context: Context, stream: int = 4) -> Any:
@@ -52,13 +53,13 @@ def _at(path: Path, x0: State, x1: State, t: Tensor, context: Context, stream: i
 
 def _deterministic(path: Path, context: Context) -> bool:
     x0, x1 = _ends(path, context)
-    t = torch.full((16,), 0.5, dtype=torch.float64)
+    t = torch.full((16,), sum(path.span) / 2, dtype=torch.float64)
     return gap(_at(path, x0, x1, t, context).x_t, _at(path, x0, x1, t, context, 5).x_t) == 0
 
 
 def _missing(path: Any, t: float) -> float:
-    """How far the schedules of a path are from their ideal ends, by design."""
-    if hasattr(path, "parts"):
+    """How far the schedules of a path are from their ideal ends (t is 0 or 1), by design."""
+    if path.parts:
         return max(_missing(inner, t) for inner in path.parts.values())
     if path.schedule is None:
         return 0.0
@@ -67,15 +68,15 @@ def _missing(path: Any, t: float) -> float:
     return max(abs(alpha - t), abs(sigma - (1 - t)) if path.affine else 0.0)
 
 
-@law("the path is at x0 for t=0 and at x1 for t=1", when=_arrives)
+@law("the path is at x0 where its span starts and at x1 where it ends", when=_arrives)
 def check_ends(make: Make, context: Context) -> None:
     """Up to what the schedule leaves by design (0.7 % of the data at t=0 for VP)."""
     path = make()
     x0, x1 = _ends(path, context)
     size = 1 + path.geometry.distance(x0, x1).double() + 10 * (rows_max(x0) + rows_max(x1))
-    for t, end in ((0.0, x0), (1.0, x1)):
+    for ideal, t, end in zip((0.0, 1.0), path.span, (x0, x1), strict=True):
         reached = _at(path, x0, x1, torch.full((16,), t, dtype=torch.float64), context).x_t
-        allowed = size * min(0.02, _missing(path, t)) + 1e-7 * size
+        allowed = size * min(0.02, _missing(path, ideal)) + 1e-7 * size
         context.within(f"x_t at t={t:g}", path.geometry.distance(reached, end), allowed)
 
 
@@ -84,7 +85,7 @@ def check_point_is_complete(make: Make, context: Context) -> None:
     """``Point.t, x0, x1`` are the arguments; ``x_t`` (and the velocity) have the structure of x1."""
     path = make()
     x0, x1 = _ends(path, context)
-    t = _times(16, context)
+    t = _times(path, 16, context)
     point = _at(path, x0, x1, t, context)
     same = gap(point.x0, x0) == 0 and gap(point.x1, x1) == 0 and torch.equal(torch.as_tensor(point.t), t)
     context.holds("point carries t, x0 and x1", same)
@@ -99,7 +100,7 @@ def check_velocity_is_the_derivative(make: Make, context: Context) -> None:
     """Central differences through ``log`` (coordinates may wrap), the randomness held fixed."""
     path = make()
     geometry, (x0, x1) = path.geometry, _ends(path, context)
-    t, h = _times(16, context), 1e-4
+    t, h = _times(path, 16, context), 1e-4 * abs(path.span[1] - path.span[0])
     point = _at(path, x0, x1, t, context)
     ahead, behind = (_at(path, x0, x1, t + s, context).x_t for s in (h, -h))
     measured = scaled(minus(geometry.log(point.x_t, ahead), geometry.log(point.x_t, behind)), 1 / (2 * h))
@@ -107,12 +108,40 @@ def check_velocity_is_the_derivative(make: Make, context: Context) -> None:
     context.within("velocity = d x_t / dt", off, 1e-4 * (1 + geometry.norm(point.x_t, point.velocity)))
 
 
+def _converts(path: Path) -> bool:
+    return _curves(path) and not path.parts and bool(_ways(path))
+
+
+def _ways(path: Path) -> list[tuple[str, str]]:
+    """Conversions between quantities that a single pair of ends fixes."""
+    kinds = ("velocity", "data", "noise")
+    return [(a, b) for a in kinds for b in kinds if a != b and path.converts(a, b)]
+
+
+@law("conversions carry the velocity of a point to its ends, and back", when=_converts)
+def check_conversions(make: Make, context: Context) -> None:
+    """On one pair of ends velocity, data and noise fix each other: ``u_t`` is that towards x1 and from x0."""
+    path = make()
+    x0, x1 = _ends(path, context)
+    t = _times(path, 16, context)
+    point = _at(path, x0, x1, t, context)
+    known = {"velocity": point.velocity, "data": x1, "noise": x0}
+    size = 1 + path.geometry.distance(x0, x1).double() + 10 * (rows_max(x0) + rows_max(x1))
+    for given, wanted in _ways(path):
+        made = path.convert(known[given], point.x_t, t, given, wanted)
+        if wanted == "velocity":
+            off = path.geometry.norm(point.x_t, minus(made, point.velocity))
+        else:
+            off = path.geometry.distance(made, known[wanted])
+        context.within(f"{given} to {wanted}", off, 1e-5 * size)
+
+
 @law("points of the path lie on the geometry, and velocities are tangent")
 def check_stays_on_the_geometry(make: Make, context: Context) -> None:
     """At random times, a different one in every row."""
     path = make()
     x0, x1 = _ends(path, context)
-    point = _at(path, x0, x1, _times(16, context), context)
+    point = _at(path, x0, x1, _times(path, 16, context), context)
     context.within("x_t lies on the geometry", path.geometry.violation(point.x_t), 1e-7)
     if path.geometry.continuous:
         normal = minus(path.geometry.to_tangent(point.x_t, point.velocity), point.velocity)
@@ -126,7 +155,7 @@ def check_times_per_row(make: Make, context: Context) -> None:
     if not _deterministic(path, context):
         raise NotApplicable("the path draws, so rows cannot be compared one by one")
     x0, x1 = _ends(path, context)
-    t = _times(16, context)
+    t = _times(path, 16, context)
     together = _at(path, x0, x1, t, context)
     for i in (0, 7, 15):
         row = torch.tensor([i])
@@ -146,9 +175,10 @@ def check_times_per_token(make: Make, context: Context) -> None:
     point = shape[len(shape) - path.geometry.point_ndim :] if path.geometry.point_ndim else ()
     draws = context.generator(1)
     x0, x1 = (path.geometry.random((4, 6, *point), Draw(draws, dtype=torch.float64)) for _ in "ab")
-    t = torch.randint(2, (4, 6), generator=context.generator(3)).double()
+    arrived = torch.randint(2, (4, 6), generator=context.generator(3)).double()
+    t = torch.where(arrived == 1, path.span[1], path.span[0])
     reached = _at(path, x0, x1, t, context).x_t
-    wanted = torch.where(t.reshape(4, 6, *(1,) * len(point)) == 1, x1, x0)
+    wanted = torch.where(arrived.reshape(4, 6, *(1,) * len(point)) == 1, x1, x0)
     size = 10 * (1 + rows_max(x0) + rows_max(x1))
     allowed = size * min(0.02, max(_missing(path, 0.0), _missing(path, 1.0))) + 1e-7 * size
     context.within("tokens at their own ends", path.geometry.distance(reached, wanted), allowed)
@@ -160,7 +190,7 @@ def check_dtype_is_kept(make: Make, context: Context) -> None:
     path = make()
     for dtype in (torch.float32, torch.float64):
         x0, x1 = _ends(path, context, dtype=dtype)
-        point = _at(path, x0, x1, _times(16, context, dtype), context)
+        point = _at(path, x0, x1, _times(path, 16, context, dtype), context)
         kinds = {name: leaf.dtype for name, leaf in leaves(x1)}
         context.holds("x_t keeps dtypes", {n: v.dtype for n, v in leaves(point.x_t)} == kinds)
         if path.geometry.continuous:
@@ -173,7 +203,7 @@ def check_follows_its_generator(make: Make, context: Context) -> None:
     """Equal seeds give equal points, whatever the global generator holds."""
     path = make()
     x0, x1 = _ends(path, context)
-    t = _times(16, context)
+    t = _times(path, 16, context)
     first = _at(path, x0, x1, t, context).x_t
     torch.rand(1)
     context.holds("equal seeds give equal points", gap(first, _at(path, x0, x1, t, context).x_t) == 0)

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from flowloom.draw import Draw
 from flowloom.errors import SolverError
-from flowloom.fields import Field
+from flowloom.fields import Field, Wrapped
 from flowloom.geometry import Discrete, Euclidean, Product
 from flowloom.layout import Layout
 from flowloom.paths import AffinePath, MixturePath, ProductPath
 from flowloom.schedules import CondOT, Polynomial
-from flowloom.solvers import Solver
+from flowloom.solvers import Adaptive, Solver
+from flowloom.sources import Gaussian
 from flowloom.state import Cond, State, map_state, part, shape_of, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.oracles import (
@@ -48,7 +49,7 @@ def _ode_on_grid(solver: Solver) -> bool:
 
 
 def _adaptive(solver: Solver) -> bool:
-    return _ode(solver) and hasattr(solver, "rtol")
+    return _ode(solver) and isinstance(solver, Adaptive)
 
 
 def _sde(solver: Solver) -> bool:
@@ -84,7 +85,7 @@ def _flat(context: Context, n: int = 8) -> tuple[LinearFlow, Tensor]:
     return LinearFlow(), torch.randn(n, 2, generator=context.generator(1), dtype=torch.float64)
 
 
-class Counted(Field):
+class Counted(Wrapped):
     """Another field that counts how often it is asked, and what a call is said to cost.
 
     Args:
@@ -93,13 +94,13 @@ class Counted(Field):
     """
 
     def __init__(self, field: Field, cost: int = 1) -> None:
-        self._like(field)
-        self.field, self.cost, self.count = field, cost, 0
+        super().__init__(field)
+        self.cost, self.count = cost, 0
 
-    def __call__(self, x: State, t: Any, cond: Any) -> State:
+    def __call__(self, x: State, t: Any, cond: Any, generator: torch.Generator | None = None) -> State:
         """Ask the other field."""
         self.count += 1
-        return self.field(x, t, cond)
+        return self.ask(x, t, cond, generator)
 
     def calls(self, t: float, cond: Cond) -> int:
         """The cost."""
@@ -114,7 +115,7 @@ class _Mixture(Field):
         self.kind = {name: field.kind for name, field in parts.items()}
         self.path = ProductPath({name: field.path or AffinePath() for name, field in parts.items()})
         self.geometry = Product({name: field.geometry for name, field in parts.items()})
-        self.source_std = 1.0
+        self.source = Gaussian()
 
     def __call__(self, x: State, t: Any, cond: Any) -> State:
         assert isinstance(x, dict)
@@ -441,7 +442,7 @@ def check_parts(make: Make, context: Context) -> None:
             context.within(f"part {name} alone", gap(solution.x[name], alone), 1e-10)
 
 
-class _Spy(Field):
+class _Spy(Wrapped):
     """Another field that remembers where it was asked, and answers rubbish in padding.
 
     Args:
@@ -450,12 +451,12 @@ class _Spy(Field):
     """
 
     def __init__(self, field: Field, real: Any = None) -> None:
-        self._like(field)
-        self.field, self.real, self.seen = field, real, list[State]()
+        super().__init__(field)
+        self.real, self.seen = real, list[State]()
 
-    def __call__(self, x: State, t: Any, cond: Any) -> State:
+    def __call__(self, x: State, t: Any, cond: Any, generator: torch.Generator | None = None) -> State:
         self.seen.append(x)
-        answer = self.field(x, t, cond)
+        answer = self.ask(x, t, cond, generator)
         return answer if self.real is None else spoiled(answer, self.real)
 
 

@@ -25,7 +25,7 @@ def _gaussian(source: Source) -> bool:
 def _shape(source: Any, context: Context) -> Shape:
     if context.shape is not None:
         return context.shape
-    if hasattr(source, "parts"):
+    if source.parts:
         return {name: _shape(inner, context) for name, inner in source.parts.items()}
     if isinstance(getattr(source, "geometry", None), Geometry):
         return event_shape(source.geometry)
@@ -105,7 +105,7 @@ def check_rows_differ(make: Make, context: Context) -> None:
 def _proposal(source: Any, shape: Any, x: Any, n: int, draws: torch.Generator) -> tuple[Any, Tensor]:
     """Wide draws and their log density: normal of 1.5 times the spread, or uniform on a bounded geometry."""
     if isinstance(shape, dict):
-        parts = getattr(source, "parts", {})
+        parts = source.parts
         pairs = {k: _proposal(parts.get(k, source), s, x[k], n, draws) for k, s in shape.items()}
         return {k: p[0] for k, p in pairs.items()}, torch.stack([p[1] for p in pairs.values()]).sum(0)
     geometry = getattr(source, "geometry", None)
@@ -198,7 +198,7 @@ def check_lies_on_its_geometry(make: Make, context: Context) -> None:
 
 def _power(source: Any, context: Context, length: int) -> Any:
     """Event shape of ``length`` points side by side."""
-    if hasattr(source, "parts"):
+    if source.parts:
         return {name: _power(inner, context, length) for name, inner in source.parts.items()}
     if isinstance(getattr(source, "geometry", None), Geometry):
         return power_shape(source.geometry, length)

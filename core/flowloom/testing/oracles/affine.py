@@ -17,6 +17,7 @@ from torch import Tensor
 from flowloom.fields import Field, FlowMap
 from flowloom.geometry import Euclidean
 from flowloom.paths import AffinePath
+from flowloom.sources import Gaussian
 from flowloom.state import Cond, State, expand
 
 
@@ -90,7 +91,7 @@ class FakeConditional(Field):
     def __init__(self, kind: str = "velocity", vocab: int = 0) -> None:
         self.kind, self.vocab = kind, vocab
         self.geometry, self.path = Euclidean(), AffinePath()
-        self.source_std, self.informs = 1.0, ("label",)
+        self.source, self.informs = Gaussian(), ("label",)
         self.count = self.rows = 0
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:

@@ -24,6 +24,7 @@ from flowloom.fields import Field
 from flowloom.geometry import Euclidean
 from flowloom.paths import AffinePath
 from flowloom.schedules import CondOT, Schedule
+from flowloom.sources import Gaussian
 from flowloom.state import Cond, State
 
 
@@ -88,7 +89,8 @@ class MixtureField(Field):
         kind: str = "velocity",
         source_std: float = 1.0,
     ) -> None:
-        self.mixture, self.kind, self.source_std = mixture or GaussianMixture(), kind, source_std
+        self.mixture, self.kind = mixture or GaussianMixture(), kind
+        self.std, self.source = source_std, Gaussian(source_std)
         self.schedule = schedule or CondOT()
         self.path, self.geometry = AffinePath(self.schedule), Euclidean()
 
@@ -97,7 +99,7 @@ class MixtureField(Field):
         assert isinstance(x, Tensor)
         time = t.double()
         alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
-        std = self.source_std or 1.0
+        std = self.std
         log, variance, offset = self.mixture.marginal(x, alpha, sigma, std)
         r = self._confined(log, cond).softmax(1)
         pull = (r / variance)[..., None] * offset  # (n, k, d)
@@ -118,7 +120,7 @@ class MixtureField(Field):
         """Log density of the marginal at time ``t``."""
         time = torch.tensor(t, dtype=torch.float64)
         alpha, sigma = self.schedule.alpha(time), self.schedule.sigma(time)
-        return self.mixture.marginal(x, alpha, sigma, self.source_std or 1.0)[0].logsumexp(1)
+        return self.mixture.marginal(x, alpha, sigma, self.std)[0].logsumexp(1)
 
     def _confined(self, log: Tensor, cond: Cond) -> Tensor:
         label = cond.get("label")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowloom.fields import Field, Kind
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import Path
+from flowloom.sources import Source
 from flowloom.state import batch_size, first_leaf
 from flowloom_gflownets.environment import Environment
 from flowloom_gflownets.policy import KIND, PolicyField, Said, log_softmax
@@ -82,7 +83,7 @@ class Balance(Objective):
         """``log R`` of finished objects, ``(n,)``."""
         return -self.environment.energy(x, {})
 
-    def field(self, model: nn.Module, source_std: float | None = None) -> Field:
+    def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The forward policy."""
         return self._policy(model)
 

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from flowloom.energies import Energy
 from flowloom.spec import Spec
-from flowloom.state import Cond
+from flowloom.state import Cond, State
 
 
 class Environment(ABC):
@@ -72,7 +73,7 @@ class Environment(ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot be enumerated")
 
 
-class HypergridEnergy:
+class HypergridEnergy(Energy):
     r"""Minus the log of the corners' reward of Bengio et al. (2106.04399, section 4.1), in nats.
 
     .. math:: R(x) = R_0 + \tfrac12 \prod_d 1[|y_d| > 0.25] + 2 \prod_d 1[0.3 < |y_d| < 0.4],
@@ -88,8 +89,9 @@ class HypergridEnergy:
     def __init__(self, side: int, floor: float = 0.1) -> None:
         self.side, self.floor = side, floor
 
-    def __call__(self, x: Tensor, cond: Cond) -> Tensor:
+    def __call__(self, x: State, cond: Cond) -> Tensor:
         """``-log R`` of coordinates ``(n, D)``: ``(n,)``."""
+        assert isinstance(x, Tensor)
         away = (x / (self.side - 1) - 0.5).abs()
         outer = (away > 0.25).all(-1).float()
         ring = ((away > 0.3) & (away < 0.4)).all(-1).float()

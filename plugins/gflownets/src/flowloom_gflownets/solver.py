@@ -36,7 +36,7 @@ class Rollout(Solver):
         x0: State,
         *,
         cond: Cond | None = None,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = None,
         generator: torch.Generator | None = None,
         keep: int = 0,
         on_step: Hook | None = None,
@@ -49,7 +49,7 @@ class Rollout(Solver):
         """
         if not isinstance(field, PolicyField):
             raise IncompatibleError(f"rollout needs a policy, and this field is a {field.kind}")
-        if layout is not None or span != (0.0, 1.0):
+        if layout is not None or (span or (0.0, 1.0)) != (0.0, 1.0):
             raise IncompatibleError("a policy walks from the root to whole objects, from 0 to 1")
         assert isinstance(x0, Tensor)
         walks = roll_out(field, x0, epsilon=self.epsilon, generator=generator)

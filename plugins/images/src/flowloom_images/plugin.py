@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
-    """Add data sets, backbones, the unit box, metrics, the renderer and recipes for images."""
+    """Add data sets, views, backbones, the unit box, metrics, the renderer and recipes for images."""
     _data(reg)
+    _views(reg)
     _networks(reg)
     _metrics(reg)
     _recipes(reg)
+    _layouts(reg)
     reg.add(
         "renderer",
         "image-grid",
@@ -65,6 +67,23 @@ def _data(reg: Registrar) -> None:
         example={"path": "images", "size": 8},
         tags=("files",),
     )
+
+
+def _views(reg: Registrar) -> None:
+    for name, target, summary, example in (
+        ("flip", "Flip", "mirror images, in training only", {}),
+        ("crop", "Crop", "shifts by a few pixels, in training only", {"padding": 2}),
+        ("blur", "Blur", "a blurred and noisy image as a condition", {"width": 1.0}),
+        ("hole", "Hole", "all but a rectangle is given, for in-painting", {}),
+    ):
+        reg.add(
+            "view",
+            name,
+            f"flowloom_images.views:{target}",
+            summary=summary,
+            example=example,
+            data="digits",
+        )
 
 
 def _networks(reg: Registrar) -> None:
@@ -155,4 +174,86 @@ def _recipes(reg: Registrar) -> None:
         f"{home}/imagenet-sit-xl-2.yaml",
         summary="SiT-XL/2 on a folder of ImageNet images, at the paper's size",
         paper="2401.08740",
+    )
+
+
+def _layouts(reg: Registrar) -> None:
+    home, recipes, paper = "flowloom_images.layouts", "flowloom_images:recipes", "2403.18187"
+    reg.add(
+        "dataset",
+        "pages",
+        f"{home}:Pages",
+        summary="layouts of synthetic two-column pages, 4 to 12 typed boxes",
+        example={"n": 100},
+    )
+    reg.add(
+        "dataset",
+        "publaynet",
+        f"{home}:PubLayNet",
+        summary="layouts of 360,000 pages of scientific articles, five types",
+        paper="1908.07836",
+        tags=("files",),
+    )
+    reg.add(
+        "dataset",
+        "rico",
+        f"{home}:RICO",
+        summary="layouts of screens of Android applications, 25 types",
+        tags=("files",),
+    )
+    reg.add(
+        "codec",
+        "layout",
+        f"{home}:LayoutCodec",
+        summary="boxes to [-1, 1], types to analog bits",
+        paper="2208.04202",
+        data="pages",
+    )
+    reg.add(
+        "model",
+        "layout-transformer",
+        f"{home}:LayoutTransformer",
+        summary="transformer over elements without order, told which attributes are given",
+        example={"width": 16, "depth": 1, "heads": 2, "hidden": 16, "embed": 8},
+        paper=paper,
+        within="layoutflow",
+    )
+    reg.add(
+        "objective",
+        "layout-flow",
+        f"{home}:LayoutFlow",
+        summary="flow matching with a task for every row: all, complete, types, types and sizes",
+        paper=paper,
+        within="layoutflow",
+    )
+    reg.add(
+        "task",
+        "arrange-layout",
+        f"{home}:ArrangeLayout",
+        summary="complete, place, size or refine layouts",
+        paper=paper,
+        within="layoutflow",
+    )
+    reg.add(
+        "metric",
+        "layout-quality",
+        f"{home}:LayoutQuality",
+        summary="overlap, alignment and a Fréchet distance of layouts",
+        data="pages",
+    )
+    reg.recipe(
+        "layoutflow", f"{recipes}/layoutflow.yaml", summary="LayoutFlow on synthetic pages", paper=paper
+    )
+    reg.recipe("layout-ddpm", f"{recipes}/layout-ddpm.yaml", summary="the diffusion it is compared with")
+    reg.recipe(
+        "layoutflow-publaynet",
+        f"{recipes}/layoutflow-publaynet.yaml",
+        summary="LayoutFlow on PubLayNet at the paper's size",
+        paper=paper,
+    )
+    reg.recipe(
+        "layoutflow-rico",
+        f"{recipes}/layoutflow-rico.yaml",
+        summary="LayoutFlow on RICO at the paper's size",
+        paper=paper,
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
+from flowloom.layout import Layout
 from flowloom.paths import Path
 from flowloom.state import Cond, State, expand, sum_event
 from flowloom_likelihood.bijections import Bijection, Image
@@ -29,6 +30,7 @@ class BijectionField(Field):
     """
 
     kind = KIND
+    has_density = True
 
     def __init__(self, bijection: nn.Module, path: Path | None = None) -> None:
         self.bijection, self.path = bijection_of(bijection), path
@@ -49,9 +51,16 @@ class BijectionField(Field):
         factor = temperature.to(z.dtype)
         return z / expand(factor, z), log_det - z[0].numel() * factor.log()
 
-    def log_prob(self, x: Tensor, cond: Cond | None = None) -> Tensor:
-        """Exact log density of states in nats, ``(batch,)``."""
-        z, log_det = self.pull(x, cond or {})
+    def log_prob(self, x: State, cond: Cond, layout: Layout | None = None) -> Tensor:
+        """Exact log density of states in nats, ``(batch,)``.
+
+        Raises:
+            IncompatibleError: entries are padding or given.
+        """
+        if layout is not None:
+            raise IncompatibleError("a bijection tells the density of whole states only")
+        assert isinstance(x, Tensor)
+        z, log_det = self.pull(x, cond)
         return normal_log_prob(z) + log_det
 
 

@@ -49,11 +49,7 @@ class NoisyMixturePath(MixturePath):
         if not 0 <= noise < 1:
             raise ValueError(f"noise must lie in [0, 1), got {noise}")
         self.noise = noise
-
-    @property
-    def absorbing(self) -> bool:
-        """False: every token may still move."""
-        return False
+        self.absorbing = False  # every token may still move
 
     def shares(self, t: float) -> tuple[float, float, float]:
         """Shares of x1, noise and x0 at ``t``."""

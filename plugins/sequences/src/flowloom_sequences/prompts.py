@@ -122,7 +122,7 @@ class Infill(Task):
             )
         tokens = isinstance(flow.path, MixturePath)
         vocab = flow.spec.vocab if tokens else flow.spec.shape[-1]
-        if vocab is None or not (tokens or flow.path.vertices):
+        if vocab is None or not (tokens or flow.path.converts("posterior", "velocity")):
             raise IncompatibleError("infill is for flows of tokens or of one-hot rows")
         require_ids(torch.where(given, ids, 0), vocab, "prompt")
         if ids.shape[1] != flow.spec.shape[0]:

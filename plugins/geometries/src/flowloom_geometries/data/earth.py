@@ -141,6 +141,8 @@ def read_coordinates(file: Path) -> Tensor:
             rows = [(n, row) for n, row in enumerate(csv.reader(lines), 1) if _is_content(row)]
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    except csv.Error as error:
+        raise DataError(f"{file} is no table of coordinates: {error}") from error
     columns = _columns(rows[0][1]) if rows else None
     if columns is not None:
         rows.pop(0)

@@ -23,7 +23,7 @@ def read_mesh(file: str | Path) -> tuple[Tensor, Tensor]:
     if file.suffix.lower() not in readers:
         raise DataError(f"{file}: a mesh is an .obj or .off file")
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"cannot read mesh {file}: {error.strerror or error}") from error
     points, faces = readers[file.suffix.lower()](file, lines)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.models.embeddings import ConditionEmbedding
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State
 
@@ -113,6 +114,7 @@ class GridMLP(nn.Module):
         gate: float = 0.1,
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth, levels=levels, features=features)
         if spec.parts or spec.discrete or len(spec.shape) != 1 or spec.shape[0] > 4:
             raise ValueError(
                 f"GridMLP reads one real vector of at most 4 entries, and the data has shape "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowloom.layout import Layout
 from flowloom.models import MLP
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State
 
@@ -39,6 +40,7 @@ class PeriodicMLP(nn.Module):
         periods: float | Sequence[float] = 2 * math.pi,
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth)
         if spec.parts or spec.discrete:
             raise ValueError(f"PeriodicMLP reads one real tensor of angles, not {spec.event_shape()}")
         if harmonics < 1:

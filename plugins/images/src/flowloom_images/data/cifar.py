@@ -79,7 +79,6 @@ class CIFAR10(PixelDataset):
     Args:
         root: folder to search instead of ``$FLOWLOOM_DATA``.
         download: whether a missing archive (162 MB) may be downloaded.
-        flip: also train on mirror images.
         val: share of the training part carved off as split ``val``, by class and ``seed``.
         seed: of that split.
     """
@@ -93,11 +92,10 @@ class CIFAR10(PixelDataset):
         self,
         root: Path | None = None,
         download: bool = True,
-        flip: bool = False,
         val: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(flip, val, seed)
+        super().__init__(val, seed)
         self.root, self.download = root, download
 
     def read(self, part: str) -> Pixels:
@@ -158,7 +156,8 @@ def _members(archive: Path, names: list[str]) -> list[tuple[bytes, str]]:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = Path(member.name).name
-                if name in names and (file := tar.extractfile(member)) is not None:
+                # A link would be followed to wherever it points.
+                if member.isfile() and name in names and (file := tar.extractfile(member)) is not None:
                     found[name] = file.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{archive} is truncated or damaged ({error}); delete it and get it anew") from error

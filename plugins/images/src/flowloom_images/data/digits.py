@@ -16,7 +16,6 @@ class Digits(PixelDataset):
 
     Args:
         test: share held out as split ``test``, by class and ``seed``.
-        flip: also train on mirror images (of little sense for digits).
         val: share of the rest carved off as split ``val``.
         seed: of the splits.
 
@@ -28,8 +27,8 @@ class Digits(PixelDataset):
     names = tuple("0123456789")
     brightest = 16
 
-    def __init__(self, test: float = 0.2, flip: bool = False, val: float = 0.0, seed: int = 0) -> None:
-        super().__init__(flip, val, seed)
+    def __init__(self, test: float = 0.2, val: float = 0.0, seed: int = 0) -> None:
+        super().__init__(val, seed)
         self.test = test
 
     def read(self, part: str) -> Pixels:

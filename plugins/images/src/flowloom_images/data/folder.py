@@ -19,12 +19,16 @@ from flowloom_images.data.splits import stratified
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of the files that count as images, in either case."""
 
+_VAL = ("val", "valid", "validation")
+
 
 class ImageFolder(PixelDataset):
     """The image files of a folder, resized and cropped to squares as they are asked for.
 
     Where every image lies in a subfolder, the first folders below ``path`` are the classes, by name. A
-    folder that holds ``train/`` and ``test/`` (or ``val/``) is taken as split already.
+    folder that holds ``train/`` and ``test/`` or ``val/`` is taken as split already (without ``test/``,
+    ``val/`` is both); where all images lie below ``train/``, that is the folder. What is hidden (names that
+    begin with a dot, ``__MACOSX``) is no data. Grey files of 16 bits are scaled from their whole range.
 
     Args:
         path: of the folder.
@@ -32,9 +36,9 @@ class ImageFolder(PixelDataset):
         channels: 3 for colour, 1 for grey.
         test: share held out as split ``test``, by class and ``seed``, unless the folder is split already.
         cache: how many decoded images to keep in memory.
-        flip: also train on mirror images.
         val: share of the training part carved off as split ``val``.
         seed: of the splits.
+        background: grey level, 0 to 255, that transparent pixels show.
     """
 
     reads_files = True  # worth a thread of its own beside the training step
@@ -46,14 +50,17 @@ class ImageFolder(PixelDataset):
         channels: int = 3,
         test: float = 0.1,
         cache: int = 0,
-        flip: bool = False,
         val: float = 0.0,
         seed: int = 0,
+        background: int = 255,
     ) -> None:
-        super().__init__(flip, val, seed)
+        super().__init__(val, seed)
+        if not 0 <= background <= 255:
+            raise DataError(f"background is a grey level from 0 to 255, got {background}")
         if channels not in (1, 3) or size < 1 or cache < 0:
             raise DataError(f"channels is 1 or 3, size >= 1, cache >= 0; got {channels}, {size}, {cache}")
         self.path, self.size, self.channels, self.test, self.cache = path, size, channels, test, cache
+        self.background = background
         self._classes: tuple[str, ...] | None = None
 
     @property
@@ -74,8 +81,20 @@ class ImageFolder(PixelDataset):
             self._classes = tuple(sorted({parts[0] for parts in below})) if nested else ()
         return self._classes
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """``train`` and ``test``, and ``val`` where it is on disk.
+
+        Raises:
+            DataError: a share is asked for as ``val``, and ``val/`` is on disk.
+        """
+        found = self._folders()
+        if self.val and "val" in found:
+            raise DataError(f"{found['val']} is on disk already; leave val, the share, at 0")
+        return ("train", "test", "val") if "val" in found else ("train", "test")
+
     def read(self, part: str) -> Pixels:
-        """The files of part ``train`` or ``test``, not yet decoded.
+        """The files of a part, not yet decoded.
 
         Raises:
             DataError: the folder is missing or holds no images.
@@ -89,29 +108,35 @@ class ImageFolder(PixelDataset):
                 labels = torch.tensor([known[file.relative_to(root).parts[0]] for file in files])
             except KeyError as error:
                 raise DataError(f"{root} holds class {error} that the training part has not") from error
-        if not self._is_split:
+        if "test" not in self._folders():
             kept, held = stratified(labels, self.test, self.seed)
             rows = held if part == "test" else kept
             files, labels = [files[i] for i in rows.tolist()], labels[rows]
-        return Pixels(_Decoded(files, self.size, self.channels, self.cache), labels)
+        return Pixels(_Decoded(files, self.size, self.channels, self.cache, self.background), labels)
 
-    @property
-    def _is_split(self) -> bool:
+    def _folders(self) -> dict[str, Path]:
+        """The folders of splits that are on disk, by split; ``train`` alone where nothing is split."""
         root = Path(self.path).expanduser()
-        return (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val"))
+        if not (root / "train").is_dir():
+            return {"train": root}
+        val = next((root / name for name in _VAL if (root / name).is_dir()), None)
+        test = root / "test" if (root / "test").is_dir() else val
+        if test is None:
+            below = {file.relative_to(root).parts[0] for file in _images_in(root)}
+            return {"train": root / "train" if below == {"train"} else root}
+        return {"train": root / "train", "test": test} | ({} if val is None else {"val": val})
 
     def _part(self, part: str) -> Path:
-        root = Path(self.path).expanduser()
-        if not self._is_split:
-            return root
-        return root / (part if (root / part).is_dir() else "val")
+        found = self._folders()
+        return found.get(part, found["train"])
 
 
 class _Decoded:
     """Image files that are decoded when rows of them are asked for."""
 
-    def __init__(self, files: Sequence[Path], size: int, channels: int, cache: int) -> None:
+    def __init__(self, files: Sequence[Path], size: int, channels: int, cache: int, background: int) -> None:
         self.files, self.size, self.channels, self.cache = files, size, channels, cache
+        self.background = background
         self._kept: dict[int, Tensor] = {}
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -120,39 +145,66 @@ class _Decoded:
     def _image(self, row: int) -> Tensor:
         if row in self._kept:
             return self._kept[row]
-        image = read_image(self.files[row], self.size, self.channels)
+        image = read_image(self.files[row], self.size, self.channels, self.background)
         if len(self._kept) < self.cache:
             self._kept[row] = image
         return image
 
 
-def read_image(path: Path, size: int, channels: int) -> Tensor:
+def read_image(path: Path, size: int, channels: int, background: int = 255) -> Tensor:
     """One image file as uint8 ``(channels, size, size)``: turned upright, resized, cropped in the middle.
 
+    Args:
+        path: of the file.
+        size: height and width of the result.
+        channels: 3 for colour, 1 for grey.
+        background: grey level that transparent pixels show.
+
     Raises:
-        DataError: the file cannot be read as an image.
+        DataError: the file cannot be read as an image, or its values have no known range.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                upright = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-                square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+                upright = _in_eight_bits(ImageOps.exif_transpose(file), background)
+                square = ImageOps.fit(
+                    upright.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BICUBIC
+                )
+    except Exception as error:  # decoders of damaged files raise whatever they like
         raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
     return torch.from_numpy(np.array(square)).view(size, size, channels).permute(2, 0, 1)
+
+
+def _in_eight_bits(image: Image.Image, background: int) -> Image.Image:
+    """Deep greys scaled to 8 bits, and transparency laid over a background.
+
+    Raises:
+        ValueError: 32-bit values, whose range nobody says.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values run from {values.min()} to {values.max()}, beyond 16 bits")
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its values are 32-bit floats, whose range is not known")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, (background,) * 3 + (255,)), layered)
+    return image
 
 
 def _images_in(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the path of a folder of image files")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = [path for path in files if not any(_is_hidden(name) for name in path.relative_to(root).parts)]
     if not files:
         raise DataError(f"{root} holds no image files; endings that count are {' '.join(SUFFIXES)}")
     return files
+
+
+def _is_hidden(name: str) -> bool:
+    """What notebooks, file browsers and archives of other systems leave behind."""
+    return name.startswith(".") or name == "__MACOSX"

@@ -41,6 +41,8 @@ def read_idx(path: Path) -> Tensor:
         )
     start = 4 + 4 * raw[3]
     shape = [int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4)]
+    if raw[3] and len(raw) >= start and not math.prod(shape):
+        raise DataError(f"{path} holds no values: its shape is {tuple(shape)}; get it anew")
     if raw[3] == 0 or len(raw) != start + math.prod(shape):
         raise DataError(
             f"{path} has {len(raw)} bytes where shape {tuple(shape)} needs {start + math.prod(shape)}; "

@@ -43,12 +43,10 @@ class Pixels:
 class PixelDataset(Dataset):
     """Images read on first use and kept as uint8, with class ids where there are classes.
 
-    Subclasses say their shape, class names and brightest value, and read one part; splitting, flipping
+    Subclasses say their shape, class names and brightest value, and read one part; splitting
     and scaling to ``[-1, 1]`` happen here.
 
     Args:
-        flip: add the mirror image of every training example: rows ``n .. 2n - 1`` are rows ``0 .. n - 1``
-            mirrored left to right, so that the same row is the same image in every process.
         val: share of the training part carved off as split ``val``, by class and ``seed``; 0 for none.
         seed: of every split that is drawn.
     """
@@ -57,17 +55,22 @@ class PixelDataset(Dataset):
     names: ClassVar[tuple[str, ...]]
     brightest: ClassVar[int] = 255
 
-    def __init__(self, flip: bool = False, val: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, val: float = 0.0, seed: int = 0) -> None:
         if not 0 <= val < 1:
             raise DataError(f"val is a share of the training part in [0, 1), got {val}")
-        self.flip, self.val, self.seed = flip, val, seed
+        self.val, self.seed = val, seed
         self._split = "train"
         # Shared by the splits of one data set, so that nothing is read twice.
         self._parts: dict[str, Pixels] = {}
 
     @abstractmethod
     def read(self, part: str) -> Pixels:
-        """All images of part ``train`` or ``test``."""
+        """All images of one of the parts that are `stored`."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The splits that are kept apart already, ``train`` first; ``val`` may be carved off ``train``."""
+        return ("train", "test")
 
     @property
     def spec(self) -> Spec:
@@ -77,8 +80,8 @@ class PixelDataset(Dataset):
 
     @property
     def part(self) -> Pixels:
-        """The part, ``train`` or ``test``, that this split is drawn from; read on first use."""
-        name = "test" if self._split == "test" else "train"
+        """The stored part that this split is drawn from; read on first use."""
+        name = self._split if self._split in self.stored else "train"
         if name not in self._parts:
             self._parts[name] = self.read(name)
         return self._parts[name]
@@ -87,25 +90,18 @@ class PixelDataset(Dataset):
     def index(self) -> Tensor:
         """Row numbers of this split within its part, int64."""
         labels = self.part.labels
-        if self._split == "test" or not self.val:
+        if not self.val or self._split not in ("train", "val"):
             return torch.arange(len(labels))
         kept, held = stratified(labels, self.val, self.seed)
         return held if self._split == "val" else kept
 
     def __len__(self) -> int:
-        return len(self.index) * (2 if self._mirrored else 1)
-
-    @property
-    def _mirrored(self) -> bool:
-        return self.flip and self._split == "train"
+        return len(self.index)
 
     def take(self, rows: Tensor) -> Examples:
         """Images ``(n, C, H, W)`` in [-1, 1] and their ``label``."""
-        count = len(self.index)
-        chosen = self.index[rows % count if self._mirrored else rows]
+        chosen = self.index[rows]
         images = self.part.images[chosen].float().mul_(2 / self.brightest).sub_(1)
-        if self._mirrored:
-            images = torch.where((rows >= count)[:, None, None, None], images.flip(-1), images)
         return Examples(images, {"label": self.part.labels[chosen]} if self.spec.conditions else {})
 
     def split(self, name: str) -> Dataset:
@@ -116,7 +112,7 @@ class PixelDataset(Dataset):
         """
         if name not in ("train", "val", "test"):
             raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train, val, test")
-        if name == "val" and not self.val:
+        if name == "val" and not self.val and "val" not in self.stored:
             raise DataError(
                 f"{type(self).__name__} keeps no split 'val' unless told so: set val to a share, 0.1"
             )

@@ -24,7 +24,6 @@ class MNIST(PixelDataset):
             then held out by class and ``seed``.
         test: share held out where ``files`` is ``test``.
         download: whether missing files may be downloaded.
-        flip: also train on mirror images (of little sense for digits).
         val: share of the training part carved off as split ``val``.
         seed: of the splits.
     """
@@ -50,11 +49,10 @@ class MNIST(PixelDataset):
         files: Literal["all", "test"] = "all",
         test: float = 0.2,
         download: bool = True,
-        flip: bool = False,
         val: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(flip, val, seed)
+        super().__init__(val, seed)
         if files not in ("all", "test"):
             raise DataError(f"files is 'all' or 'test', got {files!r}")
         self.root, self.files, self.test, self.download = root, files, test, download
@@ -117,7 +115,6 @@ class FashionMNIST(MNIST):
         files: ``all``, or ``test`` to use the images of the test files only; see `MNIST`.
         test: share held out where ``files`` is ``test``.
         download: whether missing files may be downloaded.
-        flip: also train on mirror images.
         val: share of the training part carved off as split ``val``.
         seed: of the splits.
     """

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
@@ -65,6 +66,7 @@ class DiT(nn.Module):
         conditions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(patch=patch, width=width, depth=depth, heads=heads)
         self.spec = spec
         if size not in SIZES:
             raise ValueError(f"size is one of {', '.join(SIZES)}, got {size!r}")

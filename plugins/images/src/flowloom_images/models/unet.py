@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
@@ -60,6 +61,7 @@ class UNet(nn.Module):
         conditions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(width=width, blocks=blocks, head_width=head_width, heads=heads)
         self.spec = spec
         if width < 2 or width % 2 or blocks < 1 or not multipliers or min(multipliers) < 1:
             raise ValueError(

@@ -23,6 +23,10 @@ AMBIGUOUS_DNA = {
 AMBIGUOUS_PROTEIN = {"B": "DN", "Z": "EQ", "J": "IL", "X": PROTEIN}
 
 
+_LINE = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a file; a form feed, say, is a character of the line."""
+
+
 class SequenceFile(Records):
     """Sequences of a FASTA file (a line starting with ``>`` opens a record) or of one a line.
 
@@ -113,7 +117,7 @@ class SequenceFile(Records):
 
 def _fasta(text: str, file: str) -> Iterator[tuple[str, str, str | None]]:
     name, label, parts, opened = "", None, [], 0
-    for number, line in enumerate([*text.splitlines(), ">"], 1):
+    for number, line in enumerate([*_LINE.split(text), ">"], 1):
         line = line.strip()
         if not line.startswith(">"):
             parts.append(line)
@@ -129,7 +133,7 @@ def _fasta(text: str, file: str) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, str | None]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_LINE.split(text), 1):
         sequence, _, label = line.strip("\r\n").partition("\t")
         if sequence.strip():
             yield f"line {number}", sequence.strip(), label.strip() or None

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.layout import Layout
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -36,6 +37,7 @@ class DilatedCNN(nn.Module):
         self, spec: Spec, width: int = 128, stacks: int = 4, kernel: int = 9, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        require_sizes(width=width)
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that lengths are kept; got {kernel}")
         self.spec = spec

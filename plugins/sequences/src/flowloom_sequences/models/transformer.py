@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -62,6 +63,7 @@ class SequenceTransformer(nn.Module):
         see_prompt: bool = False,
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth, heads=heads)
         self.spec = spec
         self.length, self.vocab = sequence_shape(spec, "sequence-transformer")
         width, depth, heads = width or SIZES[size][0], depth or SIZES[size][1], heads or SIZES[size][2]

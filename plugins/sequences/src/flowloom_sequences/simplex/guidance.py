@@ -18,16 +18,18 @@ a classifier's gradient g moves p by :math:`w\, x_j (g_j - \langle x, g \rangle)
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import doubled, without
 from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.fields import Field
+from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
+from flowloom.guidance.classifier_free import needs_dropout
 from flowloom.state import Cond, State, expand
 from flowloom_sequences.simplex.geometry import FlatSimplex
 from flowloom_sequences.simplex.path import DirichletPath
@@ -52,7 +54,8 @@ class _Simplex(Guidance):
         Raises:
             IncompatibleError: the field is not a posterior on a path that ends on vertices.
         """
-        if field.kind != "posterior" or field.path is None or not field.path.vertices:
+        path = field.path
+        if field.kind != "posterior" or path is None or not path.converts("posterior", "velocity"):
             raise IncompatibleError(
                 f"{type(self).__name__} steers posteriors on the simplex (path: dirichlet or affine with "
                 "codec: one-hot); for tokens use guidance: classifier-free"
@@ -68,12 +71,12 @@ class _Simplex(Guidance):
         """Network evaluations of one call."""
 
 
-class _Guided(Field):
+class _Guided(Wrapped):
     def __init__(self, field: Field, rule: _Simplex) -> None:
-        self._like(field)
-        self.field, self.rule = field, rule
+        super().__init__(field)
+        self.rule = rule
 
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """Logits of the guided posterior."""
         assert isinstance(x, Tensor)
         p = self.rule.steer(self.field, x, t, cond)
@@ -100,6 +103,10 @@ class SimplexClassifierFree(_Simplex):
         self, scale: float = 2.0, conditions: Sequence[str] = (), mix: Literal["score", "log"] = "score"
     ) -> None:
         self.scale, self.conditions, self.mix = scale, tuple(conditions), mix
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """An objective that never withheld conditions."""
+        yield from needs_dropout(self.scale, parts)
 
     def _active(self, field: Field, cond: Cond) -> bool:
         return self.scale != 1 and field.informed(cond)

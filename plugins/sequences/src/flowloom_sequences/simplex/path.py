@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Geometry
-from flowloom.paths import Path, Point
+from flowloom.paths import Kind, Path, Point
+from flowloom.sources import Source
 from flowloom.state import State, Time, expand
 from flowloom_sequences.simplex.geometry import FlatSimplex
 from flowloom_sequences.simplex.speed import SpeedTable
@@ -33,7 +32,6 @@ class DirichletPath(Path):
         geometry: the flat simplex; injected from the recipe.
     """
 
-    vertices = True
     pathwise = False
     arrives = False
 
@@ -71,7 +69,14 @@ class DirichletPath(Path):
         velocity = self._speed(own, expand(t.to(x1.dtype), x1), classes) * (x1 - x_t)
         return Point(x_t, t, velocity, x0, x1)
 
-    def posterior_velocity(self, p: Any, x: Any, t: Any) -> Tensor:
-        r""":math:`\sum_i p_i\, c(x_i, a)(e_i - x)\, da/dt`."""
-        weight = p * self._speed(x, expand(t.to(x.dtype), x), x.shape[-1])
+    def converts(self, given: Kind, wanted: Kind, source: Source | None = None) -> bool:
+        """Posteriors over the vertices into velocities."""
+        return given == wanted or (given, wanted) == ("posterior", "velocity")
+
+    def converted(
+        self, value: State, x: State, t: Time, given: Kind, wanted: Kind, source: Source | None
+    ) -> State:
+        r""":math:`\sum_i p_i\, c(x_i, a)(e_i - x)\, da/dt` of the posterior with logits ``value``."""
+        assert isinstance(value, Tensor) and isinstance(x, Tensor) and isinstance(t, Tensor)
+        weight = torch.softmax(value, -1) * self._speed(x, expand(t.to(x.dtype), x), x.shape[-1])
         return weight - x * weight.sum(-1, keepdim=True)

@@ -56,7 +56,7 @@ class SimplexEuler(FixedGrid):
 
     def prepare(self, field: Field) -> Field:
         """The posterior field; checks its path."""
-        if field.path is None or not field.path.vertices:
+        if field.path is None or not field.path.converts("posterior", "velocity"):
             name = type(field.path).__name__
             raise IncompatibleError(
                 f"simplex-euler needs a path that ends on vertices (path: dirichlet or affine), got {name}"
@@ -88,8 +88,8 @@ class SimplexEuler(FixedGrid):
             chosen = draw(logits, self.temperature, generator) if drawing else logits.argmax(-1)
             return F.one_hot(chosen, logits.shape[-1]).to(x.dtype)
         assert field.path is not None
-        p = torch.softmax(logits if self.temperature == 1 else logits / self.temperature, -1)
-        velocity = field.path.posterior_velocity(p, x, x.new_full((len(x),), t))
+        cooled = logits if self.temperature == 1 else logits / self.temperature
+        velocity = field.path.convert(cooled, x, x.new_full((len(x),), t), "posterior", "velocity")
         assert isinstance(velocity, Tensor)
         moved = torch.add(x, velocity, alpha=t_next - t)
         if isinstance(field.geometry, Euclidean) and not isinstance(field.geometry, FlatSimplex):

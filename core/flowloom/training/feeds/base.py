@@ -1,10 +1,10 @@
-"""Feeds: where the batches of a training come from."""
+"""The feed contract: where the batches of a training come from."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,6 @@ from flowloom.layout import Layout
 from flowloom.objectives import Batch
 from flowloom.spec import Spec
 from flowloom.state import float_dtype, with_batch
-from flowloom.training.order import EpochOrder
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -43,7 +42,8 @@ class Feeding:
 class Feed(ABC):
     """Gives the k-th batch of a training, as a function of k and a generator that belongs to k.
 
-    That is what makes a run resumable, and lets batches be prepared ahead in a thread. A feed that must look
+    That is what makes a run resumable, and lets batches be prepared ahead in a thread: batches may be asked for in
+    any order, by two threads at once. A feed that must look
     at the model (a replay buffer, self-generated data) does so in `refresh` only, between two steps.
 
     Attributes:
@@ -58,6 +58,10 @@ class Feed(ABC):
     @abstractmethod
     def spec(self) -> Spec:
         """Of the examples."""
+
+    def examples(self) -> Dataset | None:
+        """Rows of data as batches show them, to fit parts on and to look at; None where there are none."""
+        return None
 
     def start(self, feeding: Feeding) -> None:
         """Remember what batches are made with. Called once, before the first batch."""
@@ -81,65 +85,6 @@ class Feed(ABC):
             raise DataError(f"{type(self).__name__} keeps no state, and the checkpoint has {sorted(tensors)}")
 
 
-class Rows(Feed):
-    """Rows of a data set in shuffled epochs: encoded, given noise and coupled.
-
-    Args:
-        data: training rows; injected from the recipe.
-    """
-
-    def __init__(self, data: Dataset) -> None:
-        if len(data) == 0:
-            raise DataError("the training data is empty")
-        self.data = data
-        self.reads_files = bool(getattr(data, "reads_files", False))
-
-    @property
-    def spec(self) -> Spec:
-        """The data's."""
-        return self.data.spec
-
-    def start(self, feeding: Feeding) -> None:
-        """Remember what batches are made with."""
-        super().start(feeding)
-        self.order = EpochOrder(len(self.data), feeding.size, feeding.seed)
-
-    def batch(self, number: int, generator: torch.Generator) -> Batch:
-        """The rows of that step."""
-        return coupled(self.feeding, self.data.take(self.order.rows(number)), generator)
-
-
-class PriorOnly(Feed):
-    """No data at all: x0 from the source, for objectives that make their own targets (samplers of an energy).
-
-    Both ends of a batch are the same draw.
-
-    Args:
-        shape: event shape of a state, or one shape for every part.
-        vocab: number of tokens where states are tokens.
-    """
-
-    def __init__(
-        self, shape: Sequence[int] | Mapping[str, Sequence[int]] = (), vocab: int | None = None
-    ) -> None:
-        if isinstance(shape, Mapping):
-            self._spec = Spec(parts={name: Spec(tuple(s), vocab) for name, s in shape.items()})
-        else:
-            self._spec = Spec(tuple(shape), vocab)
-
-    @property
-    def spec(self) -> Spec:
-        """Of the states."""
-        return self._spec
-
-    def batch(self, number: int, generator: torch.Generator) -> Batch:
-        """A draw of the source."""
-        flow, feeding = self.feeding.flow, self.feeding
-        shape = with_batch(self._spec.event_shape(), feeding.size)
-        x0 = flow.source.noise(shape, Draw(generator, device=feeding.device))
-        return Batch(x0, x0)
-
-
 @torch.no_grad()
 def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) -> Batch:
     """Examples of data as a batch: encoded, with noise, coupled. What every feed of data ends with.
@@ -152,15 +97,48 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         generator: of everything drawn.
     """
     flow = feeding.flow
-    examples = examples.to(feeding.device)
+    spec = flow.spec if flow.codec is None else flow.codec.data_spec
+    examples = _with_ids(spec, examples.to(feeding.device))
     if flow.objective.encodes:
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
         x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
-        spec = flow.spec if flow.codec is None else flow.codec.data_spec
         return Batch(x0, examples.x, examples.cond, Layout.of(spec, examples.cond))
-    states = flow.encode(examples, generator)
+    return paired(feeding, flow.encode(examples, generator), generator)
+
+
+@torch.no_grad()
+def paired(feeding: Feeding, states: Examples, generator: torch.Generator) -> Batch:
+    """Examples that are states already as a batch: given noise, and coupled.
+
+    Args:
+        feeding: as `Feed.start` received it.
+        states: as the flow's codec encodes them, on the device of the flow.
+        generator: of everything drawn.
+    """
+    flow = feeding.flow
     x0 = flow.noise_for(states, generator)
     layout = flow.layout(states.cond)
     x0 = flow.coupling.pair(x0, states.x, states.cond, layout, generator=generator)
     return Batch(x0, states.x, states.cond, layout)
+
+
+def spec_told(shape: Sequence[int] | Mapping[str, Sequence[int]], vocab: int | None) -> Spec:
+    """The spec of states of which there are no data.
+
+    Args:
+        shape: event shape, or one for every part.
+        vocab: number of tokens where states are tokens.
+    """
+    if isinstance(shape, Mapping):
+        return Spec(parts={name: Spec(tuple(s), vocab) for name, s in shape.items()})
+    return Spec(tuple(shape), vocab)
+
+
+def _with_ids(spec: Spec, examples: Examples) -> Examples:
+    """Class ids as int64, which tables of embeddings want; files hold them as whatever is small."""
+    cond = dict(examples.cond)
+    for name, condition in spec.conditions.items():
+        if condition.classes is not None and name in cond:
+            cond[name] = cond[name].long()
+    return replace(examples, cond=cond)

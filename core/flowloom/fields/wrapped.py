@@ -1,0 +1,86 @@
+"""Fields made of another field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from flowloom.errors import IncompatibleError
+from flowloom.fields.base import Field, evaluate
+from flowloom.paths.conversions import Kind, kind_name
+from flowloom.state import Cond, State
+
+__all__ = ["ThroughPath", "Wrapped", "read_as"]
+
+
+class Wrapped(Field):
+    """A field around another: whatever it does not change is the other's.
+
+    Subclasses change ``__call__``, where they ask the other field by `ask`, and whatever attribute is no
+    longer true.
+
+    Args:
+        field: the other field.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._like(field)
+
+    def ask(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
+        """What the other field says."""
+        return evaluate(self.field, x, t, cond, generator)
+
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
+        """As the other field."""
+        return self.ask(x, t, cond, generator)
+
+    def calls(self, t: float, cond: Cond) -> int:
+        """As the other field."""
+        return self.field.calls(t, cond)
+
+
+class ThroughPath(Wrapped):
+    """A field read as another kind through its path.
+
+    Args:
+        field: the field to read.
+        kind: the kind wanted.
+    """
+
+    def __init__(self, field: Field, kind: Kind) -> None:
+        super().__init__(field)
+        self.kind = kind
+
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
+        """Evaluate once and convert."""
+        assert self.path is not None
+        value = self.ask(x, t, cond, generator)
+        return self.path.convert(value, x, t, self.field.kind, self.kind, self.source)
+
+
+def read_as(field: Field, kind: Kind) -> Field:
+    """``field`` as one of ``kind``: itself, or what it says of itself, or through its path.
+
+    Raises:
+        IncompatibleError: neither the field nor its path knows how.
+    """
+    if _same(field.kind, kind):
+        return field
+    if (own := field.as_kind(kind)) is not None:
+        return own
+    if field.path is None:
+        raise IncompatibleError(
+            f"a {kind_name(field.kind)} field without a path cannot serve as {kind_name(kind)}"
+        )
+    if not field.path.converts(field.kind, kind, field.source):
+        raise IncompatibleError(field.path.gap(field.kind, kind))
+    return ThroughPath(field, kind)
+
+
+def _same(given: Kind, wanted: Kind) -> bool:
+    if isinstance(given, dict):
+        inner = wanted if isinstance(wanted, dict) else dict.fromkeys(given, wanted)
+        return given.keys() == inner.keys() and all(_same(v, inner[k]) for k, v in given.items())
+    return given == wanted

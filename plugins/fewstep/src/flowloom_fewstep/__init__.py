@@ -1,0 +1,1 @@
+"""Methods that generate in one evaluation, or a few."""

@@ -1,0 +1,49 @@
+"""Pairs of times: where a state stands, and how far ahead a flow map is to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowloom.draw import GLOBAL, Draw
+from flowloom.times import TimeLaw, Uniform
+
+__all__ = ["Intervals"]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Ordered pairs ``s <= t``: two draws of one law, of which a share coincides.
+
+    MeanFlow (2505.13447, section 4.3): draw two times, order them, and let a share of the rows look no
+    further than where they stand, which makes their loss that of flow matching. The paper's time runs from
+    data to noise, so that its larger time, at which the state stands, is our smaller one.
+
+    Args:
+        law: of either time before ordering.
+        distinct: share of the rows whose two times differ, in ``[0, 1]``.
+
+    Raises:
+        ValueError: ``distinct`` is no share.
+    """
+
+    law: TimeLaw
+    distinct: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.distinct <= 1:
+            raise ValueError(f"distinct is a share of the rows in [0, 1], got {self.distinct}")
+
+    @classmethod
+    def of(cls, law: TimeLaw | None, distinct: float) -> Intervals:
+        """Intervals of a law, uniform where None."""
+        return cls(law or Uniform(), distinct)
+
+    def sample(self, n: int, draw: Draw = GLOBAL) -> tuple[Tensor, Tensor]:
+        """Times of state and target, ``(n,)`` each; the first ``round(distinct n)`` rows have two."""
+        one, other = self.law.sample(n, draw), self.law.sample(n, draw)
+        s, t = torch.minimum(one, other), torch.maximum(one, other)
+        ahead = torch.arange(n, device=s.device) < round(self.distinct * n)
+        return s, torch.where(ahead, t, s)

@@ -1,0 +1,1 @@
+"""Foundation methods for flowloom: what sources, objectives and networks of any kind of data can do."""

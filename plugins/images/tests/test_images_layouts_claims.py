@@ -1,0 +1,87 @@
+"""LayoutFlow beside diffusion of the same network and budget, seeds 0, 1 and 2; ``-s`` shows figures."""
+
+import pytest
+import torch
+
+from flowloom.data import Examples
+from flowloom.solvers import Euler, EulerMaruyama
+from flowloom_images.layouts import ArrangeLayout, LayoutQuality
+from flowloom_registry import load_recipe
+from flowloom_registry.runs.experiment import assemble
+
+SEEDS, ROWS = (0, 1, 2), 1000
+
+
+def trained(recipe, seed):
+    torch.manual_seed(seed)
+    made = assemble(load_recipe(recipe, overrides=[f"seed={seed}"]))
+    made.flow.fit_parts(made.data, seed=seed)
+    trainer = made.flow.trainer(made.data, made.train, seed=seed)
+    for _ in trainer.run():
+        pass
+    trainer.close()
+    return made.flow, trainer.averaged(), made.data.split("test")
+
+
+def judged(flow, real, solver, task="all", seed=0):
+    """Quality of answers to a task about held-out pages 0 to 999, beside held-out pages 1000 to 1999."""
+    asked, other = real.take(torch.arange(ROWS)), real.take(torch.arange(ROWS, 2 * ROWS))
+    answers = ArrangeLayout(task, solver=solver)(flow, asked, seed=seed)
+    return LayoutQuality(5)(answers, other), answers, asked
+
+
+def scattered(examples, seed):
+    """Boxes of random places and sizes under the right types."""
+    draws = torch.Generator().manual_seed(seed)
+    position, size = (torch.rand(examples.x["size"].shape, generator=draws) for _ in "ab")
+    return Examples({**examples.x, "position": position, "size": 0.5 * size}, examples.cond)
+
+
+def jittered(examples, std, seed):
+    draws = torch.Generator().manual_seed(seed)
+    moved = {
+        p: examples.x[p] + std * torch.randn(examples.x[p].shape, generator=draws)
+        for p in ("position", "size")
+    }
+    return Examples({**examples.x, **moved}, examples.cond)
+
+
+def figures(seed):
+    found = {}
+    _, ours, real = trained("layoutflow", seed)
+    _, theirs, _ = trained("layout-ddpm", seed)
+    for steps in (10, 25, 100):
+        found[f"flow/{steps}"] = judged(ours, real, Euler(steps), seed=seed)[0]
+        found[f"ddpm/{steps}"] = judged(theirs, real, EulerMaruyama(steps), seed=seed)[0]
+    for task in ("complete", "types", "types-and-sizes"):
+        found[task], answers, asked = judged(ours, real, Euler(100), task, seed)
+        for part, value in answers.x.items():
+            given = answers.cond[f"given_{part}"]
+            assert torch.equal(value[given], asked.x[part][given])
+    asked, other = real.take(torch.arange(ROWS)), real.take(torch.arange(ROWS, 2 * ROWS))
+    found["random"] = LayoutQuality(5)(scattered(asked, seed), other)
+    found["real"] = LayoutQuality(5)(asked, other)
+    rough = jittered(asked, 0.01, seed)
+    found["jittered"] = LayoutQuality(5)(rough, other)
+    found["refined"] = LayoutQuality(5)(
+        ArrangeLayout("refine", solver=Euler(20))(ours, rough, seed=seed), other
+    )
+    return found
+
+
+@pytest.mark.slow
+def test_layoutflow_beside_diffusion():
+    """2403.18187: better in few steps, no worse in many; one network for all tasks."""
+    runs = [figures(seed) for seed in SEEDS]
+    mean = {}
+    for arm in runs[0]:
+        for name in runs[0][arm]:
+            values = [run[arm][name] for run in runs]
+            mean[arm, name] = sum(values) / len(values)
+            print(f"layouts {arm} {name}: {mean[arm, name]:.4g} ({'/'.join(f'{v:.4g}' for v in values)})")
+    distance = "layout_frechet"
+    assert mean["flow/10", distance] <= 0.8 * mean["ddpm/10", distance]
+    assert mean["flow/100", distance] <= 1.1 * mean["ddpm/100", distance]
+    assert mean["flow/100", "overlap"] <= 0.3 * mean["random", "overlap"]
+    assert mean["types", distance] <= 1.3 * mean["flow/100", distance]
+    assert mean["refined", "overlap"] <= 0.7 * mean["jittered", "overlap"]

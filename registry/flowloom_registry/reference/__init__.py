@@ -1,0 +1,1 @@
+"""Reference: what every public name of flowloom and its plugins says of itself, read from the source."""
