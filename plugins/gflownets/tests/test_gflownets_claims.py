@@ -1,4 +1,4 @@
-"""Trajectory balance beside detailed balance at equal networks, walks and steps, over three seeds (2201.13259)."""
+"""Trajectory balance beside detailed balance, at equal networks, walks and steps (2201.13259)."""
 
 import json
 from statistics import mean
