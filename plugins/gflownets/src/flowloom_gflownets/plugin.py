@@ -47,7 +47,14 @@ def flowloom_register(reg: Registrar) -> None:
     _losses(reg)
     reg.add("solver", "rollout", f"{HOME}.solver:Rollout", summary="follow a policy", within=WITHIN)
     reg.add("source", "root", f"{HOME}.source:Root", summary="where walks start", within=WITHIN)
-    reg.add("feed", "walks", f"{HOME}.feed:Walks", summary="batches of walks to take, no data", within=WITHIN)
+    reg.add(
+        "feed",
+        "walks",
+        f"{HOME}.feed:Walks",
+        summary="batches of walks to take, no data",
+        within=WITHIN,
+        known_failures={"check_batches_differ": "every walk starts at the root"},
+    )
     reg.add(
         "score",
         "exact-gap",

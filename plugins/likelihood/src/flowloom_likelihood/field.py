@@ -51,16 +51,16 @@ class BijectionField(Field):
         factor = temperature.to(z.dtype)
         return z / expand(factor, z), log_det - z[0].numel() * factor.log()
 
-    def log_prob(self, x: State, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+    def log_prob(self, x: State, cond: Cond, layout: Layout | None = None) -> Tensor:
         """Exact log density of states in nats, ``(batch,)``.
 
         Raises:
-            IncompatibleError: a layout speaks of padding or given entries.
+            IncompatibleError: entries are padding or given.
         """
-        assert isinstance(x, Tensor)
         if layout is not None:
-            raise IncompatibleError("a bijection carries whole states; it has no given or padded entries")
-        z, log_det = self.pull(x, cond or {})
+            raise IncompatibleError("a bijection tells the density of whole states only")
+        assert isinstance(x, Tensor)
+        z, log_det = self.pull(x, cond)
         return normal_log_prob(z) + log_det
 
 

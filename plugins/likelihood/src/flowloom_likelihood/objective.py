@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
 from flowloom.objectives import Batch, Loss, Objective, Step, Turn
@@ -18,6 +19,13 @@ from flowloom_likelihood.field import KIND, TEMPERATURE, BijectionField
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
+
+
+_NOT_NORMAL = (
+    "exact-likelihood carries data to N(0, I); use source: gaussian with std 1 "
+    "(samples take --cond temperature=0.7)"
+)
+_NOT_FLAT = "exact-likelihood is for flat states; use geometry: euclidean"
 
 
 class ExactLikelihood(Objective):
@@ -49,12 +57,9 @@ class ExactLikelihood(Objective):
             IncompatibleError: the source is another, or the space is not flat.
         """
         if not flow.source.gaussian or getattr(flow.source, "std", 1.0) != 1:
-            raise IncompatibleError(
-                "exact-likelihood carries data to N(0, I); use source: gaussian with std 1 "
-                "(samples take --cond temperature=0.7)"
-            )
+            raise IncompatibleError(_NOT_NORMAL)
         if not flow.geometry.flat or not flow.geometry.continuous:
-            raise IncompatibleError("exact-likelihood is for flat states; use geometry: euclidean")
+            raise IncompatibleError(_NOT_FLAT)
         return super().turns(flow)
 
     def conditions(self) -> Mapping[str, Condition]:
@@ -64,6 +69,14 @@ class ExactLikelihood(Objective):
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The bijection itself."""
         return BijectionField(model, self.path)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Noise that is not standard normal, and spaces that are not flat."""
+        source, geometry = parts.get("source"), parts.get("geometry")
+        if source is not None and (not source.gaussian or getattr(source, "std", 1.0) != 1):
+            yield Clash("objective", "source", _NOT_NORMAL)
+        if geometry is not None and not (geometry.flat and geometry.continuous):
+            yield Clash("objective", "geometry", _NOT_FLAT)
 
     @property
     def kind(self) -> Kind:

@@ -43,7 +43,7 @@ class Push(Solver):
             raise IncompatibleError(f"push needs a bijection, and this field is a {field.kind}")
         if layout is not None:
             raise IncompatibleError("a bijection carries whole states; it has no given or padded entries")
-        span = span or field.span
+        span = span or (0.0, 1.0)
         if set(span) != {0.0, 1.0}:
             raise IncompatibleError(f"a bijection goes from 0 to 1 or from 1 to 0, not over {span}")
         call = Call(field, cond, generator)

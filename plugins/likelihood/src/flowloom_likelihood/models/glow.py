@@ -34,8 +34,8 @@ class Glow(Bijection):
     """Generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 1807.03039).
 
     A level squeezes, takes ``steps`` steps of flow (activation normalisation, mixing of channels, coupling)
-    and lets half of the channels go to a prior that the other half conditions; the last level ends at a learned
-    prior. The latent has the shape of the image and is standard normal.
+    and lets half of the channels go to a prior that the other half conditions; the last level ends at a
+    learned prior. The latent has the shape of the image and is standard normal.
 
     Args:
         spec: images ``(C, H, W)``, sides divisible by ``2 ** levels``; injected from the recipe.
