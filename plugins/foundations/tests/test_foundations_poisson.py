@@ -370,9 +370,13 @@ def test_bits_survive_a_kill(survives_a_kill):
     assert any("network" in name for name in weights)
 
 
-def test_the_papers_size(at_paper_scale):
-    """EDM's unconditional DDPM++ has 55,733,891 parameters, 9 x 128 of them for labels of augmentation."""
-    built = at_paper_scale("pfgmpp-cifar10", (3, 32, 32))
-    assert sum(p.numel() for p in built["model"].parameters()) == 55_733_891 - 9 * 128
-    assert built["source"].extra_dims == 2048
+@pytest.mark.parametrize(
+    ("recipe", "size", "parameters", "dims"),
+    [("pfgmpp-cifar10", 32, 55_733_891, 2048), ("pfgmpp-ffhq64", 64, 61_805_571, 128)],
+)
+def test_the_papers_sizes(at_paper_scale, recipe, size, parameters, dims):
+    """Of EDM's unconditional DDPM++, which has 9 x 128 more for labels of augmentation."""
+    built = at_paper_scale(recipe, (3, size, size))
+    assert sum(p.numel() for p in built["model"].parameters()) == parameters - 9 * 128
+    assert built["source"].extra_dims == dims
     assert built["path"].span == (80.0, 0.002)

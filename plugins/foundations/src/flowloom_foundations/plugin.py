@@ -350,3 +350,9 @@ def _poisson(reg: Registrar) -> None:
         summary="PFGM++ on CIFAR-10 at the paper's size (needs flowloom-images)",
         paper=paper,
     )
+    reg.recipe(
+        "pfgmpp-ffhq64",
+        f"{recipes}/pfgmpp-ffhq64.yaml",
+        summary="PFGM++ on FFHQ-64 at the paper's size (needs flowloom-images)",
+        paper=paper,
+    )
