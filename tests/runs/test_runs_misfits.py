@@ -61,7 +61,7 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
     )
     experiment = assemble(load_recipe(str(recipe)))
     seen = []
-    experiment.metrics[0] = type("Spy", (), {"better": {}, "fit": lambda *_: None, "__call__": lambda *a: seen.extend(a[1:]) or {}})()
+    experiment.metrics[0] = type("Spy", (), {"better": {}, "paired": False, "draws": 1, "fit": lambda *_: None, "__call__": lambda *a: seen.extend(a[1:]) or {}})()
     assert float(experiment.data.all().x.min()) < 0
     evaluate(experiment)
     for examples in seen:

@@ -178,8 +178,8 @@ def _require_unmarked(spec: Spec, who: str) -> None:
     for name, condition in spec.conditions.items():
         if condition.role not in ("inform", "setting") or len(condition.shape) == 3:
             raise IncompatibleError(
-                f"view {who} moves pixels, and condition '{name}' ({condition.role}) is of their places; put the "
-                "view before the one that makes it"
+                f"view {who} moves pixels, and condition '{name}' ({condition.role}) is of their places; "
+                "put the view before the one that makes it"
             )
 
 
