@@ -27,8 +27,9 @@ class Score(ABC):
     where one number must (early stopping).
 
     Attributes:
-        of_data: False where the flow is judged by what it is and draws, and not by held-out examples (a sampler
-            of an energy). Recipes without data have such scores only, and hand them the flow's own samples.
+        of_data: False where the flow is judged by what it is and draws, and not by held-out examples (a
+            sampler of an energy). Recipes without data have such scores only, and hand them the flow's own
+            samples.
     """
 
     of_data: ClassVar[bool] = True

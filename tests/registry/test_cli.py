@@ -354,8 +354,9 @@ def test_show_a_section_of_settings(cli):
 
 
 def test_what_is_said_of_a_field_is_there_to_its_end():
-    from flowloom.training import TrainConfig
     from flowloom_registry.cli.docstring import argument_lines
+
+    from flowloom.training import TrainConfig
 
     assert argument_lines(TrainConfig)["ema"].endswith("``min(ema, (1 + k) / (10 + k))``.")
 
