@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from flowloom import renderers as renderers
     from flowloom import schedules as schedules
     from flowloom import scores as scores
+    from flowloom import seeds as seeds
     from flowloom import solvers as solvers
     from flowloom import sources as sources
     from flowloom import spec as spec

@@ -30,6 +30,7 @@ from flowloom.models.half import InHalf, half_of
 from flowloom.objectives import Objective
 from flowloom.parts import modules_outside, set_mode
 from flowloom.paths import Path
+from flowloom.seeds import derive
 from flowloom.solvers import Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
@@ -38,7 +39,6 @@ from flowloom.state import Cond, State, concat, first_leaf, shape_of, take, with
 from flowloom.training.config import TrainConfig
 from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
-from flowloom.training.seeds import derive
 
 __all__ = ["Flow"]
 

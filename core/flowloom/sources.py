@@ -102,8 +102,8 @@ class Gaussian(Source):
     gaussian = True
 
     def __init__(self, std: float = 1.0) -> None:
-        if std <= 0:
-            raise ValueError(f"std must be positive, got {std}")
+        if not 0 < std < math.inf:
+            raise ValueError(f"std must be positive and finite, got {std}")
         self.std: float = std
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:

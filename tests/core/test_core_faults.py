@@ -22,12 +22,12 @@ from flowloom.models import MLP
 from flowloom.models.embeddings import TimeEmbedding
 from flowloom.objectives import Batch, FlowMatching, Loss, PosteriorMatching, ProductObjective, Step
 from flowloom.paths import AffinePath, MixturePath, ProductPath
+from flowloom.seeds import derive
 from flowloom.solvers import CTMCEuler, Euler, Mixed
 from flowloom.sources import FromDataset, Gaussian, Mask, Paired
 from flowloom.spec import Condition, Spec
 from flowloom.training.checkpoint import load_checkpoint, save_checkpoint
 from flowloom.training.config import TrainConfig
-from flowloom.training.seeds import derive
 
 POINTS = Spec((2,))
 

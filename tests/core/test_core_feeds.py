@@ -10,6 +10,7 @@ import torch
 import flowloom as fl
 from flowloom.data import EightGaussians, Examples, Molecules, Tensors
 from flowloom.errors import DataError, IncompatibleError
+from flowloom.seeds import generator
 from flowloom.training import (
     Balanced,
     Bucketed,
@@ -22,7 +23,6 @@ from flowloom.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from flowloom.training.seeds import generator
 
 DATA = EightGaussians(300)
 

@@ -18,6 +18,7 @@ from flowloom.errors import DataError, RunError, TrainingError
 from flowloom.models import MLP
 from flowloom.objectives import FlowMatching, Loss
 from flowloom.parts import tensors
+from flowloom.seeds import derive, generator
 from flowloom.training import (
     EMA,
     SGD,
@@ -37,7 +38,6 @@ from flowloom.training import checkpoint as checkpoint_module
 from flowloom.training.ahead import Batches
 from flowloom.training.checkpoint import checkpoints, prune
 from flowloom.training.order import EpochOrder
-from flowloom.training.seeds import derive, generator
 
 DATA = EightGaussians(100)
 

@@ -1,4 +1,4 @@
-"""Faults of rooms that are being rebuilt: each test is that of the fault, and says where it is mended."""
+"""Faults of paths, fields, solvers and guidance that a review found."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from flowloom.compat import problems
 
 import flowloom as fl
+from flowloom.clashes import problems
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, Sphere
 from flowloom.guidance import Guidance
@@ -27,12 +27,10 @@ class Scaled(Guidance):
         return field
 
 
-@pytest.mark.xfail(strict=True, reason="fault 18: guidance is judged by an attribute (branch core)")
 def test_guidance_that_withholds_nothing_needs_no_dropout():
     assert problems({"guidance": Scaled(), "objective": FlowMatching()}) == []
 
 
-@pytest.mark.xfail(strict=True, reason="fault 24: conversions move onto the path (branch core)")
 def test_data_may_be_predicted_on_geodesic_paths():
     FlowMatching(GeodesicPath(Sphere(2)), predict="data")
 
@@ -45,14 +43,12 @@ class Decaying(Field):
 
 
 @pytest.mark.parametrize("span", [(0.0, 1e-13), (0.5, 0.5 + 1e-12), (1.0, 1.0 - 1e-12)])
-@pytest.mark.xfail(strict=True, reason="the least step is absolute (branch core: controllers)")
 def test_adaptive_solvers_carry_a_field_over_a_very_short_span(span):
     x = torch.ones(1, 2, dtype=torch.float64)
     got = float(fl.solvers.Dopri5().solve(Decaying(), x, span=span).x[0, 0])
     assert got == pytest.approx(math.exp(span[0] - span[1]), abs=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="jumps use the slope at the left end (branch core: solvers)")
 def test_a_schedule_that_is_steep_at_zero_does_not_jump_at_once():
     space = Discrete(4)
     path = MixturePath(space, schedule=fl.schedules.Polynomial(0.5), source=fl.sources.Mask(space))
@@ -75,9 +71,8 @@ class Costly(fl.fields.FlowMap):
         return 2
 
 
-@pytest.mark.xfail(strict=True, reason="a wrapper forgets what its field costs (branch core: fields)")
 def test_the_velocity_of_a_flow_map_costs_what_the_map_does():
-    assert fl.fields.converted(Costly(), "velocity").calls(0.5, {}) == 2
+    assert fl.fields.read_as(Costly(), "velocity").calls(0.5, {}) == 2
 
 
 class Unbound(AffinePath):
@@ -87,7 +82,6 @@ class Unbound(AffinePath):
     pathwise = False
 
 
-@pytest.mark.xfail(strict=True, reason="a product path does not ask its parts (branch core: paths)")
 def test_a_product_arrives_where_its_parts_do():
     path = ProductPath({"a": Unbound()})
     assert (path.arrives, path.pathwise) == (False, False)
@@ -104,7 +98,6 @@ def test_a_product_arrives_where_its_parts_do():
         lambda: fl.sources.Gaussian(math.inf),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="constructors compare with <=, which NaN passes (branch core)")
 def test_numbers_that_are_none_are_refused(make):
     with pytest.raises(ValueError, match=r"nan|inf|finite"):
         make()

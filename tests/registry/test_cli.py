@@ -344,22 +344,3 @@ def test_list_costs_little():
         [sys.executable, "-c", textwrap.dedent(measure)], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) <= 0.25
-
-
-def test_show_a_section_of_settings(cli):
-    code, out, _ = cli("show", "train")
-    assert code == 0
-    assert out.startswith("section train: ")
-    assert "steps" in out
-
-
-def test_what_is_said_of_a_field_is_there_to_its_end():
-    from flowloom_registry.cli.docstring import argument_lines
-
-    from flowloom.training import TrainConfig
-
-    assert argument_lines(TrainConfig)["ema"].endswith("``min(ema, (1 + k) / (10 + k))``.")
-
-
-def test_show_with_the_kind_last_says_that_it_comes_first(cli):
-    assert "flowloom show geometry/sphere" in cli("show", "sphere/geometry")[2]

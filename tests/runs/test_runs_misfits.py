@@ -23,7 +23,6 @@ HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 
         ("source: {use: dataset, dataset: moons}\nsolver: euler-maruyama", ["euler-maruyama", "gaussian source"]),
         ("guidance: {use: classifier-free, scale: 2.0}", ["guidance + objective", "condition_dropout"]),
         ("source: uniform", ["no uniform law on all of R^n", "gaussian"]),
-        ("geometry: {use: torus}\nsource: uniform\npath: geodesic\nobjective: {use: flow-matching, predict: data}", ["affine path", "predict: velocity"]),
         ("geometry: {use: product, parts: {a: euclidean}}", ["geometry + data", "one tensor"]),
         ("geometry: {use: sphere, dim: 2}\nsource: uniform\npath: geodesic", ["geometry + data", "have the shape (3,), the data has rows of (2,)"]),
         ("geometry: {use: torus, periods: [8.0, 8.0, 8.0]}\nsource: uniform\npath: geodesic", ["geometry + data", "(3,)"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -39,6 +40,8 @@ class ClassifierFree(Guidance):
         interval: tuple[float, float] | None = None,
         conditions: Sequence[str] = (),
     ) -> None:
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         if interval is not None and interval[0] > interval[1]:
             raise ValueError(f"interval must be increasing, got {interval}")
         self.scale, self.interval, self.conditions = scale, interval, tuple(conditions)

@@ -31,6 +31,8 @@ class ProductPath(Path):
         self.parts = dict(parts)
         self.span = spans.pop() if spans else (0.0, 1.0)
         self.geometry = Product({name: path.geometry for name, path in self.parts.items()})
+        self.arrives = all(path.arrives for path in self.parts.values())
+        self.pathwise = all(path.pathwise for path in self.parts.values())
         schedules = {path.schedule for path in self.parts.values()}
         self.affine = all(path.affine for path in self.parts.values()) and len(schedules) == 1
         self.schedule = schedules.pop() if len(schedules) == 1 else None

@@ -19,6 +19,9 @@ from flowloom.solvers.stepping import Retraction, move
 from flowloom.solvers.walk import Call, Hook, Solution, Walk, require_finite
 from flowloom.state import Cond, State, leaves, map_state
 
+_EPSILON = float(torch.finfo(torch.float64).eps)
+"""Times are double precision numbers."""
+
 
 @dataclass(frozen=True)
 class _Trial:
@@ -61,8 +64,8 @@ class Adaptive(Solver):
         max_nfe: int = 10_000,
         controller: PIController | None = None,
     ) -> None:
-        if rtol <= 0 or atol <= 0:
-            raise ValueError(f"tolerances must be positive, got rtol={rtol}, atol={atol}")
+        if not (0 < rtol < math.inf and 0 < atol < math.inf):
+            raise ValueError(f"tolerances must be positive and finite, got rtol={rtol}, atol={atol}")
         self.method = method or DormandPrince()
         self.rtol, self.atol, self.max_nfe = rtol, atol, max_nfe
         self.controller = controller or PIController()
@@ -88,7 +91,7 @@ class Adaptive(Solver):
         """Integrate with as many steps as the tolerances ask; see `Solver.solve`."""
         call = Call(read_as(field, self.consumes), cond, generator, layout)
         t, end = span or field.span
-        direction = 1.0 if end >= t else -1.0
+        direction, whole = (1.0 if end >= t else -1.0), abs(end - t)
         walk = Walk(call, x0, t, keep=keep, on_step=on_step)
         x = walk.x
         slope = call(x, t)
@@ -102,7 +105,7 @@ class Adaptive(Solver):
                 )
             h = min(h, abs(end - t))
             # A remainder of rounding size would otherwise become a step of its own.
-            t_next = end if abs(end - t) - h < 1e-12 else t + direction * h
+            t_next = end if abs(end - t) - h < 1e-12 * whole else t + direction * h
             trial = self._try(call, x, t, t_next - t, slope)
             error = self._error(x, trial.x, trial.error)
             if not math.isfinite(error):
@@ -119,7 +122,7 @@ class Adaptive(Solver):
                 previous_error = max(error, 1e-4)
             else:
                 h *= self.controller.rejected(error, self.error_order)
-            if h < 1e-10 * max(1.0, abs(t)) and t != end:
+            if h < max(1e-10 * whole, 4 * _EPSILON * abs(t)) and t != end:
                 raise SolverError(
                     f"{self._name} needs a step below {h:.1e} at t = {t:.6g}; the field is not smooth there "
                     "(stop the span earlier, or use a fixed step)"

@@ -7,6 +7,7 @@ changes during a solve lives in the call.
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -103,7 +104,7 @@ class FixedGrid(Solver):
 
     def __init__(self, steps: int = 20, grid: Sequence[float] | None = None) -> None:
         if grid is not None:
-            if len(grid) < 2 or any(b <= a for a, b in pairwise(grid)):
+            if len(grid) < 2 or not all(a < b < math.inf for a, b in pairwise(grid)):
                 raise ValueError(f"grid must hold at least two increasing times, got {list(grid)}")
             steps = len(grid) - 1
         if steps < 1:

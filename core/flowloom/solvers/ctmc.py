@@ -61,8 +61,11 @@ class CTMCEuler(FixedGrid):
             raise ValueError(f"temperature must be positive, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
-        if stochasticity < 0 or corrector_steps < 0 or min(powers) < 0:
-            raise ValueError("stochasticity, powers and corrector_steps must not be negative")
+        if not (0 <= stochasticity < math.inf and corrector_steps >= 0 and all(p >= 0 for p in powers)):
+            raise ValueError(
+                "stochasticity, powers and corrector_steps must be finite and not negative, got "
+                f"{stochasticity}, {powers} and {corrector_steps}"
+            )
         self.temperature, self.top_p = temperature, top_p
         self.stochasticity, self.powers = stochasticity, (float(powers[0]), float(powers[1]))
         self.corrector_steps = corrector_steps
@@ -100,7 +103,9 @@ class CTMCEuler(FixedGrid):
         """Probability that a waiting token jumps within the step: ``1 - exp(-h rate(t))``."""
         if t_next < t:
             return path.departure(t, t_next)
-        return self._over(float(path.rate(torch.tensor(t, dtype=torch.float64))), t_next - t)
+        rate = float(path.rate(torch.tensor(t, dtype=torch.float64)))
+        # A schedule may begin infinitely steep, and still only so much arrives within the step.
+        return self._over(rate, t_next - t) if math.isfinite(rate) else path.arrival(t, t_next)
 
     def advance(
         self,

@@ -8,8 +8,8 @@ import torch
 
 from flowloom.couplings import Independent
 from flowloom.objectives import Batch
+from flowloom.seeds import generator
 from flowloom.training.feeds import Feed
-from flowloom.training.seeds import generator
 
 
 class Batches:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from flowloom.errors import TrainingError
 from flowloom.objectives import Batch, Loss, Step
 from flowloom.parts import set_mode
+from flowloom.seeds import derive, generator
 from flowloom.training.ahead import Batches, wants_thread
 from flowloom.training.config import TrainConfig
 from flowloom.training.ema import EMA, twin_of
 from flowloom.training.feeds import Feed, Feeding
 from flowloom.training.players import Player, players_of
-from flowloom.training.seeds import derive, generator
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow

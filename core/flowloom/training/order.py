@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from flowloom.training.seeds import derive
+from flowloom.seeds import derive
 
 _ROUNDS = 6
 _MASK = 0xFFFFFFFF

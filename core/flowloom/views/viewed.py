@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.seeds import generator
 from flowloom.spec import Spec
 from flowloom.state import concat
-from flowloom.training.seeds import generator
 from flowloom.views.base import View, spec_through, through
 
 __all__ = ["Viewed"]

@@ -21,13 +21,33 @@ def sections_holding(found: Catalog, kind: str) -> list[Section]:
 def places_of_kind(found: Catalog, kind: str) -> list[str]:
     """Where recipes name a component of a kind: ``solver: NAME``, ``train.optimizer: NAME``.
 
-    A kind without a section of its own is looked for in the records, which are imported for it.
+    A kind without a section of its own is looked for in the records, and then in the parameters of all
+    components, which are imported for it: ``objective: {use: adversarial-flow, critic: NAME}``.
     """
     own = [_FORMS.get(one.form, "{}: NAME").format(one.name) for one in sections_holding(found, kind)]
     if own:
         return own
     contract = found.contract(kind)
-    return [f"{place}: NAME" for place, held in _all_fields(found) if held is contract]
+    places = [f"{place}: NAME" for place, held in _all_fields(found) if held is contract]
+    return places or list(_parameters_that_are(found, contract))
+
+
+def _parameters_that_are(found: Catalog, contract: Any) -> Iterator[str]:
+    import typing
+
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.config.annotations import alternatives
+    from flowloom_registry.config.signature import read_signature
+
+    for row in found.rows:
+        try:
+            parameters = read_signature(found.load(row)).parameters.values()
+        except FlowloomError:  # what it needs is not installed
+            continue
+        for parameter in parameters:
+            for member in alternatives(parameter.annotation):
+                if contract in (member, *typing.get_args(member)):
+                    yield f"{row.kind}: {{use: {row.name}, {parameter.name}: NAME}}"
 
 
 def places_of_record(found: Catalog, record: Any) -> list[str]:

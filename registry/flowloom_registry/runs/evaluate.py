@@ -16,7 +16,7 @@ from flowloom.metrics import Metric, gaussian_baseline
 from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
 from flowloom.state import concat
-from flowloom.training.seeds import derive
+from flowloom.seeds import derive
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
 from flowloom_registry.runs.notes import Notes

@@ -20,7 +20,7 @@ from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
-from flowloom.training.seeds import derive
+from flowloom.seeds import derive
 from flowloom.views import Viewed
 from flowloom_registry.config.build import Built, build
 from flowloom_registry.config.recipe import Recipe

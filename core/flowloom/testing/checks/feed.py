@@ -13,11 +13,11 @@ import torch
 from flowloom.flow import Flow
 from flowloom.layout import Layout
 from flowloom.objectives import Batch
+from flowloom.seeds import generator
 from flowloom.state import batch_size, leaves
 from flowloom.testing.flows import flow_of
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.training.feeds import Feed, Feeding
-from flowloom.training.seeds import generator
 
 SIZE = 8
 STEPS = 9

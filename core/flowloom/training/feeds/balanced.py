@@ -9,10 +9,10 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset
 from flowloom.errors import DataError, IncompatibleError
+from flowloom.seeds import derive
 from flowloom.training.feeds.base import Feeding
 from flowloom.training.feeds.rows import DataFeed
 from flowloom.training.order import permuted
-from flowloom.training.seeds import derive
 from flowloom.views import View
 
 _AT_ONCE = 4096

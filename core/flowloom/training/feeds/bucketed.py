@@ -10,11 +10,11 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import IncompatibleError
+from flowloom.seeds import derive
 from flowloom.spec import Spec
 from flowloom.training.feeds.base import Feeding
 from flowloom.training.feeds.rows import DataFeed
 from flowloom.training.order import EpochOrder, permuted
-from flowloom.training.seeds import derive
 from flowloom.views import View
 from flowloom.views.base import part_at, with_part
 

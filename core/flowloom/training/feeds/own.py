@@ -9,11 +9,11 @@ from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
+from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
 from flowloom.state import State, leaves
 from flowloom.training.feeds.base import Feed, Feeding, spec_told
 from flowloom.training.feeds.rows import Rows
-from flowloom.training.seeds import generator as generator_of
 from flowloom.views import View
 from flowloom.views.base import with_part
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.objectives import Batch
+from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
 from flowloom.training.feeds.base import Feed, Feeding, coupled
 from flowloom.training.order import EpochOrder
-from flowloom.training.seeds import generator as generator_of
 from flowloom.views import View, Viewed, spec_through, through
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples, Tensors
 from flowloom.errors import DataError
 from flowloom.objectives import Batch
+from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
 from flowloom.state import concat
 from flowloom.training.feeds.base import Feed, Feeding, coupled
-from flowloom.training.seeds import generator as generator_of
 from flowloom.views import View, spec_through, through
 
 _UNKNOWN = -1

@@ -13,7 +13,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
-from flowloom.training.seeds import derive
+from flowloom.seeds import derive
 from flowloom_likelihood.codec import Dequantize
 from flowloom_likelihood.field import BijectionField
 
