@@ -15,7 +15,7 @@ from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.metrics import Metric, gaussian_baseline
 from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
-from flowloom.state import concat
+from flowloom.state import concat, leaves
 from flowloom.training.seeds import derive
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
@@ -229,6 +229,8 @@ class _Judging:
             )
         elapsed = time.perf_counter() - began
         examples = Examples(experiment.decode(solution.x, asked.cond), asked.cond)
+        if self.notes.rehearsing and not all(bool(v.isfinite().all()) for _, v in leaves(examples.x)):
+            examples = real.take(torch.arange(len(asked)))  # what untrained weights draw proves nothing
         if self.drawn is not None:
             examples = examples.take(torch.arange(len(real)) % len(asked))
         return examples, solution.nfe, elapsed
