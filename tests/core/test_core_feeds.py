@@ -283,9 +283,9 @@ def test_self_generated_pairs_are_where_the_flow_takes_x0():
 def test_reflow_straightens_trajectories_and_helps_a_single_step():
     """Three seeds of 3,000 steps: rows alone, and pairs from step 1,500 on.
 
-    The first setting that was tried. A third of it (1,000 steps, pairs from step 500) straightens as well, but a
-    single step is then better in one seed of three, equal in one and worse in one: pairs keep the errors of the
-    flow that made them.
+    The first setting that was tried. A third of it (1,000 steps, pairs from step 500) straightens as well,
+    but a single step is then better in one seed of three, equal in one and worse in one: pairs keep the
+    errors of the flow that made them.
     """
     from flowloom.metrics.distances import energy_distance
     from flowloom.metrics.straightness import straightness
