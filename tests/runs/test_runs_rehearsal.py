@@ -128,7 +128,7 @@ def test_what_would_fail_after_training_is_told_before_it(
 ) -> None:
     line = refused(["run", written(tmp_path, **changed), "--out", str(tmp_path / "run")], capsys)
     assert said in line
-    assert "nothing was trained" in line
+    assert line.count("nothing was trained") == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -15,8 +15,8 @@ from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.metrics import Metric, gaussian_baseline
 from flowloom.scores import Score
 from flowloom.solvers import FixedGrid, Solver
-from flowloom.state import concat
 from flowloom.seeds import derive
+from flowloom.state import concat, leaves
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
 from flowloom_registry.runs.notes import Notes
@@ -249,6 +249,8 @@ class _Judging:
             )
         elapsed = time.perf_counter() - began
         examples = Examples(experiment.decode(solution.x, asked.cond), asked.cond)
+        if self.notes.rehearsing and not all(bool(v.isfinite().all()) for _, v in leaves(examples.x)):
+            examples = real.take(torch.arange(len(asked)))  # what untrained weights draw proves nothing
         if self.drawn is not None:
             examples = examples.take(torch.arange(len(real)) % len(asked))
         return examples, solution.nfe, elapsed

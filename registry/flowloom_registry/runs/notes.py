@@ -12,6 +12,10 @@ from flowloom_registry.errors import one_line
 __all__ = ["Notes"]
 
 
+class _Told(RunError):
+    """A failure that has its sentence already."""
+
+
 @dataclass
 class Notes:
     """Collects what failed; in a rehearsal the first failure stops the run.
@@ -40,12 +44,14 @@ class Notes:
         """
         try:
             yield
+        except _Told:
+            raise
         except SolverError as error:
             if not self.rehearsing:
                 self.lines.append(f"{what} failed: {_said(error)}")
         except Exception as error:
             if self.rehearsing:
-                raise RunError(
+                raise _Told(
                     f"{self.sparing}, for {what} would fail afterwards: {_said(error)}"
                 ) from error
             self.lines.append(f"{what} failed: {_said(error)}")
