@@ -415,6 +415,14 @@ def test_read_as_a_velocity_it_is_gradient_flow(draws):
         flow.solve(x0=x0, span=(1.0, 0.0), solver=GradientDescent())
 
 
+def test_the_density_of_gradient_flow_is_that_of_what_it_carries(draws):
+    """N(0, I) under x' = -T x is N(0, exp(-2 T) I)."""
+    flow = flow_of(Bowl(), RK4(20), horizon=1.5)
+    x = 0.3 * torch.randn(4, 3, generator=draws).double()
+    wanted = torch.distributions.Normal(0.0, math.exp(-1.5)).log_prob(x).sum(1)
+    assert torch.allclose(flow.log_prob(x), wanted, atol=1e-4)
+
+
 def test_guided_gradients_are_read_as_velocities_too(draws):
     """What is read is the guided field and not the one inside."""
     model = Bowl(centres=((1.0, 0, 0), (0, 1.0, 0)))

@@ -1,12 +1,15 @@
 """What 2510.02300 claims, at laptop size: eight Gaussians, seeds 0, 1 and 2; ``-s`` shows figures."""
 
+import math
+
 import pytest
 import torch
 
 from flowloom.metrics.distances import sliced_wasserstein
 from flowloom.solvers import Euler
+from flowloom.testing.oracles import GaussianMixture, MixtureField
 from flowloom_foundations.data import EightModes
-from flowloom_foundations.equilibrium import GradientDescent, Nesterov, OutOfDistribution
+from flowloom_foundations.equilibrium import GradientDescent, Nesterov, OutOfDistribution, Truncated
 from flowloom_registry import load_recipe
 from flowloom_registry.runs.experiment import assemble
 
@@ -56,23 +59,47 @@ def shown(name, rows):
     return means
 
 
+def exact_gradient(x, times=60):
+    """The best answer of the objective at ``x``: mean target over all t at which x may be met."""
+    angle = torch.arange(8) * (math.pi / 4)
+    means = 2 * torch.stack([angle.cos(), angle.sin()], -1).double()
+    mixture = GaussianMixture(means, torch.full((8,), 0.1), torch.ones(8))
+    t = ((torch.arange(times) + 0.5) / times).double().repeat_interleave(len(x))
+    states = x.repeat(times, 1)
+    log, *_ = mixture.marginal(states, t, 1 - t, 1.0)
+    target = -Truncated()(t)[:, None] * MixtureField(mixture)(states, t, {})
+    weight = log.logsumexp(1).reshape(times, len(x)).softmax(0)
+    return (weight[..., None] * target.reshape(times, len(x), 2)).sum(0)
+
+
 def test_the_landscape_is_an_equilibrium_and_flow_matching_is_not(trained, truth):
-    """N steps, then on to 4N: descent stays, velocities that know or do not know the time drift off."""
+    """N steps, then on to 4N: descent stays to three digits, velocities go on.
+
+    At rest the distance is the landscape's own: the exact one ends there too, its valleys lie a little off
+    the modes (radius 2.11 for 2) and are narrower. After the way of the paper (eta lambda k = 2) it is smaller
+    than at rest, and than that of flow matching without time.
+    """
     floor = sliced_wasserstein(EightModes(20_000).split("val").all().x[:ROWS], truth)
     print(f"\nfloor of {ROWS} held-out draws: {floor:.3f}")
-    eqm, blind, plain = [], [], []
+    eqm, blind, plain, off = [], [], [], []
     for seed in SEEDS:
         flow = trained("equilibrium", seed)
-        eqm.append(distances(flow, GradientDescent(4 * N, 0.01), truth, times=(0.25, 1.0))[0])
+        eqm.append(distances(flow, GradientDescent(4 * N, 0.01), truth, times=(0.05, 0.25, 1.0))[0])
+        exact = flow.solve(ROWS, solver=GradientDescent(1), seed=7, keep=2).trajectory[0].double()
+        for _ in range(80):
+            exact = exact - 0.03 * exact_gradient(exact)
+        off.append([sliced_wasserstein(exact.float(), truth), float(exact.norm(dim=1).mean())])
         onward = {"span": (0.0, 4.0), "times": (1.0, 4.0)}
         for rows, recipe in ((blind, "equilibrium-blind"), (plain, "equilibrium-baseline")):
             rows.append(distances(trained(recipe, seed), Euler(4 * N), truth, **onward)[0])
-    n, far = shown("equilibrium matching at N and 4N", eqm)
+    near, n, far = shown("equilibrium matching at N/5, N and 4N", eqm)
+    exact, _ = shown("exact landscape at rest: distance, radius", off)
     blind_n, _ = shown("time-blind flow matching at N and 4N", blind)
-    _, plain_far = shown("flow matching at N and 4N", plain)
+    plain_n, plain_far = shown("flow matching at N and 4N", plain)
     assert far / n <= 1.15
-    assert far / plain_far <= 0.5
-    assert n / blind_n <= 0.85
+    assert far / n <= 0.85 * plain_far / plain_n
+    assert near / blind_n <= 0.85
+    assert abs(n / exact - 1) <= 0.15
 
 
 def test_the_rate_may_change_after_training(trained, truth):
