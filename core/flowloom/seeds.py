@@ -9,6 +9,8 @@ from hashlib import blake2b
 
 import torch
 
+__all__ = ["derive", "generator"]
+
 
 def derive(seed: int, stream: str, step: int = 0) -> int:
     """A 63-bit seed, independent across streams and steps, the same in every process.

@@ -76,8 +76,8 @@ def test_the_landscape_is_an_equilibrium_and_flow_matching_is_not(trained, truth
     """N steps, then on to 4N: descent stays to three digits, velocities go on.
 
     At rest the distance is the landscape's own: the exact one ends there too, its valleys lie a little off
-    the modes (radius 2.11 for 2) and are narrower. After the way of the paper (eta lambda k = 2) it is smaller
-    than at rest, and than that of flow matching without time.
+    the modes (radius 2.11 for 2) and are narrower. After the way of the paper (eta lambda k = 2) it is
+    smaller than at rest, and than that of flow matching without time.
     """
     floor = sliced_wasserstein(EightModes(20_000).split("val").all().x[:ROWS], truth)
     print(f"\nfloor of {ROWS} held-out draws: {floor:.3f}")

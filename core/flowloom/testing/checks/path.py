@@ -176,7 +176,7 @@ def check_times_per_token(make: Make, context: Context) -> None:
     draws = context.generator(1)
     x0, x1 = (path.geometry.random((4, 6, *point), Draw(draws, dtype=torch.float64)) for _ in "ab")
     arrived = torch.randint(2, (4, 6), generator=context.generator(3)).double()
-    t = torch.where(arrived == 1, path.span[1], path.span[0])
+    t = torch.where(arrived == 1, path.span[1], path.span[0]).double()
     reached = _at(path, x0, x1, t, context).x_t
     wanted = torch.where(arrived.reshape(4, 6, *(1,) * len(point)) == 1, x1, x0)
     size = 10 * (1 + rows_max(x0) + rows_max(x1))
