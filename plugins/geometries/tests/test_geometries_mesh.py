@@ -249,5 +249,5 @@ def test_eigenfunction_data_lie_where_it_is_positive(ball):
     assert float(data.density(x).min()) > 0
     # The first eigenfunction is a coordinate in some direction: draws fill one half of the sphere.
     mean = x.mean(0) / x.mean(0).norm()
-    assert float((x @ mean).min()) > -0.05
+    assert float((x @ mean).min()) > -0.15  # the direction is that of 500 draws
     assert not torch.equal(data.split("test").all().x, x)

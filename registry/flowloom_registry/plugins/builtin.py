@@ -272,7 +272,7 @@ def _inference(reg: Registrar) -> None:
         "adaptive",
         "flowloom.solvers:Adaptive",
         summary="any of these, with steps as long as a tolerance allows",
-        example={"method": "heun"},
+        example={"method": "rk4"},
     )
     reg.add("solver", "dopri5", "flowloom.solvers:Dopri5", summary="adaptive, order 5")
     reg.add(

@@ -63,10 +63,6 @@ def _flow(reg: Registrar) -> None:
             for name in (
                 "check_time_and_state_matter",
                 "check_every_parameter_learns",
-                "check_state_round_trip",
-                "check_is_deterministic",
-                "check_batch_independence",
-                "check_jvp",
                 "check_layout",
             )
         },
