@@ -73,7 +73,7 @@ def exact_gradient(x, times=60):
 
 
 def test_the_landscape_is_an_equilibrium_and_flow_matching_is_not(trained, truth):
-    """N steps, then on to 4N: descent stays to three digits, velocities go on.
+    """N steps, then on to 4N: descent stays, velocities go on.
 
     At rest the distance is the landscape's own: the exact one ends there too, its valleys lie a little off
     the modes (radius 2.11 for 2) and are narrower. After the way of the paper (eta lambda k = 2) it is
