@@ -73,7 +73,7 @@ def exact_gradient(x, times=60):
 
 
 def test_the_landscape_is_an_equilibrium_and_flow_matching_is_not(trained, truth):
-    """N steps, then on to 4N: descent stays to three digits, velocities go on.
+    """N steps, then on to 4N: descent stays, velocities go on.
 
     At rest the distance is the landscape's own: the exact one ends there too, its valleys lie a little off
     the modes (radius 2.11 for 2) and are narrower. After the way of the paper (eta lambda k = 2) it is
@@ -81,19 +81,20 @@ def test_the_landscape_is_an_equilibrium_and_flow_matching_is_not(trained, truth
     """
     floor = sliced_wasserstein(EightModes(20_000).split("val").all().x[:ROWS], truth)
     print(f"\nfloor of {ROWS} held-out draws: {floor:.3f}")
-    eqm, blind, plain, off = [], [], [], []
+    eqm, blind, plain = [], [], []
+    start = trained("equilibrium", 0).solve(ROWS, solver=GradientDescent(1), seed=7, keep=2)
+    rest = start.trajectory[0].double()
+    for _ in range(80):
+        rest = rest - 0.03 * exact_gradient(rest)
+    exact = sliced_wasserstein(rest.float(), truth)
+    print(f"exact landscape at rest: {exact:.3f}, radius {float(rest.norm(dim=1).mean()):.3f}")
     for seed in SEEDS:
         flow = trained("equilibrium", seed)
         eqm.append(distances(flow, GradientDescent(4 * N, 0.01), truth, times=(0.05, 0.25, 1.0))[0])
-        exact = flow.solve(ROWS, solver=GradientDescent(1), seed=7, keep=2).trajectory[0].double()
-        for _ in range(80):
-            exact = exact - 0.03 * exact_gradient(exact)
-        off.append([sliced_wasserstein(exact.float(), truth), float(exact.norm(dim=1).mean())])
         onward = {"span": (0.0, 4.0), "times": (1.0, 4.0)}
         for rows, recipe in ((blind, "equilibrium-blind"), (plain, "equilibrium-baseline")):
             rows.append(distances(trained(recipe, seed), Euler(4 * N), truth, **onward)[0])
     near, n, far = shown("equilibrium matching at N/5, N and 4N", eqm)
-    exact, _ = shown("exact landscape at rest: distance, radius", off)
     blind_n, _ = shown("time-blind flow matching at N and 4N", blind)
     plain_n, plain_far = shown("flow matching at N and 4N", plain)
     assert far / n <= 1.15
@@ -158,7 +159,10 @@ def test_an_explicit_energy_samples_as_well(trained, truth):
 
 
 def test_what_is_partly_noised_is_denoised_from_where_it_is(trained, truth):
-    """Descent begins at the noisy state itself and needs no time; flow matching starts at t=0 and is lost."""
+    """Descent begins at the noisy state itself and needs no time, and comes nearer to what was noised.
+
+    The paper has flow matching fail when it starts at t=0; in the plane it does as well or a little better.
+    """
     x1 = EightModes(20_000).split("test").all().x[:ROWS]
     noise = torch.randn(x1.shape, generator=torch.Generator().manual_seed(3))
     rows = []
@@ -168,7 +172,7 @@ def test_what_is_partly_noised_is_denoised_from_where_it_is(trained, truth):
             noisy = (1 - t) * noise + t * x1
             ours = trained("equilibrium", seed).solve(x0=noisy, solver=GradientDescent(N, 0.01)).x
             theirs = trained("equilibrium-baseline", seed).solve(x0=noisy, solver=Euler(N)).x
-            found += [float((v - x1).square().sum(1).mean().sqrt()) for v in (ours, theirs)]
+            found += [float((v - x1).square().sum(1).mean().sqrt()) for v in (noisy, ours, theirs)]
         rows.append(found)
-    values = shown("error of denoising from t = 0.6, 0.8, 0.9: EqM, flow matching from t = 0", rows)
-    assert all(ours < theirs for ours, theirs in zip(values[::2], values[1::2], strict=True))
+    values = shown("error at t = 0.6, 0.8, 0.9: as given, by EqM, by flow matching from t = 0", rows)
+    assert all(ours < given for given, ours in zip(values[::3], values[1::3], strict=True))
