@@ -74,7 +74,7 @@ def _output_shape(spec: Spec) -> Shape:
 def _trained(make: Make, context: Context) -> nn.Module:
     """A fresh network after three large steps on random targets, which undo zero initialisations.
 
-    One that is fitted and not trained is fitted to the data instead.
+    One that is fitted is fitted to the data first, and that is all where it has nothing to train.
     """
     model: nn.Module = make()
     fit = getattr(model, "fit", None)
@@ -82,9 +82,11 @@ def _trained(make: Make, context: Context) -> nn.Module:
         if context.data is None:
             raise NotApplicable("the network is fitted, and there is no data; give data=")
         fit(context.data, context.flow, context.generator(7))
+    moving = [p for p in model.parameters() if p.requires_grad]
+    if not moving:
         return model.eval()
     model.train()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-2)
+    optimizer = torch.optim.Adam(moving, lr=2e-2)
     for step in range(3):
         x, t, cond = _inputs(model, context, 8, 10 + step)
         if _conditional(model):
