@@ -169,7 +169,9 @@ class _Judging:
             self._judged(self.real, self.real, None)
         if self.held_out is not None:
             with self.notes.about(f"column '{SEEN}'"):
-                columns[SEEN] = self._judged(self.seen.take(torch.arange(min(n, len(self.seen)))), None, None)
+                # Any rows, not the first ones: data sets are often sorted.
+                some = experiment.in_range(rows_of(experiment.require_data(""), n, config.seed + 1))
+                columns[SEEN] = self._judged(some, None, None)
         if config.baseline == "gaussian":
             with self.notes.about(f"column '{BASELINE}'"):
                 self._add_baseline(columns)

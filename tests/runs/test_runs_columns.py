@@ -1,0 +1,38 @@
+"""What the columns of the evaluation are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flowloom_registry.cli import main
+
+SORTED = """
+import torch
+from flowloom.data import Examples, Tensors
+from flowloom.metrics import Metric
+
+
+def Data():
+    x = torch.linspace(-1, 1, 400)[:, None].repeat(1, 2)
+    return Tensors(x, test=Examples(x[::4] + 1e-3))
+
+
+class Mean(Metric):
+    better = {"mean": "lower"}
+
+    def __call__(self, samples, real):
+        return {"mean": float(samples.x.mean())}
+"""
+
+
+def test_the_training_column_is_of_any_rows_and_not_of_the_first(tmp_path: Path) -> None:
+    """The data are sorted: their first 40 rows have the mean -0.9, any 40 about 0."""
+    (tmp_path / "sorted.py").write_text(SORTED)
+    (tmp_path / "r.yaml").write_text(
+        "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
+        "metrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\ntrain: {steps: 2, batch: 8}\n"
+    )
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    columns = json.loads((tmp_path / "out" / "evaluation.json").read_text())["columns"]
+    assert abs(columns["training data"]["mean"]) < 0.35
