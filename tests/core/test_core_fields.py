@@ -378,6 +378,59 @@ def test_every_method_can_choose_its_steps(method, how):
     assert loose.nfe < solution.nfe
 
 
+class _Given(Field):
+    """A velocity written down."""
+
+    kind = "velocity"
+
+    def __init__(self, velocity, geometry=None):
+        self.velocity, self.geometry = velocity, geometry or Euclidean()
+
+    def __call__(self, x, t, cond):
+        return self.velocity(x, t)
+
+
+@pytest.mark.parametrize("role", ["real", "given"])
+@pytest.mark.parametrize("method", [DormandPrince(), RK4(), Heun()], ids=repr)
+def test_what_does_not_move_does_not_loosen_the_tolerance(method, role):
+    x0 = torch.randn(4, 3, 2, generator=draws(), dtype=torch.float64)
+    field = _Given(lambda x, t: -8 * x * torch.cos(5 * t)[:, None, None])
+    alone = Adaptive(method, 1e-4, 1e-4).solve(field, x0)
+    wide = torch.cat([x0, torch.zeros(4, 200, 2, dtype=torch.float64)], 1)
+    free = (torch.arange(203) < 3).expand(4, -1)
+    layout = Layout(real=free) if role == "real" else Layout(given=~free)
+    beside = Adaptive(method, 1e-4, 1e-4).solve(field, wide, layout=layout)
+    assert beside.nfe == alone.nfe
+    assert torch.allclose(beside.x[:, :3], alone.x, atol=1e-12, rtol=0)
+
+
+def test_two_half_steps_meet_across_a_seam_in_a_product_that_is_curved_elsewhere():
+    """The difference of the two is short there, as it is on the torus alone."""
+    x0 = {"a": torch.arange(500, dtype=torch.float64)[:, None] / 500}
+    ball = torch.eye(3, dtype=torch.float64)[torch.zeros(500, dtype=torch.long)]
+
+    def turning(x, t):
+        still = {name: torch.zeros_like(v) for name, v in x.items()}
+        return still | {"a": torch.sin(2 * torch.pi * x["a"]) * torch.cos(8 * t)[:, None] + 1}
+
+    solver, torus = Adaptive(Euler(), 1e-4, 1e-4), FlatTorus(1.0)
+    alone = solver.solve(_Given(turning, Product({"a": torus})), x0)
+    beside = solver.solve(_Given(turning, Product({"a": torus, "s": Sphere(3)})), x0 | {"s": ball})
+    assert beside.nfe <= alone.nfe
+
+
+@pytest.mark.parametrize("whole", [1e-9, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@pytest.mark.parametrize("back", [False, True])
+def test_adaptive_gets_going_on_spans_of_any_length(whole, start, back):
+    span = (whole, 0.0) if back else (0.0, whole)
+    x0 = torch.full((2, 1), start, dtype=torch.float64)
+    still = Adaptive().solve(_Given(lambda x, t: torch.zeros_like(x)), x0, span=span)
+    assert torch.equal(still.x, x0)
+    moved = Adaptive().solve(_Given(lambda x, t: torch.ones_like(x) / whole), x0, span=span)
+    assert torch.allclose(moved.x, x0 + (-1 if back else 1), atol=1e-9)
+
+
 def test_what_adaptive_evaluates_is_counted():
     class Counting(LinearFlow):
         asked = 0
