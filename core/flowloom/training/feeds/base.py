@@ -96,14 +96,12 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         examples: data with their conditions.
         generator: of everything drawn.
     """
-    flow = feeding.flow
-    spec = flow.spec if flow.codec is None else flow.codec.data_spec
-    examples = _in_form(spec, examples.to(feeding.device), flow.dtype)
+    flow, examples = feeding.flow, formed(feeding, examples)
     if flow.objective.encodes:
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
         x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
-        return Batch(x0, examples.x, examples.cond, Layout.of(spec, examples.cond))
+        return Batch(x0, examples.x, examples.cond, Layout.of(_data_spec(flow), examples.cond))
     return paired(feeding, flow.encode(examples, generator), generator)
 
 
@@ -135,14 +133,24 @@ def spec_told(shape: Sequence[int] | Mapping[str, Sequence[int]], vocab: int | N
     return Spec(tuple(shape), vocab)
 
 
-def _in_form(spec: Spec, examples: Examples, dtype: torch.dtype) -> Examples:
-    """Real values in the flow's precision, and class ids as int64, whatever files hold them as."""
+def _data_spec(flow: Flow) -> Spec:
+    return flow.spec if flow.codec is None else flow.codec.data_spec
+
+
+def formed(feeding: Feeding, examples: Examples) -> Examples:
+    """Rows of data where the flow is: reals in its precision, and class ids as int64, whatever files hold.
+
+    Args:
+        feeding: as `Feed.start` received it.
+        examples: data with their conditions.
+    """
+    examples, dtype = examples.to(feeding.device), feeding.flow.dtype
 
     def real(leaf: Tensor) -> Tensor:
         return leaf.to(dtype) if leaf.is_floating_point() else leaf
 
     cond = {name: real(value) for name, value in examples.cond.items()}
-    for name, condition in spec.conditions.items():
+    for name, condition in _data_spec(feeding.flow).conditions.items():
         if condition.classes is not None and name in cond:
             cond[name] = cond[name].long()
     return replace(examples, x=map_state(real, examples.x), cond=cond)
