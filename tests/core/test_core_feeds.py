@@ -333,3 +333,15 @@ def test_a_stream_that_says_nothing_past_its_end_is_asked_for_any_batch():
     wanted = [batch(inorder, k).x1 for k in range(10)]
     for k in (9, 5, 4):
         assert torch.equal(batch(started(Stream(read, shuffle=4), size=6), k).x1, wanted[k])
+
+
+def test_what_encodes_data_sees_them_in_the_form_of_the_flow():
+    """Fits and evaluations encode as feeds do, and networks are not asked in another precision."""
+    label = (torch.arange(50) % 3).to(torch.uint8)
+    data = Tensors(torch.randn(50, 2, dtype=torch.float64), {"label": label})
+    flow = flow_on(data.spec)
+    for codec in (None, fl.codecs.Standardize(data.spec)):
+        flow.codec = codec
+        states = flow.encode(data.all())
+        assert (states.x.dtype, states.cond["label"].dtype) == (torch.float32, torch.int64)
+    assert flow_on(data.spec).double().encode(data.all()).x.dtype == torch.float64

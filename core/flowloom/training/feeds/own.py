@@ -12,7 +12,7 @@ from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
 from flowloom.state import State, leaves
-from flowloom.training.feeds.base import Feed, Feeding, formed, spec_told
+from flowloom.training.feeds.base import Feed, Feeding, spec_told
 from flowloom.training.feeds.rows import Rows
 from flowloom.views import View
 from flowloom.views.base import with_part
@@ -87,7 +87,7 @@ class OwnFeed(Feed):
             return None
         draws = generator_of(self.feeding.seed, "own/rows", step)
         chosen = torch.randint(len(self.rows.data), (n,), generator=draws)
-        return formed(self.feeding, self.rows.viewed(chosen, draws))
+        return self.feeding.flow.formed(self.rows.viewed(chosen, draws).to(self.feeding.device))
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that is kept."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.objectives import Batch
 from flowloom.state import concat
-from flowloom.training.feeds.base import formed, paired
+from flowloom.training.feeds.base import paired
 from flowloom.training.feeds.own import OwnFeed, examples_of, records
 from flowloom.views import View
 
@@ -84,7 +84,7 @@ class Replay(OwnFeed):
         own = examples_of(kept, "x")
         rest = self.feeding.size - len(own)
         if self.rows is not None and rest:
-            seen = formed(self.feeding, self.rows.seen(number).take(torch.arange(rest)))
+            seen = self.rows.seen(number).take(torch.arange(rest)).to(self.feeding.device)
             rows = self.feeding.flow.encode(seen, generator)
             cond = {name: torch.cat([own.cond[name], value]) for name, value in rows.cond.items()}
             own = Examples(concat([own.x, rows.x]), cond)
