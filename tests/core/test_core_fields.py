@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -376,6 +377,24 @@ def test_every_method_can_choose_its_steps(method, how):
     assert float(off) < (100 if method.order == 1 else 30) * tolerance  # of steps, not of the whole
     loose = Adaptive(method, 100 * tolerance, 100 * tolerance).solve(flow, x0)
     assert loose.nfe < solution.nfe
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("space", [Sphere(3), FlatTorus(1.0), Euclidean()], ids=str)
+def test_conversions_on_geodesics_are_finite_at_both_ends_under_any_schedule(space, dtype):
+    """A schedule that arrives with no speed has 1 - alpha = 0 in single precision well before t = 1."""
+    x0, x1 = torch.rand(2, 4, 3, generator=draws(), dtype=dtype).unbind()
+    x0, x1 = space.project(x0), space.project(x1)
+    for schedule in (CondOT(), Cosine()):
+        path = GeodesicPath(space, schedule)
+        for time in (0.0, 0.999, 1.0):
+            point = path.sample(x0, x1, torch.full((4,), time, dtype=dtype))
+            told = {"velocity": point.velocity, "data": x1, "noise": x0}
+            for given, wanted in itertools.product(told, told):
+                found = path.convert(told[given], point.x_t, point.t, given, wanted)
+                assert found.isfinite().all(), (given, wanted, time)
+        speed = path.convert(x1, point.x_t, torch.full((4,), 0.5, dtype=dtype), "data", "velocity")
+        assert speed.dtype == dtype
 
 
 class _Given(Field):
