@@ -13,9 +13,12 @@ import pytest
 import torch
 from flowloom_registry import load
 from flowloom_registry.cli import main
+from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from flowloom.data import Tensors
+from flowloom.errors import RunError
 from flowloom.training import checkpoint
 
 RECIPE = """
@@ -282,6 +285,26 @@ def test_other_data_under_the_same_name_is_noticed(cut: Path, tmp_path: Path, ca
     shutil.copy(tmp_path / "b" / "t.txt", tmp_path / "a" / "t.txt")
     assert main(["run", str(out)]) == 2
     assert "its rows hold other values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_other_labels_and_other_small_values_are_noticed(tmp_path: Path, scale: float) -> None:
+    def tensors(seed: int, by: int) -> Tensors:
+        draws = torch.Generator().manual_seed(seed)
+        x = scale * torch.randn(50, 2, generator=draws)
+        return Tensors(x, {"label": (torch.arange(50) + by) % 3})
+
+    file, data = tmp_path / "data.json", tensors(0, 0)
+    kept = data_as_json(data.spec, data)
+    file.write_text(json.dumps(kept))
+    require_same_data(file, data.spec, data)
+    with pytest.raises(RunError, match="other values of condition 'label'"):
+        require_same_data(file, data.spec, tensors(0, 1))
+    with pytest.raises(RunError, match="its rows hold other values;"):
+        require_same_data(file, data.spec, tensors(1, 0))
+    # Older runs have no sums of conditions; they go on.
+    file.write_text(json.dumps(kept | {"sums": {"x": kept["sums"]["x"]}}))
+    require_same_data(file, data.spec, tensors(0, 1))
 
 
 def test_another_number_of_threads_is_told(run: Path, capsys) -> None:
