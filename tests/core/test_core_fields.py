@@ -409,6 +409,30 @@ class _Given(Field):
         return self.velocity(x, t)
 
 
+@pytest.mark.parametrize("solver", [Euler(3), Adaptive()], ids=repr)
+def test_a_hook_does_not_move_what_is_given(solver):
+    given = torch.tensor([[True, False]] * 3)
+    layout = Layout(given=given, values=torch.full((3, 2), 5.0))
+    field = _Given(lambda x, t: torch.ones_like(x))
+    solution = solver.solve(field, torch.zeros(3, 2), layout=layout, on_step=lambda x, t: x + 100, keep=9)
+    for state in (solution.x, *solution.trajectory):
+        assert (state[:, 0] == 5).all()
+    assert (solution.x[:, 1] > 100).all()
+
+
+def test_a_field_that_draws_has_no_euler_map():
+    """Its draws would be nobody's: maps know no generator, and the same seed would give other samples."""
+
+    class Drawing(Field):
+        kind, stochastic = "velocity", True
+
+        def __call__(self, x, t, cond, generator=None):
+            return torch.randn(x.shape, generator=generator)
+
+    with pytest.raises(IncompatibleError, match="Drawing draws"):
+        EulerMap(Drawing())
+
+
 @pytest.mark.parametrize("role", ["real", "given"])
 @pytest.mark.parametrize("method", [DormandPrince(), RK4(), Heun()], ids=repr)
 def test_what_does_not_move_does_not_loosen_the_tolerance(method, role):
