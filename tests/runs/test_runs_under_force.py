@@ -318,21 +318,39 @@ def test_another_number_of_threads_is_told(run: Path, capsys) -> None:
 
 
 def test_a_run_in_a_locale_that_is_not_utf8(tmp_path: Path) -> None:
-    file = recipe(tmp_path, extra="summary: Köln\ntrackers: [csv]\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "flowloom_registry", "run", str(file), "--out", str(tmp_path / "out")],
-        env={
-            **os.environ,
-            "LC_ALL": "C",
-            "PYTHONUTF8": "0",
-            "PYTHONCOERCECLOCALE": "0",
-            "PYTHONIOENCODING": "utf-8",
-        },
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    file, out = recipe(tmp_path, extra="summary: Köln\ntrackers: [csv]\n"), str(tmp_path / "out")
+    again = ["eval", out, "--out", "again", "--set", "solver.steps=3"]
+    for words in (["run", str(file), "--out", out], again):
+        done = subprocess.run(
+            [sys.executable, "-m", "flowloom_registry", *words],
+            env={
+                **os.environ,
+                "LC_ALL": "C",
+                "PYTHONUTF8": "0",
+                "PYTHONCOERCECLOCALE": "0",
+                "PYTHONIOENCODING": "utf-8",
+            },
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
     assert "Köln" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_evaluation_of_its_own_stays_in_the_run_and_leaves_nothing_behind(
+    run: Path, tmp_path: Path, capsys
+) -> None:
+    place, elsewhere = run / "evaluations" / "more", tmp_path / "elsewhere"
+    place.mkdir(parents=True)
+    (place / ".evaluation.json.4242").write_text("cut")
+    (place / ".report.html.4242").write_text("cut")
+    assert main(["eval", str(run), "--out", "more"]) == 0
+    assert not [file.name for file in place.iterdir() if file.name.startswith(".")]
+    elsewhere.mkdir()
+    (run / "evaluations" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    assert main(["eval", str(run), "--out", "linked"]) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize(
