@@ -35,7 +35,7 @@ from flowloom.solvers import Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
-from flowloom.state import Cond, State, concat, first_leaf, shape_of, take, with_batch
+from flowloom.state import Cond, State, concat, first_leaf, map_state, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
@@ -349,8 +349,22 @@ class Flow(nn.Module):
             trainer.ema.copy_to_live()
         return history
 
+    def formed(self, examples: Examples) -> Examples:
+        """Data with reals in the flow's precision, and class ids as int64, whatever files hold them as."""
+
+        def real(leaf: Tensor) -> Tensor:
+            return leaf.to(self.dtype) if leaf.is_floating_point() else leaf
+
+        spec = self.spec if self.codec is None else self.codec.data_spec
+        cond = {name: real(value) for name, value in examples.cond.items()}
+        for name, condition in spec.conditions.items():
+            if condition.classes is not None and name in cond:
+                cond[name] = cond[name].long()
+        return replace(examples, x=map_state(real, examples.x), cond=cond)
+
     def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
-        """Data as states; the same where there is no codec. What stands in padding reaches no codec."""
+        """Data as states, `formed`; that is all where there is no codec. Padding reaches no codec."""
+        examples = self.formed(examples)
         if self.codec is None:
             return examples
         layout = Layout.of(self.codec.data_spec, examples.cond)

@@ -306,3 +306,42 @@ def test_reflow_straightens_trajectories_and_helps_a_single_step():
     rows, pairs = found[::2], found[1::2]
     print("rows (bend, energy at one step):", rows, "pairs:", pairs)
     assert all(b[0] < 0.5 * a[0] and b[1] < a[1] for a, b in zip(rows, pairs, strict=True))
+
+
+@pytest.mark.parametrize("ids", [torch.uint8, torch.int32])
+@pytest.mark.parametrize("make", [Rows, Balanced, Replay, SelfGenerated])
+def test_data_of_any_precision_are_fed_in_that_of_the_flow(make, ids):
+    data = Tensors(torch.randn(50, 2, dtype=torch.float64), {"label": (torch.arange(50) % 3).to(ids)})
+    feed = started(make(data))
+    if feed.refresh_every:
+        feed.refresh(feed.feeding.flow, 1000, generator(7, "looks", 0))
+    got = batch(feed, 0)
+    assert (got.x0.dtype, got.x1.dtype, got.cond["label"].dtype) == (
+        torch.float32,
+        torch.float32,
+        torch.int64,
+    )
+
+
+def test_a_stream_that_says_nothing_past_its_end_is_asked_for_any_batch():
+    rows = torch.arange(25.0)[:, None]
+
+    def read(start):
+        yield Examples(rows[start:])
+
+    inorder = started(Stream(read, shuffle=4), size=6)
+    wanted = [batch(inorder, k).x1 for k in range(10)]
+    for k in (9, 5, 4):
+        assert torch.equal(batch(started(Stream(read, shuffle=4), size=6), k).x1, wanted[k])
+
+
+def test_what_encodes_data_sees_them_in_the_form_of_the_flow():
+    """Fits and evaluations encode as feeds do, and networks are not asked in another precision."""
+    label = (torch.arange(50) % 3).to(torch.uint8)
+    data = Tensors(torch.randn(50, 2, dtype=torch.float64), {"label": label})
+    flow = flow_on(data.spec)
+    for codec in (None, fl.codecs.Standardize(data.spec)):
+        flow.codec = codec
+        states = flow.encode(data.all())
+        assert (states.x.dtype, states.cond["label"].dtype) == (torch.float32, torch.int64)
+    assert flow_on(data.spec).double().encode(data.all()).x.dtype == torch.float64

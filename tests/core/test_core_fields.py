@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -376,6 +377,101 @@ def test_every_method_can_choose_its_steps(method, how):
     assert float(off) < (100 if method.order == 1 else 30) * tolerance  # of steps, not of the whole
     loose = Adaptive(method, 100 * tolerance, 100 * tolerance).solve(flow, x0)
     assert loose.nfe < solution.nfe
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("space", [Sphere(3), FlatTorus(1.0), Euclidean()], ids=str)
+def test_conversions_on_geodesics_are_finite_at_both_ends_under_any_schedule(space, dtype):
+    """A schedule that arrives with no speed has 1 - alpha = 0 in single precision well before t = 1."""
+    x0, x1 = torch.rand(2, 4, 3, generator=draws(), dtype=dtype).unbind()
+    x0, x1 = space.project(x0), space.project(x1)
+    for schedule in (CondOT(), Cosine()):
+        path = GeodesicPath(space, schedule)
+        for time in (0.0, 0.999, 1.0):
+            point = path.sample(x0, x1, torch.full((4,), time, dtype=dtype))
+            told = {"velocity": point.velocity, "data": x1, "noise": x0}
+            for given, wanted in itertools.product(told, told):
+                found = path.convert(told[given], point.x_t, point.t, given, wanted)
+                assert found.isfinite().all(), (given, wanted, time)
+        speed = path.convert(x1, point.x_t, torch.full((4,), 0.5, dtype=dtype), "data", "velocity")
+        assert speed.dtype == dtype
+
+
+class _Given(Field):
+    """A velocity written down."""
+
+    kind = "velocity"
+
+    def __init__(self, velocity, geometry=None):
+        self.velocity, self.geometry = velocity, geometry or Euclidean()
+
+    def __call__(self, x, t, cond):
+        return self.velocity(x, t)
+
+
+@pytest.mark.parametrize("solver", [Euler(3), Adaptive()], ids=repr)
+def test_a_hook_does_not_move_what_is_given(solver):
+    given = torch.tensor([[True, False]] * 3)
+    layout = Layout(given=given, values=torch.full((3, 2), 5.0))
+    field = _Given(lambda x, t: torch.ones_like(x))
+    solution = solver.solve(field, torch.zeros(3, 2), layout=layout, on_step=lambda x, t: x + 100, keep=9)
+    for state in (solution.x, *solution.trajectory):
+        assert (state[:, 0] == 5).all()
+    assert (solution.x[:, 1] > 100).all()
+
+
+def test_a_field_that_draws_has_no_euler_map():
+    """Its draws would be nobody's: maps know no generator, and the same seed would give other samples."""
+
+    class Drawing(Field):
+        kind, stochastic = "velocity", True
+
+        def __call__(self, x, t, cond, generator=None):
+            return torch.randn(x.shape, generator=generator)
+
+    with pytest.raises(IncompatibleError, match="Drawing draws"):
+        EulerMap(Drawing())
+
+
+@pytest.mark.parametrize("role", ["real", "given"])
+@pytest.mark.parametrize("method", [DormandPrince(), RK4(), Heun()], ids=repr)
+def test_what_does_not_move_does_not_loosen_the_tolerance(method, role):
+    x0 = torch.randn(4, 3, 2, generator=draws(), dtype=torch.float64)
+    field = _Given(lambda x, t: -8 * x * torch.cos(5 * t)[:, None, None])
+    alone = Adaptive(method, 1e-4, 1e-4).solve(field, x0)
+    wide = torch.cat([x0, torch.zeros(4, 200, 2, dtype=torch.float64)], 1)
+    free = (torch.arange(203) < 3).expand(4, -1)
+    layout = Layout(real=free) if role == "real" else Layout(given=~free)
+    beside = Adaptive(method, 1e-4, 1e-4).solve(field, wide, layout=layout)
+    assert beside.nfe == alone.nfe
+    assert torch.allclose(beside.x[:, :3], alone.x, atol=1e-12, rtol=0)
+
+
+def test_two_half_steps_meet_across_a_seam_in_a_product_that_is_curved_elsewhere():
+    """The difference of the two is short there, as it is on the torus alone."""
+    x0 = {"a": torch.arange(500, dtype=torch.float64)[:, None] / 500}
+    ball = torch.eye(3, dtype=torch.float64)[torch.zeros(500, dtype=torch.long)]
+
+    def turning(x, t):
+        still = {name: torch.zeros_like(v) for name, v in x.items()}
+        return still | {"a": torch.sin(2 * torch.pi * x["a"]) * torch.cos(8 * t)[:, None] + 1}
+
+    solver, torus = Adaptive(Euler(), 1e-4, 1e-4), FlatTorus(1.0)
+    alone = solver.solve(_Given(turning, Product({"a": torus})), x0)
+    beside = solver.solve(_Given(turning, Product({"a": torus, "s": Sphere(3)})), x0 | {"s": ball})
+    assert beside.nfe <= alone.nfe
+
+
+@pytest.mark.parametrize("whole", [1e-9, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@pytest.mark.parametrize("back", [False, True])
+def test_adaptive_gets_going_on_spans_of_any_length(whole, start, back):
+    span = (whole, 0.0) if back else (0.0, whole)
+    x0 = torch.full((2, 1), start, dtype=torch.float64)
+    still = Adaptive().solve(_Given(lambda x, t: torch.zeros_like(x)), x0, span=span)
+    assert torch.equal(still.x, x0)
+    moved = Adaptive().solve(_Given(lambda x, t: torch.ones_like(x) / whole), x0, span=span)
+    assert torch.allclose(moved.x, x0 + (-1 if back else 1), atol=1e-9)
 
 
 def test_what_adaptive_evaluates_is_counted():

@@ -151,3 +151,13 @@ def test_a_flow_under_a_mask_completes_what_is_given():
     given = asked.cond["given"]
     torch.testing.assert_close(drawn[given], asked.x[given])
     assert bool((drawn[~given] != asked.x[~given]).all())
+
+
+def test_a_prefix_is_a_share_of_what_is_real():
+    """Else most of a short row of a ragged set is given whole, whatever ``most`` says."""
+    real = torch.arange(10) < torch.randint(2, 11, (500, 1), generator=draws())
+    data = Tensors(torch.randn(500, 10, 2, generator=draws()), {"real": real}, roles={"real": "real"})
+    told = Mask(0.0, 0.5, prefix=1.0, dims=1)(data.all().laid_out(data.spec), draws()).cond["given"]
+    assert float((told.sum(1) / real.sum(1)).max()) <= 0.5
+    assert bool((told[:, 1:] <= told[:, :-1]).all())
+    assert not bool((told & ~real).any())

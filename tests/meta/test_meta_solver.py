@@ -150,8 +150,8 @@ class Silent(Euler):
 class Sloppy(Dopri5):
     """Accepts a hundred times the error it was asked for."""
 
-    def _error(self, x, y, error):
-        return super()._error(x, y, error) / 1000
+    def _error(self, x, y, error, layout):
+        return super()._error(x, y, error, layout) / 1000
 
 
 class Endless(Dopri5):

@@ -13,9 +13,12 @@ import pytest
 import torch
 from flowloom_registry import load
 from flowloom_registry.cli import main
+from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from flowloom.data import Tensors
+from flowloom.errors import RunError
 from flowloom.training import checkpoint
 
 RECIPE = """
@@ -284,6 +287,26 @@ def test_other_data_under_the_same_name_is_noticed(cut: Path, tmp_path: Path, ca
     assert "its rows hold other values" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_other_labels_and_other_small_values_are_noticed(tmp_path: Path, scale: float) -> None:
+    def tensors(seed: int, by: int) -> Tensors:
+        draws = torch.Generator().manual_seed(seed)
+        x = scale * torch.randn(50, 2, generator=draws)
+        return Tensors(x, {"label": (torch.arange(50) + by) % 3})
+
+    file, data = tmp_path / "data.json", tensors(0, 0)
+    kept = data_as_json(data.spec, data)
+    file.write_text(json.dumps(kept))
+    require_same_data(file, data.spec, data)
+    with pytest.raises(RunError, match="other values of condition 'label'"):
+        require_same_data(file, data.spec, tensors(0, 1))
+    with pytest.raises(RunError, match="its rows hold other values;"):
+        require_same_data(file, data.spec, tensors(1, 0))
+    # Older runs have no sums of conditions; they go on.
+    file.write_text(json.dumps(kept | {"sums": {"x": kept["sums"]["x"]}}))
+    require_same_data(file, data.spec, tensors(0, 1))
+
+
 def test_another_number_of_threads_is_told(run: Path, capsys) -> None:
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps({**environment, "threads": 64}))
@@ -295,21 +318,39 @@ def test_another_number_of_threads_is_told(run: Path, capsys) -> None:
 
 
 def test_a_run_in_a_locale_that_is_not_utf8(tmp_path: Path) -> None:
-    file = recipe(tmp_path, extra="summary: Köln\ntrackers: [csv]\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "flowloom_registry", "run", str(file), "--out", str(tmp_path / "out")],
-        env={
-            **os.environ,
-            "LC_ALL": "C",
-            "PYTHONUTF8": "0",
-            "PYTHONCOERCECLOCALE": "0",
-            "PYTHONIOENCODING": "utf-8",
-        },
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    file, out = recipe(tmp_path, extra="summary: Köln\ntrackers: [csv]\n"), str(tmp_path / "out")
+    again = ["eval", out, "--out", "again", "--set", "solver.steps=3"]
+    for words in (["run", str(file), "--out", out], again):
+        done = subprocess.run(
+            [sys.executable, "-m", "flowloom_registry", *words],
+            env={
+                **os.environ,
+                "LC_ALL": "C",
+                "PYTHONUTF8": "0",
+                "PYTHONCOERCECLOCALE": "0",
+                "PYTHONIOENCODING": "utf-8",
+            },
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
     assert "Köln" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_evaluation_of_its_own_stays_in_the_run_and_leaves_nothing_behind(
+    run: Path, tmp_path: Path, capsys
+) -> None:
+    place, elsewhere = run / "evaluations" / "more", tmp_path / "elsewhere"
+    place.mkdir(parents=True)
+    (place / ".evaluation.json.4242").write_text("cut")
+    (place / ".report.html.4242").write_text("cut")
+    assert main(["eval", str(run), "--out", "more"]) == 0
+    assert not [file.name for file in place.iterdir() if file.name.startswith(".")]
+    elsewhere.mkdir()
+    (run / "evaluations" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    assert main(["eval", str(run), "--out", "linked"]) == 2
+    assert "is a link" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowloom.errors import IncompatibleError
 from flowloom.fields.base import Field
 from flowloom.fields.wrapped import Wrapped, read_as
 from flowloom.paths import Kind, Path
@@ -78,10 +79,17 @@ class EulerMap(FlowMap):
 
     Args:
         field: of kind velocity.
+
+    Raises:
+        IncompatibleError: the field draws, so that no map belongs to it.
     """
 
     def __init__(self, field: Field) -> None:
         self.field = read_as(field, "velocity")
+        if self.field.stochastic:
+            raise IncompatibleError(
+                f"{type(field).__name__} draws, and a flow map has one answer; take a solver of velocities"
+            )
         self._like(self.field)
         self.kind = "flow-map"
 

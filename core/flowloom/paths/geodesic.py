@@ -66,10 +66,11 @@ class GeodesicPath(Path):
 
         def share(leaf: Tensor, time: Tensor, kind: Kind) -> Tensor:
             eps = margin(leaf.dtype)
-            s = expand(time.to(leaf.dtype), leaf).clamp(eps, min(1 - eps, self.schedule.latest))
+            # In single precision 1 - alpha is 0 already where a schedule arrives with no speed (cosine).
+            s = expand(time.double(), leaf).clamp(eps, min(1 - eps, self.schedule.latest))
             alpha = self.schedule.alpha(s)
             left = 1 - alpha if kind == "data" else -alpha
-            return left / self.schedule.d_alpha(s)
+            return (left / self.schedule.d_alpha(s)).to(leaf.dtype)
 
         if given != "velocity":
             way: State = self.geometry.log(x, value)

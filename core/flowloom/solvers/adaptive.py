@@ -10,7 +10,7 @@ import torch
 
 from flowloom.errors import SolverError
 from flowloom.fields import Field, read_as
-from flowloom.geometry import Geometry
+from flowloom.geometry import Geometry, Product
 from flowloom.layout import Layout
 from flowloom.solvers.base import Solver
 from flowloom.solvers.controller import PIController
@@ -43,10 +43,10 @@ class _Trial:
 class Adaptive(Solver):
     """Any explicit Runge-Kutta method with steps as long as a tolerance allows.
 
-    The step is shared by the batch; its error is the root mean square over all entries of the local error
-    divided by ``atol + rtol * |x|``. The local error comes from the method's embedded one (midpoint, heun,
-    bogacki-shampine, dormand-prince), or, where it has none (euler, rk4), from two half steps, whose result
-    is then kept. A stage that two steps share is evaluated once.
+    The step is shared by the batch; its error is the root mean square of the local error divided by
+    ``atol + rtol * |x|``, over all entries that are real and free. The local error comes from the method's
+    embedded one (midpoint, heun, bogacki-shampine, dormand-prince), or, where it has none (euler, rk4), from
+    two half steps, whose result is then kept. A stage that two steps share is evaluated once.
 
     Args:
         method: dormand-prince where left out; its own ``steps`` are not used.
@@ -107,7 +107,7 @@ class Adaptive(Solver):
             # A remainder of rounding size would otherwise become a step of its own.
             t_next = end if abs(end - t) - h < 1e-12 * whole else t + direction * h
             trial = self._try(call, x, t, t_next - t, slope)
-            error = self._error(x, trial.x, trial.error)
+            error = self._error(x, trial.x, trial.error, call.layout)
             if not math.isfinite(error):
                 for time, k in trial.slopes:
                     for name, leaf in leaves(k):
@@ -162,35 +162,41 @@ class Adaptive(Solver):
         off = _difference(geometry, end, whole)
         return _Trial(end, map_state(lambda e: e / (2**self.method.order - 1), off), None, timed)
 
-    def _error(self, x: State, y: State, error: State) -> float:
+    def _error(self, x: State, y: State, error: State, layout: Layout | None) -> float:
         """How much of what is allowed the error of a step from ``x`` to ``y`` is."""
         with torch.no_grad():
-            return self._scaled(x, y, error)
+            return self._scaled(x, y, error, layout)
 
-    def _scaled(self, x: State, y: State, value: State) -> float:
-        """Root mean square of ``value / (atol + rtol max(|x|, |y|))`` over all entries; one device sync."""
-        total, count = None, 0
-        for (_, a), (_, b), (_, e) in zip(leaves(x), leaves(y), leaves(value), strict=True):
+    def _scaled(self, x: State, y: State, value: State, layout: Layout | None) -> float:
+        """Root mean square of ``value / (atol + rtol max(|x|, |y|))`` over what moves; one device sync."""
+        total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for (name, a), (_, b), (_, e) in zip(leaves(x), leaves(y), leaves(value), strict=True):
             scale = torch.maximum(a.abs(), b.abs()).mul_(self.rtol).add_(self.atol)
-            part = (e / scale).square().sum(dtype=torch.float64)
-            total = part if total is None else total + part
-            count += e.numel()
-        return math.sqrt(float(total) / max(count, 1)) if total is not None else 0.0
+            squares = (e / scale).square()
+            if layout is None:
+                total, count = total.to(e.device) + squares.sum(dtype=torch.float64), count + e.numel()
+            else:
+                own = layout.at(name)
+                total = total.to(e.device) + own.sum(squares.double()).sum()
+                count = count.to(e.device) + own.sum(torch.ones_like(squares, dtype=torch.float64)).sum()
+        return math.sqrt(float(total / count.to(total.device).clamp_min(1)))
 
     @torch.no_grad()
     def _first_step(self, call: Call, x: State, slope: State, t: float, end: float) -> float:
-        size, speed = self._scaled(x, x, x), self._scaled(x, x, slope)
+        size, speed = self._scaled(x, x, x, call.layout), self._scaled(x, x, slope, call.layout)
         if not math.isfinite(speed):
             for name, leaf in leaves(slope):
                 require_finite(leaf, t, f"the field {name}".rstrip())
-        h0 = 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed
+        # Without a scale to go by, a step that is short beside the span, too: it must be able to grow.
+        least = 1e-6 * max(1.0, abs(end - t))
+        h0 = least if min(size, speed) < 1e-5 else 0.01 * size / speed
         h0 = min(h0, abs(end - t)) or 1e-6
         signed = h0 if end >= t else -h0
         probe = move(call.field.geometry, x, signed, (1.0,), [slope], self.method.retraction)
         bend = map_state(torch.sub, call(probe, t + signed), slope)
-        curvature = self._scaled(x, x, bend) / h0
+        curvature = self._scaled(x, x, bend, call.layout) / h0
         steepest = max(speed, curvature)
-        h1 = max(1e-6, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / self.error_order)
+        h1 = max(least, h0 * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / self.error_order)
         return min(100 * h0, h1, abs(end - t)) or 1e-6
 
     @property
@@ -230,6 +236,9 @@ class Dopri5(Adaptive):
 
 def _difference(geometry: Geometry, x: State, y: State) -> State:
     """``x - y``, the short way round where coordinates wrap."""
+    if isinstance(geometry, Product):
+        assert isinstance(x, dict) and isinstance(y, dict)
+        return {name: _difference(g, x[name], y[name]) for name, g in geometry.parts.items()}
     if geometry.straight or not geometry.flat:
         return map_state(torch.sub, x, y)
     way: State = geometry.log(y, x)

@@ -125,6 +125,8 @@ class Walk:
             x = self.call.layout.hold(x)
         if self.on_step is not None:
             replaced = self.on_step(x, t)
+        if replaced is not None and self.call.layout is not None:
+            replaced = self.call.layout.hold(replaced)
         self.x, self.t = x if replaced is None else replaced, t
         last = self.steps is not None and self.taken == self.steps - 1
         if self.steps is not None and (self.taken % self._every == 0 or last):

@@ -19,8 +19,8 @@ class Mask(View):
     r"""Holds a random share of every example: conditions of role ``given`` and ``values``.
 
     A share :math:`s \sim U[\mathrm{least}, \mathrm{most}]` is drawn for every row; each entry is then given
-    with probability s, or, with probability ``prefix``, the first share of them along the first dimension is.
-    Padding is never given.
+    with probability s, or, with probability ``prefix``, the first share of them along the first dimension is
+    (of those that are real, where examples differ in length). Padding is never given.
 
     Args:
         least: smallest share of given entries, in [0, 1].
@@ -72,10 +72,13 @@ class Mask(View):
         draws = torch.rand((n, *shape), generator=generator)
         share, first = (v.reshape(n, *(1,) * len(shape)) for v in (share, first))
         given = draws < share
+        real = self._real(examples, given)
         if shape:
-            place = torch.arange(1, shape[0] + 1).reshape(shape[0], *(1,) * (len(shape) - 1)) / shape[0]
+            along = real.flatten(2).any(2) if len(shape) > 1 else real
+            place = along.cumsum(1) / along.sum(1, keepdim=True).clamp_min(1)
+            place = place.reshape(n, shape[0], *(1,) * (len(shape) - 1))
             given = torch.where(first, (place <= share).expand_as(given), given)
-        given = given & self._real(examples, given)
+        given = given & real
         values = torch.where(expand(given, x), x, torch.zeros((), dtype=x.dtype))
         return Examples(examples.x, {**examples.cond, self.name: given, f"{self.name}_values": values})
 

@@ -216,3 +216,11 @@ def test_the_papers_pyramid_takes_no_memory_on_the_meta_device():
     numbers = sum(b.numel() for b in model.buffers())
     assert numbers == 3600 * 1000 * (784 + 10 + 2 * 256) + 3600
     assert not list(model.parameters())
+
+
+def test_double_precision_data_are_fitted_in_the_precision_of_the_flow():
+    data = Tensors(torch.randn(60, 2, dtype=torch.float64), {"label": torch.arange(60) % 3})
+    model = SlicedFlow(data.spec, layers=2, slices=8, particles=90, bins=8)
+    flow = fl.Flow(model, spec=data.spec, objective=Fitted(), solver=Euler(2))
+    flow.fit_parts(data, seed=0)
+    assert flow.sample(4, seed=0, label=torch.zeros(4, dtype=torch.long)).shape == (4, 2)

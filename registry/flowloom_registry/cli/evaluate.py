@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
         experiment.evaluate = replace(experiment.evaluate, n=args.n)
     experiment.flow.to(device)
-    with folder.locked():
+    with place.locked():
         if args.out is not None:
             rehearse(experiment, "nothing was evaluated")
             write_text(place.recipe, experiment.built.resolved(place.recipe.parent))

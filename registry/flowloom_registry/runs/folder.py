@@ -187,7 +187,9 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in self.path.iterdir():
+            place = self.evaluation.parent
+            within = [place.parent, place, *place.glob("*")] if place != self.path else []
+            for entry in (*self.path.iterdir(), *within):
                 if entry.is_symlink():
                     raise RunError(f"{entry} is a link; a run writes into its own folder only, so remove it")
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
@@ -208,7 +210,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what killed writers left beside the files of this run."""
-        for folder in (self.path, self.samples):
+        for folder in (self.path, self.evaluation.parent, self.samples):
             for entry in folder.glob(".*") if folder.is_dir() else ():
                 if _LEFT_BEHIND.fullmatch(entry.name) and not entry.is_dir():
                     entry.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.experiment import Experiment, assemble
-from flowloom_registry.runs.folder import RunFolder
+from flowloom_registry.runs.folder import RunFolder, read_text
 from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
 from flowloom_registry.runs.same_data import require_same_data
 
@@ -76,7 +76,7 @@ def open_run(
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
     experiment = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
     if overrides:
-        other = changed(folder.recipe.read_text(), experiment.built.resolved(path), experiment)
+        other = changed(read_text(folder.recipe), experiment.built.resolved(path), experiment)
         if other is not None:
             free = ", ".join(sorted(asked_again(experiment) - NOT_PARTS))
             raise RunError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import isclose
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def data_as_json(spec: Spec, data: Dataset | None) -> dict[str, Any]:
     examples = data.take(rows).laid_out(data.spec)
     x = examples.x if examples.layout is None else examples.layout.zero(examples.x)
     sums = {f"x.{name}" if name else "x": _sums(leaf) for name, leaf in leaves(x)}
+    sums |= {f"cond.{name}": _sums(value) for name, value in examples.cond.items()}
     return spec_as_json(spec) | {"rows": len(data), "sums": sums}
 
 
@@ -74,23 +75,33 @@ def require_same_data(file: Path, spec: Spec, data: Dataset | None = None) -> No
         now = data_as_json(spec, data)
         if rows != now["rows"]:
             difference = f"it had {rows} rows and has {now['rows']}"
-        elif not _close(sums, now["sums"]):
-            difference = "its rows hold other values"
+        elif apart := _apart(sums, now["sums"]):
+            of = f" of condition '{apart.removeprefix('cond.')}'" if apart.startswith("cond.") else ""
+            difference = f"its rows hold other values{of}"
     if difference:
         raise RunError(
             f"the data is not what {file.parent} was trained on: {difference}; put the old data back, or train anew"
         )
 
 
-def _close(before: dict[str, Any], now: dict[str, list[float]]) -> bool:
-    """Equal but for what other machines round otherwise."""
-    if before.keys() != now.keys():
-        return False
-    pairs = [(before[name], now[name]) for name in now]
-    return all(
-        len(a) == len(b) and all(isclose(u, v, rel_tol=1e-3, abs_tol=1e-3) for u, v in zip(a, b, strict=True))
-        for a, b in pairs
-    )
+def _apart(before: dict[str, Any], now: dict[str, list[float]]) -> str:
+    """What differs by more than other machines round otherwise; empty where nothing does.
+
+    Sums of conditions are not in the files of older runs.
+    """
+    for name in now:
+        if name not in before and name.startswith("cond."):
+            continue
+        a, b = before.get(name, []), now[name]
+        # Beside the size of what was summed: data may be of any scale.
+        size = 1e-4 * max((abs(v) for v in (*a, *b) if math.isfinite(v)), default=0.0)
+        if len(a) != len(b) or not all(u == v or _near(u, v, size) for u, v in zip(a, b, strict=True)):
+            return name
+    return next((name for name in before if name not in now), "")
+
+
+def _near(a: float, b: float, size: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-3, abs_tol=size) or (math.isnan(a) and math.isnan(b))
 
 
 def _difference(before: Any, now: Any, where: str) -> str:

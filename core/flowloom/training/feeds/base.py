@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,7 @@ from flowloom.errors import DataError
 from flowloom.layout import Layout
 from flowloom.objectives import Batch
 from flowloom.spec import Spec
-from flowloom.state import float_dtype, map_state, with_batch
+from flowloom.state import float_dtype, with_batch
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -97,9 +97,9 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         generator: of everything drawn.
     """
     flow = feeding.flow
-    spec = flow.spec if flow.codec is None else flow.codec.data_spec
-    examples = _in_form(spec, examples.to(feeding.device), flow.dtype)
+    examples = flow.formed(examples.to(feeding.device))
     if flow.objective.encodes:
+        spec = flow.spec if flow.codec is None else flow.codec.data_spec
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
         x0 = flow.source.noise(shape, Draw(generator, device=feeding.device, dtype=dtype), cond=examples.cond)
@@ -133,16 +133,3 @@ def spec_told(shape: Sequence[int] | Mapping[str, Sequence[int]], vocab: int | N
     if isinstance(shape, Mapping):
         return Spec(parts={name: Spec(tuple(s), vocab) for name, s in shape.items()})
     return Spec(tuple(shape), vocab)
-
-
-def _in_form(spec: Spec, examples: Examples, dtype: torch.dtype) -> Examples:
-    """Real values in the flow's precision, and class ids as int64, whatever files hold them as."""
-
-    def real(leaf: Tensor) -> Tensor:
-        return leaf.to(dtype) if leaf.is_floating_point() else leaf
-
-    cond = {name: real(value) for name, value in examples.cond.items()}
-    for name, condition in spec.conditions.items():
-        if condition.classes is not None and name in cond:
-            cond[name] = cond[name].long()
-    return replace(examples, x=map_state(real, examples.x), cond=cond)

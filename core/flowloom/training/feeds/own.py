@@ -87,7 +87,7 @@ class OwnFeed(Feed):
             return None
         draws = generator_of(self.feeding.seed, "own/rows", step)
         chosen = torch.randint(len(self.rows.data), (n,), generator=draws)
-        return self.rows.viewed(chosen, draws).to(self.feeding.device)
+        return self.feeding.flow.formed(self.rows.viewed(chosen, draws).to(self.feeding.device))
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Everything that is kept."""

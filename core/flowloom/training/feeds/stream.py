@@ -130,7 +130,7 @@ class _Reader:
         where = start if self.length == _UNKNOWN else start % self.length
         self._chunks, self._left = iter(self.read(where)), None
         if self.length == _UNKNOWN and start:
-            first = next(self._chunks, None)
+            first = next((chunk for chunk in self._chunks if len(chunk)), None)
             if first is None:  # past an end that nobody has met
                 self.length = sum(map(len, self.read(0)))
                 if self.length:

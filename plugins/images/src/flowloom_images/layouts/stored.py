@@ -122,7 +122,7 @@ class PubLayNet(StoredLayouts):
         file = find([place, place / "annotations"], [wanted])
         if file is None:
             raise DataError(f"{place} lacks {wanted}; get it from {self.home}")
-        told = json.loads(file.read_text())
+        told = json.loads(file.read_text(encoding="utf-8"))
         names = {c["id"]: c["name"] for c in told["categories"]}
         sizes = {image["id"]: (image["width"], image["height"]) for image in told["images"]}
         boxes: dict[Any, list[Element]] = {key: [] for key in sizes}
@@ -161,7 +161,7 @@ class RICO(StoredLayouts):
         for i, file in enumerate(sorted((place / "semantic_annotations").glob("*.json"))):
             share = i % 20
             if ("test" if share < 2 else "val" if share == 2 else "train") == self.part:
-                tree = json.loads(file.read_text())
+                tree = json.loads(file.read_text(encoding="utf-8"))
                 _, _, width, height = tree["bounds"]
                 yield list(_labelled(tree, width, height))
 
