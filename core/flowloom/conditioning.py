@@ -29,6 +29,7 @@ def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, A
     Raises:
         ShapeError: an unknown condition or class, a wrong shape or number of rows; says what is accepted.
     """
+    ragged = any(condition.role == "real" for condition in known.values())
     out = {}
     for name, value in given.items():
         if value is None:
@@ -36,11 +37,11 @@ def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, A
         condition = known.get(name)
         if condition is None and not is_null(name):
             raise ShapeError(f"unknown condition '{name}'; this flow knows: {', '.join(known) or 'none'}")
-        out[name] = _rows(name, condition or Condition(), value, n)
+        out[name] = _rows(name, condition or Condition(), value, n, ragged)
     return out
 
 
-def _rows(name: str, condition: Condition, value: Any, n: int) -> Tensor:
+def _rows(name: str, condition: Condition, value: Any, n: int, ragged: bool) -> Tensor:
     shape = tuple(condition.shape)
     try:
         tensor = torch.as_tensor(_numbers(name, condition, value))
@@ -53,7 +54,17 @@ def _rows(name: str, condition: Condition, value: Any, n: int) -> Tensor:
         raise ShapeError(
             f"condition '{name}' has {count} rows for {n} examples; it takes {_takes(condition, n)}"
         )
+    if condition.role == "inform" and not _fits(tuple(tensor.shape[1:]), shape, ragged):
+        got = f"{n} rows of shape {tuple(tensor.shape[1:])}"
+        raise ShapeError(f"condition '{name}' takes {_takes(condition, n)}, got {got}")
     return tensor if condition.classes is None else class_ids(name, condition.classes, tensor)
+
+
+def _fits(shape: tuple[int, ...], asked: tuple[int, ...], ragged: bool) -> bool:
+    """Whether rows have the condition's shape; where examples differ in size they may be shorter."""
+    if not ragged:
+        return shape == asked
+    return len(shape) == len(asked)
 
 
 def class_ids(name: str, classes: int, values: Tensor) -> Tensor:

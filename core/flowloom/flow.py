@@ -115,7 +115,7 @@ class Flow(nn.Module):
         self.coupling = coupling or Independent()
         self.path = path or defaults.path(geometry, self.source)
         self.codec = codec
-        self.roles = nn.ModuleDict(dict(roles or {}))
+        self.roles = _Roles(dict(roles or {}))
         self.objective = objective or defaults.objective(self.path)
         self.guidance = guidance
         self.solver = solver or defaults.solver(geometry)
@@ -574,6 +574,20 @@ class Flow(nn.Module):
             )
         assert solution.log_prob is not None
         return solution.log_prob
+
+
+class _Roles(nn.ModuleDict):
+    """Further networks by name; one that is not there is asked for in one line."""
+
+    def __getitem__(self, name: str) -> nn.Module:
+        if name not in self:
+            have = ", ".join(self) or "none"
+            raise IncompatibleError(
+                f"a network is asked for in the role '{name}'; roles that the flow has: {have}; "
+                f"add one, as roles: {{{name}: {{use: mlp}}}} in a recipe "
+                f"or Flow(..., roles={{'{name}': network}})"
+            )
+        return super().__getitem__(name)
 
 
 class _Modes:

@@ -7,6 +7,7 @@ import torch
 
 import flowloom as fl
 from flowloom.clashes import problems
+from flowloom.conditioning import conditions_for
 from flowloom.errors import FlowloomError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree
@@ -267,3 +268,33 @@ def test_toy_data_may_come_without_labels() -> None:
         assert not part.take(torch.arange(4)).cond
     assert torch.equal(bare.all().x, told.all().x)
     assert "label" in told.split("val").take(torch.arange(4)).cond
+
+
+def test_a_role_that_is_not_there_is_asked_for_in_one_line():
+    network = fl.models.MLP(fl.Spec((2,)), width=8)
+    flow = fl.Flow(network, roles={"teacher": fl.models.MLP(fl.Spec((2,)), width=8)})
+    assert "teacher" in flow.roles
+    assert flow.roles["teacher"].spec.shape == (2,)
+    with pytest.raises(
+        fl.errors.IncompatibleError, match=r"in the role 'critic'; roles .* has: teacher; add"
+    ):
+        flow.roles["critic"]
+    with pytest.raises(fl.errors.IncompatibleError, match="has: none"):
+        fl.Flow(network).roles["critic"]
+
+
+def test_rows_of_a_condition_have_its_shape():
+    spec = fl.Spec((2,), conditions={"past": fl.Condition(shape=(3,))})
+    flow = fl.Flow(fl.models.MLP(spec, width=8))
+    assert flow.sample(4, past=torch.zeros(4, 3)).shape == (4, 2)
+    for wrong, got in (((4, 2), r"\(2,\)"), ((4,), r"\(\)"), ((4, 3, 1), r"\(3, 1\)")):
+        line = rf"'past' takes numbers of shape \(3,\), or 4 of them, got 4 rows of shape {got}"
+        with pytest.raises(fl.errors.ShapeError, match=line):
+            flow.sample(4, past=torch.zeros(wrong))
+
+
+def test_rows_of_a_condition_may_be_shorter_where_examples_differ_in_size():
+    known = {"mask": fl.Condition(shape=(5,), role="real"), "at": fl.Condition(shape=(5,))}
+    assert conditions_for(known, 2, {"at": torch.zeros(2, 4)})["at"].shape == (2, 4)
+    with pytest.raises(fl.errors.ShapeError, match=r"'at' takes numbers of shape \(5,\)"):
+        conditions_for(known, 2, {"at": torch.zeros(2)})

@@ -221,3 +221,9 @@ def test_stochastic_part_beside_tokens():
 def test_product_path_of_one_schedule_is_affine():
     assert ProductPath({"a": AffinePath(), "b": AffinePath()}).affine
     assert not ProductPath({"a": AffinePath(), "b": AffinePath(Cosine())}).affine
+
+
+def test_a_field_of_several_kinds_under_one_solver_says_what_would_fit():
+    path = fl.paths.ProductPath({"pos": fl.paths.AffinePath(), "types": fl.paths.AffinePath()})
+    said = path.gap({"pos": "velocity", "types": "posterior"}, "velocity")
+    assert said.endswith("on ProductPath; use solver: mixed, with a solver for every part")

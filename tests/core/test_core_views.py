@@ -42,6 +42,14 @@ def test_a_mask_marks_whole_points_leaves_padding_out_and_hides_the_rest():
     assert fl.layout.Layout.of(spec, seen.cond).given["pos"].any()
 
 
+def test_a_mask_over_more_dimensions_than_there_are_is_refused():
+    assert Mask(dims=2).spec(fl.Spec((4, 3))).conditions["given"].shape == (4, 3)
+    with pytest.raises(
+        IncompatibleError, match=r"over 3 leading dimensions \(dims\); examples have 2, shape \(4, 3\)"
+    ):
+        Mask(dims=3).spec(fl.Spec((4, 3)))
+
+
 def test_a_context_is_what_comes_first_and_the_state_is_what_follows():
     x = torch.arange(24.0).reshape(2, 6, 2)
     data = Tensors(x, {"label": torch.tensor([0, 1])})

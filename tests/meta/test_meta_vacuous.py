@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 
 import pytest
 
-from flowloom.errors import IncompatibleError
+from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.kinds import Kind
 from flowloom.models import MLP
 from flowloom.paths import AffinePath
@@ -65,3 +66,23 @@ def test_it_is_an_item_of_its_own():
 @parametrize_with_checks({"net": lambda: MLP(Spec(shape=(2,)), width=8)}, slow=False)
 def test_an_item_of_a_right_one_passes(conforms):
     conforms()
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("@law\ndef check_a(make, context): ...", "raised TypeError: a law is told in words"),
+        ("def check_a(make, context): ...", "laws_in_file.check_a is not marked, and would never be asked"),
+        ("def a(make, context): ...", "laws_in_file has no function check_"),
+        ("import gone", "raised ModuleNotFoundError: No module named 'gone'"),
+    ],
+)
+def test_laws_that_would_never_be_asked_are_told(tmp_path, monkeypatch, source, line):
+    (tmp_path / "laws_in_file.py").write_text(f"from flowloom.testing import law\n\n{source}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "laws_in_file", raising=False)
+    importlib.invalidate_caches()
+    with pytest.raises(FlowloomError, match=line) as told:
+        check(object, Kind("thing", "builtins:object", "of this test", laws="laws_in_file"))
+    assert str(told.value).startswith("laws of kind 'thing': ")
+    sys.modules.pop("laws_in_file", None)

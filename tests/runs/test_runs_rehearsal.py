@@ -196,9 +196,13 @@ def test_only_what_training_depends_on_identifies_a_run(
     assert (table["nfe"], set(table["columns"]["samples"])) == (3, {"sliced_wasserstein"})
     assert "sliced-wasserstein" in (run / "recipe.yaml").read_text()
     line = refused(["run", other, "--out", str(run), "--set", "train.lr=0.5"], capsys)
-    assert "holds a run of another recipe (lr: 0.001 -> lr: 0.5)" in line
+    assert "holds a run of another recipe (train.lr: 0.001 -> 0.5)" in line
     line = refused(["run", other, "--out", str(run), "--set", "views=[mask]"], capsys)
-    assert "holds a run of another recipe (section 'views')" in line
+    assert "holds a run of another recipe (views: left out -> [core:mask])" in line
+    line = refused(["run", other, "--out", str(run), "--set", "data=moons"], capsys)
+    assert "holds a run of another recipe (data.use: core:eight-gaussians -> core:moons)" in line
+    line = refused(["eval", str(run), "--out", "x", "--set", "train.lr=0.5"], capsys)
+    assert "was trained by (train.lr: 0.001 -> 0.5)" in line
 
 
 def test_a_half_trained_run_goes_on_under_another_evaluation(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_a_solver_that_training_looks_through_belongs_to_the_run(
     recipe = written(tmp_path, feed="{use: self-generated, pairs: 64, every: 10, after: 10}")
     assert main(["run", recipe, "--out", str(tmp_path / "run")]) == 0
     line = refused(["run", recipe, "--out", str(tmp_path / "run"), "--set", "solver.steps=5"], capsys)
-    assert "steps: 2 -> steps: 5" in line
+    assert "(solver.steps: 2 -> 5)" in line
 
 
 def test_a_finished_run_is_asked_differently_beside_its_own_results(
@@ -237,7 +241,7 @@ def test_a_finished_run_is_asked_differently_beside_its_own_results(
     assert all((run / name).read_bytes() == text for name, text in own.items())
     line = refused(["eval", str(run), "--set", "model.width=8", "--out", "x"], capsys)
     assert "--set changes what" in line
-    assert "(width: 16 -> width: 8)" in line
+    assert "(model.width: 16 -> 8)" in line
     assert "what can be asked again: evaluate, guidance, metrics" in line
     assert "plain word" in refused(["eval", str(run), "--out", "../x"], capsys)
     line = refused(["eval", str(run), "--set", "evaluate.sweep_solvers=[dopri5]", "--out", "x"], capsys)

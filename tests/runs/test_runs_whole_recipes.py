@@ -255,3 +255,12 @@ def test_the_same_bits_whether_the_choice_was_written_or_not(write):
     torch.manual_seed(0)
     resolved = build(load_recipe(write(text))).resolved()
     assert torch.equal(weights(text), weights(resolved))
+
+
+def test_a_function_in_a_file_that_is_not_there_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "eight-gaussians", "--set", "feed={use: stream, read: ./gone.py:read}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith(f"feed.read: {tmp_path}/gone.py:read: there is no file '{tmp_path}/gone.py'")

@@ -72,6 +72,12 @@ class ProductPath(Path):
             for name, path in self.parts.items()
         }
 
+    def gap(self, given: Kind, wanted: Kind) -> str:
+        """Why there is no conversion, and what integrates a field of several kinds."""
+        said = super().gap(given, wanted)
+        several = isinstance(given, Mapping) and isinstance(wanted, str)
+        return f"{said}; use solver: mixed, with a solver for every part" if several else said
+
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """A space of other parts, and what every part's own path says."""
         geometry = parts.get("geometry")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from flowloom.errors import FlowloomError
 from flowloom.kinds import KINDS, Kind
 from flowloom.testing.laws import Check, Law
 
@@ -63,15 +65,38 @@ def all_checks(kind: str | Kind) -> list[Check]:
 
     Raises:
         ValueError: core has no kind of that name.
+        FlowloomError: the module of the laws cannot be imported, has none, or has a check that is not marked.
     """
-    laws = kind_named(kind).laws
-    if laws is None:
+    kind = kind_named(kind)
+    if kind.laws is None:
         return []
-    return [
-        value
-        for name, value in vars(import_module(laws)).items()
-        if name.startswith("check_") and hasattr(value, "law")
-    ]
+    checks: list[Check] = []
+    for name, value in vars(_laws(kind, kind.laws)).items():
+        if not name.startswith("check_"):
+            continue
+        if hasattr(value, "law"):
+            checks.append(value)
+        elif getattr(value, "__module__", None) == kind.laws:
+            raise FlowloomError(
+                f"laws of kind '{kind.name}': {kind.laws}.{name} is not marked, and would never be asked; "
+                'write @law("what must hold") over it'
+            )
+    if not checks:
+        raise FlowloomError(
+            f"laws of kind '{kind.name}': {kind.laws} has no function check_...(make, context) "
+            'marked with @law("what must hold")'
+        )
+    return checks
+
+
+def _laws(kind: Kind, module: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except Exception as error:  # a plugin's module may raise anything
+        line = " ".join(str(error).split())
+        raise FlowloomError(
+            f"laws of kind '{kind.name}': importing {module} raised {type(error).__name__}: {line}"
+        ) from error
 
 
 def checks_for(kind: str | Kind, instance: Any, *, slow: bool = False) -> list[Check]:

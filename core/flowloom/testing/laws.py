@@ -108,7 +108,12 @@ def law(
         statement: the law in one line, shown by ``flowloom check``.
         when: predicate on an instance; the check is left out where it is False.
         slow: run only where slow checks are asked for.
+
+    Raises:
+        TypeError: it stands without its statement, as ``@law``.
     """
+    if not isinstance(statement, str):
+        raise TypeError('a law is told in words, @law("what must hold"), got a bare @law')
 
     def mark(check: Check) -> Check:
         check.law = Law(statement, when, slow)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from flowloom.data.base import Examples
+from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.state import expand
@@ -59,6 +60,11 @@ class Mask(View):
     def spec(self, spec: Spec) -> Spec:
         """With the two conditions."""
         shape = leaf(spec, self.of, "mask").shape
+        if self.dims is not None and self.dims > len(shape):
+            raise IncompatibleError(
+                f"view mask tells entries apart over {self.dims} leading dimensions (dims); "
+                f"examples have {len(shape)}, shape {tuple(shape)}"
+            )
         marks = Condition(shape=shape[: self.dims], role="given", of=self.of)
         values = Condition(shape=shape, role="values", of=self.of)
         return plus(spec, "mask", **{self.name: marks, f"{self.name}_values": values})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = (
     "a condition, one for each --cond: label=3, label=cat, position=0.5,1, past=@past.npy (or .npz, .csv); "
-    "row=17 takes all those of a held-out row"
+    "row=17 takes all those of a held-out row; what is not given comes from held-out rows"
 )
 """What ``--help`` says of ``--cond``."""
 ROW, MASK = "row", "mask"

@@ -68,6 +68,8 @@ def load_target(row: Row) -> Any:
         )
     except (ImportError, OSError) as error:
         raise _import_failed(row, location, error) from error
+    except PluginError as error:  # of the file itself: there is none, say
+        raise PluginError(f"{_who(row)}: {error}") from error
     except BaseException as error:  # a script that calls sys.exit() is no component
         if isinstance(error, KeyboardInterrupt):
             raise

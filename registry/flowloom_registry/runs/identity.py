@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from typing import Any
+
 from torch import nn
 
 from flowloom_registry.config.build import Built
+from flowloom_registry.config.nodes import plain
+from flowloom_registry.config.yaml import read
 from flowloom_registry.runs.experiment import Experiment
 
 NOT_PARTS = {"name", "summary", "paper", "extends", "versions", "claim"}
 """Sections that are for people and for the loader."""
 
+_ABSENT = object()
 _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 
@@ -22,15 +29,15 @@ def changed(before: str, now: str, experiment: Experiment) -> str | None:
         experiment: built from the latter.
 
     Returns:
-        The first lines that differ, ``steps: 20 -> steps: 30``, or the names of the sections.
+        The first value that differs, with its place: ``train.steps: 20 -> 30``.
     """
     apart = asked_again(experiment)
-    old, new = _sections(before), _sections(now)
+    old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     for name in dict.fromkeys((*new, *old)):
-        if name in apart or old.get(name) == new.get(name):
-            continue
-        pairs = zip(old.get(name, ()), new.get(name, ()), strict=False)
-        return next((f"{a.strip()} -> {b.strip()}" for a, b in pairs if a != b), f"section '{name}'")
+        if name not in apart:
+            found = _difference(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
+            if found is not None:
+                return found
     return None
 
 
@@ -63,12 +70,27 @@ def _needed(built: Built, sections: set[str]) -> set[str]:
     return found
 
 
-def _sections(resolved: str) -> dict[str, list[str]]:
-    """The lines of every section by its name."""
-    out: dict[str, list[str]] = {}
-    name = ""
-    for line in resolved.splitlines():
-        if line and not line[0].isspace() and line[0] not in "-#":
-            name = line.partition(":")[0]
-        out.setdefault(name, []).append(line)
-    return out
+def _difference(place: str, old: Any, new: Any) -> str | None:
+    """The first value that differs, with its place; None where none does."""
+    if type(old) is type(new) and old == new:
+        return None
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = dict.fromkeys((*new, *old))
+        pairs = ((f"{place}.{name}", old.get(name, _ABSENT), new.get(name, _ABSENT)) for name in names)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = ((f"{place}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
+    inside = (_difference(*pair) for pair in pairs)
+    return next((found for found in inside if found is not None), f"{place}: {_told(old)} -> {_told(new)}")
+
+
+def _told(value: Any) -> str:
+    """A value in few words: a component by its name."""
+    if value is _ABSENT:
+        return "left out"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_told, value))}]"
+    if isinstance(value, dict):
+        inside = ", ".join(f"{name}: {_told(item)}" for name, item in value.items())
+        return _told(value["use"]) if "use" in value else f"{{{inside}}}"
+    return value if isinstance(value, str) and value else json.dumps(value)
