@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from flowloom_registry.cli import main
 
 RECIPE = """

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (recipes and messages are single lines)
 """Parts that cannot work together are refused when the recipe is built: which two, why, and what would fit."""
 
 from __future__ import annotations
@@ -5,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from flowloom_registry import load_recipe
 from flowloom_registry.cli import main
 from flowloom_registry.runs.evaluate import evaluate
@@ -46,7 +48,8 @@ def test_misfits(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str,
 def test_a_fitting_recipe_on_a_curved_space_runs(tmp_path: Path, metric: str) -> None:
     recipe = tmp_path / "torus.yaml"
     recipe.write_text(
-        HEAD + "geometry: {use: torus, periods: 8.0}\nsource: uniform\npath: geodesic\nsolver: {use: euler, steps: 2}\n"
+        HEAD
+        + "geometry: {use: torus, periods: 8.0}\nsource: uniform\npath: geodesic\nsolver: {use: euler, steps: 2}\n"
         f"metrics: [{metric}]\nevaluate: {{n: 20, sweep_nfe: []}}\n"
     )
     assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 0
@@ -60,7 +63,17 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
     )
     experiment = assemble(load_recipe(str(recipe)))
     seen = []
-    experiment.metrics[0] = type("Spy", (), {"better": {}, "paired": False, "draws": 1, "fit": lambda *_: None, "__call__": lambda *a: seen.extend(a[1:]) or {}})()
+    experiment.metrics[0] = type(
+        "Spy",
+        (),
+        {
+            "better": {},
+            "paired": False,
+            "draws": 1,
+            "fit": lambda *_: None,
+            "__call__": lambda *a: seen.extend(a[1:]) or {},
+        },
+    )()
     assert float(experiment.data.all().x.min()) < 0
     evaluate(experiment)
     for examples in seen:

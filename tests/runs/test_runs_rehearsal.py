@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (recipes and messages are single lines)
 """What may never cost a run: rehearsal before training, notes after it, runs asked again, truth row by row."""
 
 from __future__ import annotations
@@ -116,9 +117,15 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ({"metrics": "[./parts.py:Always]"}, "metric Always would fail afterwards: KeyError: 'a bug of the"),
         ({"metrics": "[./parts.py:Unfit]"}, "metric Unfit would fail afterwards: ValueError: no judge for"),
         ({"metrics": "[image-quality]"}, "metric ImageQuality would fail afterwards"),
-        ({"scores": "[./parts.py:BadScore]"}, "score BadScore would fail afterwards: RuntimeError: cannot say"),
+        (
+            {"scores": "[./parts.py:BadScore]"},
+            "score BadScore would fail afterwards: RuntimeError: cannot say",
+        ),
         ({"renderer": "./parts.py:Blind"}, "showing samples would fail afterwards: RuntimeError: nothing"),
-        ({"evaluate": "{n: 50, sweep_solvers: [hein]}"}, "sweep of hein at 2 evaluations would fail afterwards"),
+        (
+            {"evaluate": "{n: 50, sweep_solvers: [hein]}"},
+            "sweep of hein at 2 evaluations would fail afterwards",
+        ),
         ({"evaluate": "{n: 50, sweep_solvers: [dopri5]}"}, "dopri5 has no fixed number of steps"),
         ({"evaluate": "{n: 1, sweep_nfe: []}"}, "energy distance needs at least 2 points a side"),
     ],
@@ -254,9 +261,7 @@ def test_metrics_see_held_out_rows_and_paired_ones_the_truth_of_the_same_row(tmp
     from flowloom_registry.runs.evaluate import evaluate
     from flowloom_registry.runs.experiment import assemble
 
-    recipe = written(
-        tmp_path, metrics="[./parts.py:Seen, ./parts.py:Held]", views="[{use: mask, most: 1.0}]"
-    )
+    recipe = written(tmp_path, metrics="[./parts.py:Seen, ./parts.py:Held]", views="[{use: mask, most: 1.0}]")
     experiment = assemble(load_recipe(recipe))
     result = evaluate(experiment)
     seen, held = (type(metric).calls for metric in experiment.metrics)
@@ -284,9 +289,7 @@ def test_metrics_see_held_out_rows_and_paired_ones_the_truth_of_the_same_row(tmp
 def test_a_paired_metric_without_truth_is_told_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = written(
-        tmp_path, data="{use: tensors, file: x.csv}", metrics="[truth]"
-    )
+    recipe = written(tmp_path, data="{use: tensors, file: x.csv}", metrics="[truth]")
     (tmp_path / "x.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i % 5}.5\n" for i in range(100)))
     line = refused(["run", recipe, "--out", str(tmp_path / "run")], capsys)
     assert "metric Truth would fail afterwards: it compares samples with the truth of the same row" in line

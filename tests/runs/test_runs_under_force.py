@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (recipes and messages are single lines)
 """Runs under force: folders laid out by somebody else, damage, kills, full disks, and parts that fail."""
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from flowloom_registry import load
-from flowloom_registry.cli import main
-from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from flowloom.data import Tensors
 from flowloom.errors import RunError
 from flowloom.training import checkpoint
+from flowloom_registry import load
+from flowloom_registry.cli import main
+from flowloom_registry.runs.same_data import data_as_json, require_same_data
 
 RECIPE = """
 data: {use: eight-gaussians, n: 200}

@@ -1,19 +1,21 @@
+# ruff: noqa: E501  (recipes and messages are single lines)
 """What a recipe leaves out: the same choice as in Python, on every space; and product states by the names of parts."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from flowloom_registry import build, load_recipe
-from flowloom_registry.cli import main
-from flowloom_registry.errors import ConfigError
 
 import flowloom as fl
 from flowloom import defaults
+from flowloom_registry import build, load_recipe
+from flowloom_registry.cli import main
+from flowloom_registry.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 ARROWS = """
@@ -33,7 +35,8 @@ from flowloom.data import Tensors
 class Atoms(Tensors):
     def __init__(self, n: int = 64) -> None:
         g = torch.Generator().manual_seed(0)
-        super().__init__({"pos": torch.randn(n, 4, 3, generator=g), "types": torch.randint(5, (n, 4), generator=g)})
+        super().__init__({"pos": torch.randn(n, 4, 3, generator=g), "types": torch.randint(5, (n, 4),
+        generator=g)})
 """
 SMALL = "model: {use: mlp, width: 8, depth: 1}\ntrain: {steps: 3, batch: 16}\nsample: {n: 4, rows: 2}\n"
 SPACE = "geometry: {use: product, parts: {where: euclidean, heading: {use: sphere, dim: 2}}}\n"
@@ -101,7 +104,16 @@ def test_products_run_by_the_names_of_their_parts(tmp_path, write, text, capsys)
 
 def test_the_shipped_product_recipe_runs_to_its_report(tmp_path, capsys):
     out = tmp_path / "run"
-    words = ["--set", "train.steps=8", "--set", "data.n=300", "--set", "evaluate.n=50", "--set", "sample.n=20"]
+    words = [
+        "--set",
+        "train.steps=8",
+        "--set",
+        "data.n=300",
+        "--set",
+        "evaluate.n=50",
+        "--set",
+        "sample.n=20",
+    ]
     assert main(["run", "toy-molecules", *words, "--out", str(out)]) == 0, capsys.readouterr().err
     assert (out / "report.html").is_file()
     assert main(["sample", str(out), "-n", "5"]) == 0
@@ -115,8 +127,10 @@ def spaces():
     yield "torus", "wrapped-normals", fl.geometry.FlatTorus()
     yield "{use: sphere, dim: 2}", "von-mises-fisher", fl.geometry.Sphere(2)
     yield "discrete", "markov", fl.geometry.Discrete(4)
-    yield "{use: product, parts: {pos: euclidean, types: discrete}}", "toy-molecules", fl.geometry.Product(
-        {"pos": fl.geometry.Euclidean(), "types": fl.geometry.Discrete(3)}
+    yield (
+        "{use: product, parts: {pos: euclidean, types: discrete}}",
+        "toy-molecules",
+        fl.geometry.Product({"pos": fl.geometry.Euclidean(), "types": fl.geometry.Discrete(3)}),
     )
 
 
@@ -154,7 +168,7 @@ def test_geometries_follow_from_the_states(write):
 
 def test_a_word_that_only_recipes_know_is_told_in_python():
     class Mine(fl.geometry.Euclidean):
-        defaults = {"source": "somewhere:law"}
+        defaults: ClassVar = {"source": "somewhere:law"}
 
     with pytest.raises(fl.errors.IncompatibleError, match="asks for source: somewhere:law"):
         defaults.source(Mine())
@@ -185,7 +199,9 @@ def test_no_data_and_a_feed_that_needs_none(tmp_path, write, capsys):
     assert built["model"].spec.shape == (2,)
     assert "data" not in built.parts
     fed = write("feed: rows\nmodel: mlp\n")
-    with pytest.raises(ConfigError, match=r"r.yaml:1:7: feed.data: Rows needs a dataset; add a section 'data:'"):
+    with pytest.raises(
+        ConfigError, match=r"r.yaml:1:7: feed.data: Rows needs a dataset; add a section 'data:'"
+    ):
         build(load_recipe(fed))
 
 
@@ -197,7 +213,9 @@ def test_arrays_of_ones_own_are_data_in_one_line(tmp_path, write, capsys):
     assert "file: ../../walks.npz" in (tmp_path / "runs" / "a" / "recipe.yaml").read_text()
     recipe = write("data: {use: tensors, file: gone.npz}\n" + SMALL)
     assert main(["run", str(recipe), "--out", str(tmp_path / "runs" / "b")]) == 2
-    assert f"{recipe}:1:7: data: TensorFile: there is no file {tmp_path / 'gone.npz'}" in capsys.readouterr().err
+    assert (
+        f"{recipe}:1:7: data: TensorFile: there is no file {tmp_path / 'gone.npz'}" in capsys.readouterr().err
+    )
 
 
 OBJECTIVE = """
@@ -217,7 +235,9 @@ class Selfish(Asking):
 
 def test_the_network_is_told_what_the_objective_asks(write, tmp_path):
     (tmp_path / "mine.py").write_text(OBJECTIVE)
-    built = build(load_recipe(write("data: moons\nmodel: {use: mlp, width: 8}\nobjective: ./mine.py:Asking\n")))
+    built = build(
+        load_recipe(write("data: moons\nmodel: {use: mlp, width: 8}\nobjective: ./mine.py:Asking\n"))
+    )
     assert set(built["model"].spec.conditions) == {"label", "scale"}
     selfish = write("data: moons\nmodel: {use: mlp, width: 8}\nobjective: ./mine.py:Selfish\n")
     with pytest.raises(ConfigError, match=r"r.yaml:3:12: objective.model: it asks the network for scale"):

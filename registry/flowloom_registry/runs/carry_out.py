@@ -103,7 +103,8 @@ def judge_and_report(
     best = read_best(folder)
     if result is not None and best is not None:
         notes.lines.append(
-            f"the weights are those of step {best.step}, which did best on the {experiment.validate.split} split"
+            f"the weights are those of step {best.step}, which did best on the "
+            f"{experiment.validate.split} split"
         )
     if result is None and notes.lines:
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)

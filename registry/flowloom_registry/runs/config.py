@@ -18,8 +18,8 @@ class EvaluateConfig:
 
     Args:
         n: examples a column, at most as many as are held out.
-        reference: held-out examples that all columns are compared with, at most; as many training examples are what
-            the Gaussian is fitted to.
+        reference: held-out examples that all columns are compared with, at most; as many training examples
+            are what the Gaussian is fitted to.
         batch: examples sampled at a time.
         seed: of the samples and of the baseline.
         split: held-out split.

@@ -45,7 +45,7 @@ def other_threads(file: Path, now: Mapping[str, Any]) -> str:
     if before in (None, now["threads"]) or now["device"] != "cpu":
         return ""
     return (
-        f"this run was begun with {before} threads and goes on with {now['threads']}: it will not end with the "
+        f"this run was begun with {before} threads and goes on with {now['threads']}: it will not end with "
         f"bits it would have had; set OMP_NUM_THREADS={before} for those"
     )
 

@@ -1,4 +1,4 @@
-"""The tables of a run: samples beside training data and a Gaussian, all against held-out data; scores of examples."""
+"""The tables of a run: samples, training data and a Gaussian against held-out data; scores of examples."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.metrics import Metric, gaussian_baseline
 from flowloom.scores import Score
-from flowloom.solvers import FixedGrid, Solver
 from flowloom.seeds import derive
+from flowloom.solvers import FixedGrid, Solver
 from flowloom.state import concat, leaves
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.experiment import Experiment, rows_of
@@ -183,8 +183,8 @@ class _Judging:
         with self.notes.about(f"metric {_name(metric)}"):
             if metric.paired and not (self.experiment.spec.conditions and self.held_out is not None):
                 raise IncompatibleError(
-                    "it compares samples with the truth of the same row, and there is none: samples are drawn "
-                    "under no conditions of held-out rows (a view such as mask, context or noisy makes some)"
+                    "it compares samples with the truth of the same row, and there is none: samples are "
+                    "drawn under no conditions of held-out rows (a view such as mask, context or noisy makes some)"
                 )
             if id(metric) not in self.experiment.fitted:
                 metric.fit(data)
@@ -215,7 +215,7 @@ class _Judging:
         """
         values: dict[str, float] = {}
         for metric in self.metrics:
-            if metric.paired and truth is None or _name(metric) in self.failed:
+            if (metric.paired and truth is None) or _name(metric) in self.failed:
                 continue
             before = len(self.notes.lines)
             with self.notes.about(f"metric {_name(metric)}"):
@@ -292,9 +292,7 @@ class _Judging:
                         points += self._point(name, nfe // cost, rows, nfe == min(config.sweep_nfe))
                     report(i * len(config.sweep_nfe) + j + 1, {})
         if cost > 1:
-            self.notes.lines.append(
-                f"guidance evaluates the network {cost} times a step; all of them count"
-            )
+            self.notes.lines.append(f"guidance evaluates the network {cost} times a step; all of them count")
         return points
 
     def _point(self, name: str, calls: int, rows: Examples, first: bool) -> list[SweepPoint]:

@@ -16,11 +16,11 @@ from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
+from flowloom.seeds import derive
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
-from flowloom.seeds import derive
 from flowloom.views import Viewed
 from flowloom_registry.config.build import Built, build
 from flowloom_registry.config.recipe import Recipe
@@ -35,8 +35,8 @@ class Experiment:
         built: where they come from.
         flow: model and everything around it.
         feed: where the batches of training come from.
-        data: training split as the flow is judged by it, which is after all views that are not mere augmentation,
-            every row by a generator of its own.
+        data: training split as the flow is judged by it, which is after all views that are not mere
+            augmentation, every row by a generator of its own.
         metrics: judges of samples.
         scores: judges of the flow.
         renderer: shows samples, where there is one.

@@ -102,7 +102,8 @@ class RunFolder:
         status = read_json(self.status_file)
         if status.get("format") != FORMAT:
             raise RunError(
-                f"{self.path} is no run of this version of flowloom (its status.json is not of format {FORMAT}); "
+                f"{self.path} is no run of this version of flowloom (its status.json is not of format "
+                f"{FORMAT}); "
                 "runs of 0.1 cannot be read: train it anew in another folder"
             )
         if not isinstance(status.get("state"), str) or not isinstance(status.get("step"), int):
@@ -115,7 +116,8 @@ class RunFolder:
         write_text(self.status_file, json.dumps(value, indent=2) + "\n")
 
     def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        """Create the folder with its recipe and what its data looks like; the status comes last, so a crash leaves no false run.
+        """Create the folder with its recipe and what its data looks like; the status comes last, so a crash
+        leaves no false run.
 
         Raises:
             RunError: no permission, or no space.

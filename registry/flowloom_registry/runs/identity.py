@@ -21,7 +21,8 @@ _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 
 def changed(before: str, now: str, experiment: Experiment) -> str | None:
-    """What differs between two resolved recipes in a section that training depends on; None where nothing does.
+    """What differs between two resolved recipes in a section that training depends on; None where nothing
+    does.
 
     Args:
         before: of the run.
@@ -44,8 +45,8 @@ def changed(before: str, now: str, experiment: Experiment) -> str | None:
 def asked_again(experiment: Experiment) -> set[str]:
     """Sections that can be asked again, differently, of a finished run.
 
-    Those that say so (`Section.judges`), unless a part that is trained is given one of them, or looks at samples
-    during training, or has itself something fitted.
+    Those that say so (`Section.judges`), unless a part that is trained is given one of them, or looks at
+    samples during training, or has itself something fitted.
     """
     built = experiment.built
     apart = {name for name, section in built.recipe.catalog.sections.items() if section.judges}

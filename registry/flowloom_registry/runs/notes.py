@@ -1,4 +1,4 @@
-"""What goes wrong when a run is judged: a note beside the other results, or one clear line before training."""
+"""What goes wrong when a run is judged: a note beside the other results, or one line before training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowloom_registry.errors import one_line
 __all__ = ["Notes"]
 
 
-class _Told(RunError):
+class _ToldError(RunError):
     """A failure that has its sentence already."""
 
 
@@ -44,14 +44,14 @@ class Notes:
         """
         try:
             yield
-        except _Told:
+        except _ToldError:
             raise
         except SolverError as error:
             if not self.rehearsing:
                 self.lines.append(f"{what} failed: {_said(error)}")
         except Exception as error:
             if self.rehearsing:
-                raise _Told(
+                raise _ToldError(
                     f"{self.sparing}, for {what} would fail afterwards: {_said(error)}"
                 ) from error
             self.lines.append(f"{what} failed: {_said(error)}")

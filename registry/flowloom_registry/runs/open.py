@@ -86,5 +86,3 @@ def open_run(
     restore(experiment, folder)
     experiment.flow.eval()
     return experiment, folder
-
-

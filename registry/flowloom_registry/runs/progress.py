@@ -71,7 +71,7 @@ def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> It
 
 @contextmanager
 def walking(what: str, n: int, batch: int) -> Iterator[Hook]:
-    """A hook for solvers that shows how far ``n`` examples, ``batch`` at a time, are on their way to t = 1."""
+    """A hook for solvers that shows how far ``n`` examples, ``batch`` at a time, are on their way."""
     batches, done, before = -(-n // batch), 0, 0.0
     with progress(what, 100 * batches, patience=5.0) as report:
 

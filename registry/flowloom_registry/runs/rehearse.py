@@ -19,8 +19,9 @@ _DRAWN, _ROWS = 2, 64
 def rehearse(experiment: Experiment, sparing: str = "nothing was trained") -> None:
     """Sample, show, judge and sweep with the weights that are there, and forget what came out.
 
-    Two samples are drawn and repeated to as many rows as metrics are shown (64 at most); metrics are fitted as
-    they will be, which is not done again. The weights, the global generator and the run folder stay as they are.
+    Two samples are drawn and repeated to as many rows as metrics are shown (64 at most); metrics are fitted
+    as they will be, which is not done again. The weights, the global generator and the run folder stay as
+    they are.
 
     Args:
         experiment: its fitted parts fitted, its flow where it will be trained.

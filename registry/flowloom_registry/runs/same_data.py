@@ -80,7 +80,8 @@ def require_same_data(file: Path, spec: Spec, data: Dataset | None = None) -> No
             difference = f"its rows hold other values{of}"
     if difference:
         raise RunError(
-            f"the data is not what {file.parent} was trained on: {difference}; put the old data back, or train anew"
+            f"the data is not what {file.parent} was trained on: {difference}; put the old data back, or "
+            "train anew"
         )
 
 

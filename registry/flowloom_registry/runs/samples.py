@@ -42,9 +42,7 @@ def draw_for_report(experiment: Experiment, folder: Path, notes: Notes) -> list[
     return figures
 
 
-def _rendered(
-    experiment: Experiment, renderer: Renderer, examples: Examples, notes: Notes
-) -> list[Figure]:
+def _rendered(experiment: Experiment, renderer: Renderer, examples: Examples, notes: Notes) -> list[Figure]:
     config, spec = experiment.sample, experiment.spec
     figures: list[Figure] = []
     source = experiment.held_out() or experiment.data

@@ -12,9 +12,9 @@ from types import FrameType
 import torch
 
 from flowloom.errors import RunError, TrainingError
+from flowloom.parts import load_tensors
 from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
-from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.errors import one_line
 from flowloom_registry.runs.experiment import Experiment
@@ -125,9 +125,7 @@ def _loop(
             return
 
 
-def _log(
-    tracker: Tracker, step: int, metrics: Mapping[str, float], i: int, failed: dict[int, str]
-) -> None:
+def _log(tracker: Tracker, step: int, metrics: Mapping[str, float], i: int, failed: dict[int, str]) -> None:
     """Tell a tracker; one that fails is told once and not asked again."""
     try:
         tracker.log(step, metrics)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from flowloom.data import Examples
@@ -52,7 +51,11 @@ class Validation:
         self.score: Score = config.score
         self.deciding, way = deciding(self.score)
         self.sign = 1.0 if way == "lower" else -1.0
-        rows = rows_of(experiment.require_data("validate: looks need held-out data").split(config.split), config.n, config.seed)
+        rows = rows_of(
+            experiment.require_data("validate: looks need held-out data").split(config.split),
+            config.n,
+            config.seed,
+        )
         self.examples: Examples = experiment.encode(rows, trainer.device)
         self.name = column(config.split, self.deciding)
         lines = folder.read_metrics()
@@ -142,7 +145,12 @@ def require_scores(experiment: Experiment) -> None:
     if not wanted and not experiment.metrics:
         return
     free = [score for _, _, _, score in wanted if not score.of_data]
-    if experiment.data is None and not experiment.metrics and len(free) == len(wanted) and validate.score is None:
+    if (
+        experiment.data is None
+        and not experiment.metrics
+        and len(free) == len(wanted)
+        and validate.score is None
+    ):
         for score in free:
             score.require(experiment.flow)
         return
