@@ -46,7 +46,7 @@ def other_threads(file: Path, now: Mapping[str, Any]) -> str:
         return ""
     return (
         f"this run was begun with {before} threads and goes on with {now['threads']}: it will not end with "
-        f"bits it would have had; set OMP_NUM_THREADS={before} for those"
+        f"the bits it would have had; set OMP_NUM_THREADS={before} for those"
     )
 
 

@@ -184,7 +184,8 @@ class _Judging:
             if metric.paired and not (self.experiment.spec.conditions and self.held_out is not None):
                 raise IncompatibleError(
                     "it compares samples with the truth of the same row, and there is none: samples are "
-                    "drawn under no conditions of held-out rows (a view such as mask, context or noisy makes some)"
+                    "drawn under no conditions of held-out rows (a view such as mask, context or noisy "
+                    "makes some)"
                 )
             if id(metric) not in self.experiment.fitted:
                 metric.fit(data)
