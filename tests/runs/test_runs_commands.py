@@ -172,7 +172,7 @@ class TestBadInput:
         recipe = finished.parent / "small.yaml"
         words = ["run", str(recipe), "--out", str(copy), "--set", "train.lr=0.5"]
         line = refused(words, capsys)
-        assert "lr: 0.001 -> lr: 0.5" in line
+        assert "train.lr: 0.001 -> 0.5" in line
 
     def test_damaged_status(self, copy, capsys):
         (copy / "status.json").write_text('{"state": "fin')

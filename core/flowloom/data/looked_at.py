@@ -43,6 +43,9 @@ def require_rows(data: Dataset, flow: Flow) -> None:
         _require_finite(data.spec, examples, rows)
         if not on_geometry:
             continue
+        if flow.codec is None:
+            # Widened numbers would only be told to lie off the space by what rounding took from them.
+            flow.geometry.require_precision(examples.x, "data")
         try:
             states = flow.encode(examples.to(device))
             layout = Layout.of(flow.spec, states.cond)
