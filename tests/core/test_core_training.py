@@ -467,3 +467,15 @@ def test_fit_keeps_the_averaged_weights():
     t = other.trainer(DATA, TrainConfig(steps=10, batch=16, lr=1e-2, ema=0.9))
     run(t)
     assert all(torch.equal(p, t.ema.state_dict()[n]) for n, p in flow.named_parameters())
+
+
+def test_a_kept_order_is_the_one_that_is_computed(monkeypatch):
+    """Rows of a small data set, asked for in any order, with the epoch kept and without."""
+    from flowloom.training import order
+
+    kept = [order.EpochOrder(57, 10, seed=3).rows(step) for step in (0, 5, 6, 11, 4)]
+    one = order.EpochOrder(57, 10, seed=3)
+    assert all(torch.equal(one.rows(s), rows) for s, rows in zip((0, 5, 6, 11, 4), kept, strict=True))
+    monkeypatch.setattr(order, "_KEPT", 0)
+    computed = [order.EpochOrder(57, 10, seed=3).rows(step) for step in (0, 5, 6, 11, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(kept, computed, strict=True))

@@ -1,4 +1,4 @@
-"""Which rows a step sees: shuffled epochs as a pure function of the step, in no memory at all."""
+"""Which rows a step sees: shuffled epochs as a pure function of the step, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from flowloom.seeds import derive
 
 _ROUNDS = 6
 _MASK = 0xFFFFFFFF
+_KEPT = 2**16
+"""Rows up to which the order of an epoch is kept, as it is asked for again: half a megabyte."""
 
 
 class EpochOrder:
@@ -28,6 +30,7 @@ class EpochOrder:
 
     def __init__(self, n: int, batch: int, seed: int) -> None:
         self.n, self.batch, self.seed = n, batch, seed
+        self._kept: tuple[int, Tensor] | None = None
 
     def rows(self, step: int) -> Tensor:
         """Row indices of ``step``, int64 ``(batch,)``."""
@@ -36,11 +39,18 @@ class EpochOrder:
         while start < stop:
             epoch, offset = divmod(start, self.n)
             count = min(self.n - offset, stop - start)
-            pieces.append(
-                permuted(torch.arange(offset, offset + count), self.n, derive(self.seed, "order", epoch))
-            )
+            pieces.append(self._piece(epoch, offset, count))
             start += count
         return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+    def _piece(self, epoch: int, offset: int, count: int) -> Tensor:
+        key = derive(self.seed, "order", epoch)
+        if self.n > _KEPT:
+            return permuted(torch.arange(offset, offset + count), self.n, key)
+        kept = self._kept  # one look: another thread may put the next epoch there
+        if kept is None or kept[0] != epoch:
+            kept = self._kept = (epoch, permuted(torch.arange(self.n), self.n, key))
+        return kept[1][offset : offset + count].clone()
 
 
 def permuted(positions: Tensor, n: int, key: int) -> Tensor:
