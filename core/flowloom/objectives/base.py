@@ -43,6 +43,19 @@ class Batch:
     cond: Cond = field(default_factory=dict)
     layout: Layout | None = None
 
+    def point(self, path: Path, t: Time, generator: torch.Generator | None = None) -> Point:
+        """The points of ``path`` between both ends at times ``t``: padding filled, given entries at x1.
+
+        Args:
+            path: where they lie.
+            t: times, as `Path.sample` takes them.
+            generator: for paths that draw.
+        """
+        if self.layout is None:
+            return path.sample(self.x0, self.x1, t, generator=generator)
+        x0, x1 = self.layout.fill(self.x0), self.layout.fill(self.x1)
+        return path.sample(x0, x1, t, generator=generator).held(self.layout)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -275,11 +288,7 @@ class PointObjective(Objective):
         """Draw t and x_t, and call the model once: what objectives that see a whole batch begin with."""
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
-        layout = batch.layout
-        x0, x1 = (batch.x0, batch.x1) if layout is None else (layout.fill(v) for v in (batch.x0, batch.x1))
-        point = self.path.sample(x0, x1, t, generator=generator)
-        if layout is not None:
-            point = point.held(layout)
+        layout, point = batch.layout, batch.point(self.path, t, generator)
         cond = drop(batch.cond, self.condition_dropout, n, generator)
         prediction = model(point.x_t, t, **cond)
         if layout is not None:

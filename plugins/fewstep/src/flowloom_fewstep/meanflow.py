@@ -103,10 +103,7 @@ class MeanFlow(Objective):
             )
         n, layout = batch_size(batch.x1), batch.layout
         s, t = self.intervals.sample(n, Draw.like(batch.x1, step.generator))
-        x0, x1 = (batch.x0, batch.x1) if layout is None else (layout.fill(v) for v in (batch.x0, batch.x1))
-        point = self.path.sample(x0, x1, s, generator=step.generator)
-        if layout is not None:
-            point = point.held(layout)
+        point = batch.point(self.path, s, step.generator)
         assert point.velocity is not None
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)
