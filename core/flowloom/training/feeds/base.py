@@ -97,8 +97,9 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
         generator: of everything drawn.
     """
     flow = feeding.flow
-    examples = flow.formed(examples.to(feeding.device))
+    examples = examples.to(feeding.device)
     if flow.objective.encodes:
+        examples = flow.formed(examples)  # which encoding does by itself
         spec = flow.spec if flow.codec is None else flow.codec.data_spec
         shape = with_batch(flow.spec.event_shape(), len(examples))
         dtype = float_dtype(examples.x)
