@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom_images.models.context import Context
-from flowloom_images.models.image_spec import chosen, image_shape
+from flowloom_images.models.image_spec import chosen, halved_image_shape
 from flowloom_images.models.unet import AttentionBlock, _norm, _resample, _zeroed
 
 
@@ -55,13 +54,7 @@ class DDPMPlusPlus(nn.Module):
                 f"DDPM++ needs an even width, blocks >= 1 and multipliers >= 1; "
                 f"got width {width}, blocks {blocks}, multipliers {list(multipliers)}"
             )
-        channels_in, height, breadth = image_shape(spec, "DDPM++")
-        factor = 2 ** (len(multipliers) - 1)
-        if height % factor or breadth % factor:
-            raise IncompatibleError(
-                f"a DDPM++ of {len(multipliers)} levels halves its images {len(multipliers) - 1} times, and "
-                f"{height} x {breadth} is not divisible by {factor}; give fewer multipliers or pad the images"
-            )
+        channels_in, height, _ = halved_image_shape(spec, "DDPM++", len(multipliers))
         dim = 4 * width
         read = chosen(spec, conditions)
         self.conditional = any(c.role == "inform" for c in read.values())

@@ -26,6 +26,22 @@ def image_shape(spec: Spec, who: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def halved_image_shape(spec: Spec, who: str, levels: int) -> tuple[int, int, int]:
+    """`image_shape` of images that a network of so many levels can halve between them.
+
+    Raises:
+        IncompatibleError: the data are no images, or a level cannot be halved.
+    """
+    channels, height, width = image_shape(spec, who)
+    factor = 2 ** (levels - 1)
+    if height % factor or width % factor:
+        raise IncompatibleError(
+            f"a {who} of {levels} levels halves its images {levels - 1} times, and "
+            f"{height} x {width} is not divisible by {factor}; give fewer multipliers or pad the images"
+        )
+    return channels, height, width
+
+
 def chosen(spec: Spec, names: Sequence[str] | None) -> Mapping[str, Condition]:
     """The conditions of ``spec`` that a network is told to read, and its settings; all where ``names`` is
     None.

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.errors import IncompatibleError
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
-from flowloom_images.models.image_spec import chosen, image_shape
+from flowloom_images.models.image_spec import chosen, halved_image_shape
 
 
 class UNet(nn.Module):
@@ -68,13 +67,7 @@ class UNet(nn.Module):
                 f"a U-Net needs an even width, blocks >= 1 and multipliers >= 1; "
                 f"got width {width}, blocks {blocks}, multipliers {list(multipliers)}"
             )
-        channels_in, height, breadth = image_shape(spec, "U-Net")
-        factor = 2 ** (len(multipliers) - 1)
-        if height % factor or breadth % factor:
-            raise IncompatibleError(
-                f"a U-Net of {len(multipliers)} levels halves its images {len(multipliers) - 1} times, and "
-                f"{height} x {breadth} is not divisible by {factor}; give fewer multipliers or pad the images"
-            )
+        channels_in, height, _ = halved_image_shape(spec, "U-Net", len(multipliers))
         dim = 4 * width
         read = chosen(spec, conditions)
         self.conditional = any(c.role == "inform" for c in read.values())
