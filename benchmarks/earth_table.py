@@ -79,17 +79,17 @@ def run(event, seed, overrides, out):
         "test": result.scores["held-out data"]["nll"],
         "train": result.scores["training data"]["nll"],
     }
-    experiment, _ = open_run(folder.path)
-    test = experiment.data.split("test").all()
+    assembly, _ = open_run(folder.path)
+    test = assembly.data.split("test").all()
     last = checkpoints(folder.checkpoints)[-1]
     load_into(
-        experiment.flow.model,
+        assembly.flow.model,
         read_tensors(last / "flow.safetensors") | read_tensors(last / "ema.safetensors"),
         last,
     )
-    (score,) = experiment.scores
-    row["test_last"] = score(experiment.flow, test)["nll"]
-    row["kernel"] = kernel_nll(experiment.data.all().x, test.x)
+    (score,) = assembly.scores
+    row["test_last"] = score(assembly.flow, test)["nll"]
+    row["kernel"] = kernel_nll(assembly.data.all().x, test.x)
     return row
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowloom.testing import CheckResult
     from flowloom_registry.plugins.catalog import Catalog
     from flowloom_registry.plugins.rows import Row
-    from flowloom_registry.runs.experiment import Experiment
+    from flowloom_registry.runs.assembly import Assembly
 
 PLAIN = "eight-gaussians"
 """Core's data set, on which everything is checked that does not ask for another."""
@@ -115,11 +115,11 @@ def check_recipe(
         ConfigError: the recipe has problems.
         DataError: its data cannot be read here.
     """
-    experiment = _assembled(recipe)
-    setting = _setting_of(experiment)
-    for plan in _components(experiment.built.plan.sections):
+    assembly = _assembled(recipe)
+    setting = _setting_of(assembly)
+    for plan in _components(assembly.built.plan.sections):
         results = check_made(
-            partial(experiment.built.again, plan),
+            partial(assembly.built.again, plan),
             recipe.catalog.kind(plan.row.kind),
             setting,
             known_failures=plan.row.known_failures,
@@ -236,22 +236,22 @@ def given_with(
     return {**{str(kind): part for kind, part in parts.items() if part is not None}, **given}
 
 
-def _assembled(recipe: Recipe) -> Experiment:
+def _assembled(recipe: Recipe) -> Assembly:
     """A recipe built, with its data read and what is fitted fitted."""
-    from flowloom_registry.runs.experiment import assemble
+    from flowloom_registry.runs.assembly import assemble
 
-    experiment = assemble(recipe)
-    if experiment.data is not None:
-        experiment.data.take(_first_row())
-    experiment.flow.fit_parts(experiment.examples(), seed=experiment.seed)
-    return experiment
+    assembly = assemble(recipe)
+    if assembly.data is not None:
+        assembly.data.take(_first_row())
+    assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+    return assembly
 
 
-def _setting_of(experiment: Experiment) -> Setting:
-    flow, built = experiment.flow, experiment.built
+def _setting_of(assembly: Assembly) -> Setting:
+    flow, built = assembly.flow, assembly.built
     sections = built.recipe.catalog.sections
     parts = {str(sections[name].kind): part for name, part in built.parts.items() if sections[name].kind}
-    return Setting(experiment.data, flow.spec.event_shape(), flow, parts)
+    return Setting(assembly.data, flow.spec.event_shape(), flow, parts)
 
 
 def _own_recipe(row: Row, catalog: Catalog) -> str:

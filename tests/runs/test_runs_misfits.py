@@ -9,8 +9,8 @@ import pytest
 
 from flowloom_registry import load_recipe
 from flowloom_registry.cli import main
+from flowloom_registry.runs.assembly import assemble
 from flowloom_registry.runs.evaluate import evaluate
-from flowloom_registry.runs.experiment import assemble
 
 HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 1}\ntrain: {steps: 1, batch: 4}\n"
 
@@ -61,9 +61,9 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
         HEAD + "geometry: {use: torus, periods: 8.0}\nsource: uniform\npath: geodesic\n"
         "metrics: [energy-distance]\nevaluate: {n: 20, sweep_nfe: []}\n"
     )
-    experiment = assemble(load_recipe(str(recipe)))
+    assembly = assemble(load_recipe(str(recipe)))
     seen = []
-    experiment.metrics[0] = type(
+    assembly.metrics[0] = type(
         "Spy",
         (),
         {
@@ -74,8 +74,8 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
             "__call__": lambda *a: seen.extend(a[1:]) or {},
         },
     )()
-    assert float(experiment.data.all().x.min()) < 0
-    evaluate(experiment)
+    assert float(assembly.data.all().x.min()) < 0
+    evaluate(assembly)
     for examples in seen:
         assert 0 <= float(examples.x.min()) <= float(examples.x.max()) <= 8
     assert len(seen) == 6, "samples, floor and baseline, each beside the reference"

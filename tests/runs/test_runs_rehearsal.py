@@ -258,15 +258,15 @@ def test_a_finished_run_is_asked_differently_beside_its_own_results(
 
 def test_metrics_see_held_out_rows_and_paired_ones_the_truth_of_the_same_row(tmp_path: Path) -> None:
     from flowloom_registry.config.recipe import load_recipe
+    from flowloom_registry.runs.assembly import assemble
     from flowloom_registry.runs.evaluate import evaluate
-    from flowloom_registry.runs.experiment import assemble
 
     recipe = written(tmp_path, metrics="[./parts.py:Seen, ./parts.py:Held]", views="[{use: mask, most: 1.0}]")
-    experiment = assemble(load_recipe(recipe))
-    result = evaluate(experiment)
-    seen, held = (type(metric).calls for metric in experiment.metrics)
-    assert experiment.data is not None
-    test, train = experiment.data.split("test").all(), experiment.data.all()
+    assembly = assemble(load_recipe(recipe))
+    result = evaluate(assembly)
+    seen, held = (type(metric).calls for metric in assembly.metrics)
+    assert assembly.data is not None
+    test, train = assembly.data.split("test").all(), assembly.data.all()
 
     def among(x: torch.Tensor, rows: torch.Tensor) -> bool:
         return bool((x[:, None] == rows).all(-1).any(1).all())

@@ -101,10 +101,10 @@ def test_another_run_that_began_meanwhile_is_not_overwritten(tmp_path: Path, mon
     other = recipe(tmp_path, ("batch: 8", "batch: 16")).rename(tmp_path / "other.yaml")
 
     def slowly(given):
-        experiment = assemble(given)
+        assembly = assemble(given)
         monkeypatch.setattr(carry_out, "assemble", assemble)
         assert main(["run", str(other), "--out", str(out)]) == 0
-        return experiment
+        return assembly
 
     monkeypatch.setattr(carry_out, "assemble", slowly)
     assert main(["run", str(recipe(tmp_path)), "--out", str(out)]) == 2

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from flowloom_registry import load
 from flowloom_registry.cli import main
-from flowloom_registry.runs.experiment import rows_of
+from flowloom_registry.runs.assembly import rows_of
 from flowloom_registry.runs.folder import RunFolder
 from flowloom_registry.runs.validation import Validation, read_best
 
@@ -96,7 +96,7 @@ def test_the_best_weights_are_kept(whole: Path) -> None:
 
     loaded = load(whole, trust=True)
     for split, agrees in (("val", True), ("test", False)):
-        rows = rows_of(loaded.experiment.data.split(split), 50, 0)
+        rows = rows_of(loaded.assembly.data.split(split), 50, 0)
         with torch.no_grad():
             nll = -float(loaded.log_prob(rows.x).double().mean())
         assert (nll == pytest.approx(history[best], abs=1e-4)) == agrees, split

@@ -16,7 +16,7 @@ from flowloom.metrics import EnergyDistance
 from flowloom.solvers import FlowMapSteps
 from flowloom_fewstep.transport import TransportCost
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +24,13 @@ SEEDS = (0, 1, 2)
 
 
 def trained(seed: int, *overrides: str, recipe: str = "adversarial-flow-ring"):
-    experiment = assemble(load_recipe(recipe, overrides=[f"seed={seed}", *overrides]))
-    trainer = experiment.flow.trainer(experiment.data, experiment.train, seed=seed)
+    assembly = assemble(load_recipe(recipe, overrides=[f"seed={seed}", *overrides]))
+    trainer = assembly.flow.trainer(assembly.data, assembly.train, seed=seed)
     for _ in trainer.run():
         pass
     trainer.close()
     trainer.ema.copy_to_live()
-    return experiment.flow, experiment.data.split("test").take(torch.arange(4000))
+    return assembly.flow, assembly.data.split("test").take(torch.arange(4000))
 
 
 def mean(values) -> float:

@@ -16,7 +16,7 @@ from flowloom.metrics import EnergyDistance
 from flowloom.solvers import Euler, FlowMapSteps, Midpoint, Solver
 from flowloom_images.metrics import ImageQuality
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +25,9 @@ PLAIN = "objective={use: flow-matching}"
 
 
 def trained(recipe: str, seed: int, *overrides: str) -> tuple[fl.Flow, fl.data.Dataset]:
-    experiment = assemble(load_recipe(recipe, overrides=[f"seed={seed}", *overrides]))
-    flow, data = experiment.flow, experiment.data
-    trainer = flow.trainer(data, experiment.train, seed=seed)
+    assembly = assemble(load_recipe(recipe, overrides=[f"seed={seed}", *overrides]))
+    flow, data = assembly.flow, assembly.data
+    trainer = flow.trainer(data, assembly.train, seed=seed)
     for _ in trainer.run():
         pass
     trainer.close()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from flowloom.training import load_checkpoint, save_checkpoint
 from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 LATENTS = """
 import torch
@@ -91,8 +91,8 @@ def state(trainer) -> dict[str, torch.Tensor]:
 
 
 def trainer_of(recipe: str):
-    experiment = assemble(load_recipe(recipe, overrides=[*SMALL, *RECIPES[recipe]]))
-    return experiment.flow.trainer(experiment.data, experiment.train, seed=3)
+    assembly = assemble(load_recipe(recipe, overrides=[*SMALL, *RECIPES[recipe]]))
+    return assembly.flow.trainer(assembly.data, assembly.train, seed=3)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,7 +11,7 @@ from flowloom.testing.oracles import GaussianMixture, MixtureField
 from flowloom_foundations.data import EightModes
 from flowloom_foundations.equilibrium import GradientDescent, Nesterov, OutOfDistribution, Truncated
 from flowloom_registry import load_recipe
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +25,9 @@ def trained():
 
     def get(recipe, seed):
         if (recipe, seed) not in known:
-            experiment = assemble(load_recipe(recipe, overrides=[f"seed={seed}"]))
-            experiment.flow.fit(experiment.data, seed=seed, **vars(experiment.train))
-            known[recipe, seed] = experiment.flow
+            assembly = assemble(load_recipe(recipe, overrides=[f"seed={seed}"]))
+            assembly.flow.fit(assembly.data, seed=seed, **vars(assembly.train))
+            known[recipe, seed] = assembly.flow
         return known[recipe, seed]
 
     return get

@@ -29,7 +29,7 @@ from flowloom_images.layouts import (
 from flowloom_images.layouts.spec import PARTS, layout_spec
 from flowloom_registry import build, load_recipe
 from flowloom_registry.cli import main
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 PAGES = Pages(400)
 CODEC = LayoutCodec(PAGES.spec)

@@ -7,7 +7,7 @@ from flowloom.data import Examples
 from flowloom.solvers import Euler, EulerMaruyama
 from flowloom_images.layouts import ArrangeLayout, LayoutQuality
 from flowloom_registry import load_recipe
-from flowloom_registry.runs.experiment import assemble
+from flowloom_registry.runs.assembly import assemble
 
 SEEDS, ROWS = (0, 1, 2), 400
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from flowloom.spec import Condition
-    from flowloom_registry.runs.experiment import Experiment
+    from flowloom_registry.runs.assembly import Assembly
 
 HELP = (
     "a condition, one for each --cond: label=3, label=cat, position=0.5,1, past=@past.npy (or .npz, .csv); "
@@ -20,7 +20,7 @@ HELP = (
 ROW, MASK = "row", "mask"
 
 
-def conditions(words: Iterable[str], experiment: Experiment, n: int) -> dict[str, Tensor]:
+def conditions(words: Iterable[str], assembly: Assembly, n: int) -> dict[str, Tensor]:
     """Conditions for ``n`` examples from words ``NAME=VALUE``.
 
     A value is a class (by number or name) or numbers joined by commas, of one example (then of all) or of all
@@ -33,38 +33,38 @@ def conditions(words: Iterable[str], experiment: Experiment, n: int) -> dict[str
     from flowloom_registry.cli.given import named
 
     texts = named("--cond", words, ", such as label=3")
-    known = _known(experiment)
+    known = _known(assembly)
     given: dict[str, Tensor] = {}
     if ROW in texts and ROW not in known:
-        given = _of_row(texts.pop(ROW), experiment, n)
+        given = _of_row(texts.pop(ROW), assembly, n)
     for name, text in texts.items():
         if name not in known:
-            given |= experiment.flow.conditions(n, {name: text})  # which says what there is
+            given |= assembly.flow.conditions(n, {name: text})  # which says what there is
             continue
         place = f"--cond {name}={text}"
         values = _from_file(Path(text[1:]), name, place) if text.startswith("@") else _from_text(text, place)
         rows = _tensor(values, known[name], n, place)
         given[name] = rows.bool() if name == MASK else rows
-    return experiment.flow.conditions(n, given)
+    return assembly.flow.conditions(n, given)
 
 
-def _known(experiment: Experiment) -> dict[str, Condition]:
+def _known(assembly: Assembly) -> dict[str, Condition]:
     """The conditions of the flow, and the mask of ragged data, which is a flag for every entry."""
     from flowloom.spec import Condition
 
-    known = experiment.flow.known_conditions()
-    if experiment.spec.ragged and MASK not in known:
-        known[MASK] = Condition(shape=tuple(experiment.lengths(1)[MASK].shape[1:]))
+    known = assembly.flow.known_conditions()
+    if assembly.spec.ragged and MASK not in known:
+        known[MASK] = Condition(shape=tuple(assembly.lengths(1)[MASK].shape[1:]))
     return known
 
 
-def _of_row(text: str, experiment: Experiment, n: int) -> dict[str, Tensor]:
+def _of_row(text: str, assembly: Assembly, n: int) -> dict[str, Tensor]:
     import torch
 
     from flowloom.errors import FlowloomError
 
-    held_out = experiment.held_out()
-    data = held_out or experiment.require_data("--cond row=N takes a row of the data")
+    held_out = assembly.held_out()
+    data = held_out or assembly.require_data("--cond row=N takes a row of the data")
     what = "training" if held_out is None else "held-out"
     if not text.isdigit() or int(text) >= len(data):
         raise FlowloomError(f"--cond row={text}: expected one of the {what} rows, 0 to {len(data) - 1}")

@@ -44,18 +44,18 @@ def run(args: argparse.Namespace) -> int:
             "beside the run's own results"
         )
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
+    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
     place = folder if args.out is None else folder.beside(args.out)
     if args.n is not None:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
-        experiment.evaluate = replace(experiment.evaluate, n=args.n)
-    experiment.flow.to(device)
+        assembly.evaluate = replace(assembly.evaluate, n=args.n)
+    assembly.flow.to(device)
     with place.locked():
         if args.out is not None:
-            rehearse(experiment, "nothing was evaluated")
-            write_text(place.recipe, experiment.built.resolved(place.recipe.parent))
-        result = judge_and_report(experiment, place)
+            rehearse(assembly, "nothing was evaluated")
+            write_text(place.recipe, assembly.built.resolved(place.recipe.parent))
+        result = judge_and_report(assembly, place)
     if result is None:
         raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")
     print_table(result)

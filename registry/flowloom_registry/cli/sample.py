@@ -36,26 +36,26 @@ def run(args: argparse.Namespace) -> int:
 
     require_seed(args.seed)
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder, trust=args.trust)
-    experiment.flow.to(device)
+    assembly, folder = open_run(args.run_folder, trust=args.trust)
+    assembly.flow.to(device)
     # What is not given comes from held-out rows, whatever is.
-    held_out = experiment.lengths(args.n) | experiment.conditions_to_show(args.n)
-    cond = held_out | conditions(args.cond, experiment, args.n)
-    solution = experiment.flow.solve(
+    held_out = assembly.lengths(args.n) | assembly.conditions_to_show(args.n)
+    cond = held_out | conditions(args.cond, assembly, args.n)
+    solution = assembly.flow.solve(
         args.n,
-        solver=_solver(args, experiment.flow.solver, experiment),
+        solver=_solver(args, assembly.flow.solver, assembly),
         seed=args.seed,
-        batch=experiment.evaluate.batch,
+        batch=assembly.evaluate.batch,
         cond=cond,
     )
-    examples = Examples(experiment.decode(solution.x), cond)
+    examples = Examples(assembly.decode(solution.x), cond)
     out = args.out or folder.samples / "drawn"
     head = f"{args.n} examples, {solution.nfe} network evaluations each"
-    show_examples(examples, experiment, out / "samples.safetensors", head)
+    show_examples(examples, assembly, out / "samples.safetensors", head)
     return 0
 
 
-def _solver(args: argparse.Namespace, own: Any, experiment: Any) -> Any:
+def _solver(args: argparse.Namespace, own: Any, assembly: Any) -> Any:
     from copy import copy
 
     from flowloom.errors import FlowloomError
@@ -66,7 +66,7 @@ def _solver(args: argparse.Namespace, own: Any, experiment: Any) -> Any:
         raise FlowloomError(f"--steps must be at least 1, got {args.steps}")
     if args.solver is not None:
         settings = {} if args.steps is None else {"steps": args.steps}
-        catalog = experiment.built.recipe.catalog
+        catalog = assembly.built.recipe.catalog
         return build_component(
             "solver", args.solver, settings, catalog=catalog, place=f"--solver {args.solver}"
         )

@@ -49,16 +49,16 @@ def run(args: argparse.Namespace) -> int:
         "task", args.task, settings(args.arguments), catalog=catalog(), place=f"task {args.task}"
     )
     device = pick_device(args.device)
-    experiment, folder = open_run(args.run_folder, trust=args.trust)
-    flow = experiment.flow
+    assembly, folder = open_run(args.run_folder, trust=args.trust)
+    flow = assembly.flow
     flow.to(device)
-    experiment.require_data("a task is asked about data")
-    data = experiment.built["data"]  # itself and not its views: what a person types is one whole example
+    assembly.require_data("a task is asked about data")
+    data = assembly.built["data"]  # itself and not its views: what a person types is one whole example
     asked = task.read(args.given, data, args.n)
-    given = conditions(args.cond, experiment, args.n)
+    given = conditions(args.cond, assembly, args.n)
     answers = task(flow, Examples(asked.x, {**asked.cond, **given}), seed=args.seed)
     for line in task.show(answers, data):
         print(line)
     out = args.out or folder.samples / args.task.rpartition(":")[2]
-    show_examples(answers, experiment, out / "answers.safetensors", f"{args.n} answers")
+    show_examples(answers, assembly, out / "answers.safetensors", f"{args.n} answers")
     return 0

@@ -10,9 +10,9 @@ import torch
 
 from flowloom.errors import RunError
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
-from flowloom_registry.runs.experiment import Experiment, assemble
 from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
@@ -39,79 +39,77 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     """
     folder = RunFolder(out)
     begun = folder.exists()
-    experiment = assemble(recipe)
+    assembly = assemble(recipe)
     # Missing or damaged files are told before anything is written.
-    if experiment.data is not None:
-        experiment.data.take(torch.arange(1))
-    require_scores(experiment)
-    resolved = experiment.built.resolved(out)
+    if assembly.data is not None:
+        assembly.data.take(torch.arange(1))
+    require_scores(assembly)
+    resolved = assembly.built.resolved(out)
     environment = describe(device, recipe.catalog)
     fitted: list[str] | None = None
-    if begun and not _mendable(folder, resolved, experiment):
-        _require_same(folder, resolved, experiment)
-        require_same_data(folder.data, experiment.spec, experiment.data)
-    elif experiment.train.steps:
-        experiment.flow.to(device)
-        fitted = experiment.flow.fit_parts(experiment.examples(), seed=experiment.seed)
-        rehearse(experiment)
-    experiment.flow.to(device)
+    if begun and not _mendable(folder, resolved, assembly):
+        _require_same(folder, resolved, assembly)
+        require_same_data(folder.data, assembly.spec, assembly.data)
+    elif assembly.train.steps:
+        assembly.flow.to(device)
+        fitted = assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+        rehearse(assembly)
+    assembly.flow.to(device)
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
         begun = folder.exists()
-        if begun and _mendable(folder, resolved, experiment):
+        if begun and _mendable(folder, resolved, assembly):
             folder.clear()
             begun = False
         if begun:
-            _require_same(folder, resolved, experiment)
-            require_same_data(folder.data, experiment.spec, experiment.data)
+            _require_same(folder, resolved, assembly)
+            require_same_data(folder.data, assembly.spec, assembly.data)
             if difference := other_threads(folder.environment, environment):
                 print(f"warning: {difference}", file=sys.stderr)
             if read_text(folder.recipe) != resolved:
                 write_text(folder.recipe, resolved)
         else:
-            folder.begin(resolved, environment, data_as_json(experiment.spec, experiment.data))
-        track(experiment.trackers, lambda tracker: tracker.start(folder.path, resolved))
+            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data))
+        track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
-            notes.lines += train(experiment, folder, device, fitted)
+            notes.lines += train(assembly, folder, device, fitted)
         else:
-            restore(experiment, folder)
-        result = judge_and_report(experiment, folder, notes)
+            restore(assembly, folder)
+        result = judge_and_report(assembly, folder, notes)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
         results = result.by_column() if result is not None else {}
-        track(experiment.trackers, lambda tracker: tracker.finish(results))
+        track(assembly.trackers, lambda tracker: tracker.finish(results))
     return folder, result
 
 
-def judge_and_report(
-    experiment: Experiment, folder: RunFolder, notes: Notes | None = None
-) -> Evaluation | None:
-    """Sample, evaluate and write the report of a trained experiment.
+def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None = None) -> Evaluation | None:
+    """Sample, evaluate and write the report of what was trained.
 
     What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
     """
     notes = notes or Notes()
-    catalog = experiment.built.recipe.catalog
-    experiment.flow.eval()
-    figures = draw_for_report(experiment, folder.samples, notes)
+    catalog = assembly.built.recipe.catalog
+    assembly.flow.eval()
+    figures = draw_for_report(assembly, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result: Evaluation | None = None
-    if experiment.metrics or experiment.scores:
+    if assembly.metrics or assembly.scores:
         with notes.about("the evaluation"):
-            result = evaluate(experiment, notes)
+            result = evaluate(assembly, notes)
     best = read_best(folder)
     if result is not None and best is not None:
         notes.lines.append(
             f"the weights are those of step {best.step}, which did best on the "
-            f"{experiment.validate.split} split"
+            f"{assembly.validate.split} split"
         )
     if result is None and notes.lines:
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
-    recipe = experiment.built.recipe
+    recipe = assembly.built.recipe
     with notes.about("the report"):
         write_report(
             folder,
@@ -121,22 +119,22 @@ def judge_and_report(
             environment=read_json(folder.environment),
             evaluation=result,
             figures=figures,
-            validated=validated(experiment),
+            validated=validated(assembly),
         )
     return result
 
 
-def _mendable(folder: RunFolder, resolved: str, experiment: Experiment) -> bool:
+def _mendable(folder: RunFolder, resolved: str, assembly: Assembly) -> bool:
     """Whether a run has not made a step, so that nothing is lost by beginning it anew with another recipe."""
     if not folder.untouched() or not folder.recipe.is_file():
         return False
-    return changed(read_text(folder.recipe), resolved, experiment) is not None
+    return changed(read_text(folder.recipe), resolved, assembly) is not None
 
 
-def _require_same(folder: RunFolder, resolved: str, experiment: Experiment) -> None:
+def _require_same(folder: RunFolder, resolved: str, assembly: Assembly) -> None:
     if not folder.recipe.is_file():
         raise RunError(f"{folder.path} is a half-written run: it has no recipe.yaml; choose another --out")
-    other = changed(read_text(folder.recipe), resolved, experiment)
+    other = changed(read_text(folder.recipe), resolved, assembly)
     if other is not None:
         raise RunError(
             f"{folder.path} holds a run of another recipe ({other}); choose another folder with --out"

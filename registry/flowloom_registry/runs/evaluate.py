@@ -18,7 +18,7 @@ from flowloom.seeds import derive
 from flowloom.solvers import FixedGrid, Solver
 from flowloom.state import concat, leaves
 from flowloom_registry.config.example import build_component
-from flowloom_registry.runs.experiment import Experiment, rows_of
+from flowloom_registry.runs.assembly import Assembly, rows_of
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress, walking
 
@@ -85,39 +85,39 @@ class Evaluation:
         return result
 
 
-def evaluate(experiment: Experiment, notes: Notes | None = None, drawn: int | None = None) -> Evaluation:
-    """Judge a trained experiment by its own metrics and scores; what fails is left out with a note.
+def evaluate(assembly: Assembly, notes: Notes | None = None, drawn: int | None = None) -> Evaluation:
+    """Judge what was trained by its own metrics and scores; what fails is left out with a note.
 
     Args:
-        experiment: what to judge.
+        assembly: what to judge.
         notes: collects what was left out.
         drawn: samples that are really drawn and then repeated, for a rehearsal; all where None.
 
     Raises:
         IncompatibleError: the recipe names neither, or has no data.
     """
-    if not experiment.metrics and not experiment.scores:
+    if not assembly.metrics and not assembly.scores:
         raise IncompatibleError(
             "the recipe names no metrics and no scores; add a section such as 'metrics: [energy-distance]'"
         )
     notes = notes or Notes()
-    if experiment.data is None and not experiment.metrics and not any(s.of_data for s in experiment.scores):
-        return _without_data(experiment, notes, drawn)
-    return _Judging(experiment, notes, drawn).result()
+    if assembly.data is None and not assembly.metrics and not any(s.of_data for s in assembly.scores):
+        return _without_data(assembly, notes, drawn)
+    return _Judging(assembly, notes, drawn).result()
 
 
-def _without_data(experiment: Experiment, notes: Notes, drawn: int | None) -> Evaluation:
+def _without_data(assembly: Assembly, notes: Notes, drawn: int | None) -> Evaluation:
     """Scores that ask for no data, of the flow's own samples."""
-    config, flow = experiment.evaluate, experiment.flow
+    config, flow = assembly.evaluate, assembly.flow
     n = config.n if drawn is None else min(config.n, drawn)
-    better: dict[str, str] = {name: way for one in experiment.scores for name, way in one.better.items()}
+    better: dict[str, str] = {name: way for one in assembly.scores for name, way in one.better.items()}
     values: dict[str, float] = {}
     nfe, seconds = 0, 0.0
     with notes.about("sampling"):
         began = time.perf_counter()
         solution = flow.solve(n, seed=config.seed, batch=config.batch)
         nfe, seconds = solution.nfe, time.perf_counter() - began
-        for score in experiment.scores:
+        for score in assembly.scores:
             with notes.about(f"score {_name(score)}"):
                 values.update(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
     return Evaluation(n, 0, {}, better, {SAMPLES: values}, nfe=nfe, seconds=seconds, notes=notes.lines)
@@ -126,51 +126,51 @@ def _without_data(experiment: Experiment, notes: Notes, drawn: int | None) -> Ev
 class _Judging:
     """One evaluation: rows, columns, scores and sweep, each by itself."""
 
-    def __init__(self, experiment: Experiment, notes: Notes, drawn: int | None) -> None:
-        self.experiment, self.notes, self.drawn = experiment, notes, drawn
-        self.config = config = experiment.evaluate
-        data = experiment.require_data("metrics and scores judge against data")
+    def __init__(self, assembly: Assembly, notes: Notes, drawn: int | None) -> None:
+        self.assembly, self.notes, self.drawn = assembly, notes, drawn
+        self.config = config = assembly.evaluate
+        data = assembly.require_data("metrics and scores judge against data")
         # Scores are of held-out examples: without the split there is nothing to say.
-        self.held_out = data.split(config.split) if experiment.scores else experiment.held_out()
-        self.seen = experiment.in_range(rows_of(data, config.reference, config.seed))
+        self.held_out = data.split(config.split) if assembly.scores else assembly.held_out()
+        self.seen = assembly.in_range(rows_of(data, config.reference, config.seed))
         if self.held_out is None:
             notes.lines.append(
                 f"the data has no split '{config.split}'; conditions and references are training data"
             )
-            self.real = experiment.in_range(rows_of(data, config.n, config.seed + 1))
+            self.real = assembly.in_range(rows_of(data, config.n, config.seed + 1))
             self.reference = self.seen
         else:
-            self.real = experiment.in_range(rows_of(self.held_out, config.n, config.seed))
-            self.reference = experiment.in_range(rows_of(self.held_out, config.reference, config.seed))
-        self.metrics = [metric for metric in experiment.metrics if self._ready(data, metric)]
+            self.real = assembly.in_range(rows_of(self.held_out, config.n, config.seed))
+            self.reference = assembly.in_range(rows_of(self.held_out, config.reference, config.seed))
+        self.metrics = [metric for metric in assembly.metrics if self._ready(data, metric)]
         self.failed: set[str] = set()
 
     def result(self) -> Evaluation:
-        experiment, config = self.experiment, self.config
-        judges: list[Metric | Score] = [*experiment.metrics, *experiment.scores]
+        assembly, config = self.assembly, self.config
+        judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
         better: dict[str, str] = {name: way for one in judges for name, way in one.better.items()}
         scores: dict[str, dict[str, float]] = {}
-        if experiment.scores:
+        if assembly.scores:
             scores[FLOOR] = self._scored(self.real)
-            scores[SEEN] = self._scored(rows_of(experiment.require_data(""), len(self.real), config.seed))
+            scores[SEEN] = self._scored(rows_of(assembly.require_data(""), len(self.real), config.seed))
         n, size = len(self.real), len(self.reference)
         found = Evaluation(n, size, {}, better, scores, notes=self.notes.lines)
-        if not experiment.metrics:
+        if not assembly.metrics:
             return found
-        if not experiment.flow.objective.generates:
+        if not assembly.flow.objective.generates:
             self.notes.lines.append("the objective trains nothing that is sampled, so metrics are left out")
             return found
         columns: dict[str, dict[str, float]] = {}
         nfe, seconds = 0, 0.0
         with self.notes.about("sampling"):
-            draws, nfe, seconds = self._draw(experiment.flow.solver, self.real)
-            columns[SAMPLES] = self._judged(draws, self.real, experiment.flow.solver)
+            draws, nfe, seconds = self._draw(assembly.flow.solver, self.real)
+            columns[SAMPLES] = self._judged(draws, self.real, assembly.flow.solver)
         if SAMPLES not in columns and self.notes.rehearsing:
             self._judged(self.real, self.real, None)
         if self.held_out is not None:
             with self.notes.about(f"column '{SEEN}'"):
                 # Any rows, not the first ones: data sets are often sorted.
-                some = experiment.in_range(rows_of(experiment.require_data(""), n, config.seed + 1))
+                some = assembly.in_range(rows_of(assembly.require_data(""), n, config.seed + 1))
                 columns[SEEN] = self._judged(some, None, None)
         if config.baseline == "gaussian":
             with self.notes.about(f"column '{BASELINE}'"):
@@ -181,26 +181,26 @@ class _Judging:
     def _ready(self, data: Dataset, metric: Metric) -> bool:
         """Fit a metric, once; False where it cannot be used."""
         with self.notes.about(f"metric {_name(metric)}"):
-            if metric.paired and not (self.experiment.spec.conditions and self.held_out is not None):
+            if metric.paired and not (self.assembly.spec.conditions and self.held_out is not None):
                 raise IncompatibleError(
                     "it compares samples with the truth of the same row, and there is none: samples are "
                     "drawn under no conditions of held-out rows (a view such as mask, context or noisy "
                     "makes some)"
                 )
-            if id(metric) not in self.experiment.fitted:
+            if id(metric) not in self.assembly.fitted:
                 metric.fit(data)
-                self.experiment.fitted.add(id(metric))
+                self.assembly.fitted.add(id(metric))
             return True
         return False
 
     def _scored(self, examples: Examples) -> dict[str, float]:
         """All scores of one set of examples."""
         values: dict[str, float] = {}
-        for score in self.experiment.scores:
+        for score in self.assembly.scores:
             with self.notes.about(f"score {_name(score)}"):
                 few = examples.take(torch.arange(self.drawn)) if self.drawn is not None else examples
-                states = self.experiment.encode(few, self.experiment.flow.device)
-                values.update(score(self.experiment.flow, states, seed=self.config.seed))
+                states = self.assembly.encode(few, self.assembly.flow.device)
+                values.update(score(self.assembly.flow, states, seed=self.config.seed))
         return values
 
     def _judged(
@@ -224,7 +224,7 @@ class _Judging:
                 if metric.paired and truth is not None:
                     real = truth
                     asked = many if many is not None else self._several(examples, truth, metric.draws, solver)
-                spec = self.experiment.spec
+                spec = self.assembly.spec
                 values.update(metric(asked.laid_out(spec), real.laid_out(spec)))
             if len(self.notes.lines) > before:  # said once, not for every column and solver
                 self.failed.add(_name(metric))
@@ -242,16 +242,16 @@ class _Judging:
 
     def _draw(self, solver: Solver, real: Examples, again: int = 0) -> tuple[Examples, int, float]:
         """As many samples as real examples, under the same conditions."""
-        experiment, config = self.experiment, self.config
+        assembly, config = self.assembly, self.config
         began = time.perf_counter()
         asked = real if self.drawn is None else real.take(torch.arange(min(self.drawn, len(real))))
         seed = config.seed if not again else derive(config.seed, "again", again)
         with walking("sampling", len(asked), config.batch) as on_step:
-            solution = experiment.flow.solve(
+            solution = assembly.flow.solve(
                 len(asked), solver=solver, seed=seed, batch=config.batch, cond=asked.cond, on_step=on_step
             )
         elapsed = time.perf_counter() - began
-        examples = Examples(experiment.decode(solution.x, asked.cond), asked.cond)
+        examples = Examples(assembly.decode(solution.x, asked.cond), asked.cond)
         if self.notes.rehearsing and not all(bool(v.isfinite().all()) for _, v in leaves(examples.x)):
             examples = real.take(torch.arange(len(asked)))  # what untrained weights draw proves nothing
         if self.drawn is not None:
@@ -259,23 +259,23 @@ class _Judging:
         return examples, solution.nfe, elapsed
 
     def _add_baseline(self, columns: dict[str, dict[str, float]]) -> None:
-        experiment, real, config = self.experiment, self.real, self.config
+        assembly, real, config = self.assembly, self.real, self.config
         draws = max((metric.draws for metric in self.metrics if metric.paired), default=1)
         cond = {name: value.repeat(draws, *(1,) * (value.ndim - 1)) for name, value in real.cond.items()}
-        within = experiment.class_condition()
+        within = assembly.class_condition()
         try:
-            seen = self.seen.laid_out(experiment.spec)
+            seen = self.seen.laid_out(assembly.spec)
             many = gaussian_baseline(seen, cond, draws * len(real), within=within, seed=config.seed)
         except IncompatibleError as error:
             self.notes.lines.append(f"no Gaussian baseline: {error}")
             return
-        many = experiment.in_range(many)
+        many = assembly.in_range(many)
         columns[BASELINE] = self._judged(many.take(torch.arange(len(real))), real, None, many)
 
     def _sweep(self) -> list[SweepPoint]:
-        experiment, config = self.experiment, self.config
+        assembly, config = self.assembly, self.config
         names = config.sweep_solvers
-        if not names and experiment.flow.solver.wanted() == "velocity":
+        if not names and assembly.flow.solver.wanted() == "velocity":
             names = _ODE_SWEEP
         if not names or not config.sweep_nfe:
             return []
@@ -283,7 +283,7 @@ class _Judging:
         points: list[SweepPoint] = []
         cost = 1
         with self.notes.about("the cost of a field"), torch.no_grad():
-            guided = experiment.flow.field()
+            guided = assembly.flow.field()
             cost = guided.calls(sum(guided.span) / 2, self.real.cond)
         patience = math.inf if self.notes.rehearsing else 0.0
         with progress("sweep", len(names) * len(config.sweep_nfe), patience=patience) as report:
@@ -297,7 +297,7 @@ class _Judging:
         return points
 
     def _point(self, name: str, calls: int, rows: Examples, first: bool) -> list[SweepPoint]:
-        solver = _with_budget(self.experiment, name, calls)
+        solver = _with_budget(self.assembly, name, calls)
         if solver is None or (self.notes.rehearsing and not first):
             return []
         drawn, spent, _ = self._draw(solver, rows)
@@ -308,10 +308,10 @@ def _name(part: object) -> str:
     return type(part).__name__
 
 
-def _with_budget(experiment: Experiment, name: str, calls: int) -> Solver | None:
+def _with_budget(assembly: Assembly, name: str, calls: int) -> Solver | None:
     """The solver of that name that spends about ``calls`` field calls, None where it cannot."""
-    catalog = experiment.built.recipe.catalog
-    trusted = experiment.built.recipe.trusted
+    catalog = assembly.built.recipe.catalog
+    trusted = assembly.built.recipe.trusted
     # The name is one of the recipe's, and obeys what it may import.
     probe = build_component(
         "solver", name, {}, catalog=catalog, place="evaluate.sweep_solvers", trusted=trusted

@@ -11,7 +11,7 @@ from torch import nn
 from flowloom_registry.config.build import Built
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.yaml import read
-from flowloom_registry.runs.experiment import Experiment
+from flowloom_registry.runs.assembly import Assembly
 
 NOT_PARTS = {"name", "summary", "paper", "extends", "versions", "claim"}
 """Sections that are for people and for the loader."""
@@ -20,19 +20,19 @@ _ABSENT = object()
 _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 
-def changed(before: str, now: str, experiment: Experiment) -> str | None:
+def changed(before: str, now: str, assembly: Assembly) -> str | None:
     """What differs between two resolved recipes in a section that training depends on; None where nothing
     does.
 
     Args:
         before: of the run.
         now: of the recipe that wants to use it.
-        experiment: built from the latter.
+        assembly: built from the latter.
 
     Returns:
         The first value that differs, with its place: ``train.steps: 20 -> 30``.
     """
-    apart = asked_again(experiment)
+    apart = asked_again(assembly)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     for name in dict.fromkeys((*new, *old)):
         if name not in apart:
@@ -42,15 +42,15 @@ def changed(before: str, now: str, experiment: Experiment) -> str | None:
     return None
 
 
-def asked_again(experiment: Experiment) -> set[str]:
+def asked_again(assembly: Assembly) -> set[str]:
     """Sections that can be asked again, differently, of a finished run.
 
     Those that say so (`Section.judges`), unless a part that is trained is given one of them, or looks at
     samples during training, or has itself something fitted.
     """
-    built = experiment.built
+    built = assembly.built
     apart = {name for name, section in built.recipe.catalog.sections.items() if section.judges}
-    looks = experiment.feed.refresh_every or experiment.validate.score is not None
+    looks = assembly.feed.refresh_every or assembly.validate.score is not None
     for name in _ASKED_OF_THE_FLOW:
         part = built.get(name)
         stateful = isinstance(part, nn.Module) and bool(part.state_dict())

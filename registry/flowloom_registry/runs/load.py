@@ -28,17 +28,17 @@ class Run:
     """
 
     def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
-        self.experiment, self.folder = open_run(Path(path), trust=trust)
-        self.flow: Flow = self.experiment.flow
+        self.assembly, self.folder = open_run(Path(path), trust=trust)
+        self.flow: Flow = self.assembly.flow
         self.flow.to(pick_device(device))
-        self.spec: Spec = self.experiment.spec
+        self.spec: Spec = self.assembly.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
         """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`.
 
         Where examples differ in size and none is given, sizes are those of held-out examples.
         """
-        asked = {**self.experiment.lengths(n), **cond}
+        asked = {**self.assembly.lengths(n), **cond}
         return self.flow.sample(n, solver=solver, seed=seed, **asked)
 
     def log_prob(self, x: State, **settings: Any) -> torch.Tensor:

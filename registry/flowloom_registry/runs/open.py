@@ -11,7 +11,7 @@ from flowloom.errors import FlowloomError, RunError
 from flowloom.parts import load_tensors
 from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.runs.experiment import Experiment, assemble
+from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import RunFolder, read_text
 from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
 from flowloom_registry.runs.same_data import require_same_data
@@ -34,8 +34,8 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def restore(experiment: Experiment, folder: RunFolder) -> None:
-    """Load a run's trained weights into the experiment.
+def restore(assembly: Assembly, folder: RunFolder) -> None:
+    """Load a run's trained weights into its flow.
 
     Raises:
         RunError: there are none yet, or they belong to another flow.
@@ -51,12 +51,10 @@ def restore(experiment: Experiment, folder: RunFolder) -> None:
     if averaged.is_file():
         # Averages cover what is trained; everything else comes from the plain file beside them.
         tensors |= read_tensors(averaged)
-    load_tensors(experiment.flow, tensors, weights)
+    load_tensors(assembly.flow, tensors, weights)
 
 
-def open_run(
-    path: Path, *, trust: bool = False, overrides: Sequence[str] = ()
-) -> tuple[Experiment, RunFolder]:
+def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) -> tuple[Assembly, RunFolder]:
     """Build the recipe of a run and load its weights.
 
     Args:
@@ -74,15 +72,15 @@ def open_run(
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    experiment = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
+    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
     if overrides:
-        other = changed(read_text(folder.recipe), experiment.built.resolved(path), experiment)
+        other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
         if other is not None:
-            free = ", ".join(sorted(asked_again(experiment) - NOT_PARTS))
+            free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
             raise RunError(
                 f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
             )
-    require_same_data(folder.data, experiment.spec)
-    restore(experiment, folder)
-    experiment.flow.eval()
-    return experiment, folder
+    require_same_data(folder.data, assembly.spec)
+    restore(assembly, folder)
+    assembly.flow.eval()
+    return assembly, folder

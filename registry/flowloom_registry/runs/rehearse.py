@@ -8,15 +8,15 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.evaluate import evaluate
-from flowloom_registry.runs.experiment import Experiment
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.samples import draw_for_report
 
 _DRAWN, _ROWS = 2, 64
 
 
-def rehearse(experiment: Experiment, sparing: str = "nothing was trained") -> None:
+def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
     """Sample, show, judge and sweep with the weights that are there, and forget what came out.
 
     Two samples are drawn and repeated to as many rows as metrics are shown (64 at most); metrics are fitted
@@ -24,23 +24,23 @@ def rehearse(experiment: Experiment, sparing: str = "nothing was trained") -> No
     they are.
 
     Args:
-        experiment: its fitted parts fitted, its flow where it will be trained.
+        assembly: its fitted parts fitted, its flow where it will be trained.
         sparing: what a failure spares, for its message.
 
     Raises:
         RunError: something would have failed after training; says what, and why.
     """
-    config, notes = experiment.evaluate, Notes(sparing)
+    config, notes = assembly.evaluate, Notes(sparing)
     small = replace(
-        experiment,
+        assembly,
         evaluate=replace(
             config, n=min(config.n, _ROWS), reference=min(config.reference, _ROWS), sweep_n=_DRAWN
         ),
-        sample=replace(experiment.sample, n=min(experiment.sample.n, _DRAWN), rows=1),
+        sample=replace(assembly.sample, n=min(assembly.sample.n, _DRAWN), rows=1),
     )
-    with torch.random.fork_rng(devices=[]), experiment.flow.evaluating(), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), assembly.flow.evaluating(), torch.no_grad():
         with TemporaryDirectory() as folder:
             draw_for_report(small, Path(folder), notes)
-        if experiment.metrics or experiment.scores:
+        if assembly.metrics or assembly.scores:
             with torch.enable_grad():
                 evaluate(small, notes, drawn=_DRAWN)

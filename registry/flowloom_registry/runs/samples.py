@@ -12,51 +12,49 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.renderers import Figure, Renderer
 from flowloom.state import leaves
-from flowloom_registry.runs.experiment import Experiment
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import write_bytes
 from flowloom_registry.runs.notes import Notes
 
 _ENDINGS = {"image/png": "png", "image/svg+xml": "svg", "audio/wav": "wav", "text/html": "html"}
 
 
-def draw_for_report(experiment: Experiment, folder: Path, notes: Notes) -> list[Figure]:
+def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> list[Figure]:
     """Draw the report's samples and a trajectory; write states and figures to ``folder``.
 
     What fails is left out with a note.
     """
-    config = experiment.sample
+    config = assembly.sample
     figures: list[Figure] = []
-    if not experiment.flow.objective.generates:
+    if not assembly.flow.objective.generates:
         return figures
     with notes.about("drawing samples"):
-        cond = experiment.conditions_to_show(config.n)
-        solution = experiment.flow.solve(
-            config.n, seed=config.seed, batch=experiment.evaluate.batch, cond=cond
-        )
-        examples = Examples(experiment.decode(solution.x, cond), cond)
+        cond = assembly.conditions_to_show(config.n)
+        solution = assembly.flow.solve(config.n, seed=config.seed, batch=assembly.evaluate.batch, cond=cond)
+        examples = Examples(assembly.decode(solution.x, cond), cond)
         save_examples(examples, folder / "samples.safetensors")
-        if experiment.renderer is not None:
-            figures = _rendered(experiment, experiment.renderer, examples, notes)
+        if assembly.renderer is not None:
+            figures = _rendered(assembly, assembly.renderer, examples, notes)
     with notes.about("writing figures"):
         save_figures(figures, folder)
     return figures
 
 
-def _rendered(experiment: Experiment, renderer: Renderer, examples: Examples, notes: Notes) -> list[Figure]:
-    config, spec = experiment.sample, experiment.spec
+def _rendered(assembly: Assembly, renderer: Renderer, examples: Examples, notes: Notes) -> list[Figure]:
+    config, spec = assembly.sample, assembly.spec
     figures: list[Figure] = []
-    source = experiment.held_out() or experiment.data
+    source = assembly.held_out() or assembly.data
     real = examples if source is None else source.take(torch.arange(min(config.n, len(source))))
     with notes.about("showing samples"):
         figures += renderer.samples(examples.laid_out(spec), real.laid_out(spec))
     with notes.about("showing a trajectory"):
         few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
         chosen = {k: v[few] for k, v in examples.cond.items()}
-        walk = experiment.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
-        states = [experiment.decode(state, chosen) for state in walk.trajectory]
+        walk = assembly.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
+        states = [assembly.decode(state, chosen) for state in walk.trajectory]
         figures += renderer.trajectory(walk.times, states)
     with notes.about("showing the flow"):
-        figures += renderer.flow(experiment.flow, real)
+        figures += renderer.flow(assembly.flow, real)
     return figures
 
 
@@ -67,13 +65,13 @@ def save_examples(examples: Examples, file: Path) -> None:
     write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
 
 
-def show_examples(examples: Examples, experiment: Experiment, file: Path, head: str) -> None:
+def show_examples(examples: Examples, assembly: Assembly, file: Path, head: str) -> None:
     """Write examples to ``file`` and their figures beside it, and print ``head`` and where they are."""
     save_examples(examples, file)
     print(f"{head}: {file}")
-    if experiment.renderer is not None:
-        shown = examples if examples.layout is not None else examples.laid_out(experiment.spec)
-        for figure in save_figures(experiment.renderer.samples(shown, shown), file.parent):
+    if assembly.renderer is not None:
+        shown = examples if examples.layout is not None else examples.laid_out(assembly.spec)
+        for figure in save_figures(assembly.renderer.samples(shown, shown), file.parent):
             print(figure)
 
 

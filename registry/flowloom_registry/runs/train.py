@@ -17,7 +17,7 @@ from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.errors import one_line
-from flowloom_registry.runs.experiment import Experiment
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
@@ -26,16 +26,16 @@ from flowloom_registry.runs.weights import weights_of
 
 
 def train(
-    experiment: Experiment, folder: RunFolder, device: torch.device, fitted: list[str] | None = None
+    assembly: Assembly, folder: RunFolder, device: torch.device, fitted: list[str] | None = None
 ) -> list[str]:
     """Train to the last step, from the latest checkpoint where there is one.
 
     On Ctrl-C or SIGTERM a checkpoint is written first. Averaged weights, where there are, end up in the
-    experiment's model and in ``flow.safetensors``: the last ones, or, where the recipe validates, those
+    assembly's model and in ``flow.safetensors``: the last ones, or, where the recipe validates, those
     that did best on held-out data.
 
     Args:
-        experiment: what is trained.
+        assembly: what is trained.
         folder: of the run.
         device: where.
         fitted: names of the parts that were fitted already; they are fitted here where None.
@@ -47,25 +47,25 @@ def train(
         TrainingError: a loss that is not finite; the last checkpoint is kept and named.
         RunError: the folder cannot be written, or its checkpoint belongs to another recipe.
     """
-    flow, config = experiment.flow, experiment.train
+    flow, config = assembly.flow, assembly.train
     flow.to(device)
     begun = bool(checkpoints(folder.checkpoints))
     # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
     if fitted is None:
-        fitted = [] if begun else flow.fit_parts(experiment.examples(), seed=experiment.seed)
+        fitted = [] if begun else flow.fit_parts(assembly.examples(), seed=assembly.seed)
     failed: dict[int, str] = {}
-    trainer = flow.trainer(experiment.feed, config, seed=experiment.seed, device=device)
+    trainer = flow.trainer(assembly.feed, config, seed=assembly.seed, device=device)
     if begun:
         _restore(trainer, folder)
     elif fitted:
         save_checkpoint(trainer, folder.checkpoints)
     folder.trim_metrics(trainer.step)
-    validation = Validation(experiment, folder, trainer) if experiment.validate.score is not None else None
+    validation = Validation(assembly, folder, trainer) if assembly.validate.score is not None else None
     folder.set_status("training", trainer.step)
     try:
-        notify(experiment.built.recipe.catalog, "flowloom_run_started", run=folder)
+        notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
         with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
-            _loop(experiment, folder, trainer, validation, report, failed)
+            _loop(assembly, folder, trainer, validation, report, failed)
         if trainer.stopping:
             raise KeyboardInterrupt
     except TrainingError as error:
@@ -86,15 +86,15 @@ def train(
 
 
 def _loop(
-    experiment: Experiment,
+    assembly: Assembly,
     folder: RunFolder,
     trainer: Trainer,
     validation: Validation | None,
     report: Report,
     failed: dict[int, str],
 ) -> None:
-    catalog = experiment.built.recipe.catalog
-    config = experiment.train
+    catalog = assembly.built.recipe.catalog
+    config = assembly.train
     looked: dict[str, float] = {}
     over = validation is not None and validation.exhausted()
     while trainer.step < config.steps and not over:
@@ -110,7 +110,7 @@ def _loop(
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
-            for i, tracker in enumerate(experiment.trackers):
+            for i, tracker in enumerate(assembly.trackers):
                 if i not in failed:
                     _log(tracker, step, metrics, i, failed)
             notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)

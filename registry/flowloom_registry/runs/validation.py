@@ -17,7 +17,7 @@ from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError, RunError
 from flowloom.scores import Score
 from flowloom.training import Trainer
-from flowloom_registry.runs.experiment import Experiment, rows_of
+from flowloom_registry.runs.assembly import Assembly, rows_of
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.weights import weights_of
 
@@ -39,24 +39,24 @@ class Validation:
     """Scores averaged weights on a held-out split every so many steps.
 
     Args:
-        experiment: whose ``validate`` section says how; its codec must be fitted.
+        assembly: whose ``validate`` section says how; its codec must be fitted.
         folder: of the run.
         trainer: whose weights are looked at.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, trainer: Trainer) -> None:
-        config = experiment.validate
+    def __init__(self, assembly: Assembly, folder: RunFolder, trainer: Trainer) -> None:
+        config = assembly.validate
         assert config.score is not None
         self.config, self.folder, self.trainer = config, folder, trainer
         self.score: Score = config.score
         self.deciding, way = deciding(self.score)
         self.sign = 1.0 if way == "lower" else -1.0
         rows = rows_of(
-            experiment.require_data("validate: looks need held-out data").split(config.split),
+            assembly.require_data("validate: looks need held-out data").split(config.split),
             config.n,
             config.seed,
         )
-        self.examples: Examples = experiment.encode(rows, trainer.device)
+        self.examples: Examples = assembly.encode(rows, trainer.device)
         self.name = column(config.split, self.deciding)
         lines = folder.read_metrics()
         self.history = [Best(line["step"], float(line[self.name])) for line in lines if self.name in line]
@@ -110,9 +110,9 @@ def column(split: str, name: str) -> str:
     return f"{split}_{name}"
 
 
-def validated(experiment: Experiment) -> str | None:
+def validated(assembly: Assembly) -> str | None:
     """Name under which the deciding value of the looks is logged, None where the recipe has no looks."""
-    config = experiment.validate
+    config = assembly.validate
     return None if config.score is None else column(config.split, deciding(config.score)[0])
 
 
@@ -132,29 +132,24 @@ def read_best(folder: RunFolder) -> Best | None:
         raise RunError(f"{folder.best} is damaged: {error}") from error
 
 
-def require_scores(experiment: Experiment) -> None:
+def require_scores(assembly: Assembly) -> None:
     """Ask, before anything is written, for the splits and the flow that the scores need.
 
     Raises:
         IncompatibleError: names the section, and what is missing.
     """
-    wanted = [("scores", "evaluate.split", experiment.evaluate.split, score) for score in experiment.scores]
-    validate = experiment.validate
+    wanted = [("scores", "evaluate.split", assembly.evaluate.split, score) for score in assembly.scores]
+    validate = assembly.validate
     if validate.score is not None:
         wanted.append(("validate", "validate.split", validate.split, validate.score))
-    if not wanted and not experiment.metrics:
+    if not wanted and not assembly.metrics:
         return
     free = [score for _, _, _, score in wanted if not score.of_data]
-    if (
-        experiment.data is None
-        and not experiment.metrics
-        and len(free) == len(wanted)
-        and validate.score is None
-    ):
+    if assembly.data is None and not assembly.metrics and len(free) == len(wanted) and validate.score is None:
         for score in free:
-            score.require(experiment.flow)
+            score.require(assembly.flow)
         return
-    data = experiment.require_data("metrics and scores judge against data")
+    data = assembly.require_data("metrics and scores judge against data")
     for section, key, split, score in wanted:
         try:
             if len(data.split(split)) == 0:
@@ -162,6 +157,6 @@ def require_scores(experiment: Experiment) -> None:
         except DataError as error:
             raise IncompatibleError(f"{section}: {error} ({key})") from error
         try:
-            score.require(experiment.flow)
+            score.require(assembly.flow)
         except IncompatibleError as error:
             raise IncompatibleError(f"{section}: {error}") from error

@@ -124,8 +124,8 @@ class Distilled(Dataset):
     def take(self, rows: Tensor) -> Examples:
         """Tokens ``(n, L)`` with ``x0`` ``(n, L, K)``, and the teacher's conditions."""
         if self._pairs is None:
-            flow, experiment = self.teacher.flow, self.teacher.experiment
-            data = experiment.require_data("a teacher's conditions come from its data")
+            flow, assembly = self.teacher.flow, self.teacher.assembly
+            data = assembly.require_data("a teacher's conditions come from its data")
             cond: dict[str, Any] = dict(data.take(torch.arange(self.n) % len(data)).cond)
             pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
             assert flow.codec is not None
@@ -144,5 +144,5 @@ class Distilled(Dataset):
 
     def __getattr__(self, name: str) -> Any:
         if name in ("language", "vocabulary"):
-            return getattr(self.teacher.experiment.data, name)
+            return getattr(self.teacher.assembly.data, name)
         raise AttributeError(name)

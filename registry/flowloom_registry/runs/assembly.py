@@ -28,7 +28,7 @@ from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, Validate
 
 
 @dataclass
-class Experiment:
+class Assembly:
     """The parts of a recipe, ready to train, sample and judge.
 
     Args:
@@ -149,7 +149,7 @@ class Experiment:
         return source.take(torch.arange(n) % len(source))
 
 
-def assemble(recipe: Recipe) -> Experiment:
+def assemble(recipe: Recipe) -> Assembly:
     """Build a recipe under its own seed, so that initial weights repeat.
 
     Raises:
@@ -177,7 +177,7 @@ def assemble(recipe: Recipe) -> Experiment:
         codec=codec,
         roles=built.get("roles"),
     )
-    return Experiment(
+    return Assembly(
         built=built,
         flow=flow,
         feed=feed,
