@@ -31,7 +31,7 @@ settings.load_profile("flowloom")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``row`` is every registered row of the module's ``KIND`` that needs no recipe and no data of its own."""
+    """``row`` is every registered row of the module's ``KIND`` without a recipe or data of its own."""
     if "row" in metafunc.fixturenames:
         rows = [r for r in catalog().of_kind(metafunc.module.KIND) if r.within is None and r.data is None]
         metafunc.parametrize("row", rows, ids=lambda row: row.qualified)
