@@ -15,7 +15,7 @@ from flowloom_registry.config.merge import merge_sections
 from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
 from flowloom_registry.config.yaml import read
-from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
+from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError, one_line
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import RecipeRow
 
@@ -204,7 +204,7 @@ def _read_base(
     assert isinstance(node, ScalarNode)
     try:
         return _read_chain(str(node.value), node.at.folder, catalog, problems, seen, done)[2]
-    except UnknownComponentError as error:
+    except (UnknownComponentError, _UnreadableError) as error:
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
 
@@ -227,11 +227,18 @@ def _read_file(path: Path) -> bytes:
     try:
         # Devices and pipes may never end.
         if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise ConfigError([Problem(str(path), None, None, "", "is no file")])
+            raise _UnreadableError(path, "is no file")
         if path.is_file() and path.stat().st_size > _LARGEST:
-            size = f"is larger than {_LARGEST // 2**20} MiB; this is no recipe"
-            raise ConfigError([Problem(str(path), None, None, "", size)])
+            raise _UnreadableError(path, f"is larger than {_LARGEST // 2**20} MiB; this is no recipe")
         return path.read_bytes()
-    except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason}")]) from error
+    except FileNotFoundError as error:
+        raise _UnreadableError(path, "cannot be read: there is no such file") from error
+    except (OSError, ValueError) as error:  # a name that cannot be one
+        raise _UnreadableError(path, f"cannot be read: {one_line(error)}") from error
+
+
+class _UnreadableError(ConfigError):
+    """A file that is no recipe; told at the line that asked for it, where one did."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__([Problem(str(path), None, None, "", why)])
