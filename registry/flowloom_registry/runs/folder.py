@@ -131,6 +131,19 @@ class RunFolder:
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
 
+    def ask(self, recipe: str) -> None:
+        """Put down what is asked of the weights from now on.
+
+        Under another recipe than before, the results of that one are taken away first, so that no table ever
+        stands under a recipe that it does not belong to, whenever a kill comes.
+        """
+        if self.recipe.is_file() and read_text(self.recipe) == recipe:
+            return
+        for file in (self.evaluation, self.report, *self.samples.glob("*")):
+            if not file.is_dir():
+                file.unlink(missing_ok=True)
+        write_text(self.recipe, recipe)
+
     def untouched(self) -> bool:
         """True for a run that has not made a step: nothing in it could be lost."""
         status = self.status()
