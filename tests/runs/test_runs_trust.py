@@ -1,4 +1,4 @@
-"""Whose code a recipe may run: of one's own files, of no run folder, and of no function that is no factory."""
+"""Whose code a recipe may run: of one's own files, of no run folder, of no function that is no factory."""
 
 from __future__ import annotations
 

@@ -91,6 +91,7 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
 
     What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
     """
+    folder.require_here()
     notes = notes or Notes()
     catalog = assembly.built.recipe.catalog
     assembly.flow.eval()
