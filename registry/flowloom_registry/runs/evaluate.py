@@ -19,6 +19,7 @@ from flowloom.solvers import FixedGrid, Solver
 from flowloom.state import concat, leaves
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly, rows_of
+from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress, walking
 from flowloom_registry.runs.values import named_values
@@ -172,8 +173,10 @@ class _Judging:
             self._judged(self.real, self.real, None)
         if self.held_out is not None:
             with self.notes.about(f"column '{SEEN}'"):
-                # Any rows, not the first ones: data sets are often sorted.
-                some = assembly.in_range(rows_of(assembly.require_data(""), n, config.seed + 1))
+                rows = matched_rows(
+                    assembly.require_data(""), self.real, assembly.class_condition(), config.seed + 1
+                )
+                some = assembly.in_range(rows)
                 columns[SEEN] = self._judged(some, None, None)
         if config.baseline == "gaussian":
             with self.notes.about(f"column '{BASELINE}'"):
