@@ -50,8 +50,8 @@ def sweep_plots(evaluation: Evaluation) -> list[Figure]:
     """One panel a metric: its value against network evaluations, a line a solver, with the floor."""
     named = dict.fromkeys(m for point in evaluation.sweep for m in point.values)
     # What is NaN at every point has no axis.
-    there = {m for point in evaluation.sweep for m, v in point.values.items() if math.isfinite(v)}
-    metrics = [m for m in named if m in evaluation.better and m in there]
+    finite = {m for point in evaluation.sweep for m, v in point.values.items() if math.isfinite(v)}
+    metrics = [m for m in named if m in evaluation.better and m in finite]
     if not metrics:
         return []
     columns = min(3, len(metrics))
