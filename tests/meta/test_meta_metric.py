@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flowloom.metrics import Metric, SlicedWasserstein
+from flowloom.metrics import EnergyDistance, Metric, SlicedWasserstein
 
 KIND = "metric"
 
@@ -60,13 +60,26 @@ class Unpaired(SlicedWasserstein):
     paired = True
 
 
+class OfNothing(EnergyDistance):
+    """Answers nothing with no number."""
+
+    def __call__(self, samples, real):
+        if not len(samples) or not len(real):
+            return {"energy_distance": float("nan")}
+        return super().__call__(samples, real)
+
+
 TWINS = {
+    "check_no_rows": (OfNothing, ()),
     "check_is_paired": (Unpaired, ()),
     "check_values": (Tensorial, ()),
     "check_real_beats_noise": (Upside, ()),
-    "check_order_does_not_matter": (Paired, ("check_padding_counts_nothing",)),
+    "check_order_does_not_matter": (Paired, ("check_padding_counts_nothing", "check_no_rows")),
     "check_padding_counts_nothing": (CountsPadding, ()),
-    "check_is_deterministic": (Random, ("check_order_does_not_matter", "check_padding_counts_nothing")),
+    "check_is_deterministic": (
+        Random,
+        ("check_order_does_not_matter", "check_padding_counts_nothing", "check_no_rows"),
+    ),
 }
 
 

@@ -82,6 +82,30 @@ class BadScore(Score):
     def __call__(self, flow, examples, *, seed=0):
         raise RuntimeError("cannot say")
 
+class Muddled(Tracker):
+    def log(self, step, metrics):
+        metrics["lost"]
+
+class Late(Tracker):
+    def log(self, step, metrics):
+        pass
+    def finish(self, results):
+        raise ValueError("no end")
+
+class Server(Late):
+    """Told only of real runs."""
+    remote = True
+    def log(self, step, metrics):
+        assert step > 2
+
+class Locked(Tracker):
+    """Cannot be copied, and is as good as any other."""
+    def __init__(self):
+        import threading
+        self.lock = threading.Lock()
+    def log(self, step, metrics):
+        pass
+
 class Lost(Tracker):
     def log(self, step, metrics):
         if step > 5:
@@ -127,6 +151,8 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "sweep of hein at 2 evaluations would fail afterwards",
         ),
         ({"evaluate": "{n: 50, sweep_solvers: [dopri5]}"}, "dopri5 has no fixed number of steps"),
+        ({"trackers": "[./parts.py:Muddled]"}, "tracker Muddled would fail afterwards: KeyError: 'lost'"),
+        ({"trackers": "[csv, ./parts.py:Late]"}, "tracker Late would fail afterwards: ValueError: no end"),
         ({"evaluate": "{n: 1, sweep_nfe: []}"}, "energy distance needs at least 2 points a side"),
     ],
 )
@@ -137,6 +163,12 @@ def test_what_would_fail_after_training_is_told_before_it(
     assert said in line
     assert line.count("nothing was trained") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_tells_a_server_or_cannot_be_copied_is_not_rehearsed(tmp_path: Path, capsys) -> None:
+    file = written(tmp_path, trackers="[./parts.py:Server, ./parts.py:Locked]")
+    assert main(["run", file, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count("tracker Server failed: ValueError: no end") == 1
 
 
 def test_what_fails_later_all_the_same_is_a_note_beside_the_other_results(

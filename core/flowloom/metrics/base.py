@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.errors import ShapeError
 
 
 class Metric(ABC):
@@ -34,3 +35,15 @@ class Metric(ABC):
     @abstractmethod
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare ``samples`` with ``real``, which are held-out rows; returns named values."""
+
+    def require_rows(self, samples: Examples, real: Examples) -> None:
+        """For a metric to ask first, where it has no answer to nothing.
+
+        Raises:
+            ShapeError: one of the two has no rows.
+        """
+        if not len(samples) or not len(real):
+            raise ShapeError(
+                f"{type(self).__name__} compares rows with rows; got {len(samples)} samples and "
+                f"{len(real)} real ones"
+            )

@@ -104,5 +104,6 @@ class SlicedWasserstein(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real examples."""
+        self.require_rows(samples, real)
         value = sliced_wasserstein(flatten(samples), flatten(real), self.projections, self.seed)
         return {"sliced_wasserstein": value}

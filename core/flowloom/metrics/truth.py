@@ -46,8 +46,9 @@ class Truth(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every sample with its truth."""
+        self.require_rows(samples, real)
         n = len(real)
-        if not n or len(samples) % n:
+        if len(samples) % n:
             raise ShapeError(
                 f"{len(samples)} samples do not belong to {n} rows of truth; give every row as many"
             )

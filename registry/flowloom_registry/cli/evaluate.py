@@ -33,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
 
     from flowloom.errors import FlowloomError
     from flowloom_registry.runs.carry_out import judge_and_report
-    from flowloom_registry.runs.folder import write_text
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.rehearse import rehearse
     from flowloom_registry.runs.table import print_table
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with place.locked():
         if args.out is not None:
             rehearse(assembly, "nothing was evaluated")
-            write_text(place.recipe, assembly.built.resolved(place.recipe.parent))
+            place.ask(assembly.built.resolved(place.recipe.parent))
         result = judge_and_report(assembly, place)
     if result is None:
         raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="for a run folder: run code that its recipe names by file or module",
+        help="for a run folder, or the recipe in one: run code that it names by file or module",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         RunFolder(given).status()
         recipe, out = load_recipe(str(given / "recipe.yaml"), trusted=args.trust), given
     else:
-        recipe = load_recipe(args.recipe, layers=args.layers, overrides=overrides)
+        trusted = args.trust or None  # a recipe in a run folder is not, unless it is said
+        recipe = load_recipe(args.recipe, layers=args.layers, overrides=overrides, trusted=trusted)
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
         out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
     # Mistakes in the recipe are reported before torch's slow import of everything else.

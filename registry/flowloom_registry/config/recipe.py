@@ -20,6 +20,7 @@ from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import RecipeRow
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
+_OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors")
 _LARGEST = 4 * 2**20
 """Bytes of a recipe: a hundred times more than anybody writes."""
 
@@ -74,7 +75,7 @@ def load_recipe(
     layers: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
     catalog: Catalog | None = None,
-    trusted: bool = True,
+    trusted: bool | None = None,
 ) -> Recipe:
     """Read a recipe with everything it extends.
 
@@ -84,8 +85,9 @@ def load_recipe(
         overrides: ``a.b=value`` texts, applied in order.
         catalog: where names are looked up; everything installed when None.
         trusted: whether ``use: package.module:name`` and ``use: ./file.py:name`` are followed. They run code
-            of the recipe author's choosing, so say False for a recipe from somebody else, in a run folder
-            for example; names that installed plugins list always work.
+            of the recipe author's choosing, so say False for a recipe from somebody else; names that
+            installed plugins list always work. Where None, a file is trusted unless it, or one that it
+            extends or that is laid over it, lies in a run folder, however its path is spelled.
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
@@ -118,7 +120,14 @@ def load_recipe(
                     "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
                 )
             )
+    if trusted is None:
+        trusted = not any(_of_a_run(Path(one)) for one in done)
     return Recipe(name, file, tree, catalog, tuple(problems), trusted)
+
+
+def _of_a_run(file: Path) -> bool:
+    """Whether a recipe lies among the files of a run, which may be anybody's."""
+    return any((file.parent / name).exists() for name in _OF_A_RUN)
 
 
 def recipe_text(row: RecipeRow) -> tuple[str, bytes]:

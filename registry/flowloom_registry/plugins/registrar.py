@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from flowloom.kinds import Kind
@@ -19,7 +21,7 @@ _PAPER = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
 
 
 class Registrar:
-    """Collects the rows of one plugin; nothing it is given is imported.
+    """Collects the rows of one plugin; nothing it is given is imported, but for modules of rows (`gather`).
 
     Args:
         plugin: whose rows these are.
@@ -193,6 +195,34 @@ class Registrar:
         if many and kind is None:
             raise self._error(where, "a list holds components; say of which kind")
         self.sections.append(Section(name, found, meaning, kind, default, required, target))
+
+    def gather(self, package: str) -> None:
+        """Let every module of a package add its rows, by name: a new method is then a new file, and no other.
+
+        Each has a function ``register(reg)`` and holds words only, as the plugin's own module does; those
+        whose name begins with ``_`` are passed over.
+
+        Args:
+            package: dotted name, such as ``my_package.rows``.
+
+        Raises:
+            PluginError: there is no such package, it has no modules, or one of them no ``register``.
+        """
+        where = f"rows {package!r}"
+        self._check(_MODULE, package, where, "rows are a package of modules, such as 'my_package.rows'")
+        try:
+            found = import_module(package)
+        except ModuleNotFoundError as error:
+            raise self._error(where, f"there is no such package ({error})") from error
+        names = sorted(module.name for module in iter_modules(getattr(found, "__path__", ())))
+        names = [name for name in names if not name.startswith("_")]
+        if not names:
+            raise self._error(where, "there are no modules in it")
+        for name in names:
+            register = getattr(import_module(f"{package}.{name}"), "register", None)
+            if not callable(register):
+                raise self._error(where, f"module {name!r} has no function register(reg)")
+            register(self)
 
     def _check(self, pattern: re.Pattern[str], value: object, where: str, accepted: str) -> None:
         if not (isinstance(value, str) and pattern.fullmatch(value)):

@@ -67,8 +67,10 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             require_same_data(folder.data, assembly.spec, assembly.data)
             if difference := other_threads(folder.environment, environment):
                 print(f"warning: {difference}", file=sys.stderr)
-            if read_text(folder.recipe) != resolved:
-                write_text(folder.recipe, resolved)
+            status = folder.status()
+            if status["state"] == "finished":  # until it is judged anew
+                folder.set_status("trained", status["step"])
+            folder.ask(resolved)
         else:
             folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
@@ -89,6 +91,7 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
 
     What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
     """
+    folder.require_here()
     notes = notes or Notes()
     catalog = assembly.built.recipe.catalog
     assembly.flow.eval()

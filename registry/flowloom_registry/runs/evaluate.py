@@ -19,8 +19,10 @@ from flowloom.solvers import FixedGrid, Solver
 from flowloom.state import concat, leaves
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly, rows_of
+from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress, walking
+from flowloom_registry.runs.values import named_values
 
 SAMPLES, FLOOR, BASELINE, SEEN = "samples", "held-out data", "Gaussian", "training data"
 _ODE_SWEEP = ("euler", "midpoint", "heun")
@@ -119,7 +121,9 @@ def _without_data(assembly: Assembly, notes: Notes, drawn: int | None) -> Evalua
         nfe, seconds = solution.nfe, time.perf_counter() - began
         for score in assembly.scores:
             with notes.about(f"score {_name(score)}"):
-                values.update(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
+                values.update(
+                    named_values(score(flow, Examples(solution.x, solution.cond), seed=config.seed))
+                )
     return Evaluation(n, 0, {}, better, {SAMPLES: values}, nfe=nfe, seconds=seconds, notes=notes.lines)
 
 
@@ -169,8 +173,10 @@ class _Judging:
             self._judged(self.real, self.real, None)
         if self.held_out is not None:
             with self.notes.about(f"column '{SEEN}'"):
-                # Any rows, not the first ones: data sets are often sorted.
-                some = assembly.in_range(rows_of(assembly.require_data(""), n, config.seed + 1))
+                rows = matched_rows(
+                    assembly.require_data(""), self.real, assembly.class_condition(), config.seed + 1
+                )
+                some = assembly.in_range(rows)
                 columns[SEEN] = self._judged(some, None, None)
         if config.baseline == "gaussian":
             with self.notes.about(f"column '{BASELINE}'"):
@@ -200,7 +206,7 @@ class _Judging:
             with self.notes.about(f"score {_name(score)}"):
                 few = examples.take(torch.arange(self.drawn)) if self.drawn is not None else examples
                 states = self.assembly.encode(few, self.assembly.flow.device)
-                values.update(score(self.assembly.flow, states, seed=self.config.seed))
+                values.update(named_values(score(self.assembly.flow, states, seed=self.config.seed)))
         return values
 
     def _judged(
@@ -225,7 +231,7 @@ class _Judging:
                     real = truth
                     asked = many if many is not None else self._several(examples, truth, metric.draws, solver)
                 spec = self.assembly.spec
-                values.update(metric(asked.laid_out(spec), real.laid_out(spec)))
+                values.update(named_values(metric(asked.laid_out(spec), real.laid_out(spec))))
             if len(self.notes.lines) > before:  # said once, not for every column and solver
                 self.failed.add(_name(metric))
         return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,9 @@ def look_curve(lines: Sequence[Mapping[str, Any]], name: str) -> Figure | None:
 def sweep_plots(evaluation: Evaluation) -> list[Figure]:
     """One panel a metric: its value against network evaluations, a line a solver, with the floor."""
     named = dict.fromkeys(m for point in evaluation.sweep for m in point.values)
-    metrics = [m for m in named if m in evaluation.better]
+    # What is NaN at every point has no axis.
+    finite = {m for point in evaluation.sweep for m, v in point.values.items() if math.isfinite(v)}
+    metrics = [m for m in named if m in evaluation.better and m in finite]
     if not metrics:
         return []
     columns = min(3, len(metrics))

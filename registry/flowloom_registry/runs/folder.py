@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -115,6 +116,18 @@ class RunFolder:
         value = {"format": FORMAT, "state": state, "step": step, "message": message}
         write_text(self.status_file, json.dumps(value, indent=2) + "\n")
 
+    def require_here(self) -> None:
+        """Ask that the run is still where it was begun, before more of it is written there.
+
+        Raises:
+            RunError: it was moved or deleted meanwhile.
+        """
+        if not self.status_file.is_file():
+            raise RunError(
+                f"{self.path} is gone: it was moved or deleted while the run was at work; nothing more is "
+                "written there"
+            )
+
     def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Create the folder with its recipe and what its data looks like; the status comes last, so a crash
         leaves no false run.
@@ -130,6 +143,19 @@ class RunFolder:
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
+
+    def ask(self, recipe: str) -> None:
+        """Put down what is asked of the weights from now on.
+
+        Under another recipe than before, the results of that one are taken away first, so that no table ever
+        stands under a recipe that it does not belong to, whenever a kill comes.
+        """
+        if self.recipe.is_file() and read_text(self.recipe) == recipe:
+            return
+        for file in (self.evaluation, self.report, *self.samples.glob("*")):
+            if not file.is_dir():
+                file.unlink(missing_ok=True)
+        write_text(self.recipe, recipe)
 
     def untouched(self) -> bool:
         """True for a run that has not made a step: nothing in it could be lost."""
@@ -207,8 +233,30 @@ class RunFolder:
                 pass  # no such locks on this system
             except OSError as error:
                 raise RunError(f"{self.path} is in use by another process") from error
-            self._sweep()
+            with self._folder_locked():
+                self._sweep()
+                yield
+
+    @contextmanager
+    def _folder_locked(self) -> Iterator[None]:
+        """Hold the folder itself as well, where it can be: a lock file may be deleted under its holder."""
+        try:
+            import fcntl
+
+            whole = os.open(self.path, os.O_RDONLY)
+        except (ImportError, OSError):
             yield
+            return
+        try:
+            try:
+                fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"{self.path} is in use by another process") from error
+            except OSError:
+                pass  # no such locks on this file system
+            yield
+        finally:
+            os.close(whole)
 
     def _sweep(self) -> None:
         """Remove what killed writers left beside the files of this run."""
@@ -224,7 +272,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         RunError: no permission, or no space; what was there before is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of two containers may have one number.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whatever has that name already (a link, say) is replaced, not written through.

@@ -40,18 +40,32 @@ def restore(assembly: Assembly, folder: RunFolder) -> None:
     Raises:
         RunError: there are none yet, or they belong to another flow.
     """
-    weights = folder.weights if folder.weights.is_file() else folder.best
-    if not weights.is_file():
-        saved = checkpoints(folder.checkpoints)
-        if not saved:
-            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-        weights = saved[-1] / "flow.safetensors"
-    tensors = read_tensors(weights)
-    averaged = weights.with_name("ema.safetensors")
-    if averaged.is_file():
-        # Averages cover what is trained; everything else comes from the plain file beside them.
-        tensors |= read_tensors(averaged)
+    weights = _weights(folder)
+    while True:
+        try:
+            tensors = read_tensors(weights)
+            averaged = weights.with_name("ema.safetensors")
+            if averaged.is_file():
+                # Averages cover what is trained; everything else comes from the plain file beside them.
+                tensors |= read_tensors(averaged)
+            break
+        except RunError:
+            # A run at work deletes old checkpoints: there is a newer one then.
+            before, weights = weights, _weights(folder)
+            if weights == before:
+                raise
     load_tensors(assembly.flow, tensors, weights)
+
+
+def _weights(folder: RunFolder) -> Path:
+    """The file of the weights that count: of the end, the best so far, or of the last checkpoint."""
+    for weights in (folder.weights, folder.best):
+        if weights.is_file():
+            return weights
+    saved = checkpoints(folder.checkpoints)
+    if not saved:
+        raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
+    return saved[-1] / "flow.safetensors"
 
 
 def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) -> tuple[Assembly, RunFolder]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flowloom_registry.runs.evaluate import Evaluation
@@ -22,15 +23,16 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     for columns, title in titles:
         if not columns:
             continue
+        # Names are others' words, and brackets in them no markup.
         table = Table(title=title)
         table.add_column("metric" if columns is evaluation.columns else "score")
         for column in columns:
-            table.add_column(column, justify="right")
+            table.add_column(escape(column), justify="right")
         for name, arrow in rows(columns, evaluation.better):
-            table.add_row(f"{name} {arrow}", *(number(c.get(name)) for c in columns.values()))
+            table.add_row(escape(f"{name} {arrow}"), *(number(c.get(name)) for c in columns.values()))
         console.print(table)
     for note in evaluation.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {note}", markup=False)
 
 
 def rows(columns: Mapping[str, Mapping[str, float]], better: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -80,6 +80,7 @@ def train(
     flow.eval()
     if validation is not None and validation.kept is not None:
         load_tensors(flow, read_tensors(folder.best), folder.best)
+    folder.require_here()
     write_bytes(folder.weights, weights_of(flow))
     folder.set_status("trained", trainer.step)
     return list(failed.values())
@@ -107,6 +108,8 @@ def _loop(
             if validation is not None and validation.due(step):
                 looked = validation.look()
                 metrics = {**metrics, **looked}
+            if step % config.log_every and step != until:
+                continue  # a signal came between two lines: the run that goes on logs the next
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
             report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
@@ -118,6 +121,7 @@ def _loop(
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
         if between and not (over or trainer.stopping):
             continue
+        folder.require_here()
         save_checkpoint(trainer, folder.checkpoints)
         prune(folder.checkpoints, config.keep_checkpoints)
         folder.set_status("training", trainer.step)

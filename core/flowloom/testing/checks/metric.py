@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -150,3 +151,15 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
         context.within(
             f"{name} beside rubbish in padding - clean", second[name] - value, 1e-6 * (1 + abs(value))
         )
+
+
+@law("nothing to compare is told in one line, or has finite values")
+def check_no_rows(make: Make, context: Context) -> None:
+    """No samples, no real rows, and neither."""
+    metric, real = _fitted(make, context)
+    none = real.take(torch.arange(0))
+    for samples, others in ((none, real), (real, none), (none, none)):
+        values = context.of_no_rows(partial(metric, samples, others))
+        if values is not None:
+            bad = {k: v for k, v in values.items() if not isinstance(v, float) or not math.isfinite(v)}
+            context.holds("values are finite floats", not bad, f"{bad}")

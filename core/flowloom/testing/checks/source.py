@@ -235,3 +235,18 @@ def check_density_under_a_layout(make: Make, context: Context) -> None:
     cut = map_state(lambda v: v[:, : length // 2], x)
     off = source.log_prob(x, {}, Layout(real)) - source.log_prob(cut)
     context.within("density of padded rows - of rows cut short", off, size)
+
+
+@law("no rows are drawn as no rows, or refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """Of the right shape behind the batch; and they have no densities."""
+    source = make()
+    x = context.of_no_rows(lambda: _draw(source, context, 0))
+    if x is None:
+        return
+    context.holds(
+        "there are no rows", shape_of(x) == with_batch(_shape(source, context), 0), f"{shape_of(x)}"
+    )
+    if not source.density_gap:
+        density = context.of_no_rows(lambda: _log_prob(source, x, context))
+        context.holds("there are no densities", density is None or tuple(density.shape) == (0,))

@@ -103,3 +103,12 @@ def check_shows_lines(make: Make, context: Context) -> None:
     context.holds("as many lines as answers, or none", len(lines) in (0, len(asked)), f"{len(lines)}")
     whole = all(isinstance(line, str) and "\n" not in line for line in lines)
     context.holds("a line is one line of text", whole)
+
+
+@law("no examples get no answers, or are refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """Examples of the shape and conditions of the others."""
+    task, offer, asked = _suited(make, context)
+    answers = context.of_no_rows(lambda: task(offer.flow, asked.take(torch.arange(0)), seed=3))
+    if answers is not None:
+        context.holds("there are no answers", len(answers) == 0, f"{len(answers)}")

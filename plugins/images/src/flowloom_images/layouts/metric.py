@@ -47,6 +47,7 @@ class LayoutQuality(Metric):
         Raises:
             IncompatibleError: examples are not layouts.
         """
+        self.require_rows(samples, real)
         ours, theirs = _layouts(samples), _layouts(real)
         types = self.types or int(max(ours[1].max(), theirs[1].max())) + 1
         return {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.layout import Layout
 from flowloom.solvers import Solver
@@ -43,6 +43,7 @@ class ArrangeLayout(Task):
 
         Raises:
             IncompatibleError: the flow was not trained as LayoutFlow is.
+            ShapeError: there are no layouts.
         """
         objective = flow.objective
         if not isinstance(objective, LayoutFlow):
@@ -50,6 +51,8 @@ class ArrangeLayout(Task):
                 f"arrange-layout asks flows of objective: layout-flow, not {type(objective).__name__}"
             )
         n, where = len(examples), flow.device
+        if not n:
+            raise ShapeError("arrange-layout was given no layouts to arrange")
         draws = torch.Generator(where).manual_seed(seed)
         asked = {k: v.to(where) for k, v in examples.cond.items() if k in flow.known_conditions()}
         with torch.no_grad(), flow.evaluating():

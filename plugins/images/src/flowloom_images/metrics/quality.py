@@ -129,6 +129,7 @@ class ClassAccuracy(_Judged):
         """
         if "label" not in samples.cond:
             raise IncompatibleError("class-accuracy judges conditional samples, and these carry no 'label'")
+        self.require_rows(samples, samples)
         return {"class_accuracy": self.accuracy(samples)}
 
 
