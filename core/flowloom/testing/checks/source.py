@@ -245,7 +245,7 @@ def check_no_rows(make: Make, context: Context) -> None:
     if x is None:
         return
     context.holds(
-        "there are no rows", shape_of(x) == with_batch(_shape(source, context), 0), f"{shape_of(x)}"
+        "there are no rows", shape_of(x) == with_batch(source_shape(source, context), 0), f"{shape_of(x)}"
     )
     if not source.density_gap:
         density = context.of_no_rows(lambda: _log_prob(source, x, context))
