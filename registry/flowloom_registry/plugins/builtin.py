@@ -332,6 +332,19 @@ def _inference(reg: Registrar) -> None:
         summary="negative log likelihood in nats, by the change of variables",
         paper="1806.07366",
     )
+    reg.add(
+        "task",
+        "inpaint",
+        "flowloom.tasks:Inpaint",
+        summary="fill the holes of held-out rows, of any kind of state",
+        paper="2011.13456",
+    )
+    reg.add(
+        "task",
+        "predict",
+        "flowloom.tasks:Predict",
+        summary="held-out rows from their conditions alone",
+    )
     reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
     reg.add("tracker", "csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
     reg.add(

@@ -19,6 +19,7 @@ from flowloom.scores import Score
 from flowloom.seeds import derive
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
+from flowloom.tasks import Task
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
@@ -39,6 +40,7 @@ class Assembly:
             augmentation, every row by a generator of its own.
         metrics: judges of samples.
         scores: judges of the flow.
+        tasks: what is asked of the flow about held-out rows.
         renderer: shows samples, where there is one.
         trackers: follow the run.
         train: settings of training.
@@ -54,6 +56,7 @@ class Assembly:
     data: Dataset | None
     metrics: Sequence[Metric]
     scores: Sequence[Score]
+    tasks: Sequence[Task]
     renderer: Renderer | None
     trackers: Sequence[Tracker]
     train: TrainConfig
@@ -76,6 +79,11 @@ class Assembly:
     def seed(self) -> int:
         """Seed of everything random."""
         return self.built.seed
+
+    @property
+    def judged(self) -> bool:
+        """Whether the recipe names anything to judge the flow by."""
+        return bool(self.metrics or self.scores or self.tasks)
 
     def examples(self) -> Dataset | None:
         """What parts are fitted on: what the feed shows, the data where it shows none."""
@@ -184,6 +192,7 @@ def assemble(recipe: Recipe) -> Assembly:
         data=Viewed(data, views, built.seed) if data is not None and views else data,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
+        tasks=built.get("tasks") or (),
         renderer=built.get("renderer"),
         trackers=built.get("trackers") or (),
         train=built.get("train") or TrainConfig(),

@@ -17,7 +17,7 @@ _DRAWN, _ROWS = 2, 64
 
 
 def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
-    """Sample, show, judge and sweep with the weights that are there, and forget what came out.
+    """Sample, show, judge, ask and sweep with the weights that are there, and forget what came out.
 
     Two samples are drawn and repeated to as many rows as metrics are shown (64 at most); metrics are fitted
     as they will be, which is not done again. The weights, the global generator and the run folder stay as
@@ -34,13 +34,17 @@ def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
     small = replace(
         assembly,
         evaluate=replace(
-            config, n=min(config.n, _ROWS), reference=min(config.reference, _ROWS), sweep_n=_DRAWN
+            config,
+            n=min(config.n, _ROWS),
+            reference=min(config.reference, _ROWS),
+            sweep_n=_DRAWN,
+            questions=min(config.questions, _ROWS),
         ),
         sample=replace(assembly.sample, n=min(assembly.sample.n, _DRAWN), rows=1),
     )
     with torch.random.fork_rng(devices=[]), assembly.flow.evaluating(), torch.no_grad():
         with TemporaryDirectory() as folder:
             draw_for_report(small, Path(folder), notes)
-        if assembly.metrics or assembly.scores:
+        if assembly.judged:
             with torch.enable_grad():
-                evaluate(small, notes, drawn=_DRAWN)
+                evaluate(small, notes, few=_DRAWN)
