@@ -79,16 +79,16 @@ class Inpaint(Task):
         draws = torch.Generator().manual_seed(int(given))
         return self._posed(data.take(torch.full((n,), int(given))), data.spec, draws)[0]
 
-    def _posed(
-        self, rows: Examples, spec: Spec, generator: torch.Generator
-    ) -> tuple[Examples, Examples]:
+    def _posed(self, rows: Examples, spec: Spec, generator: torch.Generator) -> tuple[Examples, Examples]:
         holes = self.holes or (() if spec.named("given") else _half_of(spec))
         if holes:
             rows, spec = _unmarked(rows, spec)
             rows, spec = through(holes, rows, spec, generator), spec_through(holes, spec)
         if not spec.named("given"):
             said = ", ".join(type(view).__name__ for view in holes)
-            raise IncompatibleError(f"inpaint: the views {said} give no entries; take mask, or hole of images")
+            raise IncompatibleError(
+                f"inpaint: the views {said} give no entries; take mask, or hole of images"
+            )
         truth = rows.laid_out(spec)
         layout = truth.layout or Layout()
         # Nothing of the answer is left in the question.
@@ -99,8 +99,7 @@ class Inpaint(Task):
 def _half_of(spec: Spec) -> tuple[View, ...]:
     names = [name for name, _ in spec.leaves()]
     return tuple(
-        Mask(0.5, 0.5, of=name, name=f"given_{name.replace('.', '_')}" if name else "given")
-        for name in names
+        Mask(0.5, 0.5, of=name, name=f"given_{name.replace('.', '_')}" if name else "given") for name in names
     )
 
 

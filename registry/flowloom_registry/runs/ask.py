@@ -112,9 +112,7 @@ class _Asking:
         figures: list[Figure] = []
         with self.notes.about(f"task {self.name}: showing answers"):
             shown = self.task.shown(asked)
-            sides = [
-                None if one is None else _laid_out(one.take(n), spec) for one in (shown, answers, truth)
-            ]
+            sides = [None if one is None else _laid_out(one.take(n), spec) for one in (shown, answers, truth)]
             assert sides[1] is not None
             assert sides[2] is not None
             figures = renderer.answers(sides[0], sides[1], sides[2])

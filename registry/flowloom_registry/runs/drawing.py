@@ -31,7 +31,9 @@ class Drawn:
     seconds: float
 
 
-def drawn(assembly: Assembly, solver: Solver, rows: Examples, few: int | None, notes: Notes, again: int = 0) -> Drawn:
+def drawn(
+    assembly: Assembly, solver: Solver, rows: Examples, few: int | None, notes: Notes, again: int = 0
+) -> Drawn:
     """As many samples as rows, under their conditions.
 
     Args:

@@ -20,7 +20,9 @@ from flowloom_registry.runs.progress import progress
 _ODE_SWEEP = ("euler", "midpoint", "heun")
 
 
-def sweep(assembly: Assembly, judge: Judge, rows: Examples, few: int | None, notes: Notes) -> list[SweepPoint]:
+def sweep(
+    assembly: Assembly, judge: Judge, rows: Examples, few: int | None, notes: Notes
+) -> list[SweepPoint]:
     """Points of all solvers; one that fails is left out with a note.
 
     Args:

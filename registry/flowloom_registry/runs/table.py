@@ -31,7 +31,12 @@ def tables(evaluation: Evaluation) -> list[tuple[str, str, Columns, Mapping[str,
     """Everything that has columns, in one form: title, what a row is, columns, which way is good."""
     n = evaluation.n
     found = [
-        (f"{n} examples against {evaluation.reference} held-out examples", "metric", evaluation.columns, evaluation.better),
+        (
+            f"{n} examples against {evaluation.reference} held-out examples",
+            "metric",
+            evaluation.columns,
+            evaluation.better,
+        ),
         (f"what the flow says of {n} examples", "score", evaluation.scores, evaluation.better),
     ]
     for name, one in evaluation.tasks.items():

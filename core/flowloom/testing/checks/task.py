@@ -42,7 +42,9 @@ def check_poses_rows(make: Make, context: Context) -> None:
         asked, truth = task.pose(offer.data, n, torch.Generator().manual_seed(2))
         rows = min(n, len(offer.data))
         said = f"{len(asked)} and {len(truth)} for {n} of {len(offer.data)}"
-        context.holds("as many questions and truths as wanted or there", len(asked) == len(truth) == rows, said)
+        context.holds(
+            "as many questions and truths as wanted or there", len(asked) == len(truth) == rows, said
+        )
     torch.rand(1)
     before = torch.random.get_rng_state()
     again, same = task.pose(offer.data, n, torch.Generator().manual_seed(2))
