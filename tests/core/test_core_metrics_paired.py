@@ -11,7 +11,17 @@ from flowloom.data import Examples, Tensors
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.layout import Layout
-from flowloom.metrics import CRPS, MSE, PSNR, Accuracy, BestOf, Calibration, EnergyScore, fair_crps, rank_shares
+from flowloom.metrics import (
+    CRPS,
+    MSE,
+    PSNR,
+    Accuracy,
+    BestOf,
+    Calibration,
+    EnergyScore,
+    fair_crps,
+    rank_shares,
+)
 from flowloom.spec import Spec
 
 
@@ -57,7 +67,9 @@ def test_energy_score_is_the_double_sum_and_the_crps_in_one_dimension():
 
     wanted = sum(gap(x, TRUTH) for x in DRAWS) / k
     wanted = wanted - sum(gap(a, b) for a in DRAWS for b in DRAWS) / (2 * k * (k - 1))
-    assert EnergyScore(5)(joined(DRAWS), Examples(TRUTH))["energy_score"] == pytest.approx(float(wanted.mean()))
+    assert EnergyScore(5)(joined(DRAWS), Examples(TRUTH))["energy_score"] == pytest.approx(
+        float(wanted.mean())
+    )
     one, y = DRAWS[..., :1], TRUTH[..., :1]
     crps = CRPS(5)(joined(one), Examples(y))["crps"]
     assert EnergyScore(5)(joined(one), Examples(y))["energy_score"] == pytest.approx(crps)
@@ -84,7 +96,10 @@ def test_mse_of_the_mean_and_best_of_k_by_hand():
     assert found["mse_of_mean"] == pytest.approx(float((DRAWS.mean(0) - TRUTH).square().mean()))
     off = (DRAWS - TRUTH).square().mean(-1).sqrt()
     best = BestOf(5)(joined(DRAWS), Examples(TRUTH))
-    assert best == {"rmse": pytest.approx(float(off.mean())), "best_rmse": pytest.approx(float(off.amin(0).mean()))}
+    assert best == {
+        "rmse": pytest.approx(float(off.mean())),
+        "best_rmse": pytest.approx(float(off.amin(0).mean())),
+    }
 
 
 def test_psnr_by_hand_and_by_the_limits_of_the_data():
@@ -119,7 +134,9 @@ def test_coverage_and_calibration_of_known_forecasts():
     assert narrow["calibration_error"] > 5 * right["calibration_error"]
     assert narrow["interval_width"] == pytest.approx(right["interval_width"] / 2)
     # By hand: one truth below the interval by 1, width 2, alpha 0.5.
-    one = Calibration(3, level=0.5)(Examples(torch.tensor([[0.0], [1.0], [2.0]])), Examples(torch.tensor([[-1.0]])))
+    one = Calibration(3, level=0.5)(
+        Examples(torch.tensor([[0.0], [1.0], [2.0]])), Examples(torch.tensor([[-1.0]]))
+    )
     assert one["interval_score"] == pytest.approx(2 + 2 / 0.5 * 1)
 
 
@@ -161,7 +178,9 @@ def test_padding_and_given_entries_count_nothing(metric):
 def test_distances_are_those_of_the_geometry():
     """Across the seam of a circle, along a sphere, by Hamming for tokens, summed over the parts of a product."""
     circle = FlatTorus(2 * math.pi)
-    near = MSE(geometry=circle)(Examples(torch.tensor([[0.1]])), Examples(torch.tensor([[2 * math.pi - 0.1]])))
+    near = MSE(geometry=circle)(
+        Examples(torch.tensor([[0.1]])), Examples(torch.tensor([[2 * math.pi - 0.1]]))
+    )
     assert near["mse"] == pytest.approx(0.04, rel=1e-4)
     pole, equator = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0.0, 0.0]])
     arc = BestOf(1, geometry=Sphere(2))(Examples(pole), Examples(equator))["rmse"]
@@ -177,7 +196,9 @@ def test_distances_are_those_of_the_geometry():
 @pytest.mark.parametrize("metric", [CRPS(2), Calibration(2), PSNR(data_range=1.0)])
 def test_what_looks_at_numbers_refuses_tokens_and_curved_spaces(metric):
     tokens = Examples(torch.tensor([[1, 2]]))
-    with pytest.raises(IncompatibleError, match=r"no part of these data is real-valued and flat; take energy-score"):
+    with pytest.raises(
+        IncompatibleError, match=r"no part of these data is real-valued and flat; take energy-score"
+    ):
         metric(tokens, tokens)
     if not isinstance(metric, PSNR):
         curved = type(metric)(2, geometry=Sphere(2))

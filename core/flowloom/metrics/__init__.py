@@ -2,7 +2,6 @@
 
 from flowloom.metrics.accuracy import Accuracy
 from flowloom.metrics.base import Metric
-from flowloom.metrics.baseline import gaussian_baseline
 from flowloom.metrics.best_of import BestOf
 from flowloom.metrics.calibration import Calibration, rank_shares
 from flowloom.metrics.crps import CRPS, fair_crps
@@ -29,7 +28,6 @@ __all__ = [
     "drawn_rows",
     "energy_distance",
     "fair_crps",
-    "gaussian_baseline",
     "rank_shares",
     "sliced_wasserstein",
     "straightness",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
+from flowloom.baselines import draw_baseline, name_of
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.metrics import gaussian_baseline
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.notes import Notes
-
-NAME = "Gaussian"
 
 
 def baseline(
@@ -19,7 +15,7 @@ def baseline(
     """Draws of a simple law fitted to training data, under the conditions of some rows.
 
     Args:
-        assembly: whose ``evaluate`` section says which law.
+        assembly: whose ``evaluate`` section says whether there is one.
         seen: training examples.
         asked: the rows; only their conditions and what is given of them are looked at.
         draws: of each row.
@@ -29,21 +25,15 @@ def baseline(
         The name of its column, and every draw of all rows; None where the recipe wants none, or there is none
         for such data.
     """
-    if assembly.evaluate.baseline == "none":
+    config, flow = assembly.evaluate, assembly.flow
+    if config.baseline == "none":
         return None
+    geometry = flow.geometry if flow.codec is None else None  # which is that of states, not of data
     try:
-        return NAME, _gaussian(assembly, seen, asked, draws)
+        drawn = draw_baseline(assembly.spec, seen, asked, draws, geometry=geometry, seed=config.seed)
     except IncompatibleError as error:
         line = f"no baseline: {error}"
         if line not in notes.lines:
             notes.lines.append(line)
         return None
-
-
-def _gaussian(assembly: Assembly, seen: Examples, asked: Examples, draws: int) -> list[Examples]:
-    config, n = assembly.evaluate, len(asked)
-    cond = {name: value.repeat(draws, *(1,) * (value.ndim - 1)) for name, value in asked.cond.items()}
-    within = assembly.class_condition()
-    fitted = seen.laid_out(assembly.spec)
-    many = assembly.in_range(gaussian_baseline(fitted, cond, draws * n, within=within, seed=config.seed))
-    return [many.take(rows) for rows in torch.arange(draws * n).split(n)]
+    return name_of(assembly.spec), [assembly.in_range(one) for one in drawn]

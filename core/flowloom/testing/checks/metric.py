@@ -121,9 +121,7 @@ def check_draws_have_no_order(make: Make, context: Context) -> None:
     first = metric(real.take(torch.cat(draws)), real)
     second = metric(real.take(torch.cat([draws[2], draws[0], draws[1]])), real)
     for name, value in first.items():
-        context.within(
-            f"{name} of reordered draws - in order", second[name] - value, 1e-6 * (1 + abs(value))
-        )
+        context.within(f"{name} of reordered draws - in order", second[name] - value, 1e-6 * (1 + abs(value)))
 
 
 @law("the same sets get the same values")
