@@ -77,7 +77,7 @@ def test_energy_score_is_the_double_sum_and_the_crps_in_one_dimension():
 
 @pytest.mark.parametrize("metric", [CRPS(8), EnergyScore(8), Calibration(8)])
 def test_proper_scores_are_best_for_the_true_law(metric):
-    """Truth N(mean, 1): too narrow, too wide and shifted forecasts are all worse, and what ignores the row."""
+    """Truth N(mean, 1): too narrow, too wide, shifted, and blind to the row: all are worse."""
     mean = 2 * noise(4000, 1)
     truth = Examples(mean + noise(4000, 1, seed=1))
     name = {CRPS: "crps", EnergyScore: "energy_score", Calibration: "interval_score"}[type(metric)]
@@ -176,7 +176,7 @@ def test_padding_and_given_entries_count_nothing(metric):
 
 
 def test_distances_are_those_of_the_geometry():
-    """Across the seam of a circle, along a sphere, by Hamming for tokens, summed over the parts of a product."""
+    """Across the seam of a circle, along a sphere, Hamming for tokens, summed over parts of a product."""
     circle = FlatTorus(2 * math.pi)
     near = MSE(geometry=circle)(
         Examples(torch.tensor([[0.1]])), Examples(torch.tensor([[2 * math.pi - 0.1]]))

@@ -17,15 +17,16 @@ _MOST_WORK = 1e12
 class ConditionalGaussian:
     r"""A Gaussian fitted to rows, of which any entries may be known.
 
-    A draw is :math:`\bar x + X_c^\top z / \sqrt{m - 1}` with centred rows :math:`X_c` and standard normal z (with
-    the root of S in place of the rows, where there are more of them than entries): it has exactly the empirical
-    covariance S, whatever the dimension. Where entries O are known to be o, it is moved by regression (Matheron's rule; Wilson et al. 2002.09309, eq. 8),
+    A draw is :math:`\bar x + X_c^\top z / \sqrt{m - 1}` with centred rows :math:`X_c` and standard normal z
+    (the root of S in place of the rows, where there are more of them than entries): it has exactly the
+    empirical covariance S, whatever the dimension. Where entries O are known to be o, it is moved by
+    regression (Matheron's rule; Wilson et al. 2002.09309, eq. 8),
 
     .. math:: x + S_{\cdot O} (S_{OO} + \lambda I)^{-1} (o - x_O),
 
-    which is the ridge regression on the known entries, with the residuals that it leaves in the rows. Entries are scaled to deviation 1 first, and :math:`\lambda = \rho / (1 - \rho)` with the shrinkage
-    :math:`\rho` of Ledoit and Wolf (2004), which vanishes for many rows and makes fewer rows than entries a
-    regular case.
+    which is the ridge regression on the known entries, with the residuals that it leaves in the rows. Entries
+    are scaled to deviation 1 first, and :math:`\lambda = \rho / (1 - \rho)` with the shrinkage :math:`\rho`
+    of Ledoit and Wolf (2004), which vanishes for many rows and makes fewer rows than entries a regular case.
 
     Args:
         rows: ``(m, d)``, at least two.
@@ -67,8 +68,8 @@ class ConditionalGaussian:
         work = float(patterns.sum(1).double().pow(3).sum()) / 3
         if work > _MOST_WORK:
             raise IncompatibleError(
-                f"{len(patterns)} different sets of up to {int(patterns.sum(1).max())} known entries are too many "
-                "for a regression each; ask about fewer rows"
+                f"{len(patterns)} different sets of up to {int(patterns.sum(1).max())} known entries are too "
+                "many for a regression each; ask about fewer rows"
             )
         wanted = (values.double() - self.mean) / self.scale
         for i, pattern in enumerate(patterns):

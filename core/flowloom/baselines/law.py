@@ -59,8 +59,8 @@ def draw_baseline(
         All rows once for every draw.
 
     Raises:
-        IncompatibleError: there is no such law for these data: tokens under conditions that frequencies cannot
-            see, a space without a logarithm, a class with fewer than two rows; says which.
+        IncompatibleError: there is no such law for these data: tokens under conditions that frequencies
+            cannot see, a space without a logarithm, a class with fewer than two rows; says which.
     """
     _require_seen(spec)
     random = generator(seed, "baseline")
@@ -171,8 +171,8 @@ def _require_seen(spec: Spec) -> None:
     tokens = [name or "the state" for name, leaf in spec.leaves() if leaf.vocab is not None]
     if tokens and unseen:
         raise IncompatibleError(
-            f"frequencies of tokens ({', '.join(tokens)}) see one class condition and nothing else, and samples "
-            f"are drawn under {', '.join(unseen)} as well"
+            f"frequencies of tokens ({', '.join(tokens)}) see one class condition and nothing else, and "
+            f"samples are drawn under {', '.join(unseen)} as well"
         )
 
 

@@ -23,8 +23,8 @@ class Accuracy(Metric):
     * ``accuracy``: mean over rows and draws of the share of real and free tokens that are right, over all
       parts of a product that are tokens;
     * ``exact``: share of answers that are right throughout;
-    * ``accuracy_voted``: of the commonest answer to every token; for several draws. Of equally common ones the
-      smallest id counts.
+    * ``accuracy_voted``: of the commonest answer to every token; for several draws. Of equally common ones
+      the smallest id counts.
 
     Args:
         draws: samples of each row.
@@ -85,7 +85,7 @@ class Accuracy(Metric):
                 counted.append(layout.at(name).still(ones).reshape(len(leaf), -1))
         if not found:
             raise IncompatibleError(
-                "accuracy counts tokens, and these data are real-valued; take mse, psnr or energy-score, or name "
-                "a class condition that the task answers"
+                "accuracy counts tokens, and these data are real-valued; take mse, psnr or energy-score, or "
+                "name a class condition that the task answers"
             )
         return torch.cat(found, 1), torch.cat(counted, 1)

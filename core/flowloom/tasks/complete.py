@@ -1,4 +1,4 @@
-"""Completing data of which some entries are given, by flows that were trained to and by those that were not."""
+"""Completing data of which some entries are given, by flows that were trained to and by any other."""
 
 from __future__ import annotations
 

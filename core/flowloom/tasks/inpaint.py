@@ -15,7 +15,6 @@ from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
 from flowloom.spec import Spec
-from flowloom.state import leaves
 from flowloom.tasks.base import Task, some_rows
 from flowloom.tasks.complete import completed
 from flowloom.views import Mask, View, through

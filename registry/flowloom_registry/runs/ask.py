@@ -1,4 +1,4 @@
-"""Tasks of a run: questions on held-out rows, answers of the flow and of the baseline, judged by the truth."""
+"""Tasks of a run: questions on held-out rows, answers of the flow and of the baseline, the truth."""
 
 from __future__ import annotations
 

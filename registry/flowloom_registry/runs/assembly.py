@@ -16,7 +16,7 @@ from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
-from flowloom.seeds import derive
+from flowloom.seeds import derive, generator
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
 from flowloom.tasks import Task
@@ -134,16 +134,26 @@ class Assembly:
                 return name
         return None
 
-    def lengths(self, n: int) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, as of held-out ones: no flow invents the size itself."""
+    def lengths(self, n: int, seed: int = 0) -> dict[str, Tensor]:
+        """Which entries of ``n`` examples are real, drawn as in the training data: no flow invents sizes itself.
+
+        Where there are several such conditions they are of one row together.
+        """
         sizes = self.spec.named("real")
-        return {name: self._unseen(n).cond[name] for name in sizes} if sizes else {}
+        if not sizes:
+            return {}
+        data = self.require_data("sizes of examples are those of data")
+        rows = torch.randint(len(data), (n,), generator=generator(seed, "lengths"))
+        drawn = data.take(rows).cond
+        return {name: drawn[name] for name in sizes}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
-        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
+        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly; sizes alone are drawn."""
         spec = self.spec
         if not spec.conditions:
             return {}
+        if set(spec.conditions) == set(spec.named("real")):
+            return self.lengths(n, self.sample.seed)
         cond = dict(self._unseen(n).cond)
         label = self.class_condition()
         if label is not None and set(spec.conditions) == {label}:

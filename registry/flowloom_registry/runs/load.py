@@ -36,9 +36,10 @@ class Run:
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
         """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`.
 
-        Where examples differ in size and none is given, sizes are those of held-out examples.
+        Where examples differ in size and none is given, sizes are drawn as in the training data.
         """
-        asked = {**self.assembly.lengths(n), **cond}
+        sizes = {} if set(self.spec.named("real")) <= set(cond) else self.assembly.lengths(n, seed or 0)
+        asked = {**sizes, **cond}
         return self.flow.sample(n, solver=solver, seed=seed, **asked)
 
     def log_prob(self, x: State, **settings: Any) -> torch.Tensor:

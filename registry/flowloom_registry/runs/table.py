@@ -13,7 +13,7 @@ _ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Print a table of metrics, one of scores and one for each task: a row a value, a column a set of examples."""
+    """Print a table of metrics, one of scores and one for each task: a row a value, a column a set."""
     console = console or Console(width=100, highlight=False)
     for title, first, columns, better in tables(evaluation):
         table = Table(title=title)

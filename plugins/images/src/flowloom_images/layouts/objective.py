@@ -15,7 +15,7 @@ from flowloom.objectives import Batch, FlowMatching, Loss, Step
 from flowloom.objectives.flow_matching import Quantity
 from flowloom.paths import Path
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, batch_size, map_state
+from flowloom.state import State, map_state
 from flowloom.times import TimeLaw
 from flowloom.weights import Weight
 from flowloom_images.layouts.spec import PARTS
