@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -276,17 +277,21 @@ class Flow(nn.Module):
                     f"there are: {', '.join(self._informing()) or 'none'}"
                 )
 
-    def _require_told(self, cond: Cond) -> None:
-        """Refuse where a condition is left out that training never withheld: the network was never asked that."""
+    def missing(self, cond: Cond) -> tuple[str, ...]:
+        """Conditions that ``cond`` leaves out and training never withheld: the network was never asked so."""
         if getattr(self.objective, "condition_dropout", None) != 0 or not getattr(
             self.model, "conditional", False
         ):
-            return
-        missing = [name for name in self._informing() if name not in cond]
-        if missing and not any(map(is_null, cond)):
-            raise IncompatibleError(
-                f"no {', '.join(missing)} given, which training never withheld: the answers would be of no law "
-                "that was learned; give it, or train with objective.condition_dropout"
+            return ()
+        return () if any(map(is_null, cond)) else tuple(k for k in self._informing() if k not in cond)
+
+    def _warn_of_missing(self, cond: Cond) -> None:
+        missing = self.missing(cond)
+        if missing:
+            warnings.warn(
+                f"no {', '.join(missing)} given, which training never withheld: the answers are of no law "
+                "that was learned; give it, or train with objective.condition_dropout",
+                stacklevel=3,
             )
 
     def _require_turns(self) -> None:
@@ -467,7 +472,7 @@ class Flow(nn.Module):
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
         everything = self._with_states({k: v.to(device) for k, v in self.conditions(n, cond or {}).items()})
-        self._require_told(everything)
+        self._warn_of_missing(everything)
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
             noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
@@ -551,7 +556,7 @@ class Flow(nn.Module):
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
-        self._require_told(given)
+        self._warn_of_missing(given)
         layout = self.layout(given)
         if layout is not None:
             x = layout.fill(x)

@@ -18,7 +18,7 @@ _CEILING = 120.0
 
 
 class PSNR(Metric):
-    r"""Peak signal-to-noise ratio of draws, in decibels: :math:`10 \log_{10}(R^2 / \mathrm{MSE})` of each row.
+    r"""Peak signal-to-noise ratio of draws in decibels, :math:`10 \log_{10}(R^2 / \mathrm{MSE})` of each row.
 
     R is the range of the data, not of a sample; the mean squared error is over real and free entries (the
     hole of an image, not all of it). Rows without error count as 120 dB.

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.overrides or args.layers) and args.out is None:
         raise FlowloomError(
-            f"{'--with' if args.layers else '--set'} asks something else than the run's own recipe; say --out NAME, under which it is kept "
-            "beside the run's own results"
+            f"{'--with' if args.layers else '--set'} asks something else than the run's own recipe; say --out "
+            "NAME, under which it is kept beside the run's own results"
         )
     device = pick_device(args.device)
     assembly, folder = open_run(

@@ -135,7 +135,7 @@ class Assembly:
         return None
 
     def lengths(self, n: int, seed: int = 0) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, drawn as in the training data: no flow invents sizes itself.
+        """Which entries of ``n`` examples are real, drawn as in the training data: no flow invents it.
 
         Where there are several such conditions they are of one row together.
         """
@@ -148,7 +148,7 @@ class Assembly:
         return {name: drawn[name] for name in sizes}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
-        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly; sizes alone are drawn."""
+        """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""
         spec = self.spec
         if not spec.conditions:
             return {}

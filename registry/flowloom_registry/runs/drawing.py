@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
 from flowloom.seeds import derive
 from flowloom.solvers import Solver
 from flowloom.state import leaves
@@ -45,6 +49,7 @@ def drawn(
         again: number of the draw; each has its own noise.
     """
     config = assembly.evaluate
+    require_told(assembly.flow, rows.cond)
     began = time.perf_counter()
     asked = rows if few is None else rows.take(torch.arange(min(few, len(rows))))
     seed = config.seed if not again else derive(config.seed, "again", again)
@@ -55,6 +60,20 @@ def drawn(
     seconds = time.perf_counter() - began
     examples = Examples(assembly.decode(solution.x, asked.cond), asked.cond)
     return Drawn(rehearsed(examples, asked, len(rows), few, notes), solution.nfe, seconds)
+
+
+def require_told(flow: Flow, cond: Mapping[str, Any]) -> None:
+    """Ask that nothing is left out which training never withheld: the answers would be of no law.
+
+    Raises:
+        IncompatibleError: names what is missing.
+    """
+    missing = flow.missing(cond)
+    if missing:
+        raise IncompatibleError(
+            f"no {', '.join(missing)} given, which training never withheld: the answers would be of no law "
+            "that was learned; give it, or train with objective.condition_dropout"
+        )
 
 
 def rehearsed(answers: Examples, instead: Examples, n: int, few: int | None, notes: Notes) -> Examples:

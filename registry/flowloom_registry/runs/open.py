@@ -81,8 +81,8 @@ def open_run(
         if other is not None:
             free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
             raise RunError(
-                f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); what can be asked "
-                f"again: {free}"
+                f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
+                f"what can be asked again: {free}"
             )
     require_same_data(folder.data, assembly.spec)
     restore(assembly, folder)

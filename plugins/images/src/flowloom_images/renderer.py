@@ -63,6 +63,18 @@ class ImageGrid(Renderer):
         png = self._page([(title, side) for title, side in zip(titles, sides, strict=True) if side], names)
         return [Figure("Samples", "image/png", png, caption)]
 
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """One figure: a row of it holds what was asked, what was answered and what was right, side by side."""
+        count = self.rows * self.columns // 2
+        sides = [("asked", asked), ("answered", answered), ("truth", truth)]
+        blocks = [
+            (title, _cut(first_leaf(one.x)[:count], self.columns // 2 or 1))
+            for title, one in sides
+            if one is not None
+        ]
+        caption = "Each image stands at the same place in every block."
+        return [Figure("Answers", "image/png", self._page(blocks, []), caption)]
+
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """One figure: a few rows on their way from noise to data, time running to the right."""
         last = len(times) - 1
