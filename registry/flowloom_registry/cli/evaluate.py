@@ -47,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.table import print_table
 
     if (args.overrides or args.layers) and args.out is None:
+        word = "--with" if args.layers else "--set"
         raise FlowloomError(
-            f"{'--with' if args.layers else '--set'} asks something else than the run's own recipe; say --out "
-            "NAME, under which it is kept beside the run's own results"
+            f"{word} asks something else than the run's own recipe; say --out NAME, under which it is kept "
+            "beside the run's own results"
         )
     device = pick_device(args.device)
     assembly, folder = open_run(

@@ -67,11 +67,9 @@ class ImageGrid(Renderer):
         """One figure: a row of it holds what was asked, what was answered and what was right, side by side."""
         count = self.rows * self.columns // 2
         sides = [("asked", asked), ("answered", answered), ("truth", truth)]
-        blocks = [
-            (title, _cut(first_leaf(one.x)[:count], self.columns // 2 or 1))
-            for title, one in sides
-            if one is not None
-        ]
+        width = max(self.columns // 2, 1)
+        there = [(title, first_leaf(one.x)[:count]) for title, one in sides if one is not None]
+        blocks = [(title, _cut(images, width)) for title, images in there]
         caption = "Each image stands at the same place in every block."
         return [Figure("Answers", "image/png", self._page(blocks, []), caption)]
 
