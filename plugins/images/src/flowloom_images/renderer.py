@@ -64,7 +64,7 @@ class ImageGrid(Renderer):
         return [Figure("Samples", "image/png", png, caption)]
 
     def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
-        """One figure: a row of it holds what was asked, what was answered and what was right, side by side."""
+        """One figure: what was asked, what was answered and what was right, side by side."""
         count = self.rows * self.columns // 2
         sides = [("asked", asked), ("answered", answered), ("truth", truth)]
         width = max(self.columns // 2, 1)
