@@ -277,14 +277,17 @@ class Flow(nn.Module):
                     f"there are: {', '.join(self._informing()) or 'none'}"
                 )
 
-    def _warn_of_missing(self, cond: Cond) -> None:
-        """A condition that training never withheld, left out: the network was never asked that."""
+    def missing(self, cond: Cond) -> tuple[str, ...]:
+        """Conditions that ``cond`` leaves out and training never withheld: the network was never asked so."""
         if getattr(self.objective, "condition_dropout", None) != 0 or not getattr(
             self.model, "conditional", False
         ):
-            return
-        missing = [name for name in self._informing() if name not in cond]
-        if missing and not any(map(is_null, cond)):
+            return ()
+        return () if any(map(is_null, cond)) else tuple(k for k in self._informing() if k not in cond)
+
+    def _warn_of_missing(self, cond: Cond) -> None:
+        missing = self.missing(cond)
+        if missing:
             warnings.warn(
                 f"no {', '.join(missing)} given, which training never withheld: the answers are of no law "
                 "that was learned; give it, or train with objective.condition_dropout",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -46,6 +46,24 @@ class Renderer(ABC):
     @abstractmethod
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Figures of a few rows on their way from source to data; ``states[i]`` belongs to ``times[i]``."""
+
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """Figures of what a task asked, what was answered and what was right, row beside row.
+
+        The figures of `samples` by default: questions beside the truth, and answers beside the truth.
+
+        Args:
+            asked: what of the questions can be shown as data; None where nothing can.
+            answered: one answer to each.
+            truth: the same rows as they are.
+        """
+        figures: list[Figure] = []
+        for word, examples in (("asked", asked), ("answered", answered)):
+            if examples is not None:
+                shown = self.samples(examples, truth)
+                caption = f"What was {word}, beside the truth of the same rows."
+                figures += [replace(one, title=f"{one.title}: {word}", caption=caption) for one in shown]
+        return figures
 
     def flow(self, flow: Flow, real: Examples) -> list[Figure]:
         """Figures of what the trained flow itself says (its density, say), with real examples over them.

@@ -11,12 +11,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("-n", type=int, help="examples a column (default: the recipe's)")
     parser.add_argument(
+        "--with",
+        dest="layers",
+        action="append",
+        default=[],
+        metavar="RECIPE",
+        help="ask differently: lay a recipe, or a part of one, over the run's; takes --out",
+    )
+    parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="A.B=VALUE",
-        help="ask differently: another solver, guidance, metrics, evaluation; takes --out",
+        help="ask differently: another solver, guidance, metrics, tasks, evaluation; takes --out",
     )
     parser.add_argument(
         "--out", metavar="NAME", help="keep the results in RUN/evaluations/NAME, beside the others"
@@ -37,13 +45,16 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.rehearse import rehearse
     from flowloom_registry.runs.table import print_table
 
-    if args.overrides and args.out is None:
+    if (args.overrides or args.layers) and args.out is None:
+        word = "--with" if args.layers else "--set"
         raise FlowloomError(
-            "--set asks something else than the run's own recipe; say --out NAME, under which it is kept "
+            f"{word} asks something else than the run's own recipe; say --out NAME, under which it is kept "
             "beside the run's own results"
         )
     device = pick_device(args.device)
-    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
+    assembly, folder = open_run(
+        args.run_folder, trust=args.trust, layers=args.layers, overrides=args.overrides
+    )
     place = folder if args.out is None else folder.beside(args.out)
     if args.n is not None:
         if args.n < 2:
@@ -56,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             place.ask(assembly.built.resolved(place.recipe.parent))
         result = judge_and_report(assembly, place)
     if result is None:
-        raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")
+        raise FlowloomError("the run's recipe names no metrics, scores or tasks; only its report was written")
     print_table(result)
     print(f"report: {place.report}")
     return 0

@@ -314,10 +314,40 @@ def _inference(reg: Registrar) -> None:
         "metric", "energy-distance", "flowloom.metrics:EnergyDistance", summary="energy distance to real data"
     )
     reg.add(
+        "metric", "mse", "flowloom.metrics:MSE", summary="mean squared error of answers, and of their mean"
+    )
+    reg.add(
         "metric",
-        "truth",
-        "flowloom.metrics:Truth",
-        summary="distance to the truth of the same held-out row, best of several draws, energy score",
+        "psnr",
+        "flowloom.metrics:PSNR",
+        summary="peak signal-to-noise ratio of answers in decibels, and of the best one",
+        example={"data_range": 8.0},
+    )
+    reg.add(
+        "metric", "best-of", "flowloom.metrics:BestOf", summary="distance of the nearest of several answers"
+    )
+    reg.add(
+        "metric",
+        "energy-score",
+        "flowloom.metrics:EnergyScore",
+        summary="proper score of the whole conditional law, on any kind of state",
+    )
+    reg.add(
+        "metric", "crps", "flowloom.metrics:CRPS", summary="continuous ranked probability score, by entry"
+    )
+    reg.add(
+        "metric",
+        "calibration",
+        "flowloom.metrics:Calibration",
+        summary="coverage of intervals, error of ranks, interval score",
+        paper="1807.00263",
+    )
+    reg.add(
+        "metric",
+        "accuracy",
+        "flowloom.metrics:Accuracy",
+        summary="share of tokens, or of classes, that are right",
+        example={"condition": "label"},
     )
     reg.add(
         "metric",
@@ -331,6 +361,19 @@ def _inference(reg: Registrar) -> None:
         "flowloom.scores:Likelihood",
         summary="negative log likelihood in nats, by the change of variables",
         paper="1806.07366",
+    )
+    reg.add(
+        "task",
+        "inpaint",
+        "flowloom.tasks:Inpaint",
+        summary="fill the holes of held-out rows, of any kind of state",
+        paper="2011.13456",
+    )
+    reg.add(
+        "task",
+        "predict",
+        "flowloom.tasks:Predict",
+        summary="held-out rows from their conditions alone",
     )
     reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
     reg.add("tracker", "csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")

@@ -77,6 +77,7 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section("metrics", "components", "compare samples with real data", "metric", judges=True),
     Section("scores", "components", "what the trained flow says of held-out examples", "score", judges=True),
+    Section("tasks", "components", "what is asked about held-out rows, and judged", "task", judges=True),
     Section("renderer", "component", "shows samples in the report", "renderer", judges=True),
     Section("trackers", "components", "record the run as it goes", "tracker", judges=True),
     Section("train", "record", "how to train", target="flowloom.training:TrainConfig"),

@@ -16,9 +16,10 @@ from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
-from flowloom.seeds import derive
+from flowloom.seeds import derive, generator
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
+from flowloom.tasks import Task
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
@@ -39,6 +40,7 @@ class Assembly:
             augmentation, every row by a generator of its own.
         metrics: judges of samples.
         scores: judges of the flow.
+        tasks: what is asked of the flow about held-out rows.
         renderer: shows samples, where there is one.
         trackers: follow the run.
         train: settings of training.
@@ -54,6 +56,7 @@ class Assembly:
     data: Dataset | None
     metrics: Sequence[Metric]
     scores: Sequence[Score]
+    tasks: Sequence[Task]
     renderer: Renderer | None
     trackers: Sequence[Tracker]
     train: TrainConfig
@@ -76,6 +79,11 @@ class Assembly:
     def seed(self) -> int:
         """Seed of everything random."""
         return self.built.seed
+
+    @property
+    def judged(self) -> bool:
+        """Whether the recipe names anything to judge the flow by."""
+        return bool(self.metrics or self.scores or self.tasks)
 
     def examples(self) -> Dataset | None:
         """What parts are fitted on: what the feed shows, the data where it shows none."""
@@ -126,16 +134,26 @@ class Assembly:
                 return name
         return None
 
-    def lengths(self, n: int) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, as of held-out ones: no flow invents the size itself."""
+    def lengths(self, n: int, seed: int = 0) -> dict[str, Tensor]:
+        """Which entries of ``n`` examples are real, drawn as in the training data: no flow invents it.
+
+        Where there are several such conditions they are of one row together.
+        """
         sizes = self.spec.named("real")
-        return {name: self._unseen(n).cond[name] for name in sizes} if sizes else {}
+        if not sizes:
+            return {}
+        data = self.require_data("sizes of examples are those of data")
+        rows = torch.randint(len(data), (n,), generator=generator(seed, "lengths"))
+        drawn = data.take(rows).cond
+        return {name: drawn[name] for name in sizes}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
-        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
+        """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""
         spec = self.spec
         if not spec.conditions:
             return {}
+        if set(spec.conditions) == set(spec.named("real")):
+            return self.lengths(n, self.sample.seed)
         cond = dict(self._unseen(n).cond)
         label = self.class_condition()
         if label is not None and set(spec.conditions) == {label}:
@@ -184,6 +202,7 @@ def assemble(recipe: Recipe) -> Assembly:
         data=Viewed(data, views, built.seed) if data is not None and views else data,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
+        tasks=built.get("tasks") or (),
         renderer=built.get("renderer"),
         trackers=built.get("trackers") or (),
         train=built.get("train") or TrainConfig(),

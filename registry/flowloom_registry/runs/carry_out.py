@@ -12,7 +12,8 @@ from flowloom.errors import RunError
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
-from flowloom_registry.runs.evaluate import Evaluation, evaluate
+from flowloom_registry.runs.evaluate import evaluate
+from flowloom_registry.runs.evaluation import Evaluation
 from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
@@ -21,7 +22,7 @@ from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
-from flowloom_registry.runs.samples import draw_for_report
+from flowloom_registry.runs.samples import draw_for_report, save_answers
 from flowloom_registry.runs.train import train
 from flowloom_registry.runs.validation import read_best, require_scores, validated
 
@@ -98,7 +99,7 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     figures = draw_for_report(assembly, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result: Evaluation | None = None
-    if assembly.metrics or assembly.scores:
+    if assembly.judged:
         with notes.about("the evaluation"):
             result = evaluate(assembly, notes)
     best = read_best(folder)
@@ -109,6 +110,9 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
         )
     if result is None and notes.lines:
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)
+    if result is not None and result.tasks:
+        with notes.about("writing answers"):
+            figures += save_answers(result.tasks, folder.samples)
     if result is not None:
         write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure as Canvas
 
 from flowloom.renderers import Figure
-from flowloom_registry.runs.evaluate import Evaluation, SweepPoint
+from flowloom_registry.runs.evaluation import Evaluation, SweepPoint
 
 
 def loss_curve(lines: Sequence[Mapping[str, Any]]) -> Figure | None:

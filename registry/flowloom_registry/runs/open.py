@@ -68,33 +68,42 @@ def _weights(folder: RunFolder) -> Path:
     return saved[-1] / "flow.safetensors"
 
 
-def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) -> tuple[Assembly, RunFolder]:
+def open_run(
+    path: Path, *, trust: bool = False, layers: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> tuple[Assembly, RunFolder]:
     """Build the recipe of a run and load its weights.
 
     Args:
         path: the run folder.
         trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
             folder from somebody else should not be trusted with it.
-        overrides: ``a.b=value`` texts over the run's recipe, of what is asked of its weights.
+        layers: recipes, or parts of one, laid over the run's recipe; of what is asked of its weights.
+        overrides: ``a.b=value`` texts over that, of the same.
 
     Raises:
-        RunError: the folder is not a run, its files do not fit together, or an override changes what was
-            trained.
+        RunError: the folder is not a run, its files do not fit together, or what is laid over it changes what
+            was trained.
         ConfigError: its recipe cannot be built here (a missing plugin, say).
     """
     folder = RunFolder(path)
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
-    if overrides:
+    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, layers=layers, overrides=overrides))
+    if layers or overrides:
         other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
         if other is not None:
             free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
             raise RunError(
-                f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
+                f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
+                f"what can be asked again: {free}"
             )
     require_same_data(folder.data, assembly.spec)
     restore(assembly, folder)
     assembly.flow.eval()
     return assembly, folder
+
+
+def _asked_by(layers: Sequence[str], overrides: Sequence[str]) -> str:
+    """The options that laid something over a run's recipe."""
+    return " or ".join(word for word, given in (("--with", layers), ("--set", overrides)) if given)

@@ -22,7 +22,7 @@ _DRAWN, _ROWS = 2, 64
 
 
 def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
-    """Sample, show, judge, sweep and track with the weights that are there, and forget what came out.
+    """Sample, show, judge, ask, sweep and track with the weights that are there, and forget what came out.
 
     Two samples are drawn and repeated to as many rows as metrics are shown (64 at most); metrics are fitted
     as they will be, which is not done again. The weights, the global generator and the run folder stay as
@@ -39,7 +39,11 @@ def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
     small = replace(
         assembly,
         evaluate=replace(
-            config, n=min(config.n, _ROWS), reference=min(config.reference, _ROWS), sweep_n=_DRAWN
+            config,
+            n=min(config.n, _ROWS),
+            reference=min(config.reference, _ROWS),
+            sweep_n=_DRAWN,
+            questions=min(config.questions, _ROWS),
         ),
         sample=replace(assembly.sample, n=min(assembly.sample.n, _DRAWN), rows=1),
     )
@@ -47,9 +51,9 @@ def rehearse(assembly: Assembly, sparing: str = "nothing was trained") -> None:
         with TemporaryDirectory() as folder:
             draw_for_report(small, Path(folder), notes)
         results: dict[str, dict[str, float]] = {}
-        if assembly.metrics or assembly.scores:
+        if assembly.judged:
             with torch.enable_grad():
-                results = evaluate(small, notes, drawn=_DRAWN).by_column()
+                results = evaluate(small, notes, few=_DRAWN).by_column()
         for tracker in assembly.trackers:
             with notes.about(f"tracker {type(tracker).__name__}"):
                 _follow(tracker, results)

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from flowloom.renderers import Figure
-from flowloom_registry.runs.evaluate import Evaluation
+from flowloom_registry.runs.evaluation import Evaluation
 from flowloom_registry.runs.figures import look_curve, loss_curve, sweep_plots
 from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.table import number, rows

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -13,7 +16,8 @@ from flowloom.data import Examples
 from flowloom.renderers import Figure, Renderer
 from flowloom.state import leaves
 from flowloom_registry.runs.assembly import Assembly
-from flowloom_registry.runs.folder import write_bytes
+from flowloom_registry.runs.evaluation import Asked
+from flowloom_registry.runs.folder import write_bytes, write_text
 from flowloom_registry.runs.notes import Notes
 
 _ENDINGS = {"image/png": "png", "image/svg+xml": "svg", "audio/wav": "wav", "text/html": "html"}
@@ -75,12 +79,39 @@ def show_examples(examples: Examples, assembly: Assembly, file: Path, head: str)
             print(figure)
 
 
+def save_answers(tasks: Mapping[str, Asked], folder: Path) -> list[Figure]:
+    """Write the answers to every task and their figures, with an index; returns the figures.
+
+    ``tasks.json`` says for each task where its answers lie (``task-NAME.safetensors``), and of each of its
+    figures (``task-NAME-TITLE.png``) the file, title, kind and caption.
+    """
+    index: dict[str, Any] = {}
+    shown: list[Figure] = []
+    for name, asked in tasks.items():
+        slug = f"task-{_slug(name)}"
+        entry: dict[str, Any] = {"answers": None, "figures": []}
+        if asked.answers is not None:
+            save_examples(asked.answers, folder / f"{slug}.safetensors")
+            entry["answers"] = f"{slug}.safetensors"
+        for figure, file in zip(asked.figures, save_figures(asked.figures, folder), strict=True):
+            told = {"file": file.name, "title": figure.title, "mime": figure.mime, "caption": figure.caption}
+            entry["figures"].append(told)
+        index[name] = entry
+        shown += asked.figures
+    write_text(folder / "tasks.json", json.dumps(index, indent=2) + "\n")
+    return shown
+
+
 def save_figures(figures: list[Figure], folder: Path) -> list[Path]:
     """Write every figure to a file named for its title."""
     written = []
     for figure in figures:
-        slug = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
-        file = folder / f"{slug}.{_ENDINGS.get(figure.mime, 'bin')}"
+        file = folder / f"{_slug(figure.title)}.{_ENDINGS.get(figure.mime, 'bin')}"
         write_bytes(file, figure.data)
         written.append(file)
     return written
+
+
+def _slug(words: str) -> str:
+    """Words as the name of a file."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

@@ -63,6 +63,16 @@ class ImageGrid(Renderer):
         png = self._page([(title, side) for title, side in zip(titles, sides, strict=True) if side], names)
         return [Figure("Samples", "image/png", png, caption)]
 
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """One figure: what was asked, what was answered and what was right, side by side."""
+        count = self.rows * self.columns // 2
+        sides = [("asked", asked), ("answered", answered), ("truth", truth)]
+        width = max(self.columns // 2, 1)
+        there = [(title, first_leaf(one.x)[:count]) for title, one in sides if one is not None]
+        blocks = [(title, _cut(images, width)) for title, images in there]
+        caption = "Each image stands at the same place in every block."
+        return [Figure("Answers", "image/png", self._page(blocks, []), caption)]
+
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """One figure: a few rows on their way from noise to data, time running to the right."""
         last = len(times) - 1

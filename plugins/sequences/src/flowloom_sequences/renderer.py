@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -45,17 +45,28 @@ class SequenceText(Renderer):
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated sequences beside real ones, and a logo where they are DNA."""
-        cells = []
-        for title, examples in (("generated", samples), ("real", real)):
-            body = "".join(f'<div style="{_CELL}">{row}</div>' for row in self._rows(examples))
-            cells.append(f'<td style="vertical-align:top;width:50%"><b>{title}</b>{body}</td>')
-        table = f'<table style="width:100%;table-layout:fixed"><tr>{"".join(cells)}</tr></table>'
+        table = self._beside({"generated": samples, "real": real})
         figures = [Figure("Sequences", "text/html", table.encode())]
         if self.logo and "".join(self.tokens) == DNA and isinstance(samples.x, Tensor):
             figures.append(
                 Figure("Letters by place", "text/html", self._logo(samples).encode(), "Generated sequences.")
             )
         return figures
+
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """Answers beside the truth of the same rows; what was given is underlined in both."""
+        table = self._beside({"answered": answered, "truth": truth})
+        return [Figure("Answers", "text/html", table.encode(), "What was given is underlined.")]
+
+    def _beside(self, sides: Mapping[str, Examples]) -> str:
+        """A table with a column for each set of examples."""
+        cells = []
+        for title, examples in sides.items():
+            body = "".join(f'<div style="{_CELL}">{row}</div>' for row in self._rows(examples))
+            cells.append(
+                f'<td style="vertical-align:top;width:{100 // len(sides)}%"><b>{title}</b>{body}</td>'
+            )
+        return f'<table style="width:100%;table-layout:fixed"><tr>{"".join(cells)}</tr></table>'
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """A few sequences at each kept time, tokens appearing."""
