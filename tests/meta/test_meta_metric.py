@@ -17,6 +17,7 @@ from flowloom.metrics import (
     Accuracy,
     BestOf,
     Calibration,
+    EnergyDistance,
     EnergyScore,
     Metric,
     SlicedWasserstein,
@@ -82,8 +83,6 @@ class OfNothing(EnergyDistance):
         return super().__call__(samples, real)
 
 
-TWINS = {
-    "check_no_rows": (OfNothing, ()),
 class FirstOnly(SlicedWasserstein):
     """Compares row by row, and looks at the first draw alone."""
 
@@ -105,6 +104,7 @@ class LikesOthers(SlicedWasserstein):
 
 
 TWINS = {
+    "check_no_rows": (OfNothing, ()),
     "check_draws_have_no_order": (FirstOnly, ()),
     "check_is_paired": (Unpaired, ()),
     "check_values": (Tensorial, ()),
