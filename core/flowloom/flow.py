@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -205,10 +205,15 @@ class Flow(nn.Module):
         finally:
             self._modes.leave()
 
-    def fit_parts(self, data: Dataset | None, *, seed: int = 0) -> list[str]:
+    def fit_parts(self, data: Dataset | None, *, seed: int = 0, without: Collection[str] = ()) -> list[str]:
         """Call ``fit(data, flow, generator)`` of every part that has one, once, before training.
 
         Every part gets a generator of its own, and the global one is left as it was found.
+
+        Args:
+            data: training rows, where there are any.
+            seed: of everything random.
+            without: names of parts that were fitted before, in another run.
 
         Returns:
             Names of the parts that were fitted.
@@ -218,7 +223,7 @@ class Flow(nn.Module):
         for name in _FITTED:
             part = self.parts().get(name)
             fit = getattr(part, "fit", None)
-            if fit is None or id(part) in done:
+            if fit is None or id(part) in done or name in without:
                 continue
             done.add(id(part))
             where = derive(seed, f"fit/{name}")

@@ -243,7 +243,7 @@ def _assembled(recipe: Recipe) -> Assembly:
     assembly = assemble(recipe)
     if assembly.data is not None:
         assembly.data.take(_first_row())
-    assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+    assembly.fit_parts()
     return assembly
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flowloom_registry.config.bind import Binder
 from flowloom_registry.config.build import construct
 from flowloom_registry.config.nodes import Entry, MapNode, Position, ScalarNode, from_plain
-from flowloom_registry.config.plan import Plan
+from flowloom_registry.config.plan import AnyPlan
 from flowloom_registry.config.scope import Filling, Scope
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.plugins.catalog import Catalog
@@ -53,7 +53,7 @@ def build_component(
         kind, reference, arguments, given=objects, catalog=catalog, place=place, trusted=trusted
     )
 
-    def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
+    def fetch(filling: Filling, asking: AnyPlan, parameter: str) -> Any:
         if filling.spec:
             spec: Any = objects[SPEC]
             for name in filling.part:

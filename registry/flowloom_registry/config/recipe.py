@@ -14,6 +14,7 @@ from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
 from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
+from flowloom_registry.config.stage import Stage
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.plugins.catalog import Catalog
@@ -37,6 +38,8 @@ class Recipe:
         catalog: where its components are looked up.
         problems: what was wrong so far; `flowloom_registry.config.check.check` raises them with its own.
         trusted: whether it may name code that no installed plugin lists.
+        trusts_runs: whether the runs that it takes parts of may do so.
+        stage: where it stands, where it is one stage of a recipe.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Recipe:
     catalog: Catalog
     problems: tuple[Problem, ...] = field(default=())
     trusted: bool = True
+    trusts_runs: bool = False
+    stage: Stage | None = None
 
     def text(self, section: str) -> str:
         """A text section, empty where it is left out."""
@@ -75,6 +80,7 @@ def load_recipe(
     overrides: Iterable[str] = (),
     catalog: Catalog | None = None,
     trusted: bool = True,
+    trusts_runs: bool = False,
 ) -> Recipe:
     """Read a recipe with everything it extends.
 
@@ -86,6 +92,7 @@ def load_recipe(
         trusted: whether ``use: package.module:name`` and ``use: ./file.py:name`` are followed. They run code
             of the recipe author's choosing, so say False for a recipe from somebody else, in a run folder
             for example; names that installed plugins list always work.
+        trusts_runs: the same of the run folders that the recipe takes parts of.
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
@@ -118,7 +125,7 @@ def load_recipe(
                     "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
                 )
             )
-    return Recipe(name, file, tree, catalog, tuple(problems), trusted)
+    return Recipe(name, file, tree, catalog, tuple(problems), trusted, trusts_runs)
 
 
 def recipe_text(row: RecipeRow) -> tuple[str, bytes]:

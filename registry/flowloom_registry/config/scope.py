@@ -20,6 +20,7 @@ class Filling:
         spec: whether the ``.spec`` of what the section holds is given, and not that itself.
         joined: section whose own conditions are added to the spec (those that an objective asks of a
         network).
+        trained: whether all of a trained flow is asked for, and no network alone.
     """
 
     section: str
@@ -27,6 +28,7 @@ class Filling:
     part: tuple[str, ...] = ()
     spec: bool = False
     joined: str | None = None
+    trained: bool = False
 
     def __str__(self) -> str:
         return ".".join((self.section, *filter(None, (self.name,)), *self.part))
@@ -89,6 +91,13 @@ class Scope:
         """What fills a parameter annotated with a mapping to components: the section of its name."""
         there = self.named.get(parameter) == kind and parameter != self.current
         return Filling(parameter) if there else None
+
+    def role(self, parameter: str) -> Filling | None:
+        """What fills a parameter annotated with a trained flow: the role of its name."""
+        for section in self.named:
+            if section != self.current and parameter in self.names.get(section, ()):
+                return Filling(section, parameter, trained=True)
+        return None
 
     def spec(self) -> Filling | None:
         """What fills a parameter annotated with the spec class, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +22,12 @@ from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
-from flowloom_registry.config.build import Built, build
+from flowloom_registry.config.build import Built, Rebuild, build
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.taken import RunPlan
+from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
+from flowloom_registry.runs.used import OtherRuns
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Assembly:
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
         fitted: identities of the metrics that were fitted already.
+        taken: sections that came from another run, where they were fitted.
     """
 
     built: Built
@@ -61,6 +65,13 @@ class Assembly:
     evaluate: EvaluateConfig
     sample: SampleConfig
     fitted: set[int] = field(default_factory=set)
+    taken: frozenset[str] = frozenset()
+
+    @property
+    def runs(self) -> OtherRuns:
+        """The other runs that parts were taken from."""
+        assert isinstance(self.built.runs, OtherRuns)
+        return self.built.runs
 
     @property
     def name(self) -> str:
@@ -81,6 +92,10 @@ class Assembly:
         """What parts are fitted on: what the feed shows, the data where it shows none."""
         shown = self.feed.examples()
         return self.data if shown is None else shown
+
+    def fit_parts(self) -> list[str]:
+        """Fit what is fitted and was not in another run; returns the names of those parts."""
+        return self.flow.fit_parts(self.examples(), seed=self.seed, without=self.taken)
 
     def require_data(self, why: str) -> Dataset:
         """The training split.
@@ -136,12 +151,11 @@ class Assembly:
         spec = self.spec
         if not spec.conditions:
             return {}
-        cond = dict(self._unseen(n).cond)
         label = self.class_condition()
         if label is not None and set(spec.conditions) == {label}:
             classes = spec.conditions[label].classes or 1
-            cond[label] = torch.arange(n) * classes // n if n >= classes else torch.arange(n)
-        return cond
+            return {label: torch.arange(n) * classes // n if n >= classes else torch.arange(n)}
+        return dict(self._unseen(n).cond)
 
     def _unseen(self, n: int) -> Examples:
         """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
@@ -149,8 +163,15 @@ class Assembly:
         return source.take(torch.arange(n) % len(source))
 
 
-def assemble(recipe: Recipe) -> Assembly:
+def assemble(
+    recipe: Recipe, *, planned: Mapping[str, Assembly] | None = None, data: Rebuild | None = None
+) -> Assembly:
     """Build a recipe under its own seed, so that initial weights repeat.
+
+    Args:
+        recipe: what to build.
+        planned: stages before it that are built and not trained yet.
+        data: makes its data, or what stands for them; see `flowloom_registry.config.build.build`.
 
     Raises:
         ConfigError: the recipe has problems.
@@ -158,12 +179,17 @@ def assemble(recipe: Recipe) -> Assembly:
     seed = recipe.tree.get("seed")
     value = getattr(seed, "value", 0)
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
-    built = build(recipe)
+    built = build(recipe, runs=OtherRuns(recipe, assemble, planned), data=data)
     codec = built.get("codec")
-    data, views = built.get("data"), built.get("views") or []
+    rows, views = built.get("data"), built.get("views") or []
     feed = built.get("feed")
     if feed is None:
         feed = Rows(built["data"], views)
+    taken = {name: plan for name, plan in built.plan.sections.items() if isinstance(plan, RunPlan)}
+    plan = taken.get("codec")
+    if plan is not None and not plan.frozen and not built["objective"].encodes:
+        message = f"{type(built['objective']).__name__} trains no codec, so it stays frozen; leave this out"
+        raise ConfigError([plan.at.problem("codec.frozen", message)])
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,
@@ -181,7 +207,7 @@ def assemble(recipe: Recipe) -> Assembly:
         built=built,
         flow=flow,
         feed=feed,
-        data=Viewed(data, views, built.seed) if data is not None and views else data,
+        data=Viewed(rows, views, built.seed) if rows is not None and views else rows,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
         renderer=built.get("renderer"),
@@ -190,6 +216,7 @@ def assemble(recipe: Recipe) -> Assembly:
         validate=built.get("validate") or ValidateConfig(),
         evaluate=built.get("evaluate") or EvaluateConfig(),
         sample=built.get("sample") or SampleConfig(),
+        taken=frozenset(taken),
     )
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from flowloom.errors import FlowloomError, RunError
-from flowloom.parts import load_tensors
-from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import RunFolder, read_text
 from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
+from flowloom_registry.runs.remembered import standing_in
 from flowloom_registry.runs.same_data import require_same_data
+from flowloom_registry.runs.weights import restore
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -34,28 +34,8 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def restore(assembly: Assembly, folder: RunFolder) -> None:
-    """Load a run's trained weights into its flow.
-
-    Raises:
-        RunError: there are none yet, or they belong to another flow.
-    """
-    weights = folder.weights if folder.weights.is_file() else folder.best
-    if not weights.is_file():
-        saved = checkpoints(folder.checkpoints)
-        if not saved:
-            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-        weights = saved[-1] / "flow.safetensors"
-    tensors = read_tensors(weights)
-    averaged = weights.with_name("ema.safetensors")
-    if averaged.is_file():
-        # Averages cover what is trained; everything else comes from the plain file beside them.
-        tensors |= read_tensors(averaged)
-    load_tensors(assembly.flow, tensors, weights)
-
-
 def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) -> tuple[Assembly, RunFolder]:
-    """Build the recipe of a run and load its weights.
+    """Build the recipe of a run and load its weights; its data need not be at hand unless rows are asked for.
 
     Args:
         path: the run folder.
@@ -72,7 +52,8 @@ def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) 
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
+    recipe = load_recipe(str(folder.recipe), trusted=trust, trusts_runs=trust, overrides=overrides)
+    assembly = assemble(recipe, data=standing_in(folder))
     if overrides:
         other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
         if other is not None:
@@ -81,6 +62,6 @@ def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) 
                 f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
             )
     require_same_data(folder.data, assembly.spec)
-    restore(assembly, folder)
+    restore(assembly.flow, folder)
     assembly.flow.eval()
     return assembly, folder

@@ -1,4 +1,4 @@
-"""A module's weights as the bytes of a safetensors file."""
+"""A flow's weights as the bytes of a safetensors file, and back from a run's folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from safetensors.torch import save
 from torch import nn
 
-from flowloom.parts import tensors
+from flowloom.errors import RunError
+from flowloom.flow import Flow
+from flowloom.parts import load_tensors, tensors
+from flowloom.training.checkpoint import checkpoints, read_tensors
+from flowloom_registry.runs.folder import RunFolder
 
 
 def weights_of(module: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -15,3 +19,23 @@ def weights_of(module: nn.Module, metadata: Mapping[str, str] | None = None) -> 
     # Cloned, because safetensors refuses tensors that share memory.
     values = {k: v.detach().cpu().contiguous().clone() for k, v in tensors(module).items()}
     return save(values, dict(metadata) if metadata is not None else None)
+
+
+def restore(flow: Flow, folder: RunFolder) -> None:
+    """Load a run's trained weights into its flow.
+
+    Raises:
+        RunError: there are none yet, or they belong to another flow.
+    """
+    weights = folder.weights if folder.weights.is_file() else folder.best
+    if not weights.is_file():
+        saved = checkpoints(folder.checkpoints)
+        if not saved:
+            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
+        weights = saved[-1] / "flow.safetensors"
+    values = read_tensors(weights)
+    averaged = weights.with_name("ema.safetensors")
+    if averaged.is_file():
+        # Averages cover what is trained; everything else comes from the plain file beside them.
+        values |= read_tensors(averaged)
+    load_tensors(flow, values, weights)
