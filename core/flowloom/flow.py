@@ -137,17 +137,6 @@ class Flow(nn.Module):
             del self._modules[name]
         super().__setattr__(name, value)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Flow:
-        # Modes are those of one flow and hold a lock.
-        memo[id(self._modes)] = _Modes()
-        other = type(self).__new__(type(self))
-        memo[id(self)] = other
-        nn.Module.__init__(other)
-        import copy
-
-        other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
-        return other
-
     @property
     def spec(self) -> Spec:
         """Shape and conditions of the states.
@@ -601,6 +590,10 @@ class _Modes:
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
         self._awake: list[nn.Module] = []
+
+    def __reduce__(self) -> tuple[type[_Modes], tuple[()]]:
+        # A copy of a flow has modes of its own, and a lock cannot be copied.
+        return _Modes, ()
 
     def enter(self, flow: Flow) -> None:
         with self._lock:

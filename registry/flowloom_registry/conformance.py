@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isclass
 from typing import TYPE_CHECKING, Any
 
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.kinds import Kind
 from flowloom_registry.config.annotations import alternatives
 from flowloom_registry.config.bind import Binder
-from flowloom_registry.config.example import SPEC, build_component, plan_component
+from flowloom_registry.config.example import SPEC, TRAINED_FLOW, build_component, plan_component
 from flowloom_registry.config.plan import ComponentPlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe, load_recipe
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.signature import read_signature
 from flowloom_registry.errors import ConfigError, PluginError, one_line
+from flowloom_registry.plugins.sections import TRAINED
+from flowloom_registry.plugins.targets import load_attribute
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
     from flowloom.flow import Flow
     from flowloom.state import Shape
     from flowloom.testing import CheckResult
+    from flowloom.trained import Trained
     from flowloom_registry.plugins.catalog import Catalog
     from flowloom_registry.plugins.rows import Row
     from flowloom_registry.runs.assembly import Assembly
@@ -216,24 +221,42 @@ def given_with(
     from flowloom.testing.flows import flow_on
 
     data = setting.data
-    if setting.flow is not None:
-        return {**setting.parts, SPEC: setting.flow.spec}
-    assert data is not None
-    given: dict[str, object] = {SPEC: data.spec, "dataset": data}
-    try:
-        signature = read_signature(catalog.load(row))
-    except (PluginError, MissingDependencyError):
-        return given  # told when it is built
     binder = Binder(catalog, Scope({}, {}, "", None), [])
-    needed = {
-        binder.kind_of(member)
-        for parameter in signature.parameters.values()
-        if parameter.required and parameter.name not in arguments
-        for member in alternatives(parameter.annotation)
-    }
+    try:
+        signature = read_signature(catalog.load(row), binder.known_names())
+        asked = {
+            member
+            for parameter in signature.parameters.values()
+            if parameter.required and parameter.name not in arguments
+            for member in alternatives(parameter.annotation)
+            if isclass(member)
+        }
+    except (PluginError, MissingDependencyError):
+        asked = set()  # told when it is built
+    trained = {TRAINED_FLOW: _trained(setting)} if load_attribute(TRAINED) in asked else {}
+    if setting.flow is not None:
+        return {**setting.parts, **trained, SPEC: setting.flow.spec}
+    assert data is not None
+    given: dict[str, object] = {SPEC: data.spec, "dataset": data, **trained}
+    needed = {binder.kind_of(member) for member in asked}
     flow = flow_on(data) if needed - {None, "dataset"} else None
     parts = {kind: getattr(flow, str(kind), None) for kind in needed}
     return {**{str(kind): part for kind, part in parts.items() if part is not None}, **given}
+
+
+def _trained(setting: Setting) -> Trained:
+    """A flow on the data that are there, as if it had been trained."""
+    from flowloom.testing.flows import flow_on
+    from flowloom.trained import Trained
+
+    flow = copy.deepcopy(setting.flow) if setting.flow is not None else flow_on(_require(setting.data))
+    assert flow is not None
+    return Trained(flow, None if setting.data is None else setting.data.spec, setting.data)
+
+
+def _require(data: Dataset | None) -> Dataset:
+    assert data is not None
+    return data
 
 
 def _assembled(recipe: Recipe) -> Assembly:

@@ -35,7 +35,7 @@ from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import Plugin, Row
 from flowloom_registry.plugins.sections import TRAINED
-from flowloom_registry.plugins.targets import is_file_target, load_target
+from flowloom_registry.plugins.targets import is_file_target, load_attribute, load_target
 
 INVALID: Any = object()
 """Stands for a value whose problems have been noted."""
@@ -106,7 +106,7 @@ class Binder:
                 message = f"{reference.value!r} is code that no installed plugin lists"
                 return self._note(name_at, path, message, _TRUST)
             target = self.catalog.load(row)
-            signature = read_signature(target, self._contract_names())
+            signature = read_signature(target, self.known_names())
         except FlowloomError as error:
             return self._note(name_at, path, str(error))
         arguments, injected = self.arguments(
@@ -131,7 +131,7 @@ class Binder:
         """The plan of a dataclass written as a mapping of its fields."""
         if not isinstance(node, MapNode):
             return self._note(node.at, path, f"expected {describe(target)}, got {given(node)}")
-        signature = read_signature(target, self._contract_names())
+        signature = read_signature(target, self.known_names())
         arguments, injected = self.arguments(node.entries, signature, target.__name__, path, node.at)
         return RecordPlan(target, signature, arguments, injected, path, node.at)
 
@@ -185,6 +185,12 @@ class Binder:
                 find = self.scope.components if origin in LISTS else self.scope.mapping
                 return find(parameter.name, kind)
         return None
+
+    def known_names(self) -> dict[str, Any]:
+        """Classes that annotations may mention without importing them at run time."""
+        named = {contract.__name__: contract for contract in self._contracts()}
+        told = {"Spec": self._spec(), "Trained": self._trained()}
+        return {**named, **{name: value for name, value in told.items() if value is not None}}
 
     def kind_of(self, annotation: Any) -> str | None:
         """The kind whose contract ``annotation`` is (or is derived from), or None."""
@@ -406,11 +412,6 @@ class Binder:
                     continue  # nothing that was imported can be annotated with it
         return self._kinds
 
-    def _contract_names(self) -> dict[str, Any]:
-        named = {contract.__name__: contract for contract in self._contracts()}
-        told = {"Spec": self._spec(), "Trained": self._trained()}
-        return {**named, **{name: value for name, value in told.items() if value is not None}}
-
     def _spec(self) -> Any:
         try:
             return self.catalog.spec_class()
@@ -418,9 +419,8 @@ class Binder:
             return None
 
     def _trained(self) -> Any:
-        # Nothing can be annotated with a class that was not imported.
-        place, _, name = TRAINED.partition(":")
-        return getattr(sys.modules.get(place), name, None)
+        # Whatever asks for a trained flow has imported torch.
+        return load_attribute(TRAINED) if "torch" in sys.modules else None
 
 
 def _is_taken(node: Node) -> bool:

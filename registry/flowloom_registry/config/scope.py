@@ -50,6 +50,7 @@ class Scope:
         joined: section whose conditions the networks of this section are to know, if any.
         asked: False where ``current`` stands by default: what it lacks is then a section of the recipe.
         absent: where to point for a section that the recipe lacks.
+        flow: section that fills every parameter which asks for a trained flow, where one stands by itself.
     """
 
     declared: Mapping[str, str]
@@ -63,6 +64,7 @@ class Scope:
     joined: str | None = None
     asked: bool = True
     absent: Mapping[str, Position] = field(default_factory=dict)
+    flow: str | None = None
 
     def within(self, part: str) -> Scope:
         """The scope of one part of the component being bound."""
@@ -94,6 +96,8 @@ class Scope:
 
     def role(self, parameter: str) -> Filling | None:
         """What fills a parameter annotated with a trained flow: the role of its name."""
+        if self.flow is not None:
+            return Filling(self.flow, trained=True)
         for section in self.named:
             if section != self.current and parameter in self.names.get(section, ()):
                 return Filling(section, parameter, trained=True)

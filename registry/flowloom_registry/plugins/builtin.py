@@ -62,6 +62,14 @@ def _data(reg: Registrar) -> None:
         example={"file": "examples.npz"},
         tags=("files",),
     )
+    reg.add(
+        "dataset",
+        "samples",
+        "flowloom.data:Samples",
+        summary="what another run generates, as pairs for reflow if wanted",
+        example={"n": 96, "batch": 40, "sampler": {"use": "euler", "steps": 2}},
+        paper="2209.03003",
+    )
     reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import RunPlan
 from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
+from flowloom_registry.runs.progress import progress
 from flowloom_registry.runs.used import OtherRuns
 
 
@@ -93,6 +95,22 @@ class Assembly:
         shown = self.feed.examples()
         return self.data if shown is None else shown
 
+    def to(self, device: torch.device) -> None:
+        """Move the flow, and the flows of other runs that anything here asks."""
+        self.flow.to(device)
+        self.runs.to(device)
+
+    def keep_data_in(self, folder: Path) -> None:
+        """Let data that make something once keep it in a folder of each, and take up what is there."""
+        for path, data in self.built.places.made(Dataset):
+            data.keep_in(folder / path)
+
+    def make_data(self, name: str) -> None:
+        """Make what the data make once; what is there already is not made again."""
+        for _, data in self.built.places.made(Dataset):
+            with progress(f"{name}making {type(data).__name__.lower()}", len(data), patience=1.0) as report:
+                data.make(lambda done, report=report: report(done, {}))
+
     def fit_parts(self) -> list[str]:
         """Fit what is fitted and was not in another run; returns the names of those parts."""
         return self.flow.fit_parts(self.examples(), seed=self.seed, without=self.taken)
@@ -146,16 +164,21 @@ class Assembly:
         sizes = self.spec.named("real")
         return {name: self._unseen(n).cond[name] for name in sizes} if sizes else {}
 
+    def asked_for(self) -> set[str]:
+        """Names of the conditions that a draw is to be given."""
+        starts = set(self.spec.named("start")) if self.flow.source.starts_alone else set()
+        return set(self.spec.conditions) - starts
+
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
-        spec = self.spec
-        if not spec.conditions:
+        asked = self.asked_for()
+        if not asked:
             return {}
         label = self.class_condition()
-        if label is not None and set(spec.conditions) == {label}:
-            classes = spec.conditions[label].classes or 1
+        if label is not None and asked == {label}:
+            classes = self.spec.conditions[label].classes or 1
             return {label: torch.arange(n) * classes // n if n >= classes else torch.arange(n)}
-        return dict(self._unseen(n).cond)
+        return {name: value for name, value in self._unseen(n).cond.items() if name in asked}
 
     def _unseen(self, n: int) -> Examples:
         """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""

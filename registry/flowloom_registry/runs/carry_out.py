@@ -43,6 +43,9 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     folder = RunFolder(out)
     begun = folder.exists()
     assembly = assemble(recipe)
+    assembly.to(device)
+    if begun:
+        assembly.keep_data_in(folder.made)
     # Missing or damaged files are told before anything is written.
     if assembly.data is not None:
         assembly.data.take(torch.arange(1))
@@ -54,10 +57,8 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     if begun and not _mendable(folder, resolved, assembly):
         _require_same(folder, resolved, assembly)
     elif assembly.train.steps:
-        assembly.flow.to(device)
         fitted = assembly.fit_parts()
         rehearse(assembly)
-    assembly.flow.to(device)
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -74,9 +75,12 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         else:
             used = assembly.runs.keep(assembly.built.plan, folder.path)
             environment |= {USED: used} if used else {}
+            assembly.keep_data_in(folder.made)
             folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data, _plain(assembly)))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
+            stage = recipe.stage
+            assembly.make_data("" if stage is None else f"{stage}: ")
             notes.lines += train(assembly, folder, device, fitted)
         else:
             restore(assembly.flow, folder)

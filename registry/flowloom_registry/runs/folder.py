@@ -14,6 +14,7 @@
     evaluation.json     the table and the sweep
     report.html         all of it to look at
     evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
+    made/PART/          what its data made once: samples of another run
     used/NAME/          what it used of another run: enough to build it again without that one's folder
     stages.yaml         of a staged run: the recipe of all stages; the folder itself is that of the last one
     stages/NAME/        the stages before it, each a run folder
@@ -33,7 +34,7 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", "used", "stages.yaml", "stages"}
+_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", "used", "made", "stages.yaml", "stages"}
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
@@ -58,6 +59,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
+        self.made = path / "made"
         self.stages = path / "stages.yaml"
 
     def beside(self, name: str) -> RunFolder:
@@ -167,7 +169,8 @@ class RunFolder:
     def clear(self) -> None:
         """Take away what a run that has not made a step has left: its files, and the fitted parts."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
-        shutil.rmtree(self.path / "used", ignore_errors=True)
+        for folder in (self.path / "used", self.made):
+            shutil.rmtree(folder, ignore_errors=True)
         for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
             file.unlink(missing_ok=True)
 

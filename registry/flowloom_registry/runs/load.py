@@ -30,7 +30,7 @@ class Run:
     def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
         self.assembly, self.folder = open_run(Path(path), trust=trust)
         self.flow: Flow = self.assembly.flow
-        self.flow.to(pick_device(device))
+        self.assembly.to(pick_device(device))
         self.spec: Spec = self.assembly.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
@@ -38,7 +38,8 @@ class Run:
 
         Where examples differ in size and none is given, sizes are those of held-out examples.
         """
-        asked = {**self.assembly.lengths(n), **cond}
+        given = set(self.spec.named("real")) <= set(cond)
+        asked = cond if given else {**self.assembly.lengths(n), **cond}
         return self.flow.sample(n, solver=solver, seed=seed, **asked)
 
     def log_prob(self, x: State, **settings: Any) -> torch.Tensor:

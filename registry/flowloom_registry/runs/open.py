@@ -61,6 +61,7 @@ def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) 
             raise RunError(
                 f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
             )
+    assembly.keep_data_in(folder.made)
     require_same_data(folder.data, assembly.spec)
     restore(assembly.flow, folder)
     assembly.flow.eval()

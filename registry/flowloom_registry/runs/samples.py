@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.data.records import records
 from flowloom.renderers import Figure, Renderer
-from flowloom.state import leaves
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import write_bytes
 from flowloom_registry.runs.notes import Notes
@@ -60,8 +59,7 @@ def _rendered(assembly: Assembly, renderer: Renderer, examples: Examples, notes:
 
 def save_examples(examples: Examples, file: Path) -> None:
     """Write states (``x``, or ``x.part``) and conditions (``cond.name``) as safetensors."""
-    tensors: dict[str, Tensor] = {f"x.{n}" if n else "x": v for n, v in leaves(examples.x)}
-    tensors |= {f"cond.{k}": v for k, v in examples.cond.items()}
+    tensors = records(examples.x, "x", examples.cond)
     write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
 
 

@@ -101,6 +101,11 @@ class OtherRuns:
                 _copied(opened, place)
         return hashes
 
+    def to(self, device: torch.device) -> None:
+        """Move what was opened, also where no part of the flow has it."""
+        for opened in self._opened.values():
+            opened.assembly.flow.to(device)
+
     def _open(self, plan: RunPlan) -> _Opened:
         if plan.identity not in self._opened:
             with torch.random.fork_rng(devices=[]):  # what is opened draws nothing from the run's own stream
