@@ -18,6 +18,7 @@ from flowloom_registry.config.plan import ComponentPlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe, load_recipe
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.signature import read_signature
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.errors import ConfigError, PluginError, one_line
 from flowloom_registry.plugins.sections import TRAINED
 from flowloom_registry.plugins.targets import load_attribute
@@ -113,6 +114,8 @@ def check_recipe(
 ) -> Iterator[tuple[str, list[CheckResult]]]:
     """Build a recipe, and hold every part of it to its laws on the recipe's own data, spec and geometry.
 
+    Stages are built one on another, untrained.
+
     Yields:
         The section of a part (``metrics[0]`` in a list) with its component, and the verdicts.
 
@@ -120,18 +123,23 @@ def check_recipe(
         ConfigError: the recipe has problems.
         DataError: its data cannot be read here.
     """
-    assembly = _assembled(recipe)
-    setting = _setting_of(assembly)
-    for plan in _components(assembly.built.plan.sections):
-        results = check_made(
-            partial(assembly.built.again, plan),
-            recipe.catalog.kind(plan.row.kind),
-            setting,
-            known_failures=plan.row.known_failures,
-            seed=seed,
-            slow=slow,
-        )
-        yield f"{plan.path}: {plan.row.label}", results
+    planned: dict[str, Assembly] = {}
+    for one in stages_of(recipe):
+        assembly = _assembled(one, planned)
+        setting = _setting_of(assembly)
+        where = "" if one.stage is None else f"{one.stage.name}: "
+        for plan in _components(assembly.built.plan.sections):
+            results = check_made(
+                partial(assembly.built.again, plan),
+                recipe.catalog.kind(plan.row.kind),
+                setting,
+                known_failures=plan.row.known_failures,
+                seed=seed,
+                slow=slow,
+            )
+            yield f"{where}{plan.path}: {plan.row.label}", results
+        if one.stage is not None:
+            planned[one.stage.name] = assembly
 
 
 def check_made(
@@ -259,11 +267,11 @@ def _require(data: Dataset | None) -> Dataset:
     return data
 
 
-def _assembled(recipe: Recipe) -> Assembly:
+def _assembled(recipe: Recipe, planned: Mapping[str, Assembly] | None = None) -> Assembly:
     """A recipe built, with its data read and what is fitted fitted."""
     from flowloom_registry.runs.assembly import assemble
 
-    assembly = assemble(recipe)
+    assembly = assemble(recipe, planned=planned)
     if assembly.data is not None:
         assembly.data.take(_first_row())
     assembly.fit_parts()
