@@ -29,6 +29,7 @@ from flowloom_registry.cli import main
 from flowloom_registry.config.check import check
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.plugins.sections import SECTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +204,8 @@ class Reader:
         layers = [words[i + 1] for i, word in enumerate(words) if word == "--with"]
         overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         recipe = load_recipe(words[1], layers=layers, overrides=overrides)
-        check(recipe)
+        for one in stages_of(recipe):
+            check(one)
         return recipe
 
     def _reads_files(self, recipe: Recipe) -> bool:

@@ -50,7 +50,7 @@ def test_a_good_recipe_builds(load):
         pytest.param(
             GOOD + "solvr: midpoint\n",
             ["r.yaml:3:1: solvr: a recipe has no section 'solvr'; did you mean 'solver'?; sections: name, summary, "
-             "paper, extends, versions, seed, data, codec, geometry, source, schedule, path, model, roles, solver, metrics, "
+             "paper, extends, stages, versions, seed, data, codec, geometry, source, schedule, path, model, roles, solver, metrics, "
              "train, claim, teacher"],
             id="unknown section",
         ),

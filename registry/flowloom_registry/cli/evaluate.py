@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
         assembly.evaluate = replace(assembly.evaluate, n=args.n)
-    assembly.flow.to(device)
+    assembly.to(device)
     with place.locked():
         if args.out is not None:
             rehearse(assembly, "nothing was evaluated")

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="for a run folder, or the recipe in one: run code that it names by file or module",
+        help="for a run folder, given or used, or a recipe in one: run code that it names by file or module",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 
@@ -45,22 +45,30 @@ def run(args: argparse.Namespace) -> int:
             )
         from flowloom_registry.runs.folder import RunFolder
 
-        RunFolder(given).status()
-        recipe, out = load_recipe(str(given / "recipe.yaml"), trusted=args.trust), given
+        place = RunFolder(given)
+        # Once the last stage is begun, all that comes before it is in the folder.
+        staged = place.stages.is_file() and not place.status_file.is_file()
+        if not staged:
+            place.status()
+        file = place.stages if staged else place.recipe
+        recipe, out = load_recipe(str(file), trusted=args.trust, trusts_runs=args.trust), given
     else:
         trusted = args.trust or None  # a recipe in a run folder is not, unless it is said
-        recipe = load_recipe(args.recipe, layers=args.layers, overrides=overrides, trusted=trusted)
+        recipe = load_recipe(
+            args.recipe, layers=args.layers, overrides=overrides, trusted=trusted, trusts_runs=args.trust
+        )
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
         out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
     # Mistakes in the recipe are reported before torch's slow import of everything else.
-    from flowloom_registry.runs.carry_out import carry_out
     from flowloom_registry.runs.open import pick_device
+    from flowloom_registry.runs.stages import carry_out_stages
     from flowloom_registry.runs.table import print_table
 
     try:
-        folder, result = carry_out(recipe, out, pick_device(args.device))
-    except KeyboardInterrupt:
-        print(f"stopped; go on with: flowloom run {out}", file=sys.stderr)
+        folder, result = carry_out_stages(recipe, out, pick_device(args.device))
+    except KeyboardInterrupt as stop:
+        where = f" in {stop}" if stop.args else ""
+        print(f"stopped{where}; go on with: flowloom run {out}", file=sys.stderr)
         raise
     if result is not None:
         print_table(result)

@@ -37,10 +37,11 @@ def run(args: argparse.Namespace) -> int:
     require_seed(args.seed)
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
-    assembly.flow.to(device)
-    # What is not given comes from held-out rows, whatever is.
-    held_out = assembly.lengths(args.n) | assembly.conditions_to_show(args.n)
-    cond = held_out | conditions(args.cond, assembly, args.n)
+    assembly.to(device)
+    cond = conditions(args.cond, assembly, args.n)
+    if assembly.asked_for() - set(cond):
+        # What is not given comes from held-out rows, whatever is.
+        cond = assembly.lengths(args.n) | assembly.conditions_to_show(args.n) | cond
     solution = assembly.flow.solve(
         args.n,
         solver=_solver(args, assembly.flow.solver, assembly),

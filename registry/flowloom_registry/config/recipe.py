@@ -14,13 +14,14 @@ from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
 from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
+from flowloom_registry.config.stage import Stage
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError, one_line
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import RecipeRow
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
-_OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors")
+_OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors", "stages.yaml")
 _LARGEST = 4 * 2**20
 """Bytes of a recipe: a hundred times more than anybody writes."""
 
@@ -38,6 +39,8 @@ class Recipe:
         catalog: where its components are looked up.
         problems: what was wrong so far; `flowloom_registry.config.check.check` raises them with its own.
         trusted: whether it may name code that no installed plugin lists.
+        trusts_runs: whether the runs that it takes parts of may do so.
+        stage: where it stands, where it is one stage of a recipe.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Recipe:
     catalog: Catalog
     problems: tuple[Problem, ...] = field(default=())
     trusted: bool = True
+    trusts_runs: bool = False
+    stage: Stage | None = None
 
     def text(self, section: str) -> str:
         """A text section, empty where it is left out."""
@@ -76,6 +81,7 @@ def load_recipe(
     overrides: Iterable[str] = (),
     catalog: Catalog | None = None,
     trusted: bool | None = None,
+    trusts_runs: bool = False,
 ) -> Recipe:
     """Read a recipe with everything it extends.
 
@@ -88,6 +94,7 @@ def load_recipe(
             of the recipe author's choosing, so say False for a recipe from somebody else; names that
             installed plugins list always work. Where None, a file is trusted unless it, or one that it
             extends or that is laid over it, lies in a run folder, however its path is spelled.
+        trusts_runs: the same of the run folders that the recipe takes parts of.
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
@@ -122,7 +129,7 @@ def load_recipe(
             )
     if trusted is None:
         trusted = not any(_of_a_run(Path(one)) for one in done)
-    return Recipe(name, file, tree, catalog, tuple(problems), trusted)
+    return Recipe(name, file, tree, catalog, tuple(problems), trusted, trusts_runs)
 
 
 def _of_a_run(file: Path) -> bool:

@@ -24,6 +24,18 @@ def flowloom_register(reg: Registrar) -> None:
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
     reg.recipe(
+        "noisy-classifier",
+        "flowloom_registry:recipes/noisy-classifier.yaml",
+        summary="a classifier of points on the way to eight Gaussians",
+        paper="2105.05233",
+    )
+    reg.recipe(
+        "classifier-guidance",
+        "flowloom_registry:recipes/classifier-guidance.yaml",
+        summary="two stages: a noisy classifier, and the flow that it guides",
+        paper="2105.05233",
+    )
+    reg.recipe(
         "toy-molecules",
         "flowloom_registry:recipes/toy-molecules.yaml",
         summary="positions and types side by side, a space for each",
@@ -61,6 +73,14 @@ def _data(reg: Registrar) -> None:
         summary="arrays of one's own, from npz, npy, safetensors or csv",
         example={"file": "examples.npz"},
         tags=("files",),
+    )
+    reg.add(
+        "dataset",
+        "samples",
+        "flowloom.data:Samples",
+        summary="what another run generates, as pairs for reflow if wanted",
+        example={"n": 96, "batch": 40, "sampler": {"use": "euler", "steps": 2}},
+        paper="2209.03003",
     )
     reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
@@ -220,6 +240,21 @@ def _networks(reg: Registrar) -> None:
         example={"width": 32},
     )
     reg.add(
+        "model",
+        "mlp-classifier",
+        "flowloom.models:MLPClassifier",
+        summary="a perceptron that answers with logits of classes",
+        example={"width": 32},
+    )
+    reg.add(
+        "objective",
+        "classification",
+        "flowloom.objectives:Classification",
+        summary="tell classes apart, at every time of a path or of the data alone",
+        paper="2105.05233",
+        within="noisy-classifier",
+    )
+    reg.add(
         "objective",
         "flow-matching",
         "flowloom.objectives:FlowMatching",
@@ -250,6 +285,18 @@ def _inference(reg: Registrar) -> None:
         "flowloom.guidance:ClassifierFree",
         summary="mix conditional and unconditional answers",
         paper="2207.12598",
+    )
+    reg.add(
+        "guidance",
+        "classifier",
+        "flowloom.guidance:ClassifierGuidance",
+        summary="steer by the gradient of a classifier of noisy states",
+        paper="2105.05233",
+        within="noisy-classifier",
+        known_failures={
+            law: "its classifier knows the states of its own data, and the law asks with others"
+            for law in ("check_shape_is_kept", "check_evaluations_are_counted")
+        },
     )
     reg.add("solver", "euler", "flowloom.solvers:Euler", summary="order 1, one evaluation a step")
     reg.add("solver", "midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")

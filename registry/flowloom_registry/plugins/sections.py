@@ -54,6 +54,12 @@ SECTIONS: tuple[Section, ...] = (
         inherited=False,
         judges=True,
     ),
+    Section(
+        "stages",
+        "meta",
+        "list: trainings that follow each other, each laid over the recipe; see 'Stages and other runs'",
+        judges=True,
+    ),
     Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False, judges=True),
     Section("seed", "integer", "seed of everything random in the run"),
     Section("data", "component", "the examples", "dataset"),
@@ -103,6 +109,9 @@ SECTIONS: tuple[Section, ...] = (
 
 SPEC = "flowloom.spec:Spec"
 """Class whose parameters are filled with the spec of the data."""
+
+TRAINED = "flowloom.trained:Trained"
+"""Class whose parameters are filled with a whole run, or with the role of their name."""
 
 SPEC_GIVERS: tuple[str, ...] = ("codec", "feed", "data")
 """Sections whose ``.spec`` describes the states, best first: after a codec, its spec is what counts."""

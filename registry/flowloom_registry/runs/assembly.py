@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +24,13 @@ from flowloom.tasks import Task
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
-from flowloom_registry.config.build import Built, build
+from flowloom_registry.config.build import Built, Rebuild, build
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.taken import RunPlan
+from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
+from flowloom_registry.runs.progress import progress
+from flowloom_registry.runs.used import OtherRuns
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Assembly:
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
         fitted: identities of the metrics that were fitted already.
+        taken: sections that came from another run, where they were fitted.
     """
 
     built: Built
@@ -64,6 +70,13 @@ class Assembly:
     evaluate: EvaluateConfig
     sample: SampleConfig
     fitted: set[int] = field(default_factory=set)
+    taken: frozenset[str] = frozenset()
+
+    @property
+    def runs(self) -> OtherRuns:
+        """The other runs that parts were taken from."""
+        assert isinstance(self.built.runs, OtherRuns)
+        return self.built.runs
 
     @property
     def name(self) -> str:
@@ -89,6 +102,26 @@ class Assembly:
         """What parts are fitted on: what the feed shows, the data where it shows none."""
         shown = self.feed.examples()
         return self.data if shown is None else shown
+
+    def to(self, device: torch.device) -> None:
+        """Move the flow, and the flows of other runs that anything here asks."""
+        self.flow.to(device)
+        self.runs.to(device)
+
+    def keep_data_in(self, folder: Path) -> None:
+        """Let data that make something once keep it in a folder of each, and take up what is there."""
+        for path, data in self.built.places.made(Dataset):
+            data.keep_in(folder / path)
+
+    def make_data(self, name: str) -> None:
+        """Make what the data make once; what is there already is not made again."""
+        for _, data in self.built.places.made(Dataset):
+            with progress(f"{name}making {type(data).__name__.lower()}", len(data), patience=1.0) as report:
+                data.make(lambda done, report=report: report(done, {}))
+
+    def fit_parts(self) -> list[str]:
+        """Fit what is fitted and was not in another run; returns the names of those parts."""
+        return self.flow.fit_parts(self.examples(), seed=self.seed, without=self.taken)
 
     def require_data(self, why: str) -> Dataset:
         """The training split.
@@ -147,19 +180,23 @@ class Assembly:
         drawn = data.take(rows).cond
         return {name: drawn[name] for name in sizes}
 
+    def asked_for(self) -> set[str]:
+        """Names of the conditions that a draw is to be given."""
+        starts = set(self.spec.named("start")) if self.flow.source.starts_alone else set()
+        return set(self.spec.conditions) - starts
+
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""
-        spec = self.spec
-        if not spec.conditions:
+        asked = self.asked_for()
+        if not asked:
             return {}
-        if set(spec.conditions) == set(spec.named("real")):
+        if asked == set(self.spec.named("real")):
             return self.lengths(n, self.sample.seed)
-        cond = dict(self._unseen(n).cond)
         label = self.class_condition()
-        if label is not None and set(spec.conditions) == {label}:
-            classes = spec.conditions[label].classes or 1
-            cond[label] = torch.arange(n) * classes // n if n >= classes else torch.arange(n)
-        return cond
+        if label is not None and asked == {label}:
+            classes = self.spec.conditions[label].classes or 1
+            return {label: torch.arange(n) * classes // n if n >= classes else torch.arange(n)}
+        return {name: value for name, value in self._unseen(n).cond.items() if name in asked}
 
     def _unseen(self, n: int) -> Examples:
         """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
@@ -167,8 +204,15 @@ class Assembly:
         return source.take(torch.arange(n) % len(source))
 
 
-def assemble(recipe: Recipe) -> Assembly:
+def assemble(
+    recipe: Recipe, *, planned: Mapping[str, Assembly] | None = None, data: Rebuild | None = None
+) -> Assembly:
     """Build a recipe under its own seed, so that initial weights repeat.
+
+    Args:
+        recipe: what to build.
+        planned: stages before it that are built and not trained yet.
+        data: makes its data, or what stands for them; see `flowloom_registry.config.build.build`.
 
     Raises:
         ConfigError: the recipe has problems.
@@ -176,12 +220,17 @@ def assemble(recipe: Recipe) -> Assembly:
     seed = recipe.tree.get("seed")
     value = getattr(seed, "value", 0)
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
-    built = build(recipe)
+    built = build(recipe, runs=OtherRuns(recipe, assemble, planned), data=data)
     codec = built.get("codec")
-    data, views = built.get("data"), built.get("views") or []
+    rows, views = built.get("data"), built.get("views") or []
     feed = built.get("feed")
     if feed is None:
         feed = Rows(built["data"], views)
+    taken = {name: plan for name, plan in built.plan.sections.items() if isinstance(plan, RunPlan)}
+    plan = taken.get("codec")
+    if plan is not None and not plan.frozen and not built["objective"].encodes:
+        message = f"{type(built['objective']).__name__} trains no codec, so it stays frozen; leave this out"
+        raise ConfigError([plan.at.problem("codec.frozen", message)])
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,
@@ -199,7 +248,7 @@ def assemble(recipe: Recipe) -> Assembly:
         built=built,
         flow=flow,
         feed=feed,
-        data=Viewed(data, views, built.seed) if data is not None and views else data,
+        data=Viewed(rows, views, built.seed) if rows is not None and views else rows,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
         tasks=built.get("tasks") or (),
@@ -209,6 +258,7 @@ def assemble(recipe: Recipe) -> Assembly:
         validate=built.get("validate") or ValidateConfig(),
         evaluate=built.get("evaluate") or EvaluateConfig(),
         sample=built.get("sample") or SampleConfig(),
+        taken=frozenset(taken),
     )
 
 

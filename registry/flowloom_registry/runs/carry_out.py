@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
-from flowloom.errors import RunError
+from flowloom.errors import IncompatibleError, RunError
+from flowloom.spec import Spec
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.taken import USED
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import evaluate
@@ -18,13 +20,14 @@ from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.notes import Notes
-from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report, save_answers
 from flowloom_registry.runs.train import train
+from flowloom_registry.runs.used import require_same_used
 from flowloom_registry.runs.validation import read_best, require_scores, validated
+from flowloom_registry.runs.weights import restore
 
 
 def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
@@ -41,21 +44,22 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     folder = RunFolder(out)
     begun = folder.exists()
     assembly = assemble(recipe)
+    assembly.to(device)
+    if begun:
+        assembly.keep_data_in(folder.made)
     # Missing or damaged files are told before anything is written.
     if assembly.data is not None:
         assembly.data.take(torch.arange(1))
     require_scores(assembly)
+    _require_something_to_train(assembly)
     resolved = assembly.built.resolved(out)
     environment = describe(device, recipe.catalog)
     fitted: list[str] | None = None
     if begun and not _mendable(folder, resolved, assembly):
         _require_same(folder, resolved, assembly)
-        require_same_data(folder.data, assembly.spec, assembly.data)
     elif assembly.train.steps:
-        assembly.flow.to(device)
-        fitted = assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+        fitted = assembly.fit_parts()
         rehearse(assembly)
-    assembly.flow.to(device)
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -65,7 +69,6 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             begun = False
         if begun:
             _require_same(folder, resolved, assembly)
-            require_same_data(folder.data, assembly.spec, assembly.data)
             if difference := other_threads(folder.environment, environment):
                 print(f"warning: {difference}", file=sys.stderr)
             status = folder.status()
@@ -73,12 +76,17 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
                 folder.set_status("trained", status["step"])
             folder.ask(resolved)
         else:
-            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data))
+            used = assembly.runs.keep(assembly.built.plan, folder.path)
+            environment |= {USED: used} if used else {}
+            assembly.keep_data_in(folder.made)
+            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data, _plain(assembly)))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
+            stage = recipe.stage
+            assembly.make_data("" if stage is None else f"{stage}: ")
             notes.lines += train(assembly, folder, device, fitted)
         else:
-            restore(assembly, folder)
+            restore(assembly.flow, folder)
         result = judge_and_report(assembly, folder, notes)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
@@ -146,3 +154,19 @@ def _require_same(folder: RunFolder, resolved: str, assembly: Assembly) -> None:
         raise RunError(
             f"{folder.path} holds a run of another recipe ({other}); choose another folder with --out"
         )
+    require_same_used(folder, assembly.built.plan, assembly.built.recipe)
+    require_same_data(folder.data, assembly.spec, assembly.data)
+
+
+def _require_something_to_train(assembly: Assembly) -> None:
+    if assembly.train.steps and assembly.taken and not assembly.flow.trainable():
+        names = ", ".join(sorted(assembly.taken))
+        raise IncompatibleError(
+            f"nothing is trained here: {names} of other runs are frozen, and there is nothing else; write "
+            "'frozen: false' for what is to be trained on, or train: {steps: 0} for a run without training"
+        )
+
+
+def _plain(assembly: Assembly) -> Spec | None:
+    """The spec of the data before the views, where there are views."""
+    return assembly.built["data"].spec if assembly.built.get("views") and assembly.data is not None else None

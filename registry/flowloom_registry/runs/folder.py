@@ -14,6 +14,10 @@
     evaluation.json     the table and the sweep
     report.html         all of it to look at
     evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
+    made/PART/          what its data made once: samples of another run
+    used/NAME/          what it used of another run: enough to build it again without that one's folder
+    stages.yaml         of a staged run: the recipe of all stages; the folder itself is that of the last one
+    stages/NAME/        the stages before it, each a run folder
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json"}
+_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", "used", "made", "stages.yaml", "stages"}
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
@@ -56,6 +60,8 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
+        self.made = path / "made"
+        self.stages = path / "stages.yaml"
 
     def beside(self, name: str) -> RunFolder:
         """The same run, with a place of its own for what is asked of it under ``name``.
@@ -98,6 +104,11 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is damaged or of another format.
         """
+        if not self.status_file.is_file() and self.stages.is_file():
+            raise RunError(
+                f"{self.path} has not come to its last stage; go on with: flowloom run {self.path} "
+                f"(stages that are finished are runs in {self.path / 'stages'})"
+            )
         if not self.status_file.is_file():
             raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
         status = read_json(self.status_file)
@@ -157,6 +168,17 @@ class RunFolder:
                 file.unlink(missing_ok=True)
         write_text(self.recipe, recipe)
 
+    def trained_weights(self) -> Path:
+        """The file with the weights of a run that came to its end.
+
+        Raises:
+            RunError: there is none.
+        """
+        found = next((file for file in (self.weights, self.best) if file.is_file()), None)
+        if found is None:
+            raise RunError(f"{self.path} has no weights; go on with it: flowloom run {self.path}")
+        return found
+
     def untouched(self) -> bool:
         """True for a run that has not made a step: nothing in it could be lost."""
         status = self.status()
@@ -173,6 +195,8 @@ class RunFolder:
     def clear(self) -> None:
         """Take away what a run that has not made a step has left: its files, and the fitted parts."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for folder in (self.path / "used", self.made):
+            shutil.rmtree(folder, ignore_errors=True)
         for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
             file.unlink(missing_ok=True)
 

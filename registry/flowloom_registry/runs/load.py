@@ -31,7 +31,7 @@ class Run:
     def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
         self.assembly, self.folder = open_run(Path(path), trust=trust)
         self.flow: Flow = self.assembly.flow
-        self.flow.to(pick_device(device))
+        self.assembly.to(pick_device(device))
         self.spec: Spec = self.assembly.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from flowloom.errors import FlowloomError, RunError
-from flowloom.parts import load_tensors
-from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import RunFolder, read_text
 from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
+from flowloom_registry.runs.remembered import standing_in
 from flowloom_registry.runs.same_data import require_same_data
+from flowloom_registry.runs.weights import restore
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -34,44 +34,10 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def restore(assembly: Assembly, folder: RunFolder) -> None:
-    """Load a run's trained weights into its flow.
-
-    Raises:
-        RunError: there are none yet, or they belong to another flow.
-    """
-    weights = _weights(folder)
-    while True:
-        try:
-            tensors = read_tensors(weights)
-            averaged = weights.with_name("ema.safetensors")
-            if averaged.is_file():
-                # Averages cover what is trained; everything else comes from the plain file beside them.
-                tensors |= read_tensors(averaged)
-            break
-        except RunError:
-            # A run at work deletes old checkpoints: there is a newer one then.
-            before, weights = weights, _weights(folder)
-            if weights == before:
-                raise
-    load_tensors(assembly.flow, tensors, weights)
-
-
-def _weights(folder: RunFolder) -> Path:
-    """The file of the weights that count: of the end, the best so far, or of the last checkpoint."""
-    for weights in (folder.weights, folder.best):
-        if weights.is_file():
-            return weights
-    saved = checkpoints(folder.checkpoints)
-    if not saved:
-        raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-    return saved[-1] / "flow.safetensors"
-
-
 def open_run(
     path: Path, *, trust: bool = False, layers: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> tuple[Assembly, RunFolder]:
-    """Build the recipe of a run and load its weights.
+    """Build the recipe of a run and load its weights; its data need not be at hand unless rows are asked for.
 
     Args:
         path: the run folder.
@@ -89,7 +55,10 @@ def open_run(
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, layers=layers, overrides=overrides))
+    recipe = load_recipe(
+        str(folder.recipe), trusted=trust, trusts_runs=trust, layers=layers, overrides=overrides
+    )
+    assembly = assemble(recipe, data=standing_in(folder))
     if layers or overrides:
         other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
         if other is not None:
@@ -98,8 +67,9 @@ def open_run(
                 f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
                 f"what can be asked again: {free}"
             )
+    assembly.keep_data_in(folder.made)
     require_same_data(folder.data, assembly.spec)
-    restore(assembly, folder)
+    restore(assembly.flow, folder)
     assembly.flow.eval()
     return assembly, folder
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.data.records import records
 from flowloom.renderers import Figure, Renderer
-from flowloom.state import leaves
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.evaluation import Asked
 from flowloom_registry.runs.folder import write_bytes, write_text
@@ -64,8 +63,7 @@ def _rendered(assembly: Assembly, renderer: Renderer, examples: Examples, notes:
 
 def save_examples(examples: Examples, file: Path) -> None:
     """Write states (``x``, or ``x.part``) and conditions (``cond.name``) as safetensors."""
-    tensors: dict[str, Tensor] = {f"x.{n}" if n else "x": v for n, v in leaves(examples.x)}
-    tensors |= {f"cond.{k}": v for k, v in examples.cond.items()}
+    tensors = records(examples.x, "x", examples.cond)
     write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
 
 

@@ -52,7 +52,7 @@ def train(
     begun = bool(checkpoints(folder.checkpoints))
     # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
     if fitted is None:
-        fitted = [] if begun else flow.fit_parts(assembly.examples(), seed=assembly.seed)
+        fitted = [] if begun else assembly.fit_parts()
     failed: dict[int, str] = {}
     trainer = flow.trainer(assembly.feed, config, seed=assembly.seed, device=device)
     if begun:
@@ -64,7 +64,9 @@ def train(
     folder.set_status("training", trainer.step)
     try:
         notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
-        with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
+        stage = assembly.built.recipe.stage
+        what = "training" if stage is None else f"{stage}: training"
+        with _stopping_on_signals(trainer), progress(what, config.steps, trainer.step) as report:
             _loop(assembly, folder, trainer, validation, report, failed)
         if trainer.stopping:
             raise KeyboardInterrupt
