@@ -37,7 +37,11 @@ class Figure:
 
 
 class Renderer(ABC):
-    """Turns states into figures; a domain plugin supplies the one that suits its data."""
+    """Turns states into figures; a domain plugin supplies the one that suits its data.
+
+    Beside whole figures it may give the pieces of which reports make strips, players and pairs: `tiles`, where one
+    example can be looked at by itself (an image, a molecule), or `scenes`, where many make a picture together (points).
+    """
 
     @abstractmethod
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
@@ -52,6 +56,14 @@ class Renderer(ABC):
 
         Examples are data; a flow with a codec speaks of its own states. None by default.
         """
+        return []
+
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """One small figure an example, in order; empty where one alone says nothing, which is the default."""
+        return []
+
+    def scenes(self, groups: Sequence[Examples]) -> list[Figure]:
+        """One picture a group of examples, all to one scale; empty where they make none, which is the default."""
         return []
 
 
@@ -81,6 +93,26 @@ class Scatter(Renderer):
             axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
             axes.set(title=f"t = {time:.2f}", aspect="equal", xticks=[], yticks=[])
         return [Figure("From source to data", "image/png", _png(canvas))]
+
+    def scenes(self, groups: Sequence[Examples]) -> list[Figure]:
+        """A square of points a group, within the limits of the last group's and a little more."""
+        from matplotlib.figure import Figure as Canvas
+
+        planes = [_plane(group.x) for group in groups]
+        # The last group is data; what runs away is not to make it small.
+        last = planes[-1].nan_to_num(0.0)
+        low, high = last.min(0).values, last.max(0).values
+        middle, half = (low + high) / 2, 0.6 * float((high - low).max().clamp_min(1e-6))
+        figures = []
+        for points in planes:
+            canvas = Canvas(figsize=(4, 4))
+            axes = canvas.add_axes((0.0, 0.0, 1.0, 1.0))
+            axes.scatter(points[:, 0], points[:, 1], s=7, linewidths=0, alpha=0.7)
+            axes.set_xlim(float(middle[0]) - half, float(middle[0]) + half)
+            axes.set_ylim(float(middle[1]) - half, float(middle[1]) + half)
+            axes.set_axis_off()
+            figures.append(Figure("Points", "image/png", _png(canvas)))
+        return figures
 
 
 def _plane(state: State) -> Tensor:

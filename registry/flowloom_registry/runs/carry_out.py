@@ -13,7 +13,7 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
-from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
+from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.notes import Notes
@@ -23,14 +23,25 @@ from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
-from flowloom_registry.runs.validation import read_best, require_scores, validated
+from flowloom_registry.runs.facts import meanings, trained_parameters, trained_seconds
+from flowloom_registry.runs.validation import read_best, require_scores
+from flowloom_registry.runs.words import opening, say
+from flowloom_registry.runs.written import written
 
 
-def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
+def carry_out(
+    recipe: Recipe, out: Path, device: torch.device, command: str = ""
+) -> tuple[RunFolder, Evaluation | None]:
     """Rehearse, train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
 
     A recipe that differs from the run's only in what is asked of trained weights (solver, guidance, metrics,
     evaluation) uses the run as it is.
+
+    Args:
+        recipe: what to carry out.
+        out: the run folder.
+        device: where.
+        command: by which it was asked for, which the report shows; empty where it was no command.
 
     Raises:
         RunError: ``out`` holds something else, or a run of another recipe; or what comes after training
@@ -45,7 +56,7 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         assembly.data.take(torch.arange(1))
     require_scores(assembly)
     resolved = assembly.built.resolved(out)
-    environment = describe(device, recipe.catalog)
+    environment = describe(device, recipe.catalog, command=command)
     fitted: list[str] | None = None
     if begun and not _mendable(folder, resolved, assembly):
         _require_same(folder, resolved, assembly)
@@ -55,6 +66,8 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
         fitted = assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
         rehearse(assembly)
     assembly.flow.to(device)
+    environment["parameters"] = size = trained_parameters(assembly.flow)
+    say(opening(assembly, out, environment, size, begun=begun))
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -70,7 +83,9 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             if read_text(folder.recipe) != resolved:
                 write_text(folder.recipe, resolved)
         else:
-            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data))
+            folder.begin(
+                resolved, environment, data_as_json(assembly.spec, assembly.data), written(recipe)
+            )
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
             notes.lines += train(assembly, folder, device, fitted)
@@ -92,7 +107,7 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     notes = notes or Notes()
     catalog = assembly.built.recipe.catalog
     assembly.flow.eval()
-    figures = draw_for_report(assembly, folder.samples, notes)
+    draw_for_report(assembly, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result: Evaluation | None = None
     if assembly.metrics or assembly.scores:
@@ -107,20 +122,12 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     if result is None and notes.lines:
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)
     if result is not None:
-        write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
+        facts = {"parameters": trained_parameters(assembly.flow), "train_seconds": trained_seconds(folder)}
+        told = {"meaning": meanings([*assembly.metrics, *assembly.scores])}
+        write_text(folder.evaluation, json.dumps(result.as_json() | facts | told, indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
-    recipe = assembly.built.recipe
     with notes.about("the report"):
-        write_report(
-            folder,
-            title=recipe.name,
-            summary=recipe.summary,
-            paper=recipe.paper,
-            environment=read_json(folder.environment),
-            evaluation=result,
-            figures=figures,
-            validated=validated(assembly),
-        )
+        write_report(folder)
     return result
 
 

@@ -3,14 +3,15 @@
 ::
 
     recipe.yaml         the resolved recipe: every default, qualified names, plugin versions
-    environment.json    versions, machine, device
+    written.yaml        the recipe as its author wrote it, without defaults
+    environment.json    versions, machine, device, date, the command that began it
     data.json           shapes, tokens and classes of the data
     status.json         how far the run is
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
     best.safetensors    the weights that did best on held-out data, where the recipe validates
     flow.safetensors    everything that the flow learned and fitted, averaged where there are averages
-    samples/            states and figures
+    samples/            states, figures (figures.json lists them) and the report's small pictures
     evaluation.json     the table and the sweep
     report.html         all of it to look at
     evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
@@ -30,7 +31,7 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json"}
+_BEFORE_STATUS = {"recipe.yaml", "written.yaml", "environment.json", "data.json"}
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
@@ -45,6 +46,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe = path / "recipe.yaml"
+        self.written = path / "written.yaml"
         self.environment = path / "environment.json"
         self.data = path / "data.json"
         self.status_file = path / "status.json"
@@ -115,7 +117,9 @@ class RunFolder:
         value = {"format": FORMAT, "state": state, "step": step, "message": message}
         write_text(self.status_file, json.dumps(value, indent=2) + "\n")
 
-    def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def begin(
+        self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any], written: str = ""
+    ) -> None:
         """Create the folder with its recipe and what its data looks like; the status comes last, so a crash
         leaves no false run.
 
@@ -127,6 +131,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror or error}") from error
         write_text(self.recipe, recipe)
+        write_text(self.written, written or recipe)
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
@@ -147,7 +152,14 @@ class RunFolder:
     def clear(self) -> None:
         """Take away what a run that has not made a step has left: its files, and the fitted parts."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
+        for file in (
+            self.metrics,
+            self.status_file,
+            self.data,
+            self.environment,
+            self.written,
+            self.recipe,
+        ):
             file.unlink(missing_ok=True)
 
     def trim_metrics(self, step: int) -> None:
