@@ -79,9 +79,9 @@ def strips(rows: Sequence[Strip], *, caption: str = "") -> Markup:
     most = max(len(row.pictures) for row in shown)
     kind = "texts" if any(p.mime == "text/html" for row in shown for p in row.pictures) else "tiles"
     body = Markup("").join(
-        Markup('<div class="strip"><span class="label">{}</span><div class="{}" style="--n:{}">{}</div></div>').format(
-            row.label, kind, most, Markup("").join(map(embed, row.pictures))
-        )
+        Markup(
+            '<div class="strip"><span class="label">{}</span><div class="{}" style="--n:{}">{}</div></div>'
+        ).format(row.label, kind, most, Markup("").join(map(embed, row.pictures)))
         for row in shown
     )
     below = Markup('<p class="soft">{}</p>').format(caption) if caption else ""
@@ -94,7 +94,7 @@ def player(frames: Sequence[Frame], still: Markup, *, caption: str = "") -> Mark
         return still
     kind = "texts" if any(p.mime == "text/html" for f in frames for p in f.pictures) else "tiles"
     most = max(len(frame.pictures) for frame in frames)
-    # The last frame is what a player shows at first: the end of the way.
+    kind += " alone" if most == 1 else ""
     body = Markup("").join(
         Markup('<div class="frame {}" style="--n:{}" data-label="{}">{}</div>').format(
             kind, most, frame.label, Markup("").join(map(embed, frame.pictures))

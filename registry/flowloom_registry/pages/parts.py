@@ -12,7 +12,9 @@ __all__ = ["badges", "bar", "command", "notes"]
 def badges(facts: Mapping[str, str]) -> Markup:
     """Facts in a row: a word and a value each; empty values are left out."""
     items = Markup("").join(
-        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value) for name, value in facts.items() if value
+        Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value)
+        for name, value in facts.items()
+        if value
     )
     return Markup('<dl class="badges">{}</dl>').format(items)
 

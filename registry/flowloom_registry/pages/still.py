@@ -24,7 +24,7 @@ def still(panel: Plot, colours: Mapping[str, int], height: int) -> Markup:
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": panel.title,
         "text.parse_math": False,
@@ -49,10 +49,17 @@ def still(panel: Plot, colours: Mapping[str, int], height: int) -> Markup:
             axes.set_xticks([], minor=True)
         if panel.log():
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set(xlabel=panel.x, ylabel=panel.y)
         axes.grid(linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+        canvas.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Type": None, "Format": None},
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "var(--ink)").replace(_GRID, "var(--line)")
     text = re.sub(r"#0(\d)0a0b", r"var(--c\1)", text)

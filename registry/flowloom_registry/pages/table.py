@@ -81,7 +81,9 @@ def number(value: float | None) -> str:
 
 def _head(column: Column, first: bool) -> Markup:
     words = ("text" if column.text or first else "") + (" sorts" if column.sorts else "")
-    return Markup('<th scope="col" class="{}"{}>{}</th>').format(words.strip(), _hint(column.hint), column.title)
+    return Markup('<th scope="col" class="{}"{}>{}</th>').format(
+        words.strip(), _hint(column.hint), column.title
+    )
 
 
 def _cell(value: Cell | str | float | None, column: Column, first: bool) -> Markup:
@@ -90,7 +92,9 @@ def _cell(value: Cell | str | float | None, column: Column, first: bool) -> Mark
     else:
         cell = value if isinstance(value, Cell) else Cell(value)
     words = " ".join(w for w in ("text" if column.text or first else "", "best" if cell.best else "") if w)
-    key = "" if cell.key is None else Markup(' data-key="{}"').format("" if cell.key != cell.key else cell.key)
+    key = (
+        "" if cell.key is None else Markup(' data-key="{}"').format("" if cell.key != cell.key else cell.key)
+    )
     tag = Markup("th scope=row") if first else Markup("td")
     end = Markup("th") if first else Markup("td")
     shown = Markup('{}<span class="aside"> (better)</span>').format(cell.shown) if cell.best else cell.shown

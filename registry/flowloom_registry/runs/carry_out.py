@@ -83,9 +83,7 @@ def carry_out(
             if read_text(folder.recipe) != resolved:
                 write_text(folder.recipe, resolved)
         else:
-            folder.begin(
-                resolved, environment, data_as_json(assembly.spec, assembly.data), written(recipe)
-            )
+            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data), written(recipe))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
             notes.lines += train(assembly, folder, device, fitted)

@@ -23,7 +23,14 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
     dense = max((len(x) for _, x, _ in curves), default=0)
     panels: dict[str, list[Line]] = {"Loss": [], "Learning rate": [], "Gradient norm": []}
     for name, x, y in curves:
-        where = next((p for p, start in (("Learning rate", "lr"), ("Gradient norm", "grad_norm")) if name.rpartition("/")[2].startswith(start)), "Loss")
+        where = next(
+            (
+                p
+                for p, start in (("Learning rate", "lr"), ("Gradient norm", "grad_norm"))
+                if name.rpartition("/")[2].startswith(start)
+            ),
+            "Loss",
+        )
         # Looks at held-out data are fewer than logged steps, and show as dots.
         sparse = where == "Loss" and len(x) < dense
         panels[where].append(Line(name, *_thinned(x, y), style="dots" if sparse else "line"))
@@ -33,7 +40,10 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
     if group > 1:
         caption += f"Points are means of about {group} logged lines. "
     return plots(
-        [Plot(title, some, "step", log_y=wide if title == "Loss" else False) for title, some in panels.items()],
+        [
+            Plot(title, some, "step", log_y=wide if title == "Loss" else False)
+            for title, some in panels.items()
+        ],
         caption=caption.strip(),
         height=280,
     )
@@ -84,7 +94,9 @@ def _thinned(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     if group <= 1:
         return x, y
     cuts = range(0, len(x), group)
-    return [x[min(i + group, len(x)) - 1] for i in cuts], [sum(y[i : i + group]) / len(y[i : i + group]) for i in cuts]
+    return [x[min(i + group, len(x)) - 1] for i in cuts], [
+        sum(y[i : i + group]) / len(y[i : i + group]) for i in cuts
+    ]
 
 
 def _wide(lines: Sequence[Line]) -> bool:

@@ -69,8 +69,13 @@ def _commit() -> str:
     """The git commit of the folder that it was begun in, with a ``+`` where files differ; empty outside of git."""
     try:
         head, changes = (
-            subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            subprocess.run(
+                ["git", *words], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for words in (
+                ["rev-parse", "--short=12", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no"],
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -20,7 +20,9 @@ def trained_parameters(flow: Flow) -> int:
 
 def trained_seconds(folder: RunFolder) -> float:
     """Seconds of training so far, over all processes that worked on it."""
-    seconds = [line["seconds"] for line in folder.read_metrics() if isinstance(line.get("seconds"), float | int)]
+    seconds = [
+        line["seconds"] for line in folder.read_metrics() if isinstance(line.get("seconds"), float | int)
+    ]
     return float(seconds[-1]) if seconds else 0.0
 
 

@@ -118,7 +118,10 @@ def _evaluation(folder: RunFolder) -> Mapping[str, Any]:
         and isinstance(value.get("notes", []), list)
         and isinstance(value.get("sweep", []), list)
         and all(
-            isinstance(p, dict) and isinstance(p.get("solver"), str) and isinstance(p.get("nfe"), int) and _numbers(p.get("values"))
+            isinstance(p, dict)
+            and isinstance(p.get("solver"), str)
+            and isinstance(p.get("nfe"), int)
+            and _numbers(p.get("values"))
             for p in value.get("sweep", [])
         )
     )

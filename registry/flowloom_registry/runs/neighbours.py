@@ -44,7 +44,9 @@ def nearest_rows(assembly: Assembly, states: State, few: Tensor) -> Nearest | No
     try:
         for i in few.tolist():
             repeated = map_state(lambda v, i=i: v[i : i + 1].expand(len(rows), *v.shape[1:]), states)
-            chosen.append(int(assembly.flow.geometry.distance(repeated, known).nan_to_num(torch.inf).argmin()))
+            chosen.append(
+                int(assembly.flow.geometry.distance(repeated, known).nan_to_num(torch.inf).argmin())
+            )
     except (FlowloomError, NotImplementedError):
         return None
     return Nearest(rows.take(torch.tensor(chosen)), len(rows))

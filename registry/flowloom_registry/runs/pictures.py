@@ -114,7 +114,13 @@ def list_figures(figures: Mapping[str, Sequence[Figure]], folder: Path) -> None:
         folder: of the samples.
     """
     index = [
-        {"shows": what, "title": f.title, "mime": f.mime, "caption": f.caption, "file": _write(f, folder).name}
+        {
+            "shows": what,
+            "title": f.title,
+            "mime": f.mime,
+            "caption": f.caption,
+            "file": _write(f, folder).name,
+        }
         for what, ones in figures.items()
         for f in ones
     ]

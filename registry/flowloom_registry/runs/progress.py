@@ -20,6 +20,7 @@ from flowloom.state import State
 _PAUSE = 5.0
 """Seconds between two lines where there is no terminal."""
 _quiet = ContextVar("quiet", default=False)
+_showing = ContextVar("showing", default=False)
 
 
 @contextmanager
@@ -52,7 +53,7 @@ class _Shown(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> Iterator[Report]:
-    """Show the progress of ``total`` steps of which ``start`` are done already.
+    """Show the progress of ``total`` steps of which ``start`` are done already; work inside other work is silent.
 
     Args:
         what: a word for the work.
@@ -60,9 +61,19 @@ def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> It
         start: steps done before.
         patience: seconds in which nothing is said, for work that is mostly over by then.
     """
-    if is_quiet():
+    if is_quiet() or _showing.get():
         yield lambda step, shown: None
         return
+    before = _showing.set(True)
+    try:
+        with _shown(what, total, start, patience) as report:
+            yield report
+    finally:
+        _showing.reset(before)
+
+
+@contextmanager
+def _shown(what: str, total: int, start: int, patience: float) -> Iterator[Report]:
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
@@ -90,7 +101,9 @@ def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> It
         rate = (step - start) / max(time.monotonic() - began, 1e-9)
         left = (total - step) / rate if rate > 0 else 0.0
         values = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
-        print(f"{what} {step}/{total}  {values}  {left:.0f} s left", file=sys.stderr, flush=True)
+        time_left = f"{left:.0f} s left" if step < total else f"{now - began:.0f} s"
+        words = (f"{what} {step}/{total}", values, time_left)
+        print("  ".join(word for word in words if word), file=sys.stderr, flush=True)
 
     yield line
 

@@ -93,7 +93,9 @@ def _beside(found: Found) -> Markup:
         sides = zip(("generated", "real, held out"), (pictures.samples, pictures.real), strict=True)
         return Markup('<div class="pair">{}</div>').format(
             Markup("").join(
-                Markup('<div><span class="label">{}</span>{}</div>').format(label, Markup("").join(map(embed, ones)))
+                Markup('<div><span class="label">{}</span>{}</div>').format(
+                    label, Markup("").join(map(embed, ones))
+                )
                 for label, ones in sides
             )
         )
@@ -117,7 +119,7 @@ def _facts(found: Found) -> dict[str, str]:
         "seed": found.said("seed") or "0",
         "versions": ", ".join(versions),
         "commit": str(commit or ""),
-        "state": "" if found.status["state"] == "finished" else str(found.status["state"]),
+        "state": str(found.status["state"]) if found.status["state"] in ("training", "failed") else "",
     }
 
 
@@ -125,7 +127,7 @@ def duration(seconds: float) -> str:
     """Seconds as people say them: ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+        return f"{seconds:.1f}\N{NO-BREAK SPACE}s" if seconds < 10 else f"{whole}\N{NO-BREAK SPACE}s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
@@ -175,16 +177,26 @@ def _table(
     ways = {name: _way(name, columns, better) for name in names}
     heads = [Column(head, text=True), *(Column(name) for name in columns)]
     if any(ways.values()):
-        heads.append(Column(f"{BASELINE} → {SEEN}", f"how far samples are on the way from {BASELINE} to {SEEN}"))
+        heads.append(
+            Column(f"{BASELINE} → {SEEN}", f"how far samples are on the way from {BASELINE} to {SEEN}")
+        )
     rows = []
     for name in names:
         good = better.get(name, "")
-        row = [Cell(f"{name.replace('_', ' ')} {_ARROWS.get(good, '')}".strip(), name, _hint(name, good, meaning))]
+        row = [
+            Cell(
+                f"{name.replace('_', ' ')} {_ARROWS.get(good, '')}".strip(), name, _hint(name, good, meaning)
+            )
+        ]
         for column, values in columns.items():
             other = {SAMPLES: BASELINE, BASELINE: SAMPLES}.get(column)
             against = columns.get(other or "", {}).get(name)
             value = values.get(name)
-            row.append(Cell(number(value), float("nan") if value is None else value, best=beats(value, against, good)))
+            row.append(
+                Cell(
+                    number(value), float("nan") if value is None else value, best=beats(value, against, good)
+                )
+            )
         if any(ways.values()):
             way = ways[name]
             row.append(Cell("" if way is None else way[1], float("nan") if way is None else way[0]))
@@ -203,7 +215,11 @@ def _way(
     if place > 1:
         words = f"beyond {SEEN}: {number(place)} of the way from {BASELINE}"
     else:
-        words = f"{number(place)} of the way from {BASELINE} to {SEEN}" if place >= 0 else f"worse than the {BASELINE}"
+        words = (
+            f"{number(place)} of the way from {BASELINE} to {SEEN}"
+            if place >= 0
+            else f"worse than the {BASELINE}"
+        )
     return place, bar(place, words)
 
 
@@ -222,7 +238,9 @@ def _tasks(found: Found) -> Section | None:
         parts.append(_asked(found.pictures.tasks.get(name, ())))
         parts.append(notes(map(str, one.get("notes", ()))))
     body = Markup("\n").join(part for part in parts if part)
-    return Section("Tasks", body, "What the flow was asked, what it answered, and the truth.") if body else None
+    return (
+        Section("Tasks", body, "What the flow was asked, what it answered, and the truth.") if body else None
+    )
 
 
 def _asked(rows: Sequence[Triple]) -> Markup:
@@ -302,7 +320,9 @@ def _files(found: Found) -> Markup:
         folder.environment: "environment",
         folder.data: "what the data looks like",
     }
-    items = Markup("").join(_link(file, words, folder.report.parent) for file, words in wanted.items() if file.is_file())
+    items = Markup("").join(
+        _link(file, words, folder.report.parent) for file, words in wanted.items() if file.is_file()
+    )
     return Markup('<h3>Files</h3><ul class="files">{}</ul>').format(items)
 
 
@@ -341,14 +361,21 @@ def _environment(found: Found) -> Section | None:
     if not rows:
         return None
     shown = table([Column("", sorts=False, text=True), Column("", sorts=False, text=True)], rows)
-    return Section("Environment", Markup("<details><summary>machine and versions</summary>{}</details>").format(shown))
+    return Section(
+        "Environment", Markup("<details><summary>machine and versions</summary>{}</details>").format(shown)
+    )
 
 
 def _figures(title: str, figures: Sequence[Picture]) -> Section | None:
-    body = Markup("\n").join(map(_figure, figures))
+    body = Markup("\n").join(
+        (Markup("<h3>{}</h3>").format(one.title) if i and one.title != title else Markup("")) + _figure(one)
+        for i, one in enumerate(figures)
+    )
     return Section(title, body) if body else None
 
 
 def _figure(picture: Picture) -> Markup:
-    words = picture.caption or picture.title
-    return Markup('<figure>{}<figcaption class="soft">{}</figcaption></figure>').format(embed(picture), words)
+    below = (
+        Markup('<figcaption class="soft">{}</figcaption>').format(picture.caption) if picture.caption else ""
+    )
+    return Markup("<figure>{}{}</figure>").format(embed(picture), below)

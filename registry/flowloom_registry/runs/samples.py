@@ -108,15 +108,15 @@ class _Showing:
                 pictures.frames.append((time, [as_picture(f, f"at t = {time:.2f}") for f in tiles]))
         else:
             groups = [group.laid_out(spec) for group in (*moving, self.examples, self.real)]
-            *frames, samples, real = self.renderer.scenes(groups) or [None, None]
-            if samples is not None and real is not None:
+            scenes = self.renderer.scenes(groups)
+            if scenes:
+                *frames, samples, real = scenes
                 pictures.alone = False
                 pictures.samples = [as_picture(samples, f"{len(self.examples)} generated examples")]
                 pictures.real = [as_picture(real, f"{len(self.real)} real examples")]
                 pictures.frames = [
                     (time, [as_picture(frame, f"at t = {time:.2f}")])
                     for time, frame in zip(walk.times, frames, strict=True)
-                    if frame is not None
                 ]
         still = _spread(len(moving), config.frames).tolist()
         shown = torch.arange(len(rows)) if alone else few
@@ -136,7 +136,10 @@ class _Showing:
         theirs = self.renderer.tiles(found.rows.laid_out(spec))
         pictures.searched = found.searched
         pictures.near = [
-            (as_picture(a, f"generated example {i + 1}"), as_picture(b, f"training example nearest to {i + 1}"))
+            (
+                as_picture(a, f"generated example {i + 1}"),
+                as_picture(b, f"training example nearest to {i + 1}"),
+            )
             for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
         ]
 

@@ -49,19 +49,22 @@ def verdict(evaluation: Mapping[str, Any], *, samples: str, floor: str, baseline
     if not names:
         return _of_scores(evaluation)
     parts = []
-    for column, words, at_least in (
-        (baseline, f"better than the {baseline} on", False),
-        (floor, f"at least as good as {floor} on", True),
-    ):
+    for column, words in ((baseline, f"better than the {baseline} on"), (floor, f"as good as {floor} on")):
         theirs = columns.get(column, {})
         shared = [name for name in names if theirs.get(name) is not None]
         if shared:
-            good = sum(
-                beats(ours[n], theirs[n], better[n]) or (at_least and ours[n] == theirs[n]) for n in shared
-            )
+            # To be as good as real data is not to be worse; to beat a baseline is to be better.
+            if column == floor:
+                good = sum(not beats(theirs[n], ours[n], better[n]) for n in shared)
+            else:
+                good = sum(beats(ours[n], theirs[n], better[n]) for n in shared)
             parts.append(f"{words} {_share(good, len(shared))}")
     lead = names[0]
-    others = [f"{c} {number(columns[c][lead])}" for c in (floor, baseline) if columns.get(c, {}).get(lead) is not None]
+    others = [
+        f"{c} {number(columns[c][lead])}"
+        for c in (floor, baseline)
+        if columns.get(c, {}).get(lead) is not None
+    ]
     told = f"{lead.replace('_', ' ')} is {number(ours[lead])}" + (f" ({', '.join(others)})" if others else "")
     if not parts:
         return f"The samples' {told}."
@@ -69,12 +72,11 @@ def verdict(evaluation: Mapping[str, Any], *, samples: str, floor: str, baseline
 
 
 def _share(good: int, count: int) -> str:
-    measures = "measure" if count == 1 else "measures"
-    if good in (0, count):
-        return f"{'all' if good and count > 2 else 'both' if good and count == 2 else 'the one' if good else 'none of'}" + (
-            f" {count} {measures}" if not good or count > 2 else f" {measures}"
-        )
-    return f"{good} of {count} {measures}"
+    if count == 1:
+        return "the one measure" if good else "no measure"
+    if good == count:
+        return "both measures" if count == 2 else f"all {count} measures"
+    return f"{good or 'none'} of {count} measures"
 
 
 def _of_scores(evaluation: Mapping[str, Any]) -> str:

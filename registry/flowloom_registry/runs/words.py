@@ -38,7 +38,10 @@ def opening(
         "device": f"{environment['device']} ({environment['device_name']}{threads})",
         "folder": f"{out}{', which goes on where it stopped' if begun else ''}",
     }
-    return [f"{assembly.name}: {assembly.built.recipe.summary}".rstrip(": "), *(f"  {k:<9} {v}" for k, v in lines.items())]
+    return [
+        f"{assembly.name}: {assembly.built.recipe.summary}".rstrip(": "),
+        *(f"  {k:<9} {v}" for k, v in lines.items()),
+    ]
 
 
 def say(lines: Iterable[str]) -> None:

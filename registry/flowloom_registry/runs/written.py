@@ -23,7 +23,7 @@ def written(recipe: Recipe) -> str:
             return text
     except (OSError, ValueError, ConfigError):
         pass
-    return write(said)
+    return write(said, compact=True)
 
 
 def marked_lines(author: str, resolved: str) -> set[int]:

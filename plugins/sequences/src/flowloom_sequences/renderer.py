@@ -76,7 +76,9 @@ class SequenceText(Renderer):
     def tiles(self, examples: Examples) -> list[Figure]:
         """Each sequence by itself."""
         rows = self._rows(examples, len(examples))
-        return [Figure("Sequence", "text/html", f'<div style="{_STYLE}">{row}</div>'.encode()) for row in rows]
+        return [
+            Figure("Sequence", "text/html", f'<div style="{_STYLE}">{row}</div>'.encode()) for row in rows
+        ]
 
     def _rows(self, examples: Examples, most: int | None = None) -> list[str]:
         x = _tensor(examples.x)[: self.rows if most is None else most].detach().cpu()
