@@ -39,8 +39,9 @@ class Figure:
 class Renderer(ABC):
     """Turns states into figures; a domain plugin supplies the one that suits its data.
 
-    Beside whole figures it may give the pieces of which reports make strips, players and pairs: `tiles`, where one
-    example can be looked at by itself (an image, a molecule), or `scenes`, where many make a picture together (points).
+    Beside whole figures it may give the pieces of which reports make strips, players and pairs: `tiles`,
+    where one example can be looked at by itself (an image, a molecule), or `scenes`, where many make a
+    picture together (points).
     """
 
     @abstractmethod
@@ -63,7 +64,7 @@ class Renderer(ABC):
         return []
 
     def scenes(self, groups: Sequence[Examples]) -> list[Figure]:
-        """One picture a group of examples, all to one scale; empty where they make none, which is the default."""
+        """One picture a group of examples, all to one scale; empty where they make none, the default."""
         return []
 
 

@@ -51,7 +51,8 @@ class Outline(HTMLParser):
 
     def handle_endtag(self, tag):
         if tag not in VOID:
-            assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+            assert self.open
+            assert self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
             self.open.pop()
 
     def all(self, tag):
@@ -93,14 +94,16 @@ def test_a_page_parses_loads_nothing_and_runs_nothing_that_it_was_given():
     policy = next(
         a["content"] for a in outline.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
     )
-    assert "default-src 'none'" in policy and "http" not in policy
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
 
 
 def test_contents_point_at_sections_and_pictures_have_words():
     outline = Outline(example())
     ids = {a["id"] for a in outline.all("section")}
     links = {a["href"][1:] for a in outline.all("a") if a.get("href", "").startswith("#")}
-    assert links == ids and len(ids) == 2
+    assert links == ids
+    assert len(ids) == 2
     assert all(a.get("alt") for a in outline.all("img"))
     assert all(a.get("scope") in ("col", "row") for a in outline.all("th"))
 
@@ -109,8 +112,10 @@ def test_without_javascript_plots_and_players_show_a_still_picture():
     drawn = plots([Plot("loss", [Line("train", [1, 2, 3], [3.0, 2.0, 1.0])], "step")])
     outline = Outline(str(drawn))
     (svg,) = outline.all("svg")
-    assert svg["role"] == "img" and svg["aria-label"] == "loss: train 1 at 3 step"
-    assert "var(--c1)" in drawn and "#010a0b" not in drawn
+    assert svg["role"] == "img"
+    assert svg["aria-label"] == "loss: train 1 at 3 step"
+    assert "var(--c1)" in drawn
+    assert "#010a0b" not in drawn
     moving = player([Frame("a", []), Frame("b", [])], Markup("<p>still</p>"))
     stage = next(a for tag, a in Outline(str(moving)).tags if a.get("class") == "stage")
     assert "hidden" in stage, "only the script uncovers it"
@@ -143,5 +148,7 @@ def test_a_bar_ends_at_its_edges(value, left):
 
 def test_notes_are_sentences():
     text = notes(["no baseline: none", " done. ", ""])
-    assert "<li>No baseline: none.</li>" in text and "<li>done.</li>" not in text and "<li>Done.</li>" in text
+    assert "<li>No baseline: none.</li>" in text
+    assert "<li>done.</li>" not in text
+    assert "<li>Done.</li>" in text
     assert notes([]) == ""

@@ -1,4 +1,4 @@
-"""``report.html`` of a run: what it shows, that it is made from files alone, and what it does where they are damaged."""
+"""``report.html`` of a run: what it shows, that it is made from files alone, also where they are damaged."""
 
 import json
 import re
@@ -68,7 +68,8 @@ def test_above_the_fold_stand_pictures_a_verdict_facts_and_the_command(finished)
     assert re.search(r"The samples are (better|as good).* on (all|both|none|\d).*energy distance is ", words)
     environment = json.loads((finished / "environment.json").read_text())
     parameters = environment["parameters"]
-    assert f"parameters {parameters:,} " in words and parameters > 100
+    assert f"parameters {parameters:,} " in words
+    assert parameters > 100
     for fact in (
         "steps 12",
         "evaluations a sample 4",
@@ -77,7 +78,8 @@ def test_above_the_fold_stand_pictures_a_verdict_facts_and_the_command(finished)
         f"date {environment['date'][:10]}",
     ):
         assert fact in words
-    assert "flowloom run" in words and "--out" in words, "the command that makes it again"
+    assert "flowloom run" in words
+    assert "--out" in words, "the command that makes it again"
 
 
 def test_the_table_marks_the_better_says_what_metrics_mean_and_sorts(finished):
@@ -143,25 +145,24 @@ def test_a_report_is_made_again_from_the_files_alone(run, capsys):
 @pytest.mark.parametrize(
     ("name", "gone"),
     [
-        ("evaluation.json", "energy distance"),
-        ("environment.json", "torch "),
+        ("evaluation.json", "Gaussian → training data"),
+        ("environment.json", "machine and versions"),
         ("samples/pictures.json", "real, held out"),
-        ("samples/figures.json", "Nothing"),
-        ("recipe.yaml", "defaults written out"),
-        ("data.json", "Nothing"),
+        ("samples/figures.json", "Figures that are not there"),
+        ("recipe.yaml", "with defaults,"),
+        ("data.json", "label="),
     ],
 )
 @pytest.mark.parametrize("damage", [b"{", b"[1]", b"\xff\xfe"])
 def test_a_damaged_file_costs_a_line_and_not_the_report(run, capsys, name, gone, damage):
     (run / name).write_bytes(damage)
     assert main(["report", str(run)]) == 0
-    err = capsys.readouterr().err
-    if name != "recipe.yaml" or damage == b"\xff\xfe":
-        assert err.count("\n") == 1 and err.startswith("warning: ") and name.rpartition("/")[2] in err
-        assert "does without it" in read(run).words
-    assert (
-        gone not in read(run).words.partition("</style>")[2].partition("Recipe")[0] or name == "recipe.yaml"
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+    assert name.rpartition("/")[2] in line
+    words = read(run).words
+    assert "does without it" in words
+    assert gone not in words
 
 
 def test_no_run_is_one_line(tmp_path, capsys):
@@ -193,7 +194,9 @@ def test_tasks_stand_asked_answered_and_true_side_by_side(run):
     assert main(["report", str(run)]) == 0
     section = (run / "report.html").read_text().split('<section id="tasks">')[1].split("</section>")[0]
     assert section.index("asked") < section.index("answered") < section.index("truth")
-    assert section.count("data:image/png") == 5 and "psnr ↑" in section and "(better)" in section
+    assert section.count("data:image/png") == 5
+    assert "psnr ↑" in section
+    assert "(better)" in section
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,8 @@ def test_tasks_stand_asked_answered_and_true_side_by_side(run):
 def test_the_way_from_baseline_to_floor(value, floor, baseline, place):
     assert standing(value, floor, baseline) == place
     assert standing(-value, -floor, -baseline) == place
-    assert standing(value, floor, floor) is None and standing(None, floor, baseline) is None
+    assert standing(value, floor, floor) is None
+    assert standing(None, floor, baseline) is None
 
 
 def test_the_verdict_is_as_bad_as_the_numbers():
@@ -244,13 +248,15 @@ def test_the_run_says_what_it_will_do_and_what_comes_next(tmp_path, capsys):
         f"flowloom report {tmp_path / 'run'} --open" in err and f"flowloom sample {tmp_path / 'run'}" in err
     )
     command = json.loads((tmp_path / "run/environment.json").read_text())["command"]
-    assert command.startswith("flowloom run ") and "--steps 3" in command
+    assert command.startswith("flowloom run ")
+    assert "--steps 3" in command
 
 
 def test_quiet_says_only_results(run, capsys):
     assert main(["run", str(run), "--quiet"]) == 0
     out, err = capsys.readouterr()
-    assert err == "" and "report: " in out
+    assert err == ""
+    assert "report: " in out
 
 
 def test_help_has_examples(capsys):

@@ -30,7 +30,8 @@ const seen = {errors: []};
 addEventListener("error", (e) => seen.errors.push(e.message));
 addEventListener("securitypolicyviolation", (e) => seen.errors.push(e.blockedURI));
 addEventListener("load", () => setTimeout(() => {
-  const table = document.querySelector("table.data"), column = () => [...table.tBodies[0].rows].map((r) => r.cells[1].textContent);
+  const table = document.querySelector("table.data"), rows = () => [...table.tBodies[0].rows];
+  const column = () => rows().map((r) => r.cells[1].textContent);
   const head = () => table.querySelectorAll("thead button")[1];
   head().click(); seen.rising = column(); seen.sorted = head().parentElement.getAttribute("aria-sort");
   head().click(); seen.falling = column();
@@ -38,7 +39,7 @@ addEventListener("load", () => setTimeout(() => {
   seen.stills = [...document.querySelectorAll(".plot .still")].filter((e) => e.offsetHeight).length;
   const over = document.querySelector(".plot .u-over"), box = over.getBoundingClientRect();
   for (const type of ["mouseenter", "mousemove"])
-    over.dispatchEvent(new MouseEvent(type, {bubbles: true, clientX: box.left + box.width / 3, clientY: box.top + 20}));
+    over.dispatchEvent(new MouseEvent(type, {clientX: box.left + box.width / 3, clientY: box.top + 20}));
   setTimeout(() => {
     const tip = document.querySelector(".tip");
     seen.tip = tip.hidden ? "" : tip.textContent;
@@ -94,11 +95,14 @@ def test_the_page_answers(report, tmp_path):
         [float(re.match(r"[−\d.e-]+", v).group().replace("−", "-")) for v in seen[k]]
         for k in ("rising", "falling")
     ]
-    assert numbers[0] == sorted(numbers[0]) == numbers[1][::-1] and len(numbers[0]) == 2
+    assert numbers[0] == sorted(numbers[0]) == numbers[1][::-1]
+    assert len(numbers[0]) == 2
     assert seen["sorted"] == "ascending"
-    assert seen["plots"] == 5 and seen["stills"] == 0, "two metrics, loss, rate and norm, drawn live"
+    assert seen["plots"] == 5
+    assert seen["stills"] == 0, "two metrics, loss, rate and norm are drawn live"
     assert re.match(r"evaluations \d+euler", seen["tip"]), seen["tip"]
-    assert seen["first"] == "t = 0.00" and seen["frames"] == 1
+    assert seen["first"] == "t = 0.00"
+    assert seen["frames"] == 1
     assert seen["off"] == 1
 
 

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     examples(
         parser,
         "flowloom run digits",
-        "flowloom run digits --steps 2000 --seed 1 --set solver.steps=20 --set 'metrics=[energy-distance]'",
+        "flowloom run digits --steps 2000 --seed 1 --set 'metrics=[energy-distance]'",
         "flowloom run markov --with dirichlet-flow --out runs/simplex",
         "flowloom run runs/digits              # goes on where it stopped",
     )

@@ -21,8 +21,8 @@ class Picture:
 
     Args:
         title: what it is; also what a screen reader says.
-        mime: ``image/png``, ``image/svg+xml``, ``audio/wav`` or ``text/html``. HTML is put in as it is: whoever made
-            it has escaped what it shows.
+        mime: ``image/png``, ``image/svg+xml``, ``audio/wav`` or ``text/html``. HTML is put in as it is:
+            whoever made it has escaped what it shows.
         data: the encoded content.
         caption: a sentence or two below it.
     """

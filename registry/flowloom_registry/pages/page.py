@@ -36,13 +36,13 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
 
-def page(title: str, *sections: Section, head: Markup = Markup("")) -> str:
+def page(title: str, *sections: Section, head: str = "") -> str:
     """One HTML file that loads nothing from anywhere.
 
     Args:
         title: of the page.
         sections: below the contents; two of one title would share their anchor.
-        head: what stands above the contents: a summary, pictures, a verdict.
+        head: what stands above the contents, a `Markup`: a summary, pictures, a verdict.
     """
     return str(
         render(

@@ -25,8 +25,8 @@ class Line:
         label: its name; lines of one name have one colour in all plots of a group.
         x: rising.
         y: as many; None and what is not finite is left out.
-        style: ``line``, ``dots`` (a line with its points), ``level`` (dashed: a floor, a baseline) or ``mark``
-            (rings without a line).
+        style: ``line``, ``dots`` (a line with its points), ``level`` (dashed: a floor, a baseline) or
+            ``mark`` (rings without a line).
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""The still drawing of a plot: SVG in the page's own colours, for print and for browsers without JavaScript."""
+"""The still drawing of a plot: SVG in the page's colours, for print and browsers without JavaScript."""
 
 from __future__ import annotations
 

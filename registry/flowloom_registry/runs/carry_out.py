@@ -13,6 +13,7 @@ from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import Evaluation, evaluate
+from flowloom_registry.runs.facts import meanings, trained_parameters, trained_seconds
 from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
@@ -23,7 +24,6 @@ from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report
 from flowloom_registry.runs.train import train
-from flowloom_registry.runs.facts import meanings, trained_parameters, trained_seconds
 from flowloom_registry.runs.validation import read_best, require_scores
 from flowloom_registry.runs.words import opening, say
 from flowloom_registry.runs.written import written

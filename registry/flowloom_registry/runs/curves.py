@@ -36,7 +36,9 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
         panels[where].append(Line(name, *_thinned(x, y), style="dots" if sparse else "line"))
     wide = _wide(panels["Loss"])
     group = max((-(-len(x) // _MOST) for _, x, _ in curves), default=1)
-    caption = "Dots are looks at held-out data. " if any(l.style == "dots" for l in panels["Loss"]) else ""
+    caption = (
+        "Dots are looks at held-out data. " if any(line.style == "dots" for line in panels["Loss"]) else ""
+    )
     if group > 1:
         caption += f"Points are means of about {group} logged lines. "
     return plots(
@@ -50,7 +52,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples: str, floor: str) -> Markup:
-    """A panel a metric: its value against network evaluations, with what real data scores and the recipe's own solver.
+    """A panel a metric: its value against network evaluations, what real data scores, the recipe's own solver.
 
     Args:
         evaluation: as ``evaluation.json`` holds it.
@@ -79,8 +81,8 @@ def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples:
         panels.append(Plot(title, lines, "evaluations", log_x=2, log_y=log, hint=meaning.get(name, "")))
     return plots(
         panels,
-        caption="Every solver from the same noise, the recipe's own from more of it. Evaluations of the network are "
-        "counted, both branches of guidance included.",
+        caption="Every solver from the same noise, the recipe's own from more of it. Evaluations of the "
+        "network are counted, both branches of guidance included.",
     )
 
 

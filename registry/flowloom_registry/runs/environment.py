@@ -66,7 +66,7 @@ def other_threads(file: Path, now: Mapping[str, Any]) -> str:
 
 
 def _commit() -> str:
-    """The git commit of the folder that it was begun in, with a ``+`` where files differ; empty outside of git."""
+    """The git commit of the working folder, with a ``+`` where files differ from it; empty outside of git."""
     try:
         head, changes = (
             subprocess.run(

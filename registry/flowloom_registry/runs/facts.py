@@ -20,15 +20,16 @@ def trained_parameters(flow: Flow) -> int:
 
 def trained_seconds(folder: RunFolder) -> float:
     """Seconds of training so far, over all processes that worked on it."""
-    seconds = [
-        line["seconds"] for line in folder.read_metrics() if isinstance(line.get("seconds"), float | int)
-    ]
+    lines = folder.read_metrics()
+    seconds = [line["seconds"] for line in lines if isinstance(line.get("seconds"), float | int)]
     return float(seconds[-1]) if seconds else 0.0
 
 
 def meanings(judges: Sequence[Metric | Score]) -> dict[str, str]:
-    """What every value of metrics and scores means, in a sentence or two: what the judge says about it, else the
-    first paragraph of its docstring."""
+    """What every value of metrics and scores means, in a sentence or two.
+
+    It is what the judge says about it, else the first paragraph of its docstring.
+    """
     found: dict[str, str] = {}
     for judge in judges:
         first = (inspect.getdoc(type(judge)) or "").partition("\n\n")[0]

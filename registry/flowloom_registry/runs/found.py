@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flowloom.errors import RunError
@@ -90,7 +91,7 @@ def find(folder: RunFolder) -> Found:
             found.problems.append(" ".join(str(error).split()) + "; the report does without it")
             return otherwise
 
-    found.recipe = safely(lambda: read_text(folder.recipe), "")
+    found.recipe = safely(lambda: _recipe(folder.recipe), "")
     if folder.written.is_file():
         found.written = safely(lambda: read_text(folder.written), "")
     found.environment = safely(lambda: read_json(folder.environment), {})
@@ -101,6 +102,18 @@ def find(folder: RunFolder) -> Found:
     found.figures = safely(lambda: read_figures(folder.samples), {})
     found.pictures = safely(lambda: read_pictures(folder.samples), Pictures())
     return found
+
+
+def _recipe(file: Path) -> str:
+    """The text of a resolved recipe, which is a mapping."""
+    text = read_text(file)
+    try:
+        whole = isinstance(read(text, str(file)).root, MapNode)
+    except ConfigError as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+    if not whole:
+        raise RunError(f"{file} is damaged: it is no mapping")
+    return text
 
 
 def _evaluation(folder: RunFolder) -> Mapping[str, Any]:

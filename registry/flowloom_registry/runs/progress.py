@@ -16,7 +16,6 @@ from rich.text import Text
 from flowloom.solvers.walk import Hook
 from flowloom.state import State
 
-
 _PAUSE = 5.0
 """Seconds between two lines where there is no terminal."""
 _quiet = ContextVar("quiet", default=False)
@@ -53,7 +52,7 @@ class _Shown(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> Iterator[Report]:
-    """Show the progress of ``total`` steps of which ``start`` are done already; work inside other work is silent.
+    """Show the progress of ``total`` steps, ``start`` of them done already; work inside other work is silent.
 
     Args:
         what: a word for the work.

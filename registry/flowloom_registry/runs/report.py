@@ -146,10 +146,10 @@ def _quality(found: Found) -> Section | None:
     parts = []
     if columns:
         caption = (
-            f"{evaluation.get('n')} examples in every column, compared with {evaluation.get('reference')} held-out "
-            f"examples; {evaluation.get('nfe')} network evaluations an example, "
-            f"{duration(evaluation.get('seconds') or 0.0)} for all samples. Real data itself differs from held-out "
-            "data by as much as its column says."
+            f"{evaluation.get('n')} examples in every column, compared with {evaluation.get('reference')} "
+            f"held-out examples; {evaluation.get('nfe')} network evaluations an example, "
+            f"{duration(evaluation.get('seconds') or 0.0)} for all samples. Real data itself differs from "
+            "held-out data by as much as its column says."
         )
         parts += [_table(columns, better, meaning), Markup('<p class="soft">{}</p>').format(caption)]
     if scores:
@@ -280,8 +280,8 @@ def _copying(found: Found) -> Section | None:
         ]
     )
     soft = (
-        f"Below each sample the nearest of {pictures.searched:,} training examples, by the distance of the geometry "
-        "of its states: a flow that copies shows the same twice."
+        f"Below each sample the nearest of {pictures.searched:,} training examples, by the distance of the "
+        "geometry of its states: a flow that copies shows the same twice."
     )
     return Section("Nearest training examples", rows, soft)
 
@@ -346,7 +346,7 @@ def _recipe(found: Found) -> Section | None:
     )
     soft = "Marked lines are the author's, the others defaults." if marked else ""
     folded = Markup(
-        '<details><summary>everything, with all {} lines of defaults written out</summary><p class="soft">{}</p>'
+        '<details><summary>everything, with defaults, {} lines</summary><p class="soft">{}</p>'
         "<pre><code>{}</code></pre></details>"
     ).format(len(lines), soft, text)
     own = Markup("<pre><code>{}</code></pre>").format(found.written) if found.written else Markup("")

@@ -92,7 +92,7 @@ class _Showing:
         return figures
 
     def trajectory(self, pictures: Pictures) -> list[Figure]:
-        """Figures, and the frames of a player; scenes of samples and real examples, to one scale with these."""
+        """Figures, and the frames of a player; with scenes, those of samples and real examples as well."""
         config, flow = self.assembly.sample, self.assembly.flow
         few = _spread(len(self.examples), config.rows)
         alone = bool(pictures.samples)

@@ -84,5 +84,6 @@ def _of_scores(evaluation: Mapping[str, Any]) -> str:
     for column, values in evaluation.get("scores", {}).items():
         for name, value in values.items():
             if name in better and value is not None:
-                return f"The flow's {name.replace('_', ' ')} on {column} is {number(value)} ({better[name]} is better)."
+                told = name.replace("_", " ")
+                return f"The flow's {told} on {column} is {number(value)} ({better[name]} is better)."
     return ""

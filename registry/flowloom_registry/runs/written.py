@@ -14,8 +14,11 @@ __all__ = ["marked_lines", "written"]
 
 
 def written(recipe: Recipe) -> str:
-    """The text of a recipe's file, comments and all; where it extends others, or something was laid over it or set,
-    what all of these say together, and no default."""
+    """The text of a recipe's file, comments and all.
+
+    Where it extends others, or something was laid over it or set: what all of these say together, and no
+    default.
+    """
     said = {key: value for key, value in plain(recipe.tree).items() if key != "extends"}
     try:
         text = Path(recipe.file).read_text(encoding="utf-8")
@@ -49,9 +52,8 @@ def _mark(said: Any, node: Node, found: set[int]) -> None:
                     elif said[key] is not None and isinstance(entry.node, (MapNode, ListNode)):
                         found.add(entry.key_at.line or 0)
                     _mark(said[key], entry.node, found)
-    elif isinstance(node, ListNode):
-        if isinstance(said, list) and len(said) == len(node.items):
-            for one, item in zip(said, node.items, strict=True):
-                if isinstance(item, ScalarNode) and item.at.line is not None:
-                    found.add(item.at.line)
-                _mark(one, item, found)
+    elif isinstance(node, ListNode) and isinstance(said, list) and len(said) == len(node.items):
+        for one, item in zip(said, node.items, strict=True):
+            if isinstance(item, ScalarNode) and item.at.line is not None:
+                found.add(item.at.line)
+            _mark(one, item, found)

@@ -1,7 +1,7 @@
 """Coastlines of the world, for maps.
 
-Natural Earth's land at 1:110 million (public domain, naturalearthdata.com), in tenths of a degree, by way of the
-npm package world-atlas 2.0.2.
+Natural Earth's land at 1:110 million (public domain, naturalearthdata.com), in tenths of a degree, by way
+of the npm package world-atlas 2.0.2.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class WorldMap(Renderer):
         for group in groups:
             canvas, (axes,) = _maps(1, bare=True)
             self._points(axes, first_leaf(group.x), "C3")
-            figures.append(Figure("Map", "image/png", _png(canvas)))
+            figures.append(Figure("Map", "image/png", _png(canvas, colours=24)))
         return figures
 
     def flow(self, flow: Flow, real: Examples) -> list[Figure]:
@@ -172,7 +172,14 @@ def _maps(count: int, small: bool = False, bare: bool = False) -> tuple[Any, lis
     return canvas, panels[:count]
 
 
-def _png(canvas: Any) -> bytes:
+def _png(canvas: Any, colours: int | None = None) -> bytes:
+    """The canvas as PNG; of few colours it takes a quarter of the bytes, which the frames of a player need."""
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    if colours is None:
+        return buffer.getvalue()
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()

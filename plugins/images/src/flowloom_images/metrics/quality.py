@@ -76,8 +76,8 @@ class ClassifierFrechet(_Judged):
 
     better: ClassVar = {"frechet": "lower"}
     about: ClassVar = {
-        "frechet": "Fréchet distance between Gaussians fitted to features of both sets: their means and spreads differ "
-        "by as much."
+        "frechet": "Fréchet distance between Gaussians fitted to features of both sets: their means and "
+        "spreads differ by as much."
     }
 
     def __init__(self, features: Features | None = None, judge_steps: int = 400, seed: int = 0) -> None:
@@ -100,10 +100,10 @@ class PrecisionRecall(_Judged):
 
     better: ClassVar = {"precision": "higher", "recall": "higher"}
     about: ClassVar = {
-        "precision": "Share of samples that lie among real examples, by nearest neighbours in features: how real they "
-        "look.",
-        "recall": "Share of real examples that lie among samples, by nearest neighbours in features: how much of the "
-        "data is covered.",
+        "precision": "Share of samples that lie among real examples, by nearest neighbours in features: how "
+        "real they look.",
+        "recall": "Share of real examples that lie among samples, by nearest neighbours in features: how "
+        "much of the data is covered.",
     }
 
     def __init__(
