@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from flowloom.data.base import Examples
+from flowloom.errors import ShapeError
 from flowloom.state import State, first_leaf
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
-__all__ = ["Figure", "Renderer", "Scatter"]
+__all__ = ["Atoms", "Figure", "Renderer", "Scatter"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,97 @@ class Scatter(Renderer):
             axes.set_axis_off()
             figures.append(Figure("Points", "image/png", _png(canvas)))
         return figures
+
+
+_ATOMS = ("#9aa3ab", "#3c4650", "#d1493f", "#3b6fd1", "#d1a12c", "#2f9e6e")
+
+
+class Atoms(Renderer):
+    """Points with types, such as atoms: discs in the plane, with lines between near ones, as SVG.
+
+    Args:
+        points: part that holds positions ``(N, 2 or more)``, whose first two coordinates are shown.
+        types: part that holds a type a point, which decides its colour.
+        bond: points nearer than this are joined.
+        side: half the width of what is shown; what lies beyond is cut off.
+        rows: most examples in a figure.
+    """
+
+    def __init__(
+        self,
+        points: str = "pos",
+        types: str = "types",
+        bond: float = 1.3,
+        side: float = 3.0,
+        rows: int = 20,
+    ) -> None:
+        if bond <= 0 or side <= 0 or rows < 1:
+            raise ValueError("bond and side must be positive, and rows at least 1")
+        self.points, self.types, self.bond, self.side, self.rows = points, types, bond, side, rows
+
+    def samples(self, samples: Examples, real: Examples) -> list[Figure]:
+        """Generated and real examples, a figure of each."""
+        pairs = (("Generated", samples), ("Real", real))
+        return [self._sheet(name, self._drawn(examples)) for name, examples in pairs]
+
+    def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
+        """One example on its way, a drawing for every time."""
+        drawn = [self._drawn(Examples(state))[0] for state in states]
+        return [self._sheet("From source to data", drawn)]
+
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """Each by itself."""
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{self._box()}">'
+        drawn = self._drawn(examples, len(examples))
+        return [Figure("Atoms", "image/svg+xml", f"{head}{one}</svg>".encode()) for one in drawn]
+
+    def _box(self) -> str:
+        return f"{-self.side:g} {-self.side:g} {2 * self.side:g} {2 * self.side:g}"
+
+    def _drawn(self, examples: Examples, most: int | None = None) -> list[str]:
+        """The inside of an SVG for each example; padding is left out where the layout tells of it."""
+        x = examples.x
+        if not isinstance(x, dict) or not {self.points, self.types} <= set(x):
+            raise ShapeError(f"renderer atoms shows states with the parts {self.points!r} and {self.types!r}")
+        most = self.rows if most is None else most
+        layout = examples.layout and examples.layout.part(self.points)
+        place = x[self.points][:most, :, :2].detach().float().cpu().nan_to_num(0.0, 1e6, -1e6)
+        kind = x[self.types][:most].detach().cpu().long().tolist()
+        there = None if layout is None or layout.real is None else layout.real[:most].cpu().tolist()
+        drawn = []
+        for row, points in enumerate(place.tolist()):
+            shown = [(*points[i], kind[row][i]) for i in range(len(points)) if there is None or there[row][i]]
+            near = [
+                (a, b)
+                for i, a in enumerate(shown)
+                for b in shown[:i]
+                if math.hypot(a[0] - b[0], a[1] - b[1]) < self.bond
+            ]
+            lines = "".join(
+                f'<line x1="{a[0]:.2f}" y1="{a[1]:.2f}" x2="{b[0]:.2f}" y2="{b[1]:.2f}" '
+                f'stroke="#7d868e" stroke-width="0.12"/>'
+                for a, b in near
+            )
+            discs = "".join(
+                f'<circle cx="{u:.2f}" cy="{v:.2f}" r="0.3" fill="{_ATOMS[k % len(_ATOMS)]}"/>'
+                for u, v, k in shown
+            )
+            drawn.append(lines + discs)
+        return drawn
+
+    def _sheet(self, title: str, drawn: Sequence[str], columns: int = 10) -> Figure:
+        width, rows = min(columns, len(drawn)), -(-len(drawn) // columns)
+        cells = "".join(
+            f'<svg x="{100 * (i % columns)}" y="{100 * (i // columns)}" width="100" height="100" '
+            f'viewBox="{self._box()}">{one}</svg>'
+            for i, one in enumerate(drawn)
+        )
+        size = f'width="{100 * width}" height="{100 * rows}"'
+        return Figure(
+            title,
+            "image/svg+xml",
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{cells}</svg>'.encode(),
+        )
 
 
 def _plane(state: State) -> Tensor:

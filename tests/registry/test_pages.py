@@ -1,4 +1,4 @@
-"""The toolkit of pages: what it makes is well-formed, escapes what it is given, needs nothing from outside."""
+"""The toolkit of pages: what it makes is well-formed, escapes what it is given, loads nothing."""
 
 import json
 import math

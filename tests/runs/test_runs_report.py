@@ -222,6 +222,10 @@ def test_the_verdict_is_as_bad_as_the_numbers():
     assert good.startswith(
         "The samples are better than the Gaussian on both measures and as good as training data on 1 of 2"
     )
+    one = {"columns": {"samples": {"fid": 2.0}, "training data": {"fid": 1.0}}, "better": better}
+    assert (
+        verdict(one, **names) == "The samples are not as good as training data; fid is 2 (training data 1)."
+    )
     assert verdict({}, **names) == ""
 
 

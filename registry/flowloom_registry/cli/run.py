@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if given.is_dir():
         if overrides or args.layers or args.out:
             raise RunError(
-                f"{given} goes on with the recipe it has; --with, --set, --steps, --seed and --out are for new runs"
+                f"{given} goes on with the recipe it has; --with, --set, --steps, --seed and --out are for "
+                "new runs"
             )
         from flowloom_registry.runs.folder import RunFolder
 

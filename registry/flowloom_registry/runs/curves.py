@@ -52,7 +52,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples: str, floor: str) -> Markup:
-    """A panel a metric: its value against network evaluations, what real data scores, the recipe's own solver.
+    """A panel a metric: its value against network evaluations, what real data scores, the recipe's solver.
 
     Args:
         evaluation: as ``evaluation.json`` holds it.

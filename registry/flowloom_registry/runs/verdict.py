@@ -58,7 +58,10 @@ def verdict(evaluation: Mapping[str, Any], *, samples: str, floor: str, baseline
                 good = sum(not beats(theirs[n], ours[n], better[n]) for n in shared)
             else:
                 good = sum(beats(ours[n], theirs[n], better[n]) for n in shared)
-            parts.append(f"{words} {_share(good, len(shared))}")
+            if len(shared) == 1:
+                parts.append(words.removesuffix(" on") if good else f"not {words.removesuffix(' on')}")
+            else:
+                parts.append(f"{words} {_share(good, len(shared))}")
     lead = names[0]
     others = [
         f"{c} {number(columns[c][lead])}"
@@ -72,8 +75,6 @@ def verdict(evaluation: Mapping[str, Any], *, samples: str, floor: str, baseline
 
 
 def _share(good: int, count: int) -> str:
-    if count == 1:
-        return "the one measure" if good else "no measure"
     if good == count:
         return "both measures" if count == 2 else f"all {count} measures"
     return f"{good or 'none'} of {count} measures"

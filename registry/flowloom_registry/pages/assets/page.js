@@ -101,7 +101,7 @@
           labelFont: "11px system-ui",
           splits: few ? () => data.x : undefined, filter: few ? (u, s) => s : undefined,
           values: (u, s) => s.map((v) => tickText(v)) },
-        { stroke: ink, grid: rule, ticks: rule, label: data.yLabel || undefined, labelSize: 18, size: 52,
+        { stroke: ink, grid: rule, ticks: rule, label: data.yLabel || undefined, labelSize: 18, size: 58,
           font: "11px system-ui", labelFont: "11px system-ui", values: (u, s) => s.map((v) => tickText(v)) },
       ],
       series: [{ label: data.xLabel }, ...series],
