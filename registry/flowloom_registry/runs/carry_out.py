@@ -67,7 +67,6 @@ def carry_out(
         rehearse(assembly)
     assembly.flow.to(device)
     environment["parameters"] = size = trained_parameters(assembly.flow)
-    say(opening(assembly, out, environment, size, begun=begun))
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -84,6 +83,7 @@ def carry_out(
                 write_text(folder.recipe, resolved)
         else:
             folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data), written(recipe))
+        say(opening(assembly, out, environment, size, begun=begun))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
             notes.lines += train(assembly, folder, device, fitted)

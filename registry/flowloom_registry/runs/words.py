@@ -32,16 +32,14 @@ def opening(
     threads = f", {environment['threads']} threads" if environment["device"] == "cpu" else ""
     objective = type(assembly.flow.objective).__name__
     lines = {
+        "run": f"{assembly.name}: {assembly.built.recipe.summary}".removesuffix(": "),
         "data": f"{rows}{shape}{given}",
         "network": f"{type(assembly.flow.model).__name__}, {parameters:,} parameters",
         "training": f"{objective}, {config.steps:,} steps of {config.batch} examples",
         "device": f"{environment['device']} ({environment['device_name']}{threads})",
         "folder": f"{out}{', which goes on where it stopped' if begun else ''}",
     }
-    return [
-        f"{assembly.name}: {assembly.built.recipe.summary}".rstrip(": "),
-        *(f"  {k:<9} {v}" for k, v in lines.items()),
-    ]
+    return [f"{name:<9} {told}" for name, told in lines.items()]
 
 
 def say(lines: Iterable[str]) -> None:
