@@ -37,7 +37,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
     wide = _wide(panels["Loss"])
     group = max((-(-len(x) // _MOST) for _, x, _ in curves), default=1)
     caption = (
-        "Dots are looks at held-out data. " if any(line.style == "dots" for line in panels["Loss"]) else ""
+        "Looks at held-out data are dots. " if any(line.style == "dots" for line in panels["Loss"]) else ""
     )
     if group > 1:
         caption += f"Points are means of about {group} logged lines. "
