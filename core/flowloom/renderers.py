@@ -166,12 +166,13 @@ class Atoms(Renderer):
     def _drawn(self, examples: Examples, most: int | None = None) -> list[str]:
         """The inside of an SVG for each example; padding is left out where the layout tells of it."""
         x = examples.x
-        if not isinstance(x, dict) or not {self.points, self.types} <= set(x):
+        points_of, types_of = (x.get(self.points), x.get(self.types)) if isinstance(x, dict) else (None, None)
+        if not isinstance(points_of, Tensor) or not isinstance(types_of, Tensor):
             raise ShapeError(f"renderer atoms shows states with the parts {self.points!r} and {self.types!r}")
         most = self.rows if most is None else most
         layout = examples.layout and examples.layout.part(self.points)
-        place = x[self.points][:most, :, :2].detach().float().cpu().nan_to_num(0.0, 1e6, -1e6)
-        kind = x[self.types][:most].detach().cpu().long().tolist()
+        place = points_of[:most, :, :2].detach().float().cpu().nan_to_num(0.0, 1e6, -1e6)
+        kind = types_of[:most].detach().cpu().long().tolist()
         there = None if layout is None or layout.real is None else layout.real[:most].cpu().tolist()
         drawn = []
         for row, points in enumerate(place.tolist()):

@@ -173,7 +173,7 @@ def _maps(count: int, small: bool = False, bare: bool = False) -> tuple[Any, lis
 
 
 def _png(canvas: Any, colours: int | None = None) -> bytes:
-    """The canvas as PNG; of few colours it takes a quarter of the bytes, which the frames of a player need."""
+    """The canvas as PNG; of few colours it takes a quarter of the bytes, as frames of a player must."""
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=110)
     if colours is None:
