@@ -73,7 +73,7 @@ def test_registry_knows_no_plugin():
         assert ours <= {"flowloom_registry"}, path
 
 
-ROOMS = ("plugins", "config", "runs", "reference", "cli")
+ROOMS = ("plugins", "config", "pages", "runs", "reference", "cli")
 """The registry's rooms, from the bottom to the top."""
 BESIDE = {"conformance": "runs", "scaffold": "plugins", "pytest_plugin": "cli", "__main__": "cli"}
 BESIDE["__init__"] = "cli"

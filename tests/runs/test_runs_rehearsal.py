@@ -195,7 +195,7 @@ def test_what_fails_later_all_the_same_is_a_note_beside_the_other_results(
     assert len(table["sweep"]) == 1
     report = (tmp_path / "run/report.html").read_text()
     for note in wanted:
-        assert note in report
+        assert note[0].upper() + note[1:] in report
         assert note[:40] in shown.out
     status = RunFolder(tmp_path / "run").status()
     assert (status["state"], status["step"]) == ("finished", 20)

@@ -18,6 +18,7 @@ class Metric(ABC):
     the same value for the same two sets.
 
     Attributes:
+        about: what a value means, for reports, in a sentence; of those not listed the docstring says it.
         paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was
             drawn under the conditions of that held-out row. Of data without conditions there is no such
             truth.
@@ -26,6 +27,7 @@ class Metric(ABC):
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    about: ClassVar[Mapping[str, str]] = {}
     paired: ClassVar[bool] = False
     draws: int = 1
 

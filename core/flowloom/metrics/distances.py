@@ -83,6 +83,10 @@ class EnergyDistance(Metric):
     """Energy distance of flattened states to the real ones (see `energy_distance`)."""
 
     better: ClassVar = {"energy_distance": "lower"}
+    about: ClassVar = {
+        "energy_distance": "How much farther samples are from real examples than either are among "
+        "themselves, on average; 0 for equal laws, and an estimate of so little may fall below it."
+    }
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real examples."""
@@ -98,6 +102,10 @@ class SlicedWasserstein(Metric):
     """
 
     better: ClassVar = {"sliced_wasserstein": "lower"}
+    about: ClassVar = {
+        "sliced_wasserstein": "How far the points of one set must be moved to become the other, along "
+        "random directions."
+    }
 
     def __init__(self, projections: int = 128, seed: int = 0) -> None:
         self.projections, self.seed = projections, seed

@@ -29,6 +29,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("sample", "flowloom_registry.cli.sample", "draw from a trained run"),
     Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
+    Command("report", "flowloom_registry.cli.report", "make a run's report anew from its files"),
     Command("list", "flowloom_registry.cli.list_rows", "list components and recipes"),
     Command(
         "show", "flowloom_registry.cli.show", "show all of a component, recipe, contract, section or record"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flowloom_registry.cli.given import examples
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -33,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+    examples(
+        parser,
+        "flowloom eval runs/digits",
+        "flowloom eval runs/digits --set solver.steps=4 --out four-steps",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

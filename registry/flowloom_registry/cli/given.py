@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from typing import Any
+
+
+def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Show examples of a command below its ``--help``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
 def settings(words: Iterable[str]) -> dict[str, Any]:

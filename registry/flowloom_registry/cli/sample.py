@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowloom_registry.cli.conditions import HELP
+from flowloom_registry.cli.given import examples
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+    examples(
+        parser,
+        "flowloom sample runs/digits -n 16 --cond label=3",
+        "flowloom sample runs/digits --solver heun --steps 8 --out drawn",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -423,6 +423,13 @@ def _inference(reg: Registrar) -> None:
         summary="held-out rows from their conditions alone",
     )
     reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
+    reg.add(
+        "renderer",
+        "atoms",
+        "flowloom.renderers:Atoms",
+        summary="points with types in the plane, near ones joined",
+        within="toy-molecules",
+    )
     reg.add("tracker", "csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
     reg.add(
         "tracker",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pluggy
 
 _NO_PLUGIN = Plugin("(target)")
+_FEW = 8
+"""Names that are all listed to somebody whose word resembles some of them."""
 
 
 class Catalog:
@@ -233,7 +235,7 @@ class Catalog:
             others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
             elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
         near = did_you_mean(name, names)
-        if near and len(names) > 24:
+        if near and len(names) > _FEW:
             known = f"'flowloom list {kind}' shows all {len(names)}"
         else:
             known = f"known: {listing(names) or 'none'}"

@@ -16,7 +16,8 @@ from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import evaluate
 from flowloom_registry.runs.evaluation import Evaluation
-from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
+from flowloom_registry.runs.facts import meanings, trained_parameters, trained_seconds
+from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.notes import Notes
@@ -26,15 +27,25 @@ from flowloom_registry.runs.same_data import data_as_json, require_same_data
 from flowloom_registry.runs.samples import draw_for_report, save_answers
 from flowloom_registry.runs.train import train
 from flowloom_registry.runs.used import require_same_used
-from flowloom_registry.runs.validation import read_best, require_scores, validated
+from flowloom_registry.runs.validation import read_best, require_scores
 from flowloom_registry.runs.weights import restore
+from flowloom_registry.runs.words import opening, say
+from flowloom_registry.runs.written import written
 
 
-def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
+def carry_out(
+    recipe: Recipe, out: Path, device: torch.device, command: str = ""
+) -> tuple[RunFolder, Evaluation | None]:
     """Rehearse, train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
 
     A recipe that differs from the run's only in what is asked of trained weights (solver, guidance, metrics,
     evaluation) uses the run as it is.
+
+    Args:
+        recipe: what to carry out.
+        out: the run folder.
+        device: where.
+        command: by which it was asked for, which the report shows; empty where it was no command.
 
     Raises:
         RunError: ``out`` holds something else, or a run of another recipe; or what comes after training
@@ -53,13 +64,14 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     require_scores(assembly)
     _require_something_to_train(assembly)
     resolved = assembly.built.resolved(out)
-    environment = describe(device, recipe.catalog)
+    environment = describe(device, recipe.catalog, command=command)
     fitted: list[str] | None = None
     if begun and not _mendable(folder, resolved, assembly):
         _require_same(folder, resolved, assembly)
     elif assembly.train.steps:
         fitted = assembly.fit_parts()
         rehearse(assembly)
+    environment["parameters"] = size = trained_parameters(assembly.flow)
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -79,7 +91,9 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             used = assembly.runs.keep(assembly.built.plan, folder.path)
             environment |= {USED: used} if used else {}
             assembly.keep_data_in(folder.made)
-            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data, _plain(assembly)))
+            data = data_as_json(assembly.spec, assembly.data, _plain(assembly))
+            folder.begin(resolved, environment, data, written(recipe))
+        say(opening(assembly, out, environment, size, begun=begun))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
             stage = recipe.stage
@@ -104,7 +118,7 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     notes = notes or Notes()
     catalog = assembly.built.recipe.catalog
     assembly.flow.eval()
-    figures = draw_for_report(assembly, folder.samples, notes)
+    draw_for_report(assembly, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result: Evaluation | None = None
     if assembly.judged:
@@ -120,22 +134,15 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)
     if result is not None and result.tasks:
         with notes.about("writing answers"):
-            figures += save_answers(result.tasks, folder.samples)
+            save_answers(result.tasks, folder.samples)
     if result is not None:
-        write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
+        facts = {"parameters": trained_parameters(assembly.flow), "train_seconds": trained_seconds(folder)}
+        asked = [metric for task in assembly.tasks for metric in task.metrics]
+        told = {"meaning": meanings([*assembly.metrics, *assembly.scores, *asked])}
+        write_text(folder.evaluation, json.dumps(result.as_json() | facts | told, indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
-    recipe = assembly.built.recipe
     with notes.about("the report"):
-        write_report(
-            folder,
-            title=recipe.name,
-            summary=recipe.summary,
-            paper=recipe.paper,
-            environment=read_json(folder.environment),
-            evaluation=result,
-            figures=figures,
-            validated=validated(assembly),
-        )
+        write_report(folder)
     return result
 
 

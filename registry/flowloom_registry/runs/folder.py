@@ -3,14 +3,15 @@
 ::
 
     recipe.yaml         the resolved recipe: every default, qualified names, plugin versions
-    environment.json    versions, machine, device
+    written.yaml        the recipe as its author wrote it, without defaults
+    environment.json    versions, machine, device, date, the command that began it
     data.json           shapes, tokens and classes of the data
     status.json         how far the run is
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
     best.safetensors    the weights that did best on held-out data, where the recipe validates
     flow.safetensors    everything that the flow learned and fitted, averaged where there are averages
-    samples/            states and figures
+    samples/            states, figures (figures.json lists them) and the report's small pictures
     evaluation.json     the table and the sweep
     report.html         all of it to look at
     evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
@@ -35,7 +36,10 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json", "used", "made", "stages.yaml", "stages"}
+_BEFORE_STATUS = {
+    *("recipe.yaml", "written.yaml", "environment.json", "data.json"),
+    *("used", "made", "stages.yaml", "stages"),
+}
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
@@ -50,6 +54,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe = path / "recipe.yaml"
+        self.written = path / "written.yaml"
         self.environment = path / "environment.json"
         self.data = path / "data.json"
         self.status_file = path / "status.json"
@@ -139,7 +144,9 @@ class RunFolder:
                 "written there"
             )
 
-    def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def begin(
+        self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any], written: str = ""
+    ) -> None:
         """Create the folder with its recipe and what its data looks like; the status comes last, so a crash
         leaves no false run.
 
@@ -151,6 +158,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror or error}") from error
         write_text(self.recipe, recipe)
+        write_text(self.written, written or recipe)
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
@@ -197,7 +205,14 @@ class RunFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         for folder in (self.path / "used", self.made):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
+        for file in (
+            self.metrics,
+            self.status_file,
+            self.data,
+            self.environment,
+            self.written,
+            self.recipe,
+        ):
             file.unlink(missing_ok=True)
 
     def trim_metrics(self, step: int) -> None:

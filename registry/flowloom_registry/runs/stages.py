@@ -28,12 +28,20 @@ from flowloom_registry.runs.used import STAGES_FOLDER, require_same_used
 _NOT_A_STAGES = (NAME, "versions")
 
 
-def carry_out_stages(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
+def carry_out_stages(
+    recipe: Recipe, out: Path, device: torch.device, command: str = ""
+) -> tuple[RunFolder, Evaluation | None]:
     """Carry out every stage of a recipe in order; the recipe itself where it has none.
 
     The last stage's folder is ``out``, those before it are ``out/stages/NAME``. What can be told of all
     stages is told before the first one trains: they are checked, and built on one another untrained. Stages
     that are finished are passed over; one that was begun goes on where it stopped.
+
+    Args:
+        recipe: what to carry out.
+        out: the run folder.
+        device: where.
+        command: see `carry_out`.
 
     Returns:
         Folder and evaluation of the last stage.
@@ -44,7 +52,7 @@ def carry_out_stages(recipe: Recipe, out: Path, device: torch.device) -> tuple[R
         KeyboardInterrupt: says in which stage.
     """
     if not staged(recipe):
-        return carry_out(recipe, out, device)
+        return carry_out(recipe, out, device, command)
     home = RunFolder(out)
     home.exists()
     stages = [replace(one.stage, home=out) for one in stages_of(recipe) if one.stage is not None]
@@ -66,7 +74,7 @@ def carry_out_stages(recipe: Recipe, out: Path, device: torch.device) -> tuple[R
         if not home.stages.is_file():
             write_text(home.stages, _whole(recipe.name, texts))
         try:
-            folder, result = carry_out(one, place.path, device)
+            folder, result = carry_out(one, place.path, device, command)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(str(stage)) from None
     write_text(home.stages, _whole(recipe.name, texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,7 @@ from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.errors import one_line
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.facts import parts_of_loss, trained_seconds
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
@@ -98,6 +100,7 @@ def _loop(
 ) -> None:
     catalog = assembly.built.recipe.catalog
     config = assembly.train
+    before, began = trained_seconds(folder), time.perf_counter()
     looked: dict[str, float] = {}
     over = validation is not None and validation.exhausted()
     while trainer.step < config.steps and not over:
@@ -112,9 +115,10 @@ def _loop(
                 metrics = {**metrics, **looked}
             if step % config.log_every and step != until:
                 continue  # a signal came between two lines: the run that goes on logs the next
+            metrics = {**metrics, "seconds": round(before + time.perf_counter() - began, 3)}
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
-            report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
+            report(step, {**parts_of_loss(metrics), **looked, "examples/s": speed})
             for i, tracker in enumerate(assembly.trackers):
                 if i not in failed:
                     _log(tracker, step, metrics, i, failed)

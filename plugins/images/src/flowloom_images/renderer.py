@@ -34,7 +34,7 @@ class ImageGrid(Renderer):
         self,
         columns: int = 10,
         rows: int = 10,
-        pixels: int = 32,
+        pixels: int = 48,
         strips: int = 8,
         frames: int = 11,
         spec: Spec | None = None,
@@ -84,6 +84,10 @@ class ImageGrid(Renderer):
         png = self._page([("", rows)], [], marks)
         caption = "From noise (left) to data (right); the numbers above are times t."
         return [Figure("From noise to data", "image/png", png, caption)]
+
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """Each image by itself, pixel for pixel, so that a page may enlarge it."""
+        return [Figure("Image", "image/png", _png(self._tile(image))) for image in first_leaf(examples.x)]
 
     def _by_class(
         self, samples: Examples, real: Examples

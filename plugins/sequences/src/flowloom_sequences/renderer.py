@@ -18,7 +18,7 @@ from flowloom_sequences.data.vocabulary import DNA
 
 _COLOURS = {"A": "#2a8c3c", "C": "#2b5fb8", "G": "#c98a00", "T": "#c0392b"}
 _STYLE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.5"
-_MASK = '<span style="color:#bbb">·</span>'
+_MASK = '<span style="opacity:.35">·</span>'
 
 
 class SequenceText(Renderer):
@@ -84,8 +84,15 @@ class SequenceText(Renderer):
             blocks.append(f"<table>{''.join(lines)}</table>")
         return [Figure("From source to data", "text/html", "<hr>".join(blocks).encode(), "Time at the left.")]
 
-    def _rows(self, examples: Examples) -> list[str]:
-        x = _tensor(examples.x)[: self.rows].detach().cpu()
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """Each sequence by itself."""
+        rows = self._rows(examples, len(examples))
+        return [
+            Figure("Sequence", "text/html", f'<div style="{_STYLE}">{row}</div>'.encode()) for row in rows
+        ]
+
+    def _rows(self, examples: Examples, most: int | None = None) -> list[str]:
+        x = _tensor(examples.x)[: self.rows if most is None else most].detach().cpu()
         sure = None
         if x.is_floating_point():
             sure, x = x.clamp(0, 1).amax(-1), x.argmax(-1)
@@ -116,7 +123,7 @@ class SequenceText(Renderer):
         if text in _COLOURS and "".join(self.tokens) == DNA:
             style += f"color:{_COLOURS[text]};"
         if fixed:
-            style += "text-decoration:underline;background:#eef;"
+            style += "text-decoration:underline;background:#8883;"
         if sure < 0.99:
             style += f"opacity:{0.25 + 0.75 * sure:.2f};"
         return f'<span style="{style}">{shown}</span>' if style else shown
@@ -145,7 +152,7 @@ class SequenceText(Renderer):
         )
 
 
-_CELL = _STYLE + ";border-top:1px solid #ddd;padding:.4em .4em"
+_CELL = _STYLE + ";border-top:1px solid #8885;padding:.4em .4em"
 
 
 def _tensor(state: State) -> Tensor:
