@@ -90,7 +90,7 @@ def room_of(name):
 
 @pytest.mark.parametrize("path", sorted(REGISTRY.rglob("*.py")), ids=lambda p: str(p.relative_to(REGISTRY)))
 def test_the_rooms_of_the_registry_have_arrows_one_way(path):
-    """plugins -> config -> runs -> studies -> reference -> cli: nobody imports from above, not even in a function."""
+    """plugins -> config -> runs -> studies -> reference -> cli: none imports from above, in functions neither."""
     own = room_of(".".join(["flowloom_registry", *path.relative_to(REGISTRY).with_suffix("").parts]))
     for name in imports(path, functions=True):
         if name.startswith("flowloom_registry"):

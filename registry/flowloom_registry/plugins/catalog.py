@@ -147,6 +147,11 @@ class Catalog:
             return found[0]
         raise self._unknown(kind, reference)
 
+    @property
+    def files(self) -> tuple[RecipeRow | ExperimentRow, ...]:
+        """Recipes and experiments: what is shipped as a YAML file."""
+        return (*self.recipes, *self.experiments)
+
     def named(self, name: str) -> list[Row]:
         """Rows of any kind that ``name``, ``plugin:name``, ``kind/name`` or ``kind/plugin:name`` means."""
         kind, _, rest = name.rpartition("/")
@@ -237,12 +242,9 @@ class Catalog:
         raise UnknownComponentError(f"{reference!r}: no plugin or module is named {owner!r}; {hint}")
 
     def _unknown(self, kind: str, name: str, owner: str | None = None) -> UnknownComponentError:
-        files: dict[str, Iterable[RecipeRow | ExperimentRow]] = {
-            "recipe": self.recipes,
-            "experiment": self.experiments,
-        }
-        rows: Iterable[Row | RecipeRow | ExperimentRow] = files[kind] if kind in files else self.of_kind(kind)
-        names = [row.name for row in rows if owner in (None, row.plugin.name)]
+        files = {row.kind for row in (RecipeRow, ExperimentRow)}
+        rows: Iterable[Row | RecipeRow | ExperimentRow] = self.files if kind in files else self.of_kind(kind)
+        names = [row.name for row in rows if row.kind == kind and owner in (None, row.plugin.name)]
         elsewhere = ""
         if kind not in files:
             others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})

@@ -120,6 +120,7 @@ class ExperimentRow:
     """
 
     kind: ClassVar[str] = "experiment"
+    paper: ClassVar[None] = None
 
     name: str
     target: str

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "claims", "meta"]
-"""``named`` maps names to components; ``record`` is a dataclass; ``claims`` are read by studies, ``meta`` by the loader
-itself."""
+"""``named`` maps names to components; ``record`` is a dataclass; ``claims`` are for studies,
+``meta`` is read by the loader itself."""
 
 
 @dataclass(frozen=True)
