@@ -8,7 +8,7 @@ import traceback
 
 import torch
 
-from flowloom.errors import FlowloomError, RunError
+from flowloom.errors import FlowloomError, IncompatibleError, RunError
 from flowloom_registry.errors import MisfitError, one_line
 from flowloom_registry.runs.assembly import assemble
 from flowloom_registry.runs.carry_out import carry_out, judge_and_report
@@ -38,7 +38,9 @@ def work(cell: Cell, study: StudyFolder, device: torch.device) -> State:
     except (Exception, SystemExit) as error:
         if not isinstance(error, FlowloomError):
             traceback.print_exc(file=sys.stderr)
-        found = State(FAILED, reason(error))
+        # What a rehearsal finds that parts cannot do together is told as the building of them tells it.
+        misfit = isinstance(error.__cause__, IncompatibleError)
+        found = State(UNDEFINED if misfit else FAILED, reason(error))
     seconds = before.seconds + time.monotonic() - began
     state = State(found.state, found.why, round(seconds, 2), cell.asked)
     study.set_state(cell.name, state)
