@@ -147,7 +147,9 @@ def test_the_ledger_keeps_verdicts_until_the_recipe_changes(write, tmp_path) -> 
     assert "**does not hold**: 6; worst 6; seeds 4" in row
     write_ledger(page, [], claims, catalog())
     assert "does not hold" in page.read_text()
-    write(CLAIMING.replace("steps: 6", "steps: 6, churn: 0").replace(", churn: 0", "") + "model: {width: 9}\n")
+    write(
+        CLAIMING.replace("steps: 6", "steps: 6, churn: 0").replace(", churn: 0", "") + "model: {width: 9}\n"
+    )
     write_ledger(page, [], find_claims([str(file)]), catalog())
     assert "does not hold" not in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["verdicts"] == {}

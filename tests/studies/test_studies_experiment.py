@@ -93,7 +93,9 @@ def test_a_second_call_does_nothing_and_a_change_runs_what_it_changed(write, cap
     write(GRID.replace("ot: {coupling: optimal-transport}", "ot: {coupling: stable}"))
     Experiment(file, seeds=[0]).run()
     err = capsys.readouterr().err
-    assert "ot · moons · seed 0: trained again, for it was changed (coupling: core:optimal-transport -> " in err
+    assert (
+        "ot · moons · seed 0: trained again, for it was changed (coupling: core:optimal-transport -> " in err
+    )
     assert "plain" not in err
     after = {p: p.stat().st_mtime_ns for p in Path("experiments").rglob("flow.safetensors")}
     again = {p.parent.name for p in before if after[p] != before[p]}
@@ -180,10 +182,12 @@ def test_what_fails_at_first_is_tried_again(write) -> None:
 
 def test_a_process_that_dies_takes_no_other_with_it(write) -> None:
     write(BREAKS.replace('raise ZeroDivisionError("by design")', "import os; os._exit(7)"), "breaks.py")
-    experiment = Experiment(write("""
+    experiment = Experiment(
+        write("""
 recipe: base.yaml
 arms: {dies: {metrics: ['./breaks.py:Breaks']}, good: {}}
-"""))
+""")
+    )
     experiment.run(jobs=2)
     assert states(experiment) == {"dies_seed0": FAILED, "good_seed0": FINISHED}
     assert "code 7" in experiment.folder.state("dies_seed0").why
@@ -194,7 +198,17 @@ def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
     text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}}\nevery: {train: {steps: 300}}\n"
     file = write(text)
     Experiment(file, "whole").run()
-    words = [sys.executable, "-m", "flowloom_registry", "experiment", str(file), "--out", "cut", "--jobs", jobs]
+    words = [
+        sys.executable,
+        "-m",
+        "flowloom_registry",
+        "experiment",
+        str(file),
+        "--out",
+        "cut",
+        "--jobs",
+        jobs,
+    ]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     first = Path("cut/cells/a_seed0/checkpoints")
     deadline = time.monotonic() + 60

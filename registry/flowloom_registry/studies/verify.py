@@ -153,20 +153,31 @@ def verify(
         ConfigError: a claim names a metric that its recipe does not have, or an arm has a mistake; nothing
             was trained.
     """
-    known = installed() if catalog is None else catalog
-    recipes = dict.fromkeys(claim.recipe for claim in claims)
-    studies = {name: _Study([c for c in claims if c.recipe == name], seeds, known) for name in recipes}
-    problems = [problem for study in studies.values() for problem in study.problems()]
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
     decided: list[Decided] = []
-    for name, study in studies.items():
+    for name, study in require_claims(claims, seeds=seeds, catalog=catalog).items():
         folder = StudyFolder(out / folder_name([name.rpartition(":")[2].removesuffix(".yaml")]))
         cells = study.cells()
         source = functools.partial(_cells_again, name, seeds)
         run_cells(cells, folder, source, design=study.design(name, cells), jobs=jobs, device=device)
         decided += [study.decided(claim, folder) for claim in study.claims]
     return decided
+
+
+def require_claims(
+    claims: Sequence[Claim], *, seeds: Sequence[int] | None = None, catalog: Catalog | None = None
+) -> dict[str, _Study]:
+    """The study of every recipe, ready to be carried out; see `verify`.
+
+    Raises:
+        ConfigError: a claim names a metric that its recipe does not have, or an arm has a mistake.
+    """
+    known = installed() if catalog is None else catalog
+    recipes = dict.fromkeys(claim.recipe for claim in claims)
+    studies = {name: _Study([c for c in claims if c.recipe == name], seeds, known) for name in recipes}
+    problems = [problem for study in studies.values() for problem in study.problems()]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return studies
 
 
 def _cells_again(recipe: str, seeds: Sequence[int] | None) -> Sequence[Cell]:
