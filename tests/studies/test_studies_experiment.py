@@ -240,7 +240,7 @@ seeds: [x]
         "study.yaml:5:9: arms.a b.solvr: a recipe has no section 'solvr'; did you mean 'solver'?; "
         "a layer has sections, and recipe, needs, trains, by",
         "study.yaml:8:8: grid.seed: 'seed' is no axis of the grid; write 'seeds: [0, 1, 2]' beside it",
-        "study.yaml:8:34: grid.train.lr[1]: '0.001' stands there twice",
+        "study.yaml:8:38: grid.train.lr[1]: '0.001' stands there twice",
         "study.yaml:9:8: seeds: expected a list of whole numbers such as [0, 1, 2], got a list of 1",
         "study.yaml:6:17: arms.a-b.trains: no arm that is trained is named 'c'; arms that are trained: a b",
         "study.yaml:7:22: arms.t.trains: training depends on section 'data', and the weights are those of "
