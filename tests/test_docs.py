@@ -183,6 +183,16 @@ class Reader:
             if isinstance(told.get("solver"), dict) and "steps" in told["solver"]:
                 short["solver.steps"] = "1"
             given += [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
+        if words[0] == "experiment" and not printed:
+            given += [
+                word for name in ("train.steps", "evaluate.n") for word in ("--set", f"{name}={SHORT[name]}")
+            ]
+        if words[0] == "verify" and not printed:
+            from flowloom_registry.studies.verify import find_claims, require_claims
+
+            # Its claims are there, and their arms and metrics; what they cost to decide is not spent.
+            require_claims(find_claims([word for word in words[1:] if word[0] not in "-0123456789"]))
+            return
         if words[0] == "task" and not (self.folder / words[1]).exists():
             # The run is of data that need not be here; the task and its options have to be.
             from flowloom_registry.plugins.discovery import catalog

@@ -57,6 +57,10 @@ class ConfigError(FlowloomError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+class MisfitError(ConfigError):
+    """A recipe without a mistake whose parts cannot work together, as they say themselves."""
+
+
 class UnknownComponentError(FlowloomError):
     """No component, recipe or kind has the name that was asked for."""
 

@@ -17,7 +17,6 @@ GOOD = "data: {use: digits, size: 4}\nmodel: {use: net, width: 8}\n"
 def test_by_registered_name(fakes):
     recipe = load_recipe("digits-net", catalog=fakes)
     assert (recipe.name, recipe.summary) == ("digits-net", "a net on digits")
-    assert recipe.claim == {"metric": "frechet", "ratio": 1.5}
     assert build(recipe)["solver"] == Adaptive(1e-4)
     assert load_recipe("fakes:digits-net", catalog=fakes).name == "digits-net"
 

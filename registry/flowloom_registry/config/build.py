@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from flowloom.clashes import problems
-from flowloom.errors import FlowloomError
+from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom_registry.config.check import check, reaches
 from flowloom_registry.config.choose import choose
 from flowloom_registry.config.nodes import Node, Position
@@ -18,7 +18,7 @@ from flowloom_registry.config.plan import AnyPlan, ComponentPlan, ImportPlan, Pl
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Filling
 from flowloom_registry.config.taken import RunPlan, Runs
-from flowloom_registry.errors import ConfigError, Problem
+from flowloom_registry.errors import ConfigError, MisfitError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.sections import CONDITIONS_GIVER, CONDITIONS_TAKER, SPEC_GIVERS, TRAINED
 from flowloom_registry.plugins.targets import keeps, load_attribute
@@ -118,7 +118,8 @@ def build(
             left out.
 
     Raises:
-        ConfigError: the recipe has problems, a constructor refused its values, or parts do not fit together.
+        ConfigError: the recipe has problems, or a constructor refused its values.
+        MisfitError: its parts do not fit together.
     """
     wanted, chosen = tuple(needs), dict[str, Node]()
     plan = check(recipe, needs=wanted)
@@ -140,7 +141,7 @@ def build(
     making.make(plan)
     clashes = _clashes(plan, parts)
     if clashes:
-        raise ConfigError(clashes)
+        raise MisfitError(clashes)
     return Built(recipe, plan, parts, making.places, runs)
 
 
@@ -346,7 +347,8 @@ def _constructed(plan: Plan, fetch: Fetch, places: Places, runs: Runs | None) ->
         # A part that was given to it may be at fault: data are read on first use.
         blamed = places.blame(error) or plan
         who = getattr(blamed.target, "__name__", blamed.path)
-        raise ConfigError([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
+        kind = MisfitError if isinstance(error, IncompatibleError) else ConfigError
+        raise kind([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
     except TypeError as error:
         # Python's own words for a class with methods still to be written; any other is a bug.
         if "instantiate abstract class" not in str(error):

@@ -113,6 +113,8 @@ class _Checking:
             if node is None or isinstance(node, MapNode):
                 return plain(node) if node else {}
             return self._refuse(section, node, "a mapping")
+        if section.form == "claims" and isinstance(node, ScalarNode) and node.value is not None:
+            return self._refuse(section, node, "a list of claims")
         return plain(node) if node else None
 
     def _component(self, section: Section, node: Node | None) -> Any:

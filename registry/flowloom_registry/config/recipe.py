@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
-from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
+from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
 from flowloom_registry.config.stage import Stage
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError, one_line
 from flowloom_registry.plugins.catalog import Catalog
-from flowloom_registry.plugins.rows import RecipeRow
+from flowloom_registry.plugins.rows import ExperimentRow, RecipeRow
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
 _OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors", "stages.yaml")
@@ -66,12 +65,6 @@ class Recipe:
     def paper(self) -> str:
         """ArXiv id of its paper, or empty."""
         return self.text("paper")
-
-    @property
-    def claim(self) -> Mapping[str, Any]:
-        """The raw claim, empty where there is none."""
-        node = self.tree.get("claim")
-        return plain(node) if isinstance(node, MapNode) else {}
 
 
 def load_recipe(
@@ -137,8 +130,52 @@ def _of_a_run(file: Path) -> bool:
     return any((file.parent / name).exists() for name in _OF_A_RUN)
 
 
-def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
-    """The file name and bytes of a recipe that a plugin ships.
+def stack(
+    layers: Iterable[MapNode],
+    *,
+    name: str,
+    file: str,
+    catalog: Catalog,
+    overrides: Iterable[str] = (),
+    done: dict[str, _Chain] | None = None,
+) -> Recipe:
+    """A recipe of layers that were read already, each laid over the ones before, as ``--with`` does.
+
+    What a layer ``extends`` is laid over the layers before it, and the layer itself over that.
+
+    Args:
+        layers: sections, and perhaps ``extends``, from the bottom to the top.
+        name: of the recipe.
+        file: the file that the layers are of, as shown in messages.
+        catalog: where names are looked up.
+        overrides: ``a.b=value`` texts, applied in order.
+        done: files that were read before, for many stacks of the same ones.
+
+    Raises:
+        ConfigError: what a layer extends cannot be read, or there is none of that name.
+    """
+    problems: list[Problem] = []
+    done = {} if done is None else done
+    defaults = {section.name: section.default for section in catalog.sections.values()}
+    tree = MapNode({}, Position(file, 1, 1))
+    for layer in layers:
+        bases = layer.get("extends")
+        for base in _bases(bases) if bases is not None else ():
+            tree = merge_sections(
+                tree, _handed_down(_read_base(base, catalog, problems, (), done), catalog), defaults
+            )
+        own = MapNode({key: entry for key, entry in layer.entries.items() if key != "extends"}, layer.at)
+        tree = merge_sections(tree, own, defaults)
+    for override in overrides:
+        try:
+            tree = apply_override(tree, override, defaults)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    return Recipe(name, file, tree, catalog, tuple(problems))
+
+
+def recipe_text(row: RecipeRow | ExperimentRow) -> tuple[str, bytes]:
+    """The file name and bytes of a recipe, or an experiment, that a plugin ships.
 
     Raises:
         MissingDependencyError: the plugin's package cannot be imported.
@@ -150,11 +187,11 @@ def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
         return str(resource), resource.read_bytes()
     except ImportError as error:
         raise MissingDependencyError(
-            f"recipe {row.qualified}: package {package!r} cannot be imported"
+            f"{row.kind} {row.qualified}: package {package!r} cannot be imported"
         ) from error
     except OSError as error:
         raise UnknownComponentError(
-            f"recipe {row.qualified}: there is no file {inside!r} in {package!r}"
+            f"{row.kind} {row.qualified}: there is no file {inside!r} in {package!r}"
         ) from error
 
 
@@ -167,7 +204,7 @@ def _read_chain(
     done: dict[str, _Chain],
 ) -> _Chain:
     """Name, file and sections of a recipe, with what it extends; each file is read once (``done``)."""
-    name, file, text, shipped = _locate(reference, folder, catalog)
+    name, file, text, shipped = locate(reference, folder, catalog.find_recipe)
     identity = str(Path(file).resolve())
     if identity in seen:
         circle = " -> ".join(Path(one).name for one in (*seen, identity))
@@ -224,13 +261,25 @@ def _read_base(
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
 
-def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, bytes, bool]:
-    """Name, file name and bytes of a recipe, and whether a plugin ships it."""
+def locate(
+    reference: str, folder: Path, find: Callable[[str], RecipeRow | ExperimentRow]
+) -> tuple[str, str, bytes, bool]:
+    """Name, file name and bytes of a recipe or an experiment, and whether a plugin ships it.
+
+    Args:
+        reference: a YAML file, or a name that ``find`` knows.
+        folder: that files are relative to.
+        find: the row of that name.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        UnknownComponentError: no row has that name and no file is there.
+    """
     path = folder / reference
     if reference.endswith((".yaml", ".yml")) or "/" in reference or "\\" in reference:
         return path.stem, str(path), _read_file(path), False
     try:
-        row = catalog.find_recipe(reference)
+        row = find(reference)
     except UnknownComponentError:
         if path.is_file():
             return path.stem, str(path), _read_file(path), False

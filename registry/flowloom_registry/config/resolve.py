@@ -40,7 +40,7 @@ def resolve(
     out: dict[str, Any] = {}
     for name, value in plan.sections.items():
         section = recipe.catalog.sections[name]
-        if section.form == "meta":
+        if section.form in ("meta", "claims"):
             continue
         if value is None and section.default is not None:
             out[name] = None  # switched off, which leaving it out would not say

@@ -40,6 +40,16 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_registry:recipes/toy-molecules.yaml",
         summary="positions and types side by side, a space for each",
     )
+    reg.experiment(
+        "methods-everywhere",
+        "flowloom_registry:experiments/methods-everywhere.yaml",
+        summary="flow matching, reflow, meanflow and discrete flow on images, the globe, a torus and tokens",
+    )
+    reg.experiment(
+        "couplings-everywhere",
+        "flowloom_registry:experiments/couplings-everywhere.yaml",
+        summary="four couplings in the plane, on the globe, a torus, molecules and tokens",
+    )
 
 
 def _data(reg: Registrar) -> None:

@@ -1,4 +1,4 @@
-"""What a plugin's ``flowloom_register(reg)`` receives: components, recipes, kinds and sections go in here."""
+"""What a plugin's ``flowloom_register(reg)`` receives: all that it provides goes in here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from flowloom.kinds import Kind
 from flowloom_registry.errors import PluginError
-from flowloom_registry.plugins.rows import Plugin, RecipeRow, Row
+from flowloom_registry.plugins.rows import ExperimentRow, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Form, Section
 
 _NAME = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
@@ -31,6 +31,7 @@ class Registrar:
         self.plugin = plugin
         self.rows: list[Row] = []
         self.recipes: list[RecipeRow] = []
+        self.experiments: list[ExperimentRow] = []
         self.kinds: list[Kind] = []
         self.sections: list[Section] = []
 
@@ -126,6 +127,30 @@ class Registrar:
         if any(recipe.name == name for recipe in self.recipes):
             raise self._error(where, "added twice")
         self.recipes.append(RecipeRow(name, target, summary, self.plugin, paper))
+
+    def experiment(self, name: str, target: str, *, summary: str) -> None:
+        """Add an experiment that the plugin ships: many runs, compared.
+
+        Args:
+            name: word by which ``flowloom experiment`` finds it.
+            target: ``package:path/inside/it.yaml``; the package's ``__init__`` should be empty.
+            summary: one line.
+
+        Raises:
+            PluginError: one of them is malformed, or the plugin adds the same name twice.
+        """
+        where = f"experiment {name!r}"
+        self._check(_NAME, name, where, "a name is lower-case words joined by '-', such as 'all-couplings'")
+        self._check(
+            _RECIPE,
+            target,
+            where,
+            "an experiment is 'package:path.yaml', such as 'my_package:studies/a.yaml'",
+        )
+        self._check_summary(summary, where)
+        if any(experiment.name == name for experiment in self.experiments):
+            raise self._error(where, "added twice")
+        self.experiments.append(ExperimentRow(name, target, summary, self.plugin))
 
     def kind(self, name: str, *, contract: str, meaning: str, laws: str | None = None) -> None:
         """Add a kind of component of the plugin's own.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "meta"]
-"""``named`` maps names to components; ``record`` is a dataclass; ``meta`` is read by the loader itself."""
+Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "claims", "meta"]
+"""``named`` maps names to components; ``record`` is a dataclass; ``claims`` are for studies,
+``meta`` is read by the loader itself."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "sample", "record", "how to sample", target="flowloom_registry.runs.config:SampleConfig", judges=True
     ),
-    Section("claim", "mapping", "what the paper claims, at this scale", inherited=False, judges=True),
+    Section("claim", "claims", "what the paper claims, at this scale", inherited=False, judges=True),
 )
 """Core's sections, in the order in which a resolved recipe is written."""
 
