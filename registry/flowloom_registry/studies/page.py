@@ -49,8 +49,10 @@ def page(results: Results) -> str:
 def figures(results: Results) -> list[tuple[str, Figure, str]]:
     """Title, figure and caption of what there is to plot."""
     found = []
-    same = "0 is training data, 1 the baseline (a Gaussian fitted to it, say), so that all data stand in one "
+    same = (
+        "0 is training data, 1 the baseline (a Gaussian fitted to it, say), so that all data stand in one "
         "plot. Bars: deviations."
+    )
     swept = [r for r in curve(results.records) if r.quality is not None]
     if len({record.evaluations for record in swept}) > 1:
         canvas = _curves(results, swept, normal=True)
