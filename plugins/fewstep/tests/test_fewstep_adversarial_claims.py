@@ -69,7 +69,7 @@ def test_the_transport_term_chooses_the_map():
 
 
 def test_any_number_of_evaluations():
-    """One network, told how far it jumps: one, two and four evaluations, beside the same GAN without the term.
+    """One network, told how far it jumps, in one, two and four evaluations, beside the GAN without the term.
 
     Thresholds are those of the single jump, at every number of evaluations.
     """
