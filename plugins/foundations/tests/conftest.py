@@ -91,3 +91,30 @@ def at_paper_scale(tmp_path):
             return build(load_recipe(str(Path(file))))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def figures(tmp_path_factory):
+    """What a recipe's samples and scores are, mean over the seeds 0, 1 and 2, and the floor (training
+    data)."""
+
+    def carry_out(recipe, *changes, seeds=(0, 1, 2)):
+        found = []
+        for seed in seeds:
+            out = tmp_path_factory.mktemp("demo") / "run"
+            words = [word for change in changes for word in ("--set", change)]
+            assert main(["run", recipe, "--seed", str(seed), *words, "--out", str(out)]) == 0
+            table = json.loads((out / "evaluation.json").read_text())
+            floor = {f"floor/{k}": v for k, v in table["columns"].get("training data", {}).items()}
+            scores = table["scores"].get("held-out data", {}) if table["scores"] else {}
+            last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1]) if scores else {}
+            found.append({**table["columns"]["samples"], **floor, **scores, "loss": last.get("loss", 0.0)})
+        means = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+        each = {name: "/".join(f"{one[name]:.4g}" for one in found) for name in means}
+        print(
+            f"\n{recipe} {' '.join(changes)}: "
+            + ", ".join(f"{k} {v:.4g} ({each[k]})" for k, v in means.items())
+        )
+        return means
+
+    return carry_out

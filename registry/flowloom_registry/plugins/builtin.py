@@ -340,6 +340,13 @@ def _inference(reg: Registrar) -> None:
     )
     reg.add(
         "solver",
+        "ancestral",
+        "flowloom.solvers:Ancestral",
+        summary="as DDPM samples, or DDIM: predict the data, clip them if asked, step back to less noise",
+        paper="2006.11239",
+    )
+    reg.add(
+        "solver",
         "ctmc-euler",
         "flowloom.solvers:CTMCEuler",
         summary="jumps of discrete states",

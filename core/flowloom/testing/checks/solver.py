@@ -54,7 +54,7 @@ def _adaptive(solver: Solver) -> bool:
 
 
 def _sde(solver: Solver) -> bool:
-    return solver.wanted() == "velocity" and solver.stochastic
+    return solver.wanted() in ("velocity", "data") and solver.stochastic
 
 
 def _jumps(solver: Solver) -> bool:

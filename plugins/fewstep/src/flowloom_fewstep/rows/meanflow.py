@@ -28,7 +28,7 @@ def register(reg: Registrar) -> None:
     reg.recipe(
         "meanflow-digits",
         f"{home}/meanflow-digits.yaml",
-        summary="real digits in one evaluation each, three minutes on CPU",
+        summary="real digits in one evaluation each, minutes on CPU",
         paper="2505.13447",
     )
     reg.recipe(
