@@ -1,5 +1,6 @@
 """One thread: tensors are tiny. What tests share: recipes over seeds, a kill, networks without memory."""
 
+import json
 from pathlib import Path
 
 import pytest
