@@ -85,7 +85,17 @@ class CountsGiven(OptimalTransport):
         return super().rows(x0, x1, cond, layout and Layout(layout.real))
 
 
+class Stretches(Independent):
+    """Says that it moves points by symmetries of their law, and draws them together."""
+
+    moves = True
+
+    def pair(self, x0, x1, cond, layout=None, *, generator=None):
+        return 0.9 * x0
+
+
 TWINS = {
+    "check_moves_are_symmetries": (Stretches, ()),
     "check_rows_are_indices": (
         Floats,
         (

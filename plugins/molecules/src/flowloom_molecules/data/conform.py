@@ -1,0 +1,81 @@
+"""A program that embeds molecules: a SMILES a line in, a molecule of JSON a line out.
+
+It imports RDKit and nothing of flowloom that is heavy, so that several start at once. Run by `conformers`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Atoms and positions of one molecule, or ``{"reason": ...}``.
+
+    Args:
+        smiles: with charges, stereo marks, isotopes and ``[nH]`` as RDKit reads them.
+        settings: ``hydrogens`` (keep them), ``salts`` (``refuse``, or ``strip`` to the largest fragment),
+            ``most_heavy``, ``elements``, ``conformers``, ``optimise``, ``seed``, ``seconds``.
+    """
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    mol = Chem.MolFromSmiles(smiles) if smiles.strip() else None
+    if mol is None or mol.GetNumAtoms() == 0:
+        return {"reason": "unparsable SMILES"}
+    if len(Chem.GetMolFrags(mol)) > 1:
+        if settings["salts"] == "refuse":
+            return {"reason": "several fragments (a salt)"}
+        mol = max(Chem.GetMolFrags(mol, asMols=True), key=lambda part: part.GetNumHeavyAtoms())
+    # The name is of the molecule as it is kept; isotopes are no other atoms here.
+    for atom in mol.GetAtoms():
+        if atom.GetNumRadicalElectrons():
+            return {"reason": "a radical"}
+        atom.SetIsotope(0)
+    mol = Chem.RemoveHs(mol)
+    if mol.GetNumHeavyAtoms() > settings["most_heavy"]:
+        return {"reason": f"more than {settings['most_heavy']} heavy atoms"}
+    known = set(settings["elements"])
+    if any(atom.GetSymbol() not in known for atom in mol.GetAtoms()):
+        return {"reason": "an element that is not asked for"}
+    key = Chem.MolToSmiles(mol)
+    full = Chem.AddHs(mol)
+    rules: Any = rdDistGeom.ETKDGv3()
+    rules.randomSeed = settings["seed"]
+    rules.timeout = settings["seconds"]
+    ids = list(rdDistGeom.EmbedMultipleConfs(full, settings["conformers"], rules))
+    if not ids:
+        rules.useRandomCoords = True
+        ids = list(rdDistGeom.EmbedMultipleConfs(full, settings["conformers"], rules))
+    if not ids:
+        return {"reason": "no conformer found"}
+    if settings["optimise"] == "mmff" and rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(full, maxIters=500)
+    if not settings["hydrogens"]:
+        full = Chem.RemoveHs(full)
+    return {
+        "key": key,
+        "numbers": [atom.GetAtomicNum() for atom in full.GetAtoms()],
+        "charges": [atom.GetFormalCharge() for atom in full.GetAtoms()],
+        "pos": [full.GetConformer(i).GetPositions().tolist() for i in ids],
+    }
+
+
+def main() -> None:
+    """Answer every line of standard input, in order."""
+    from rdkit import rdBase
+
+    rdBase.DisableLog("rdApp.*")
+    settings = json.loads(sys.stdin.readline())
+    for line in sys.stdin:
+        try:
+            answer = embed(json.loads(line), settings)
+        except Exception as error:
+            answer = {"reason": f"RDKit failed ({type(error).__name__})"}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

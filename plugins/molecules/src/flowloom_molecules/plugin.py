@@ -1,0 +1,128 @@
+"""The rows of the molecules plugin: words only, nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+_FLOWMM = "2406.04713"
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add data sets, couplings, networks, metrics, renderers and recipes for molecules and crystals."""
+    _molecules(reg)
+    _crystals(reg)
+
+
+def _molecules(reg: Registrar) -> None:
+    home = "flowloom_molecules.molecules"
+    reg.add(
+        "dataset",
+        "molecules",
+        "flowloom_molecules.data.molecules:Molecules",
+        summary="conformers of the SMILES in CSV files, made by RDKit and kept on disk",
+        example={"files": ["freesolv.csv"]},
+        tags=("files",),
+    )
+    reg.add(
+        "model",
+        "egnn",
+        f"{home}.egnn:EGNN",
+        summary="equivariant graph network on positions beside tokens",
+        example={"width": 16, "depth": 2},
+        paper="2102.09844",
+        within="molecules-3d",
+    )
+    reg.add(
+        "metric",
+        "molecule-quality",
+        f"{home}.quality:MoleculeQuality",
+        summary="validity, uniqueness, novelty, stability, and shapes of bonds",
+        within="molecules-3d",
+    )
+    reg.recipe(
+        "molecules-3d",
+        "flowloom_molecules:recipes/molecules-3d.yaml",
+        summary="small molecules in space: positions, elements and charges",
+        paper="2406.07266",
+    )
+
+
+def _crystals(reg: Registrar) -> None:
+    home = "flowloom_molecules.crystals"
+    reg.add(
+        "dataset",
+        "crystals",
+        "flowloom_molecules.data.crystals:Crystals",
+        summary="cells of CIF files, or of CSV files with a column of CIF (perov-5, carbon-24, MP-20)",
+        example={"name": "perov_5"},
+        tags=("files",),
+        paper="2110.06197",
+    )
+    reg.add(
+        "codec",
+        "lattice-chart",
+        f"{home}.chart:LatticeChart",
+        summary="angles of cells on the line, elements as analog bits where they are made up",
+        paper=_FLOWMM,
+        within="crystals-perov",
+    )
+    reg.add(
+        "source",
+        "log-normal",
+        "flowloom_molecules.sources:LogNormal",
+        summary="positive numbers with the logarithms of the data",
+        paper=_FLOWMM,
+    )
+    reg.add(
+        "source",
+        "logistic",
+        "flowloom_molecules.sources:Logistic",
+        summary="logits of uniform numbers",
+        paper=_FLOWMM,
+    )
+    reg.add(
+        "coupling",
+        "aligned",
+        "flowloom_molecules.aligned:Aligned",
+        summary="x0 shifted, turned and reordered inside each row until it lies near x1",
+        example={"rotate": True, "assign": True},
+        paper="2306.15030",
+    )
+    reg.add(
+        "model",
+        "cspnet",
+        f"{home}.network:CSPNet",
+        summary="periodic graph network on fractional coordinates and lattice parameters",
+        example={"width": 16, "depth": 1, "frequencies": 2},
+        paper=_FLOWMM,
+        within="crystals-perov",
+    )
+    reg.add(
+        "guidance",
+        "anti-annealing",
+        f"{home}.annealing:AntiAnnealing",
+        summary="velocities of some parts times 1 + s t",
+        example={"slopes": {"frac": 2.0}},
+        paper=_FLOWMM,
+        within="crystals-perov",
+    )
+    reg.add(
+        "metric",
+        "structure-match",
+        f"{home}.match:StructureMatch",
+        summary="match rate and RMS of predicted crystals, beside training structures",
+        paper=_FLOWMM,
+        within="crystals-perov",
+    )
+    reg.recipe(
+        "crystals-perov",
+        "flowloom_molecules:recipes/crystals-perov.yaml",
+        summary="structure prediction on perov-5",
+        paper=_FLOWMM,
+    )
