@@ -45,6 +45,13 @@ def _molecules(reg: Registrar) -> None:
         summary="validity, uniqueness, novelty, stability, and shapes of bonds",
         within="molecules-3d",
     )
+    reg.add(
+        "renderer",
+        "molecule-view",
+        f"{home}.renderer:MoleculeView",
+        summary="depictions, and molecules in space to turn about (offline)",
+        within="molecules-3d",
+    )
     reg.recipe(
         "molecules-3d",
         "flowloom_molecules:recipes/molecules-3d.yaml",
@@ -77,6 +84,7 @@ def _crystals(reg: Registrar) -> None:
         "log-normal",
         "flowloom_molecules.sources:LogNormal",
         summary="positive numbers with the logarithms of the data",
+        example={"scale": 0.3},
         paper=_FLOWMM,
     )
     reg.add(
@@ -118,6 +126,21 @@ def _crystals(reg: Registrar) -> None:
         f"{home}.match:StructureMatch",
         summary="match rate and RMS of predicted crystals, beside training structures",
         paper=_FLOWMM,
+        within="crystals-perov",
+    )
+    reg.add(
+        "metric",
+        "crystal-validity",
+        f"{home}.validity:CrystalValidity",
+        summary="structural and compositional validity, density, number of elements",
+        paper="2110.06197",
+        within="crystals-perov",
+    )
+    reg.add(
+        "renderer",
+        "crystal-view",
+        f"{home}.renderer:CrystalView",
+        summary="cells to turn about beside the real ones (offline)",
         within="crystals-perov",
     )
     reg.recipe(

@@ -21,22 +21,28 @@ class LogNormal(Source, nn.Module):
 
     .. math:: \log p(x) = \sum_i -\log(x_i s_i \sqrt{2\pi}) - (\log x_i - m_i)^2 / (2 s_i^2)
 
-    The law of cell lengths in FlowMM (2406.04713). Before it is fitted, m = 0 and s = 1.
+    The law of cell lengths in FlowMM (2406.04713).
 
     Args:
         size: entries of the last dimension, each with statistics of its own; one for all where None.
+        location: m before it is fitted.
+        scale: s before it is fitted.
         least: smallest deviation of a logarithm.
     """
 
     location: Tensor
     scale: Tensor
 
-    def __init__(self, size: int | None = None, least: float = 1e-3) -> None:
+    def __init__(
+        self, size: int | None = None, location: float = 0.0, scale: float = 1.0, least: float = 1e-3
+    ) -> None:
         nn.Module.__init__(self)
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {scale}")
         shape = () if size is None else (size,)
         self.least = least
-        self.register_buffer("location", torch.zeros(shape))
-        self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("location", torch.full(shape, location))
+        self.register_buffer("scale", torch.full(shape, scale))
 
     def fit(
         self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None

@@ -56,7 +56,10 @@ class _Faster(Wrapped):
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """As the other field, its named parts times ``1 + s t``."""
         value = self.ask(x, t, cond, generator)
-        assert isinstance(value, dict)
+        if not isinstance(value, dict):
+            raise IncompatibleError(
+                f"guidance anti-annealing names the parts {', '.join(self.slopes)}; the state is one tensor"
+            )
         return {**value, **{name: self._faster(value[name], t, s) for name, s in self.slopes.items()}}
 
     def _faster(self, value: Any, t: Any, slope: float) -> Tensor:

@@ -35,8 +35,9 @@ class Crystals(Dataset):
     partly occupied, too large) are left out with a warning that names and counts them.
 
     Splits have files of their own, ``NAME_train.csv``, ``NAME_val.csv`` and ``NAME_test.csv`` in the folder
-    ``crystals`` of ``$FLOWLOOM_DATA``; where only some are there, the others are cut from the largest by the
-    ids of its rows. perov-5, carbon-24 and MP-20 (Xie et al. 2110.06197) are downloaded where none is there.
+    ``crystals`` of ``$FLOWLOOM_DATA``; where only some are there, the others are cut from that for training,
+    or from the largest, by the ids of its rows. perov-5, carbon-24 and MP-20 (Xie et al. 2110.06197) are
+    downloaded where none is there.
 
     Args:
         name: of the files, or the path of one CSV or CIF file, or of a folder of CIF files.
@@ -113,21 +114,15 @@ class Crystals(Dataset):
         if not self._splits:
             files = self._files()
             kept = {name: self._prepared(file) for name, file in files.items()}
-            largest = max(kept, key=lambda name: len(kept[name]))
-            missing = [name for name in SPLITS if name not in kept]
-            shares = divide(
-                kept[largest].keys,
-                self.val if "val" in missing else 0.0,
-                self.test if "test" in missing else 0.0,
-            )
-            found = {name: (one, torch.arange(len(one))) for name, one in kept.items() if name != largest}
-            for name in {largest, *missing}:
-                # What is left of the largest file is the split that it is named for, or training rows.
-                left = name == largest and largest != "train" and "train" not in missing
-                found[name] = (kept[largest], shares["train" if left else name])
-            if largest != "train" and "train" in missing:
-                found[largest] = (kept[largest], shares[largest])
-            self._splits = {name: found[name] for name in SPLITS}
+            source = "train" if "train" in kept else max(kept, key=lambda name: len(kept[name]))
+            # The file named for training, or else the largest, also holds what has no file of its own.
+            cut = {"train", source} | {name for name in SPLITS if name not in kept}
+            one = kept[source]
+            shares = divide(one.keys, self.val * ("val" in cut), self.test * ("test" in cut))
+            self._splits = {
+                name: (one, shares[name]) if name in cut else (kept[name], torch.arange(len(kept[name])))
+                for name in SPLITS
+            }
             self._atoms = self.most_atoms or max(int(one.sizes.max()) for one in kept.values())
         return self._atoms
 
