@@ -106,3 +106,14 @@ def test_states_without_atoms_in_space_are_refused():
         EGNN(Spec((3,)))
     with pytest.raises(IncompatibleError, match="frac, lengths, angles and types"):
         CSPNet(molecule())
+
+
+def test_networks_of_the_papers_scale_take_no_memory_and_have_their_parameters():
+    """DiffCSP's layers (9 entries of a matrix) have 1,973,760 parameters each at 512; with 6 parameters of
+    the lattice they have 3 rows of 512 less, and their norm comes first here as there."""
+    with torch.device("meta"):
+        crystals = CSPNet(cell(20, Spec((20,), vocab=118)), width=512, depth=6, frequencies=128)
+        molecules = EGNN(molecule(29), width=256, depth=9)
+    assert sum(p.numel() for p in crystals.layers.parameters()) == 6 * (1_973_760 - 3 * 512)
+    assert 12e6 < sum(p.numel() for p in crystals.parameters()) < 13e6
+    assert sum(p.numel() for p in molecules.parameters()) == 4_294_937

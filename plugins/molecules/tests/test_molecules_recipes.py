@@ -59,7 +59,9 @@ def test_a_recipe_runs_and_goes_on_with_the_same_bits(recipe, small, home):
     shutil.copytree(home / "whole", home / "again")
     for name in ("flow.safetensors", "evaluation.json", "report.html"):
         (home / "again" / name).unlink()
-    (home / "again" / "status.json").write_text('{"format": 2, "state": "training", "step": 4, "message": ""}')
+    (home / "again" / "status.json").write_text(
+        '{"format": 2, "state": "training", "step": 4, "message": ""}'
+    )
     latest = sorted((home / "again" / "checkpoints").iterdir())[-1]
     shutil.rmtree(latest)
     assert run("run", recipe, *given, "--out", "again") == 0

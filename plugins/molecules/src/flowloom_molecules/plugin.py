@@ -52,6 +52,35 @@ def _molecules(reg: Registrar) -> None:
         summary="depictions, and molecules in space to turn about (offline)",
         within="molecules-3d",
     )
+    reg.add(
+        "dataset",
+        "molecule-file",
+        "flowloom_molecules.data.sdf:MoleculeFile",
+        summary="molecules of an SDF file with its own positions; QM9 by default",
+        example={"file": "gdb9.sdf"},
+        tags=("files",),
+        paper="1703.00564",
+    )
+    reg.add(
+        "dataset",
+        "torsions",
+        "flowloom_molecules.data.torsions:Torsions",
+        summary="torsion angles of conformers, a circle for every rotatable bond",
+        example={"files": ["freesolv.csv"], "conformers": 2},
+        tags=("files",),
+    )
+    reg.recipe(
+        "molecules-qm9",
+        "flowloom_molecules:recipes/molecules-qm9.yaml",
+        summary="QM9 in space, the literature's scale (needs an accelerator)",
+        paper="2406.07266",
+    )
+    reg.recipe(
+        "conformer-torsions",
+        "flowloom_molecules:recipes/conformer-torsions.yaml",
+        summary="torsion angles of conformers on tori (needs flowloom-geometries)",
+        paper="2302.03660",
+    )
     reg.recipe(
         "molecules-3d",
         "flowloom_molecules:recipes/molecules-3d.yaml",
@@ -142,6 +171,18 @@ def _crystals(reg: Registrar) -> None:
         f"{home}.renderer:CrystalView",
         summary="cells to turn about beside the real ones (offline)",
         within="crystals-perov",
+    )
+    reg.recipe(
+        "crystals-mp20",
+        "flowloom_molecules:recipes/crystals-mp20.yaml",
+        summary="structure prediction on MP-20, the paper's scale (needs an accelerator)",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "crystals-perov-de-novo",
+        "flowloom_molecules:recipes/crystals-perov-de-novo.yaml",
+        summary="perov-5 from nothing: elements, coordinates and cell together",
+        paper=_FLOWMM,
     )
     reg.recipe(
         "crystals-perov",

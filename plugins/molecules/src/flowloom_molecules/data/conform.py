@@ -16,10 +16,11 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
     Args:
         smiles: with charges, stereo marks, isotopes and ``[nH]`` as RDKit reads them.
         settings: ``hydrogens`` (keep them), ``salts`` (``refuse``, or ``strip`` to the largest fragment),
-            ``most_heavy``, ``elements``, ``conformers``, ``optimise``, ``seed``, ``seconds``.
+            ``most_heavy``, ``elements``, ``conformers``, ``optimise``, ``seed``, ``seconds``;
+            ``most_bonds`` asks for torsion angles instead of positions.
     """
     from rdkit import Chem
-    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 
     mol = Chem.MolFromSmiles(smiles) if smiles.strip() else None
     if mol is None or mol.GetNumAtoms() == 0:
@@ -41,6 +42,13 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
         return {"reason": "an element that is not asked for"}
     key = Chem.MolToSmiles(mol)
     full = Chem.AddHs(mol)
+    chains: list[tuple[int, int, int, int]] = []
+    if settings.get("most_bonds"):
+        chains = _chains(mol)  # hydrogens come behind the heavy atoms, whose places stay
+        if not chains:
+            return {"reason": "no rotatable bond"}
+        if len(chains) > settings["most_bonds"]:
+            return {"reason": f"more than {settings['most_bonds']} rotatable bonds"}
     rules: Any = rdDistGeom.ETKDGv3()
     rules.randomSeed = settings["seed"]
     rules.timeout = settings["seconds"]
@@ -52,6 +60,12 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
         return {"reason": "no conformer found"}
     if settings["optimise"] == "mmff" and rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
         rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(full, maxIters=500)
+    if chains:
+        angles = [
+            [rdMolTransforms.GetDihedralRad(full.GetConformer(i), *chain) for chain in chains] for i in ids
+        ]
+        kinds = [[v for i in chain[1:3] for v in _kind(full.GetAtomWithIdx(i))] for chain in chains]
+        return {"key": key, "angles": angles, "kinds": kinds}
     if not settings["hydrogens"]:
         full = Chem.RemoveHs(full)
     return {
@@ -60,6 +74,41 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
         "charges": [atom.GetFormalCharge() for atom in full.GetAtoms()],
         "pos": [full.GetConformer(i).GetPositions().tolist() for i in ids],
     }
+
+
+_ROTATABLE = "[!$(*#*)&!D1]-&!@[!$(*#*)&!D1]"
+"""Single bonds outside rings between atoms that hold something more (RDKit's rotatable bonds)."""
+
+KINDS = ("C", "N", "O", "S", "other", "sp2", "aromatic", "ring", "crowded")
+"""What is told of each atom of a rotatable bond."""
+
+
+def _chains(mol: Any) -> list[tuple[int, int, int, int]]:
+    """Four atoms along every rotatable bond, in an order that does not depend on how the SMILES runs."""
+    from rdkit import Chem
+
+    ranks = list(Chem.CanonicalRankAtoms(mol))
+
+    def end(atom: int, besides: int) -> int:
+        near = [n for n in mol.GetAtomWithIdx(atom).GetNeighbors() if n.GetIdx() != besides]
+        return max(near, key=lambda n: (n.GetAtomicNum(), ranks[n.GetIdx()])).GetIdx()
+
+    bonds = [
+        sorted(pair, key=lambda i: ranks[i])
+        for pair in mol.GetSubstructMatches(Chem.MolFromSmarts(_ROTATABLE))
+    ]
+    return [(end(j, k), j, k, end(k, j)) for j, k in sorted(bonds, key=lambda b: [ranks[i] for i in b])]
+
+
+def _kind(atom: Any) -> list[float]:
+    from rdkit import Chem
+
+    symbol = atom.GetSymbol()
+    elements = [float(symbol == s) for s in KINDS[:4]]
+    flat = atom.GetHybridization() == Chem.HybridizationType.SP2
+    heavy = sum(n.GetAtomicNum() > 1 for n in atom.GetNeighbors())
+    told = (flat, atom.GetIsAromatic(), atom.IsInRing(), heavy > 3)
+    return [*elements, float(not any(elements)), *map(float, told)]
 
 
 def main() -> None:

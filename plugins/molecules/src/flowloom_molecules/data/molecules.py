@@ -172,22 +172,12 @@ class Molecules(Conformed):
         """The molecules of all files."""
         if not self.files:
             raise DataError("molecules needs files; give files: [mine.csv]")
-        return joined([self._prepared(self._find(name)) for name in self.files])
-
-    def _find(self, name: str) -> Path:
-        own = Path(name).expanduser()
-        places = folders(self.root, ("molecules", ""))
-        found = own if own.is_file() else find(places, [name])
-        if found is None:
-            raise DataError(
-                f"there is no file {name}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path"
-            )
-        return found
+        return joined([self._prepared(find_smiles(name, self.root)) for name in self.files])
 
     def _prepared(self, file: Path) -> Prepared:
         import rdkit
 
-        rows = _smiles(file)
+        rows = read_smiles(file)
         told = {**self.settings, "charges": self.charges, "rdkit": rdkit.__version__}
         mark = fingerprint("\n".join(rows).encode(), told)
         kept = prepared(f"molecules-{mark}", lambda: self._make(rows))
@@ -241,8 +231,25 @@ def packed(
     )
 
 
-def _smiles(file: Path) -> list[str]:
-    """The column ``smiles``, whatever case its name is in."""
+def find_smiles(name: str, root: Path | None = None) -> Path:
+    """The file of a path, or of a name in the folder ``molecules`` of ``root`` or ``$FLOWLOOM_DATA``.
+
+    Raises:
+        DataError: there is none.
+    """
+    own, places = Path(name).expanduser(), folders(root, ("molecules", ""))
+    found = own if own.is_file() else find(places, [name])
+    if found is None:
+        raise DataError(f"there is no file {name}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path")
+    return found
+
+
+def read_smiles(file: Path) -> list[str]:
+    """The column ``smiles`` of a CSV file, whatever case its name is in.
+
+    Raises:
+        DataError: it cannot be read, or has no such column.
+    """
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowloom_molecules.data.refused import Refused
 
-FORMAT = 1
+FORMAT = 2
 """Counted up whenever what is written, or how it is made, changes."""
 
 
