@@ -10,7 +10,7 @@ from flowloom.errors import DataError
 from flowloom.spec import Spec
 from flowloom_molecules.crystals.chart import LatticeChart
 from flowloom_molecules.data.crystals import Crystals
-from flowloom_molecules.data.molecules import Molecules
+from flowloom_molecules.data.molecules import Conformers
 from flowloom_molecules.molecules.perceived import Perception, perceive
 from flowloom_molecules.molecules.quality import MoleculeQuality
 from flowloom_molecules.molecules.renderer import MoleculeView
@@ -21,7 +21,7 @@ SMILES = ["CCO", "CCN", "CC(C)C", "c1ccccc1", "CC=O", "C#N", "CCF", "OCCO", "CC(
 @pytest.fixture
 def molecules(tmp_path, write_csv):
     file = write_csv(tmp_path / "m.csv", ("smiles",), [(s,) for s in SMILES])
-    return Molecules([str(file)], val=0, test=0)
+    return Conformers([str(file)], val=0, test=0)
 
 
 def test_real_molecules_are_valid_and_known(molecules):
@@ -48,7 +48,7 @@ def test_stretched_and_scattered_molecules_are_told_apart(molecules):
     assert scaled(1.05)["bond_angles"] == pytest.approx(0, abs=1e-3)
     apart = scaled(10.0)
     assert apart["validity"] == apart["connectivity"] == apart["molecule_stability"] == 0
-    assert math.isnan(apart["uniqueness"])
+    assert apart["uniqueness"] == apart["novelty"] == 0
     broken = metric(Examples({**real.x, "pos": real.x["pos"] * math.nan}, real.cond), real)
     assert broken["validity"] == 0
 

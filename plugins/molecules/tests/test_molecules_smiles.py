@@ -7,7 +7,7 @@ import torch
 
 from flowloom.errors import DataError
 from flowloom_molecules.data import conformers as parallel
-from flowloom_molecules.data.molecules import Molecules
+from flowloom_molecules.data.molecules import Conformers
 
 GOOD = ["CCO", "c1cc[nH]c1", "C[N+](C)(C)C", "[2H]OC", "F/C=C/F", "C[C@H](N)O", "CC(=O)[O-]"]
 SETTINGS = {
@@ -26,7 +26,7 @@ def test_charges_stereo_isotopes_and_aromatic_nitrogen(tmp_path, write_csv):
     file = write_csv(tmp_path / "m.csv", ("SMILES", "y"), [(s, 0) for s in GOOD])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = Molecules([str(file)], val=0, test=0, workers=1)
+        data = Conformers([str(file)], val=0, test=0, workers=1)
         x = data.all().x
     assert len(data) == len(GOOD)
     assert data.keys()[3] == "CO"
@@ -44,14 +44,14 @@ def test_charges_stereo_isotopes_and_aromatic_nitrogen(tmp_path, write_csv):
 def test_rows_that_are_left_out_are_named_and_counted(tmp_path, write_csv):
     rows = ["CCO", "not smiles", "", "[Na+].[Cl-]", "C" * 12, "C[SiH](C)C", "C[CH2]", "CC.O", "CCN"]
     file = write_csv(tmp_path / "m.csv", ("smiles",), [(s,) for s in rows])
-    data = Molecules([str(file)], val=0, test=0, workers=1)
+    data = Conformers([str(file)], val=0, test=0, workers=1)
     with pytest.warns(UserWarning, match="7 of 9 rows are left out") as told:
         assert sorted(data.keys()) == ["CCN", "CCO"]
     message = str(told[0].message)
     assert "several fragments (a salt): 2 (rows 4, 8)" in message
     assert "more than 9 heavy atoms: 1 (row 5)" in message
     assert "an element that is not asked for: 1 (row 6)" in message
-    stripped = Molecules([str(file)], salts="strip", val=0, test=0, workers=1)
+    stripped = Conformers([str(file)], salts="strip", val=0, test=0, workers=1)
     with pytest.warns(UserWarning, match="6 of 9"):
         names = stripped.keys()
     assert "CC" in names
@@ -60,34 +60,34 @@ def test_rows_that_are_left_out_are_named_and_counted(tmp_path, write_csv):
 def test_nothing_left_is_an_error_of_one_line(tmp_path, write_csv):
     file = write_csv(tmp_path / "m.csv", ("smiles",), [("rubbish",), ("C" * 30,)])
     with pytest.raises(DataError, match="none of 2 rows can be used"):
-        len(Molecules([str(file)], workers=1))
+        len(Conformers([str(file)], workers=1))
     file = write_csv(tmp_path / "n.csv", ("structure",), [("CCO",)])
     with pytest.raises(DataError, match="no column 'smiles'; it has: structure"):
-        len(Molecules([str(file)]))
+        len(Conformers([str(file)]))
     with pytest.raises(DataError, match=r"no file nowhere\.csv"):
-        len(Molecules(["nowhere.csv"], root=tmp_path))
+        len(Conformers(["nowhere.csv"], root=tmp_path))
     with pytest.raises(DataError, match="each once; got Xx"):
-        Molecules(elements=["C", "Xx"])
+        Conformers(elements=["C", "Xx"])
 
 
 def test_what_was_made_is_kept_and_a_damaged_file_is_made_anew(tmp_path, write_csv, monkeypatch):
     file = write_csv(tmp_path / "m.csv", ("smiles",), [("CCO",), ("bad",), ("CN",)])
     with pytest.warns(UserWarning, match="unparsable"):
-        first = Molecules([str(file)], val=0, test=0, workers=1).all()
+        first = Conformers([str(file)], val=0, test=0, workers=1).all()
 
     def never(*args, **kwargs):
         raise AssertionError("embedded again")
 
     monkeypatch.setattr("flowloom_molecules.data.molecules.conformers", never)
     with pytest.warns(UserWarning, match="unparsable"):
-        second = Molecules([str(file)], val=0, test=0, workers=1).all()
+        second = Conformers([str(file)], val=0, test=0, workers=1).all()
     assert torch.equal(first.x["pos"], second.x["pos"])
     (kept,) = (tmp_path / "cache" / "flowloom" / "prepared").iterdir()
     kept.write_bytes(kept.read_bytes()[:50])
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.warns(UserWarning, match="unparsable"):
-        third = Molecules([str(file)], val=0, test=0, workers=1).all()
+        third = Conformers([str(file)], val=0, test=0, workers=1).all()
     assert torch.equal(first.x["pos"], third.x["pos"])
 
 

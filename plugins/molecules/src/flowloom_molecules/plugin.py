@@ -23,11 +23,10 @@ def _molecules(reg: Registrar) -> None:
     home = "flowloom_molecules.molecules"
     reg.add(
         "dataset",
-        "molecules",
-        "flowloom_molecules.data.molecules:Molecules",
+        "conformers",
+        "flowloom_molecules.data.molecules:Conformers",
         summary="conformers of the SMILES in CSV files, made by RDKit and kept on disk",
-        example={"files": ["freesolv.csv"]},
-        tags=("files",),
+        example={"files": ["small.csv"]},
     )
     reg.add(
         "model",
@@ -36,21 +35,21 @@ def _molecules(reg: Registrar) -> None:
         summary="equivariant graph network on positions beside tokens",
         example={"width": 16, "depth": 2},
         paper="2102.09844",
-        within="molecules-3d",
+        within="molecules-small",
     )
     reg.add(
         "metric",
         "molecule-quality",
         f"{home}.quality:MoleculeQuality",
         summary="validity, uniqueness, novelty, stability, and shapes of bonds",
-        within="molecules-3d",
+        within="molecules-small",
     )
     reg.add(
         "renderer",
         "molecule-view",
         f"{home}.renderer:MoleculeView",
         summary="depictions, and molecules in space to turn about (offline)",
-        within="molecules-3d",
+        within="molecules-small",
     )
     reg.add(
         "dataset",
@@ -66,8 +65,13 @@ def _molecules(reg: Registrar) -> None:
         "torsions",
         "flowloom_molecules.data.torsions:Torsions",
         summary="torsion angles of conformers, a circle for every rotatable bond",
-        example={"files": ["freesolv.csv"], "conformers": 2},
-        tags=("files",),
+        example={"files": ["small.csv"], "conformers": 2},
+    )
+    reg.recipe(
+        "molecules-small",
+        "flowloom_molecules:recipes/molecules-small.yaml",
+        summary="common small molecules in space, no file needed",
+        paper="2406.07266",
     )
     reg.recipe(
         "molecules-qm9",
@@ -101,12 +105,19 @@ def _crystals(reg: Registrar) -> None:
         paper="2110.06197",
     )
     reg.add(
+        "dataset",
+        "perovskites",
+        "flowloom_molecules.data.perovskites:Perovskites",
+        summary="perovskites drawn from ionic radii, no file needed",
+        example={"n": 128},
+    )
+    reg.add(
         "codec",
         "lattice-chart",
         f"{home}.chart:LatticeChart",
         summary="angles of cells on the line, elements as analog bits where they are made up",
         paper=_FLOWMM,
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.add(
         "source",
@@ -138,7 +149,7 @@ def _crystals(reg: Registrar) -> None:
         summary="periodic graph network on fractional coordinates and lattice parameters",
         example={"width": 16, "depth": 1, "frequencies": 2},
         paper=_FLOWMM,
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.add(
         "guidance",
@@ -147,7 +158,7 @@ def _crystals(reg: Registrar) -> None:
         summary="velocities of some parts times 1 + s t",
         example={"slopes": {"frac": 2.0}},
         paper=_FLOWMM,
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.add(
         "metric",
@@ -155,7 +166,7 @@ def _crystals(reg: Registrar) -> None:
         f"{home}.match:StructureMatch",
         summary="match rate and RMS of predicted crystals, beside training structures",
         paper=_FLOWMM,
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.add(
         "metric",
@@ -163,14 +174,14 @@ def _crystals(reg: Registrar) -> None:
         f"{home}.validity:CrystalValidity",
         summary="structural and compositional validity, density, number of elements",
         paper="2110.06197",
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.add(
         "renderer",
         "crystal-view",
         f"{home}.renderer:CrystalView",
         summary="cells to turn about beside the real ones (offline)",
-        within="crystals-perov",
+        within="perovskites",
     )
     reg.recipe(
         "crystals-mp20",
@@ -182,6 +193,12 @@ def _crystals(reg: Registrar) -> None:
         "crystals-perov-de-novo",
         "flowloom_molecules:recipes/crystals-perov-de-novo.yaml",
         summary="perov-5 from nothing: elements, coordinates and cell together",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "perovskites",
+        "flowloom_molecules:recipes/perovskites.yaml",
+        summary="structure prediction of drawn perovskites, no file needed",
         paper=_FLOWMM,
     )
     reg.recipe(

@@ -61,7 +61,7 @@ class StructureMatch(Metric):
             self._train = [s for s in structures(train.all()) if s is not None]
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Rates and root mean squares; the latter are NaN where nothing matches."""
+        """Rates and root mean squares; the latter are the tolerance of sites where nothing matches."""
         truth = structures(real)
         values = dict(zip(("match_rate", "match_rms"), self.matched(structures(samples), truth), strict=True))
         if self._train:
@@ -82,7 +82,7 @@ class StructureMatch(Metric):
             pair = None if guess is None or one is None else matcher.get_rms_dist(guess, one)
             if pair is not None:
                 found.append(float(pair[0]))
-        return len(found) / max(1, len(truth)), float(np.mean(found)) if found else math.nan
+        return len(found) / max(1, len(truth)), float(np.mean(found)) if found else self.site_tolerance
 
 
 def _numbers(structure: Any) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal
 
 from scipy.stats import wasserstein_distance
@@ -49,7 +48,7 @@ class CrystalValidity(Metric):
         del smact
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Shares and distances; the latter are NaN where no row is a cell."""
+        """Shares and distances; where no row is a cell, the latter are those from 0."""
         drawn, truth = structures(samples), structures(real)
         apart = [s is not None and minimum_distance(s) > 0.5 for s in drawn]
         neutral = [s is not None and _neutral(s) for s in drawn]
@@ -57,7 +56,7 @@ class CrystalValidity(Metric):
         known = [s for s in truth if s is not None]
 
         def distance(of: Any) -> float:
-            return wasserstein_distance([of(s) for s in cells], [of(s) for s in known]) if cells else math.nan
+            return float(wasserstein_distance([of(s) for s in cells] or [0.0], [of(s) for s in known]))
 
         n = max(1, len(drawn))
         return {

@@ -110,7 +110,7 @@ class Conformed(Dataset):
         return self._all
 
 
-class Molecules(Conformed):
+class Conformers(Conformed):
     """Conformers of the molecules in CSV files with a column ``smiles``, made by RDKit and kept on disk.
 
     Embedded by ETKDGv3 in parallel processes, then relaxed by MMFF94 where it has parameters. Rows that
@@ -232,13 +232,15 @@ def packed(
 
 
 def find_smiles(name: str, root: Path | None = None) -> Path:
-    """The file of a path, or of a name in the folder ``molecules`` of ``root`` or ``$FLOWLOOM_DATA``.
+    """The file of a path, of a name in the folder ``molecules`` of ``root`` or ``$FLOWLOOM_DATA``, or here.
+
+    ``small.csv`` ships with the plugin: 70 common molecules of at most 7 heavy atoms.
 
     Raises:
         DataError: there is none.
     """
     own, places = Path(name).expanduser(), folders(root, ("molecules", ""))
-    found = own if own.is_file() else find(places, [name])
+    found = own if own.is_file() else find([*places, Path(__file__).parent], [name])
     if found is None:
         raise DataError(f"there is no file {name}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path")
     return found

@@ -66,7 +66,7 @@ class MoleculeQuality(Metric):
         }
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """All values; those of shapes are NaN where no sample hangs together."""
+        """All values; shares of nothing are 0."""
         drawn, truth = self.read(samples), self.read(real)
         names = [one.smiles for one in drawn if one.whole is not None]
         distinct = set(names)
@@ -76,8 +76,8 @@ class MoleculeQuality(Metric):
         return {
             "validity": len(names) / max(1, len(drawn)),
             "connectivity": _share([one.fragments == 1 for one in drawn]),
-            "uniqueness": len(distinct) / len(names) if names else math.nan,
-            "novelty": len(distinct - self._known) / len(distinct) if distinct else math.nan,
+            "uniqueness": len(distinct) / max(1, len(names)),
+            "novelty": len(distinct - self._known) / max(1, len(distinct)),
             "atom_stability": _share(atoms),
             "molecule_stability": _share(whole),
             **self._shapes(drawn, truth),
@@ -92,7 +92,7 @@ class MoleculeQuality(Metric):
 
 
 def _share(values: list[bool]) -> float:
-    return sum(values) / len(values) if values else math.nan
+    return sum(values) / max(1, len(values))
 
 
 def _geometry(molecules: list[Perceived]) -> dict[str, dict[tuple[str, ...], list[float]]]:
@@ -141,9 +141,7 @@ def _apart(
     ours: dict[tuple[str, ...], list[float]], theirs: dict[tuple[str, ...], list[float]], rare: int
 ) -> float:
     common = {kind: values for kind, values in theirs.items() if len(values) >= rare}
-    if not common or not any(ours.values()):
-        return math.nan
-    total = sum(map(len, common.values()))
+    total = max(1, sum(map(len, common.values())))
     return sum(
         len(values)
         / total
