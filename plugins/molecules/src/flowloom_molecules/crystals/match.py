@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from flowloom.data import Dataset, Examples
 from flowloom.metrics import Metric
 from flowloom_molecules.crystals.structures import pymatgen, structures
+
+Known: TypeAlias = "dict[int, tuple[list[Any], Any]]"
+"""Training structures by their number of atoms, with their Mendeleev numbers, sorted."""
 
 
 class StructureMatch(Metric):
@@ -52,13 +55,16 @@ class StructureMatch(Metric):
     ) -> None:
         self.length_tolerance, self.site_tolerance = length_tolerance, site_tolerance
         self.angle_tolerance, self.baselines, self.seed = angle_tolerance, baselines, seed
-        self._train: list[Any] = []
+        self._train: Known = {}
 
     def fit(self, train: Dataset) -> None:
         """Keep the training structures, for the baselines."""
         pymatgen()
         if self.baselines:
-            self._train = [s for s in structures(train.all()) if s is not None]
+            known = [s for s in structures(train.all()) if s is not None]
+            for size in sorted({len(s) for s in known}):
+                same = [s for s in known if len(s) == size]
+                self._train[size] = same, np.stack([np.sort(_numbers(s)) for s in same])
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Rates and root mean squares; the latter are the tolerance of sites where nothing matches."""
@@ -89,26 +95,28 @@ def _numbers(structure: Any) -> np.ndarray:
     return np.array([site.specie.mendeleev_no for site in structure], dtype=float)
 
 
-def _any(train: list[Any], one: Any, draws: np.random.Generator) -> Any:
-    same = [s for s in train if len(s) == len(one)]
+def _any(train: Known, one: Any, draws: np.random.Generator) -> Any:
+    same, _ = train.get(_size(one), ([], None))
     return same[int(draws.integers(len(same)))] if same else None
 
 
-def _nearest(train: list[Any], one: Any) -> Any:
+def _nearest(train: Known, one: Any) -> Any:
     """The training structure whose Mendeleev numbers, sorted, differ least."""
-    same = [s for s in train if len(s) == len(one)]
+    same, numbers = train.get(_size(one), ([], None))
     if not same:
         return None
-    mine = np.sort(_numbers(one))
-    gaps = np.abs(np.stack([np.sort(_numbers(s)) for s in same]) - mine).sum(1)
-    return same[int(gaps.argmin())]
+    return same[int(np.abs(numbers - np.sort(_numbers(one))).sum(1).argmin())]
+
+
+def _size(structure: Any) -> int:
+    return 0 if structure is None else len(structure)
 
 
 def _dressed(structure: Any, one: Any) -> Any:
     """``structure`` with the elements of ``one``, each on the site of its nearest counterpart."""
     from scipy.optimize import linear_sum_assignment
 
-    if structure is None:
+    if structure is None or one is None:
         return None
     cost = np.abs(_numbers(structure)[:, None] - _numbers(one)[None])
     _, chosen = linear_sum_assignment(cost)

@@ -22,7 +22,7 @@ class MoleculeQuality(Metric):
       valences and total charge);
     * ``connectivity``: share of rows whose atoms hang together;
     * ``uniqueness``: distinct molecules among the valid ones; ``novelty``: share of those that the
-      training data does not have;
+      training data does not have (0 for the training data, so it is told without a verdict);
     * ``atom_stability``: share of atoms with as many neighbours as some atom of their element has in
       training; ``molecule_stability``: rows of which all atoms are so, and that hang together;
     * ``bond_lengths`` (angstrom), ``bond_angles``, ``torsions`` (degrees): Wasserstein distances from those
@@ -39,7 +39,6 @@ class MoleculeQuality(Metric):
         "validity": "higher",
         "connectivity": "higher",
         "uniqueness": "higher",
-        "novelty": "higher",
         "atom_stability": "higher",
         "molecule_stability": "higher",
         "bond_lengths": "lower",
