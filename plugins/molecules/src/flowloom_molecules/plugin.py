@@ -165,6 +165,7 @@ def _crystals(reg: Registrar) -> None:
         "structure-match",
         f"{home}.match:StructureMatch",
         summary="match rate and RMS of predicted crystals, beside training structures",
+        example={"baselines": False},
         paper=_FLOWMM,
         within="perovskites",
     )
