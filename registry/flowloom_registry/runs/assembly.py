@@ -17,6 +17,7 @@ from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
 from flowloom.seeds import derive
+from flowloom.solvers import Solution
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
 from flowloom.trackers import Tracker
@@ -113,6 +114,16 @@ class Assembly:
             data = self.flow.decode(Examples(x, cond or {}))
         return map_state(lambda v: v.cpu(), data.x)
 
+    def drawn(self, solution: Solution, asked: Cond) -> Examples:
+        """What a solve drew, as data on the CPU, with the conditions asked for and those that it made up."""
+        with torch.no_grad(), self.flow.evaluating():
+            data = self.flow.decode(Examples(solution.x, solution.cond)).to("cpu")
+        return Examples(data.x, {**asked, **{name: data.cond[name] for name in self.flow.objective.invents}})
+
+    def to_ask(self, cond: Cond) -> Cond:
+        """Conditions of data without those that the flow makes up by itself."""
+        return {name: v for name, v in cond.items() if name not in self.flow.objective.invents}
+
     def encode(self, examples: Examples, device: torch.device) -> Examples:
         """Data to states, on ``device``."""
         with torch.no_grad(), self.flow.evaluating():
@@ -127,16 +138,16 @@ class Assembly:
         return None
 
     def lengths(self, n: int) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, as of held-out ones: no flow invents the size itself."""
-        sizes = self.spec.named("real")
-        return {name: self._unseen(n).cond[name] for name in sizes} if sizes else {}
+        """Which entries of ``n`` examples are real, as of held-out ones, where the flow does not say it."""
+        sizes = self.to_ask(self._unseen(n).cond) if self.spec.named("real") else {}
+        return {name: sizes[name] for name in self.spec.named("real") if name in sizes}
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
         spec = self.spec
         if not spec.conditions:
             return {}
-        cond = dict(self._unseen(n).cond)
+        cond = dict(self.to_ask(self._unseen(n).cond))
         label = self.class_condition()
         if label is not None and set(spec.conditions) == {label}:
             classes = spec.conditions[label].classes or 1

@@ -23,6 +23,7 @@ from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress, walking
 
 SAMPLES, FLOOR, BASELINE, SEEN = "samples", "held-out data", "Gaussian", "training data"
+THROUGH = "through the codec"
 _ODE_SWEEP = ("euler", "midpoint", "heun")
 
 
@@ -172,6 +173,9 @@ class _Judging:
                 # Any rows, not the first ones: data sets are often sorted.
                 some = assembly.in_range(rows_of(assembly.require_data(""), n, config.seed + 1))
                 columns[SEEN] = self._judged(some, None, None)
+        if assembly.flow.codec is not None and assembly.flow.codec.lossy:
+            with self.notes.about(f"column '{THROUGH}'"):
+                columns[THROUGH] = self._judged(self._through_the_codec(), self.real, None)
         if config.baseline == "gaussian":
             with self.notes.about(f"column '{BASELINE}'"):
                 self._add_baseline(columns)
@@ -247,16 +251,24 @@ class _Judging:
         asked = real if self.drawn is None else real.take(torch.arange(min(self.drawn, len(real))))
         seed = config.seed if not again else derive(config.seed, "again", again)
         with walking("sampling", len(asked), config.batch) as on_step:
+            cond = assembly.to_ask(asked.cond)
             solution = assembly.flow.solve(
-                len(asked), solver=solver, seed=seed, batch=config.batch, cond=asked.cond, on_step=on_step
+                len(asked), solver=solver, seed=seed, batch=config.batch, cond=cond, on_step=on_step
             )
         elapsed = time.perf_counter() - began
-        examples = Examples(assembly.decode(solution.x, asked.cond), asked.cond)
+        examples = assembly.drawn(solution, asked.cond)
         if self.notes.rehearsing and not all(bool(v.isfinite().all()) for _, v in leaves(examples.x)):
             examples = real.take(torch.arange(len(asked)))  # what untrained weights draw proves nothing
         if self.drawn is not None:
             examples = examples.take(torch.arange(len(real)) % len(asked))
         return examples, solution.nfe, elapsed
+
+    def _through_the_codec(self) -> Examples:
+        """The held-out rows encoded and decoded."""
+        real = self.real if self.drawn is None else self.real.take(torch.arange(self.drawn))
+        states = self.assembly.encode(real, self.assembly.flow.device)
+        found = Examples(self.assembly.decode(states.x, states.cond), real.cond)
+        return found if self.drawn is None else found.take(torch.arange(len(self.real)) % self.drawn)
 
     def _add_baseline(self, columns: dict[str, dict[str, float]]) -> None:
         assembly, real, config = self.assembly, self.real, self.config

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.renderers import Figure, Renderer
-from flowloom.state import leaves
+from flowloom.state import Cond, leaves
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import write_bytes
 from flowloom_registry.runs.notes import Notes
@@ -31,16 +31,18 @@ def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> list[Figu
     with notes.about("drawing samples"):
         cond = assembly.conditions_to_show(config.n)
         solution = assembly.flow.solve(config.n, seed=config.seed, batch=assembly.evaluate.batch, cond=cond)
-        examples = Examples(assembly.decode(solution.x, cond), cond)
+        examples = assembly.drawn(solution, cond)
         save_examples(examples, folder / "samples.safetensors")
         if assembly.renderer is not None:
-            figures = _rendered(assembly, assembly.renderer, examples, notes)
+            figures = _rendered(assembly, assembly.renderer, examples, cond, notes)
     with notes.about("writing figures"):
         save_figures(figures, folder)
     return figures
 
 
-def _rendered(assembly: Assembly, renderer: Renderer, examples: Examples, notes: Notes) -> list[Figure]:
+def _rendered(
+    assembly: Assembly, renderer: Renderer, examples: Examples, cond: Cond, notes: Notes
+) -> list[Figure]:
     config, spec = assembly.sample, assembly.spec
     figures: list[Figure] = []
     source = assembly.held_out() or assembly.data
@@ -49,9 +51,9 @@ def _rendered(assembly: Assembly, renderer: Renderer, examples: Examples, notes:
         figures += renderer.samples(examples.laid_out(spec), real.laid_out(spec))
     with notes.about("showing a trajectory"):
         few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
-        chosen = {k: v[few] for k, v in examples.cond.items()}
+        chosen = {k: v[few] for k, v in cond.items()}
         walk = assembly.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
-        states = [assembly.decode(state, chosen) for state in walk.trajectory]
+        states = [assembly.decode(state, walk.cond) for state in walk.trajectory]
         figures += renderer.trajectory(walk.times, states)
     with notes.about("showing the flow"):
         figures += renderer.flow(assembly.flow, real)
