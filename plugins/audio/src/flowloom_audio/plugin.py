@@ -1,0 +1,153 @@
+"""The rows of the audio plugin: words only, nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add recordings, log-mel, networks, judges, tasks and recipes of speech."""
+    _data(reg)
+    _networks(reg)
+    _judges(reg)
+    _recipes(reg)
+
+
+def _data(reg: Registrar) -> None:
+    home = "flowloom_audio.data"
+    reg.add(
+        "dataset",
+        "spoken-digits",
+        f"{home}:SpokenDigits",
+        summary="the Free Spoken Digit Dataset: digits, alone or joined, with text, speaker and prompt",
+        tags=("files",),
+    )
+    reg.add(
+        "dataset",
+        "audio-folder",
+        f"{home}:AudioFolder",
+        summary="WAV, FLAC or OGG files with transcripts: plain, LJSpeech, LibriTTS or VCTK",
+        example={"folder": "recordings"},
+        tags=("files",),
+    )
+    reg.add(
+        "dataset",
+        "toy-speech",
+        f"{home}:ToySpeech",
+        summary="words from a source-filter synthesiser, for tests and demonstrations",
+        example={"prompt": 0.128},
+    )
+    reg.add(
+        "codec",
+        "log-mel",
+        "flowloom_audio.codecs:LogMel",
+        summary="waveforms as log-mel frames, back by Griffin-Lim",
+        example={"iterations": 8},
+        data="toy-speech",
+        known_failures={"check_round_trip": "phases are not kept, and Griffin-Lim finds others"},
+    )
+
+
+def _networks(reg: Registrar) -> None:
+    reg.add(
+        "model",
+        "speech-transformer",
+        "flowloom_audio.models:SpeechTransformer",
+        summary="frames with text spread over them, voices before them, recordings beside them",
+        paper="2506.13053",
+        example={"width": 16, "depth": 1, "heads": 2, "ignore": ["speaker"]},
+        within="toy-speech",
+    )
+    reg.add(
+        "objective",
+        "speech",
+        "flowloom_audio.objective:SpeechMatching",
+        summary="flow matching of frames, and the length of an utterance given text and voice",
+        example={"ignore": ["speaker"]},
+        within="toy-speech",
+    )
+
+
+def _judges(reg: Registrar) -> None:
+    home = "flowloom_audio.metrics"
+    reg.add(
+        "metric",
+        "speech-judge",
+        f"{home}:SpeechJudge",
+        summary="words and speakers, as heard by a network trained on real recordings",
+        example={"steps": 150},
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "log-mel-frechet",
+        f"{home}:LogMelFrechet",
+        summary="Fréchet distance of log-mel frames and their changes",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "stft-distance",
+        f"{home}:SpectralDistance",
+        summary="multi-resolution STFT distance from the recording of the same row",
+        paper="1910.11480",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "si-sdr",
+        f"{home}:SignalRatio",
+        summary="scale-invariant signal-to-distortion ratio",
+        paper="1811.02508",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "stoi",
+        f"{home}:ShortTimeIntelligibility",
+        summary="short-time objective intelligibility",
+        requires=("pystoi",),
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "pesq",
+        f"{home}:SpeechQuality",
+        summary="perceptual evaluation of speech quality",
+        requires=("pesq",),
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "sphinx",
+        f"{home}:Sphinx",
+        summary="words as PocketSphinx hears them, with a grammar of the data's words",
+        requires=("pocketsphinx",),
+        data="toy-speech",
+    )
+    reg.add(
+        "renderer",
+        "audio",
+        "flowloom_audio.renderer:AudioPlayers",
+        summary="players over spectrograms, generated beside real",
+        data="toy-speech",
+    )
+    reg.add(
+        "task",
+        "synthesise",
+        "flowloom_audio.tasks:Synthesise",
+        summary="say a text in the voice of a prompt",
+        within="toy-speech",
+    )
+
+
+def _recipes(reg: Registrar) -> None:
+    home = "flowloom_audio:recipes"
+    reg.recipe("speak-digits", f"{home}/speak-digits.yaml", summary="text and a prompt to spoken digits")
+    reg.recipe("toy-speech", f"{home}/toy-speech.yaml", summary="synthetic words, in two minutes")
