@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import IncompatibleError
@@ -43,3 +44,21 @@ class Task(ABC):
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """One line of text for each answer, empty where answers are no text."""
         return []
+
+    def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
+        """Write answers to files of the kind that ``file`` names by its ending (a sound, a table).
+
+        Args:
+            answers: of this task.
+            data: the run's data set.
+            file: of the first answer; further ones stand beside it.
+
+        Returns:
+            The files written.
+
+        Raises:
+            IncompatibleError: answers of this task are no files.
+        """
+        raise IncompatibleError(
+            f"{type(self).__name__} writes no {file.suffix} files; give --out a folder, for states and pictures"
+        )

@@ -25,8 +25,8 @@ __all__ = ["SpeechMatching"]
 class SpeechMatching(FlowMatching):
     """`FlowMatching` of frames, and the law of their number given text and voice.
 
-    Where a solve is not told which frames are real, it draws their number first (`Solution.cond` says what was
-    drawn), so that an utterance is judged with the length that the flow gave it.
+    Where a solve is not told which frames are real, it draws their number first (`Solution.cond` says what
+    was drawn), so that an utterance is judged with the length that the flow gave it.
 
     Args:
         spec: of the states, frames ``(frames, bands)`` with one condition of role ``real``; injected.

@@ -43,6 +43,44 @@ def _data(reg: Registrar) -> None:
         summary="words from a source-filter synthesiser, for tests and demonstrations",
         example={"prompt": 0.128},
     )
+    views = "flowloom_audio.views"
+    reg.add(
+        "view",
+        "add-noise",
+        f"{views}:AddNoise",
+        summary="a copy in coloured noise, at a ratio drawn for every row",
+        data="toy-speech",
+    )
+    reg.add(
+        "view",
+        "reverberate",
+        f"{views}:Reverberate",
+        summary="a copy in a room, whose echo is drawn for every row",
+        data="toy-speech",
+    )
+    reg.add(
+        "view",
+        "known-spans",
+        f"{views}:KnownSpans",
+        summary="a copy of which long spans are hidden: generative pre-training",
+        paper="2310.16338",
+        data="toy-speech",
+    )
+    reg.add(
+        "view",
+        "sound-piece",
+        f"{views}:Piece",
+        summary="a piece of every recording",
+        example={"samples": 1024},
+        data="toy-speech",
+    )
+    reg.add(
+        "view",
+        "mel-beside",
+        f"{views}:MelBeside",
+        summary="log-mel frames beside every recording, for a vocoder",
+        data="toy-speech",
+    )
     reg.add(
         "codec",
         "log-mel",
@@ -63,6 +101,23 @@ def _networks(reg: Registrar) -> None:
         paper="2506.13053",
         example={"width": 16, "depth": 1, "heads": 2, "ignore": ["speaker"]},
         within="toy-speech",
+    )
+    reg.add(
+        "model",
+        "periodwave",
+        "flowloom_audio.models:PeriodWave",
+        summary="waveforms folded at several periods, given log-mel frames: a vocoder",
+        paper="2408.07547",
+        example={"width": 8, "stages": 2, "blocks": 1, "mel_width": 16, "mel_depth": 1, "periods": [1, 2, 3]},
+        within="toy-vocoder",
+    )
+    reg.add(
+        "source",
+        "frame-energy",
+        "flowloom_audio.sources:FrameEnergy",
+        summary="noise as loud as the log-mel frames that are given",
+        paper="2106.06406",
+        within="toy-vocoder",
     )
     reg.add(
         "objective",
@@ -150,4 +205,11 @@ def _judges(reg: Registrar) -> None:
 def _recipes(reg: Registrar) -> None:
     home = "flowloom_audio:recipes"
     reg.recipe("speak-digits", f"{home}/speak-digits.yaml", summary="text and a prompt to spoken digits")
+    reg.recipe("vocode-digits", f"{home}/vocode-digits.yaml", summary="log-mel frames to waveforms")
+    reg.recipe(
+        "toy-vocoder", f"{home}/toy-vocoder.yaml", summary="log-mel frames of synthetic words to sound"
+    )
+    reg.recipe(
+        "periodwave-libritts", f"{home}/periodwave-libritts.yaml", summary="PeriodWave at the paper's scale"
+    )
     reg.recipe("toy-speech", f"{home}/toy-speech.yaml", summary="synthetic words, in two minutes")

@@ -59,7 +59,7 @@ class Mel(nn.Module):
             module._non_persistent_buffers_set |= set(module._buffers)
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Waveforms ``(*batch, samples)``, samples a multiple of ``hop``, to ``(*batch, samples / hop, bands)``."""
+        """Waveforms ``(*batch, samples)``, a multiple of ``hop``, to ``(*batch, samples / hop, bands)``."""
         bands = self.spectrum(waves)[..., : waves.shape[-1] // self.hop]
         return bands.clamp_min(FLOOR).log().transpose(-1, -2)
 
@@ -71,9 +71,9 @@ class Mel(nn.Module):
 class LogMel(Codec):
     r"""Waveforms ``(samples,)`` as standardised log-mel spectrograms ``(frames, bands)``.
 
-    Decoding finds a waveform by Griffin-Lim (Griffin and Lim 1984, with the momentum of Perraudin et al. 2013)
-    from magnitudes that the pseudo-inverse of the mel bands gives. Marks of real samples become marks of
-    real frames; the conditions named in ``also`` are waveforms too and are encoded alike.
+    Decoding finds a waveform by Griffin-Lim (Griffin and Lim 1984, with the momentum of Perraudin et al.
+    2013) from magnitudes that the pseudo-inverse of the mel bands gives. Marks of real samples become marks
+    of real frames; the conditions named in ``also`` are waveforms too and are encoded alike.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -197,7 +197,7 @@ class LogMel(Codec):
         return states * self.std + self.mean
 
     def waveform(self, frames: Tensor) -> Tensor:
-        """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``, by Griffin-Lim."""
+        """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``."""
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)

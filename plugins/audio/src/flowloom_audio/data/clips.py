@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from flowloom.errors import DataError
+from flowloom_audio.text.frontend import DIGITS
 
-__all__ = ["DIGITS", "LAYOUTS", "Clip", "Layout", "clips_of"]
+__all__ = ["LAYOUTS", "Clip", "Layout", "clips_of"]
 
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOUNDS = (".wav", ".flac", ".ogg")
 Layout = Literal["plain", "ljspeech", "libritts", "vctk", "spoken-digits"]
 
@@ -41,8 +41,8 @@ def clips_of(folder: Path, layout: Layout) -> list[Clip]:
         folder: the root of what was published.
         layout: in which files are named and transcripts written:
 
-            * ``plain``: sound files anywhere below, a transcript beside each with the ending ``.txt`` or none,
-              the speaker being the folder that the file is in;
+            * ``plain``: sound files anywhere below, a transcript beside each with the ending ``.txt`` or
+              none, the speaker being the folder that the file is in;
             * ``ljspeech``: ``metadata.csv`` (``name|text|normalised text``) beside ``wavs/``;
             * ``libritts``: ``speaker/chapter/name.wav`` with ``name.normalized.txt``;
             * ``vctk``: ``wav48*/speaker/name.*`` with ``txt/speaker/name.txt``;

@@ -1,4 +1,4 @@
-"""Recordings as a data set: waveforms of different length with text, speaker and a prompt of the same voice."""
+"""Recordings as a data set: waveforms of different length with text, speaker and a prompt of that voice."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ SILENT = 1e-4
 
 
 class Recordings(Dataset):
-    """Waveforms ``(samples,)`` padded to one length, with ``mask`` (which samples are real), ``text`` (ids of
-    symbols, 0 is padding), ``speaker`` (a class) and, where asked for, ``prompt``: another recording of the same
-    speaker.
+    """Waveforms ``(samples,)`` of speech, padded to one length.
+
+    With them come ``mask`` (which samples are real), ``text`` (ids of symbols, 0 is padding), ``speaker`` (a
+    class) and, where asked for, ``prompt``: another recording of the same speaker.
 
     Files are read once, when first asked for. What cannot be used (unreadable, empty, silent, longer than
     ``seconds``, text without symbols) is left out; every reason is told in one warning, with the number of
@@ -44,6 +45,8 @@ class Recordings(Dataset):
         text_length: symbols there is room for.
         level: root mean square that every recording is scaled to, None to leave it.
         trim: cut silence off both ends.
+        mix: lowest and highest ratio in dB at which a recording of another speaker is added (of the same one
+            where there is no other), as the condition ``degraded``; None for none.
         speakers: use these alone; all where empty.
         unseen: speakers left out of every split but ``unseen``, where they are alone.
         seed: of what is drawn.
@@ -61,6 +64,7 @@ class Recordings(Dataset):
         text_length: int = 200,
         level: float | None = 0.1,
         trim: bool = True,
+        mix: tuple[float, float] | None = None,
         speakers: Sequence[str] = (),
         unseen: Sequence[str] = (),
         seed: int = 0,
@@ -72,7 +76,7 @@ class Recordings(Dataset):
             raise ValueError("prompt and pause are seconds, and level is a positive number")
         self.rate, self.seconds, self.join, self.count, self.pause = rate, seconds, join, rows, pause
         self.prompt, self.level, self.trim, self.seed = prompt, level, trim, seed
-        self.text_length = text_length
+        self.text_length, self.mix = text_length, mix
         self.frontend = Frontend(symbols)
         self.only, self.unseen = tuple(speakers), tuple(unseen)
         self.part = "train"
@@ -121,6 +125,8 @@ class Recordings(Dataset):
         }
         if self.prompt:
             conditions["prompt"] = Condition(shape=(self.prompt_samples,))
+        if self.mix is not None:
+            conditions["degraded"] = Condition(shape=(self.samples,))
         return Spec((self.samples,), conditions=conditions)
 
     @property
@@ -150,7 +156,7 @@ class Recordings(Dataset):
         mask = torch.zeros(len(rows), self.samples, dtype=torch.bool)
         text = torch.zeros(len(rows), self.text_length, dtype=torch.long)
         speaker = torch.zeros(len(rows), dtype=torch.long)
-        prompt = torch.zeros(len(rows), self.prompt_samples)
+        prompt, mixed = torch.zeros(len(rows), self.prompt_samples), torch.zeros_like(x)
         for i, row in enumerate(rows.tolist()):
             if not -len(self) <= row < len(self):
                 raise IndexError(f"row {row} of {len(self)}")
@@ -165,8 +171,11 @@ class Recordings(Dataset):
             speaker[i] = names[shelf.kept[chosen[0]].speaker]
             if self.prompt:
                 prompt[i] = self._prompt(chosen, draws)
+            if self.mix is not None:
+                mixed[i, : len(wave)] = self._mixed(wave, chosen, draws)
         cond = {"mask": mask, "text": text, "speaker": speaker}
-        return Examples(x, {**cond, "prompt": prompt} if self.prompt else cond)
+        cond |= {"prompt": prompt} if self.prompt else {}
+        return Examples(x, cond | ({} if self.mix is None else {"degraded": mixed}))
 
     def words(self, ids: Tensor) -> str:
         """The text of a row of ``text``."""
@@ -220,6 +229,17 @@ class Recordings(Dataset):
             rest = int(float(torch.rand((), generator=draws)) * self.pause * self.rate)
             pieces += [torch.zeros(rest), sounds[i]]
         return torch.cat(pieces)
+
+    def _mixed(self, wave: Tensor, chosen: list[int], draws: torch.Generator) -> Tensor:
+        """A recording with one of another speaker over it, from its beginning."""
+        shelf, (low, high) = self._clips(), self.mix or (0.0, 0.0)
+        own = shelf.kept[chosen[0]].speaker
+        others = [i for name, found in shelf.of.items() if name != own for i in found] or shelf.of[own]
+        other = shelf.sounds[others[int(torch.randint(len(others), (1,), generator=draws))]]
+        other = torch.nn.functional.pad(other[: len(wave)], (0, max(0, len(wave) - len(other))))
+        ratio = low + (high - low) * float(torch.rand((), generator=draws))
+        power = float(wave.square().sum() / other.square().sum().clamp_min(1e-12))
+        return wave + other * (power / 10 ** (ratio / 10)) ** 0.5
 
     def _prompt(self, chosen: list[int], draws: torch.Generator) -> Tensor:
         """Another recording of the same speaker (the same one where there is no other), cut or repeated."""

@@ -29,11 +29,11 @@ _HOMES: dict[Layout, tuple[str, str]] = {
 
 
 class SpokenDigits(Recordings):
-    """The Free Spoken Digit Dataset: ``{digit}_{speaker}_{take}.wav``, 8 kHz; ``test`` is takes 0 to 4, as its
-    authors have it. Any speakers and rates will do.
+    """The Free Spoken Digit Dataset: ``{digit}_{speaker}_{take}.wav``, 8 kHz, any speakers and rates.
 
-    Files are looked for in ``root``, else in ``fsdd`` and ``free-spoken-digit-dataset/recordings`` of the data
-    home (``$FLOWLOOM_DATA``), and downloaded where they are in neither.
+    ``test`` is takes 0 to 4, as its authors have it. Files are looked for in ``root``, else in ``fsdd`` and
+    ``free-spoken-digit-dataset/recordings`` of the data home (``$FLOWLOOM_DATA``), and downloaded where they
+    are in neither.
 
     Args:
         root: folder of the recordings.
@@ -47,6 +47,7 @@ class SpokenDigits(Recordings):
         text_length: see there.
         level: see there.
         trim: see there.
+        mix: see there.
         speakers: see there.
         unseen: see there.
         seed: see there.
@@ -65,6 +66,7 @@ class SpokenDigits(Recordings):
         text_length: int = 24,
         level: float | None = 0.1,
         trim: bool = True,
+        mix: tuple[float, float] | None = None,
         speakers: Sequence[str] = (),
         unseen: Sequence[str] = (),
         seed: int = 0,
@@ -80,6 +82,7 @@ class SpokenDigits(Recordings):
             text_length,
             level,
             trim,
+            mix,
             speakers,
             unseen,
             seed,
@@ -125,6 +128,7 @@ class AudioFolder(Recordings):
         text_length: see there.
         level: see there.
         trim: see there.
+        mix: see there.
         speakers: see there.
         unseen: see there.
         seed: see there.
@@ -144,6 +148,7 @@ class AudioFolder(Recordings):
         text_length: int = 200,
         level: float | None = 0.1,
         trim: bool = True,
+        mix: tuple[float, float] | None = None,
         speakers: Sequence[str] = (),
         unseen: Sequence[str] = (),
         seed: int = 0,
@@ -159,6 +164,7 @@ class AudioFolder(Recordings):
             text_length,
             level,
             trim,
+            mix,
             speakers,
             unseen,
             seed,
@@ -188,7 +194,7 @@ class AudioFolder(Recordings):
 
 
 def _unpack(archive: Path, folder: Path, *, flat: bool = False) -> None:
-    """Unpack what is inside, and nothing outside of ``folder``; ``flat``: sound files alone, without folders."""
+    """Unpack what is inside, and nothing outside of ``folder``; ``flat``: sound files alone."""
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as file:

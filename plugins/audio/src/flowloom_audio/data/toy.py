@@ -29,7 +29,7 @@ _NOISES = {"s": (3300.0, 900.0), "f": (1900.0, 1700.0), "t": (2700.0, 700.0), "k
 
 
 class ToySpeech(Recordings):
-    """Words said by a source-filter synthesiser: a pulse train of the speaker's pitch, or noise, behind formants.
+    """Words said by a source-filter synthesiser: harmonics of the speaker's pitch, or noise, behind formants.
 
     A speaker is a pitch and a length of the vocal tract, which scales all formants; every take has a pitch
     contour, a pace and a level of its own. Nothing is read from disk, so that whatever is made for recordings

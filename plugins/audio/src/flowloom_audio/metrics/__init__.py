@@ -1,7 +1,7 @@
 """Judges of speech."""
 
 from flowloom_audio.metrics.distances import LogMelFrechet, SpectralDistance
-from flowloom_audio.metrics.paired import SignalRatio, ShortTimeIntelligibility, SpeechQuality
+from flowloom_audio.metrics.paired import ShortTimeIntelligibility, SignalRatio, SpeechQuality
 from flowloom_audio.metrics.recogniser import SpeechJudge
 from flowloom_audio.metrics.sphinx import Sphinx
 

@@ -48,8 +48,9 @@ class Recogniser(nn.Module):
         self.dropout = nn.Dropout(0.2)
 
     def forward(self, frames: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames ``(n, frames, bands)`` to logits of words ``(n, half, words + 1)``, of speakers ``(n, speakers)``,
-        and the marks of the halved frames ``(n, half)``.
+        """Frames ``(n, frames, bands)`` to logits of words and of speakers, and the marks of halved frames.
+
+        Shapes are ``(n, half, words + 1)``, ``(n, speakers)`` and ``(n, half)``.
         """
         # The level and the colour of a recording tell nothing of its words, but of its speaker's microphone;
         # both are left in: it is the real recordings that say what belongs to a speaker.
@@ -113,8 +114,8 @@ class Recognise(Objective):
 class SpeechJudge(Metric):
     """Words and speakers of samples, as a network hears them that was trained on the real training split.
 
-    The network is trained once per data set, by `flowloom.Flow.fit`, on log-mel frames; the same data and seed
-    give the same judge. ``judge_words`` is one less the share of words wrong, missing or too many;
+    The network is trained once per data set, by `flowloom.Flow.fit`, on log-mel frames; the same data and
+    seed give the same judge. ``judge_words`` is one less the share of words wrong, missing or too many;
     ``judge_speaker`` the share of rows that sound most like the speaker they were asked of.
 
     Args:

@@ -23,9 +23,10 @@ _RATE, _PAUSE, _DITHER = 16_000, 0.3, 4e-3
 class Sphinx(Metric):
     """Share of words that PocketSphinx hears as they are written, with a grammar of the data's words.
 
-    Its acoustic model is of 16 kHz American English and comes with the package (``pip install pocketsphinx``). A
-    pause on either side and a little noise, which fills the band above 4 kHz of telephone speech, are what it
-    needs on 8 kHz words. It is no perfect ear: read its value beside that of real recordings.
+    Its acoustic model is of 16 kHz American English and comes with the package (``pip install
+    pocketsphinx``). A pause on either side and a little noise, which fills the band above 4 kHz of telephone
+    speech, are what it needs on 8 kHz words. It is no perfect ear: read its value beside that of real
+    recordings.
 
     Args:
         rate: samples a second; the data's own where None.
@@ -93,7 +94,7 @@ def _decoder(words: list[str]) -> Any:
         from pocketsphinx import Decoder
     except ImportError as error:
         raise IncompatibleError(
-            "metric sphinx needs the package pocketsphinx; pip install pocketsphinx, or flowloom-audio[judges]"
+            "metric sphinx needs the package pocketsphinx; pip install pocketsphinx"
         ) from error
     decoder = Decoder(lm=None, loglevel="FATAL")
     known = [word for word in words if decoder.lookup_word(word) is not None]

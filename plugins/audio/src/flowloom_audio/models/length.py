@@ -41,9 +41,10 @@ class LengthPredictor(nn.Module):
             {module_name(n): VoiceEncoder(spec.shape[1], width) for n in self.told.voices}
         )
         self.silent = nn.Parameter(torch.tensor(math.log(max(1, spec.shape[0]) / 2)))
-        self.law = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2))
-        nn.init.zeros_(self.law[2].weight)
-        nn.init.constant_(self.law[2].bias, 0.0)
+        last = nn.Linear(width, 2)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.law = nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)
 
     def forward(self, cond: Cond, n: int) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the logarithm of the frames of ``n`` rows, ``(n,)`` each."""

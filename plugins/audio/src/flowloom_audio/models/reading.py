@@ -73,8 +73,8 @@ def heard(spec: Spec, ignore: Sequence[str], voices: Sequence[str], who: str) ->
             whole[name] = condition
         else:
             raise IncompatibleError(
-                f"{who} cannot read the condition '{name}' of shape {condition.shape}: neither text, nor frames, "
-                "nor a voice; name it in ignore"
+                f"{who} cannot read the condition '{name}' of shape {condition.shape}: neither text, nor "
+                "frames, nor a voice; name it in ignore"
             )
     return Heard(tuple(texts), tuple(beside), tuple(recordings), whole)
 
@@ -142,7 +142,7 @@ class VoiceEncoder(nn.Module):
         missing_token, missing = self.null[0], self.null[1]
         recording = cond.get(name)
         if recording is None:
-            tokens = missing_token.expand(batch, -(-(-(-frames // 2)) // 2), -1)
+            tokens = missing_token.expand(batch, -(-frames // 4), -1)
             return tokens, missing.expand(batch, -1)
         dtype = self.first.weight.dtype
         x = F.gelu(self.first(recording.to(dtype).transpose(1, 2)))

@@ -72,7 +72,7 @@ class SpeechTransformer(nn.Module):
             raise IncompatibleError(
                 f"width {width} must divide into {heads} heads of even size, kernel be odd"
             )
-        self.spec = spec
+        self.spec, self.heads = spec, heads
         self.told = heard(spec, ignore, voices, "speech-transformer")
         bands, conditions = spec.shape[1], spec.conditions
         sizes = {name: conditions[name].shape[1] for name in self.told.beside}
@@ -124,7 +124,7 @@ class SpeechTransformer(nn.Module):
             marks = F.pad(real, (ahead, 0), value=True)
             seen = (marks | ~marks.any(1, keepdim=True))[:, None, None]
         steer = F.silu(context)[:, None]
-        angles = rotary(tokens.shape[1], tokens.shape[-1] // self.blocks[0].heads, tokens)
+        angles = rotary(tokens.shape[1], tokens.shape[-1] // self.heads, tokens)
         for block in self.blocks:
             tokens = block(tokens, steer, angles, seen)
         shift, scale = self.modulate(steer).chunk(2, -1)

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import DataError
-from flowloom_audio.data.clips import DIGITS
 
-__all__ = ["Frontend", "Symbols"]
+__all__ = ["DIGITS", "Frontend", "Symbols"]
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 Symbols = Literal["characters", "phonemes"]
 
 _LETTERS = " abcdefghijklmnopqrstuvwxyz'-.,!?;:"
-# What espeak-ng writes for English and its neighbours in the International Phonetic Alphabet. One table for all
-# texts: symbols mean the same in every run, and characters are there for machines without espeak-ng.
+# What espeak-ng writes in the International Phonetic Alphabet. One table for all texts: symbols mean the same
+# in every run, and characters are there for machines without espeak-ng.
 _PHONES = (
     "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃˈˌːˑʼʴʰʱʲʷˠˤ˞̩̃"
 )
