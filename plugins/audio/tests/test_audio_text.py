@@ -26,7 +26,7 @@ def test_text_is_plain_and_comes_back():
     assert frontend.padded("one", 5).tolist()[3:] == [0, 0]
     with pytest.raises(DataError, match="has 3 symbols, more than the 2"):
         frontend.padded("one", 2)
-    with pytest.raises(DataError, match="'µ'|'μ'"):
+    with pytest.raises(DataError, match=r"'µ'|'μ'"):
         frontend.encode("5 µm")
     with pytest.raises(DataError, match="empty"):
         frontend.encode("  ")
