@@ -91,6 +91,23 @@ def _data(reg: Registrar) -> None:
         known_failures={"check_round_trip": "phases are not kept, and Griffin-Lim finds others"},
     )
 
+    dac = {"model_type": "dac", "encoder_hidden_size": 4, "decoder_hidden_size": 16, "n_codebooks": 2}
+    small = {
+        "downsampling_ratios": [4, 4],
+        "upsampling_ratios": [4, 4],
+        "codebook_size": 8,
+        "codebook_dim": 4,
+    }
+    reg.add(
+        "codec",
+        "pretrained-audio",
+        "flowloom_audio.codecs:PretrainedCodec",
+        summary="waveforms as tokens of EnCodec, DAC or Mimi, from the transformers library",
+        example={"config": {**dac, **small}},
+        data="toy-speech",
+        known_failures={"check_round_trip": "tokens keep what the codec was trained to keep"},
+    )
+
 
 def _networks(reg: Registrar) -> None:
     reg.add(

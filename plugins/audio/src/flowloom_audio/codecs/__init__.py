@@ -1,5 +1,6 @@
-"""Waveforms as log-mel spectrograms and back."""
+"""Waveforms as log-mel spectrograms or tokens, and back."""
 
 from flowloom_audio.codecs.log_mel import LogMel, Mel
+from flowloom_audio.codecs.pretrained import PretrainedCodec
 
-__all__ = ["LogMel", "Mel"]
+__all__ = ["LogMel", "Mel", "PretrainedCodec"]
