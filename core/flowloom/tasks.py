@@ -59,6 +59,4 @@ class Task(ABC):
         Raises:
             IncompatibleError: answers of this task are no files.
         """
-        raise IncompatibleError(
-            f"{type(self).__name__} writes no {file.suffix} files; give --out a folder, for states and pictures"
-        )
+        raise IncompatibleError(f"{type(self).__name__} writes no {file.suffix} files; give --out a folder")

@@ -30,8 +30,8 @@ class PretrainedCodec(Codec):
     Args:
         spec: of the data; injected from the recipe.
         pretrained: folder (or name on the hub) of trained weights.
-        config: instead, a new codec with random weights: ``model_type`` (``encodec``, ``dac`` or ``mimi``) and
-            settings of its configuration.
+        config: instead, a new codec with random weights: ``model_type`` (``encodec``, ``dac`` or ``mimi``)
+            and settings of its configuration.
         codebooks: how many of its codebooks are used, the coarsest first; all where None.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -79,6 +80,9 @@ class SignalRatio(_Signals):
 class ShortTimeIntelligibility(_Signals):
     """Short-time objective intelligibility (Taal et al. 2011), by the package pystoi.
 
+    It looks at 0.4 s of speech at once. Signals of less than a second, such as single words, are repeated
+    until they have one, and their truth alike.
+
     Args:
         rate: samples a second; the data's own where None.
     """
@@ -87,15 +91,14 @@ class ShortTimeIntelligibility(_Signals):
     name: ClassVar[str] = "stoi"
 
     def of(self, x: Tensor, y: Tensor) -> float | None:
-        """In [0, 1]; None for less than the 30 frames (0.4 s) of speech that it needs."""
-        import warnings
-
+        """At most 1; None for silence."""
         stoi = _package("pystoi", "stoi").stoi
+        times = -(-self._rate // max(1, len(y)))
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             try:
-                return float(stoi(y.numpy(), x.numpy(), self._rate, extended=False))
-            except (RuntimeWarning, ValueError):  # too short, or silent
+                return float(stoi(y.repeat(times).numpy(), x.repeat(times).numpy(), self._rate))
+            except (RuntimeWarning, ValueError):
                 return None
 
 
