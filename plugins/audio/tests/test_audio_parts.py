@@ -15,7 +15,7 @@ from flowloom_audio.data import ToySpeech
 from flowloom_audio.models import PeriodWave, SpeechTransformer
 from flowloom_audio.objective import SpeechMatching
 from flowloom_audio.sources import FrameEnergy
-from flowloom_audio.views import AddNoise, KnownSpans, MelBeside, Piece, Reverberate
+from flowloom_audio.views import AddNoise, FrontEnd, KnownSpans, MelBeside, Piece, Reverberate
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +224,22 @@ def test_what_is_known_of_a_recording_is_as_much_as_was_asked(data):
     rest = shares[shares > 0]
     assert float(rest.max()) < 0.31
     assert float(rest.min()) > 0.05
+
+
+def test_every_row_has_a_job_and_what_it_needs(digits):
+    from flowloom_audio.data import SpokenDigits
+
+    data = SpokenDigits(digits, mix=(0.0, 0.0), prompt=0.2)
+    view = FrontEnd()
+    examples = data.all().laid_out(data.spec)
+    told = view(examples, torch.Generator().manual_seed(0))
+    assert set(told.cond["job"].tolist()) == {0, 1, 2}
+    extract = told.cond["job"] == 2
+    assert torch.equal(told.cond["degraded"][extract], examples.cond["degraded"][extract])
+    assert not torch.equal(told.cond["degraded"][~extract], examples.cond["degraded"][~extract])
+    silent = (told.cond["prompt"] == 0).all(1)
+    assert torch.equal(silent, ~extract)
+    with pytest.raises(IncompatibleError, match=r"set data\.mix"):
+        view.spec(SpokenDigits(digits, prompt=0.2).spec)
+    with pytest.raises(IncompatibleError, match=r"set data\.prompt"):
+        view.spec(SpokenDigits(digits, mix=(0.0, 0.0)).spec)

@@ -2,6 +2,7 @@
 
 from flowloom_audio.views.degrade import AddNoise, Reverberate
 from flowloom_audio.views.frames import MelBeside, Piece
+from flowloom_audio.views.jobs import FrontEnd
 from flowloom_audio.views.spans import KnownSpans
 
-__all__ = ["AddNoise", "KnownSpans", "MelBeside", "Piece", "Reverberate"]
+__all__ = ["AddNoise", "FrontEnd", "KnownSpans", "MelBeside", "Piece", "Reverberate"]
