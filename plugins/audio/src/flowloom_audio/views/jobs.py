@@ -66,7 +66,7 @@ class FrontEnd(View):
             )
         if "extract" in self.jobs and self.reference and self.reference not in spec.conditions:
             raise IncompatibleError(
-                f"view front-end: job extract wants the voice as condition '{self.reference}'; set data.prompt"
+                f"view front-end: job extract wants a condition '{self.reference}'; set data.prompt"
             )
         told = plus(spec, "front-end", job=Condition(len(self.jobs), names=self.jobs))
         return told if mixed is not None else told.plus({self.name: Condition(shape=spec.shape)})
