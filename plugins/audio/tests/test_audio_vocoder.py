@@ -6,8 +6,11 @@ import pytest
 import torch
 
 import flowloom as fl
-from flowloom.data import Tensors
+from flowloom.data import Examples, Tensors
 from flowloom.errors import IncompatibleError
+from flowloom.spec import Spec
+from flowloom.trained import Trained
+from flowloom_audio.codecs import LogMel
 from flowloom_audio.models import PeriodWave
 from flowloom_audio.sources import FrameEnergy
 from flowloom_audio.vocoder import Vocoder
@@ -51,3 +54,13 @@ def test_other_flows_are_refused():
     data = Tensors(torch.randn(8, 2))
     with pytest.raises(IncompatibleError, match="not MLP"):
         Vocoder(fl.Flow(fl.models.MLP(data.spec, width=4)))
+
+
+def test_a_codec_decodes_by_its_vocoder(flow):
+    codec = LogMel(Spec((1280,)), bands=8, window=256, hop=64, vocoder=Trained(flow))
+    states = torch.randn(2, 20, 8)
+    wave = codec.decode(Examples(states)).x
+    assert torch.equal(wave, Vocoder(flow)(codec.logarithms(states)))
+    assert not any(p.requires_grad for p in codec.parameters())
+    with pytest.raises(IncompatibleError, match="8 bands every 64 samples"):
+        LogMel(Spec((1280,)), bands=8, hop=128, vocoder=Trained(flow))

@@ -16,7 +16,7 @@ from flowloom.layout import Layout
 from flowloom.renderers import Figure, Renderer
 from flowloom.spec import Spec
 from flowloom.state import State
-from flowloom_audio.codecs.log_mel import Mel
+from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.data.sound import as_wav
 
 __all__ = ["AudioPlayers"]

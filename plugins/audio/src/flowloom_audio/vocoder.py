@@ -77,7 +77,11 @@ class Vocoder:
         with self.flow.evaluating():
             white = self._noise(len(frames), first, frames.shape[1], seed).to(frames)
             law = self.flow.source
-            x0 = white * (law.std_of(size, cond, white) if isinstance(law, FrameEnergy) else law.std)
+            if isinstance(law, FrameEnergy):
+                x0 = white * law.std_of(size, cond, white)
+            else:
+                assert law.std is not None
+                x0 = white * law.std
             found = self.solver.solve(self.flow.field(), x0, cond=cond).x
         assert isinstance(found, Tensor)
         return found

@@ -17,63 +17,21 @@ from flowloom.layout import Layout
 from flowloom.libraries import torchaudio
 from flowloom.spec import Condition, Spec
 from flowloom.state import Cond
+from flowloom.trained import Trained
+from flowloom_audio.codecs.mel import FLOOR, Mel
+from flowloom_audio.models.periodwave import PeriodWave
+from flowloom_audio.vocoder import Vocoder
 
-__all__ = ["LogMel", "Mel"]
-
-FLOOR = 1e-3
-"""Smallest magnitude of a band before the logarithm: -60 dB."""
-
-
-class Mel(nn.Module):
-    """Log magnitudes of mel bands, one frame every ``hop`` samples.
-
-    Frame k is of the samples around ``k hop``; beyond both ends is silence, so that a row's frames do not
-    depend on how far it is padded. Bands are those of Slaney, normalised by their width.
-
-    Args:
-        rate: samples a second.
-        bands: of a frame.
-        window: samples that a frame sees.
-        hop: samples from frame to frame.
-    """
-
-    def __init__(self, rate: int = 8000, bands: int = 64, window: int = 512, hop: int = 128) -> None:
-        super().__init__()
-        if not 0 < hop <= window or bands < 1:
-            raise ValueError(
-                f"hop must lie in [1, window], got {hop} and {window}; bands at least 1, got {bands}"
-            )
-        self.rate, self.bands, self.window, self.hop = rate, bands, window, hop
-        self.spectrum = torchaudio().transforms.MelSpectrogram(
-            rate,
-            n_fft=window,
-            hop_length=hop,
-            n_mels=bands,
-            power=1.0,
-            pad_mode="constant",
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        # Fixed by the numbers above, so that nothing of it belongs into a checkpoint.
-        for module in self.spectrum.modules():
-            module._non_persistent_buffers_set |= set(module._buffers)
-
-    def forward(self, waves: Tensor) -> Tensor:
-        """Waveforms ``(*batch, samples)``, a multiple of ``hop``, to ``(*batch, samples / hop, bands)``."""
-        bands = self.spectrum(waves)[..., : waves.shape[-1] // self.hop]
-        return bands.clamp_min(FLOOR).log().transpose(-1, -2)
-
-    def frames(self, samples: int) -> int:
-        """Frames that so many samples have."""
-        return -(-samples // self.hop)
+__all__ = ["LogMel"]
 
 
 class LogMel(Codec):
     r"""Waveforms ``(samples,)`` as standardised log-mel spectrograms ``(frames, bands)``.
 
-    Decoding finds a waveform by Griffin-Lim (Griffin and Lim 1984, with the momentum of Perraudin et al.
-    2013) from magnitudes that the pseudo-inverse of the mel bands gives. Marks of real samples become marks
-    of real frames; the conditions named in ``also`` are waveforms too and are encoded alike.
+    Decoding asks a vocoder for the waveform, where one is given. Without, it finds one by Griffin-Lim
+    (Griffin and Lim 1984, with the momentum of Perraudin et al. 2013) from magnitudes that the pseudo-inverse
+    of the mel bands gives. Marks of real samples become marks of real frames; the conditions named in
+    ``also`` are waveforms too and are encoded alike.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -83,9 +41,10 @@ class LogMel(Codec):
         hop: samples from frame to frame.
         also: further conditions that are waveforms; those that the data lack are passed over.
         iterations: of Griffin-Lim.
+        vocoder: a trained flow of model periodwave that is told such frames: ``{run: runs/vocode-digits}``.
 
     Raises:
-        IncompatibleError: the data are no waveforms.
+        IncompatibleError: the data are no waveforms, or the vocoder is of other frames.
     """
 
     lossy: ClassVar[bool] = True
@@ -101,6 +60,7 @@ class LogMel(Codec):
         hop: int = 128,
         also: Sequence[str] = ("prompt", "degraded", "reference"),
         iterations: int = 60,
+        vocoder: Trained | None = None,
     ) -> None:
         super().__init__(spec)
         if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
@@ -112,6 +72,9 @@ class LogMel(Codec):
         self.mel = Mel(rate, bands, window, hop)
         self.also = tuple(name for name in also if name in spec.conditions)
         self.iterations = iterations
+        self.vocoder = vocoder
+        if vocoder is not None:
+            self._require_frames_of(vocoder.flow)
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("std", torch.ones(()))
 
@@ -198,6 +161,8 @@ class LogMel(Codec):
 
     def waveform(self, frames: Tensor) -> Tensor:
         """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``."""
+        if self.vocoder is not None:
+            return Vocoder(self.vocoder.flow)(frames)
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)
@@ -216,6 +181,18 @@ class LogMel(Codec):
             length=length,
             rand_init=False,  # zero phases: the same spectrogram is always the same sound
         )
+
+    def _require_frames_of(self, flow: Flow) -> None:
+        """Ask for a vocoder of the frames that this codec makes."""
+        Vocoder(flow)  # whose network is a vocoder's
+        network = flow.model
+        assert isinstance(network, PeriodWave)
+        bands = network.spec.conditions[network.name].shape[1]
+        if (network.hop, bands) != (self.mel.hop, self.mel.bands):
+            raise IncompatibleError(
+                f"the vocoder is of {bands} bands every {network.hop} samples, and codec log-mel makes "
+                f"{self.mel.bands} every {self.mel.hop}; set bands and hop alike"
+            )
 
     def _frames(self, examples: Examples) -> Tensor:
         waves: Any = examples.x

@@ -12,7 +12,7 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import ShapeError
 from flowloom.metrics import Metric
 from flowloom.metrics.frechet import frechet_distance
-from flowloom_audio.codecs.log_mel import Mel
+from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.metrics.waves import lengths_of, rate_of, require_waves, waves_of
 
 __all__ = ["LogMelFrechet", "SpectralDistance", "spectral_distance"]

@@ -12,7 +12,7 @@ from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
-from flowloom_audio.codecs.log_mel import Mel
+from flowloom_audio.codecs.mel import Mel
 
 __all__ = ["MelBeside", "Piece"]
 

@@ -22,7 +22,7 @@ Job = Literal["enhance", "dereverberate", "extract"]
 
 
 class FrontEnd(View):
-    """A degraded copy of every recording, of a job drawn for its row, with the job as a class: UniFlow's batches.
+    """A degraded copy of every recording, of a job drawn for its row, with the job as a class (UniFlow).
 
     ``enhance`` takes noise away, ``dereverberate`` the echo of a room, ``extract`` another speaker, for which
     the data come with mixtures (``mix``) and a prompt of the wanted voice. Where a job needs no prompt there
