@@ -23,6 +23,9 @@ _RATE, _PAUSE, _DITHER = 16_000, 0.3, 4e-3
 class Sphinx(Metric):
     """Share of words that PocketSphinx hears as they are written, with a grammar of the data's words.
 
+    It is told how many words there are, and says which: left to count them it hears short words twice, in
+    real recordings too (0.55 instead of 0.85 of 100 real digits).
+
     Its acoustic model is of 16 kHz American English and comes with the package (``pip install
     pocketsphinx``). A pause on either side and a little noise, which fills the band above 4 kHz of telephone
     speech, are what it needs on 8 kHz words. It is no perfect ear: read its value beside that of real
@@ -58,7 +61,8 @@ class Sphinx(Metric):
             raise IncompatibleError(
                 f"metric sphinx takes 1 to {self.words} different words, not {len(vocabulary)}"
             )
-        self._decoder = _decoder(vocabulary)
+        self._decoder, self._known = _decoder(vocabulary)
+        self._grammars: set[int] = set()
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``sphinx_words``: one less the share of words that are wrong, missing or too many; at least 0."""
@@ -67,17 +71,26 @@ class Sphinx(Metric):
         wrong = total = 0
         for wave, n, ids in zip(waves, lengths, samples.cond["text"][rows], strict=True):
             wanted = _words(text_of(ids, self._tokens))
-            wrong += word_errors(self._hear(wave[:n]), wanted)
+            wrong += word_errors(self._hear(wave[:n], len(wanted)), wanted)
             total += len(wanted)
         return {"sphinx_words": max(0.0, 1 - wrong / max(1, total))}
 
-    def _hear(self, wave: Tensor) -> list[str]:
+    def _hear(self, wave: Tensor, count: int) -> list[str]:
+        """The likeliest ``count`` words, or none."""
+        if not count:
+            return []
         sound = resampled(wave, self._rate, _RATE).numpy()
         quiet = np.zeros(round(_PAUSE * _RATE), np.float32)
         noise = np.random.default_rng(self.seed)
         whole = np.concatenate([quiet, sound, quiet])
         whole = whole / max(1.0, float(np.abs(whole).max()) / 0.9)
         whole = whole + _DITHER * noise.standard_normal(len(whole))
+        if count not in self._grammars:
+            one = f"({' | '.join(self._known)})"
+            text = f"#JSGF V1.0; grammar g; public <words> = {' '.join([one] * count)};"
+            self._decoder.add_jsgf_string(f"words{count}", text)
+            self._grammars.add(count)
+        self._decoder.activate_search(f"words{count}")
         self._decoder.start_utt()
         self._decoder.process_raw((whole.clip(-1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
         self._decoder.end_utt()
@@ -89,7 +102,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def _decoder(words: list[str]) -> Any:
+def _decoder(words: list[str]) -> tuple[Any, list[str]]:
+    """The recogniser, and those of the words that its dictionary has."""
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
@@ -100,6 +114,4 @@ def _decoder(words: list[str]) -> Any:
     known = [word for word in words if decoder.lookup_word(word) is not None]
     if not known:
         raise IncompatibleError("metric sphinx knows none of the words of the data")
-    decoder.add_jsgf_string("words", f"#JSGF V1.0; grammar words; public <words> = ({' | '.join(known)})+;")
-    decoder.activate_search("words")
-    return decoder
+    return decoder, known
