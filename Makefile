@@ -9,10 +9,14 @@ READY := $(VENV)/.ready
 # One single-threaded worker a core: the tests' tensors are too small to share a core's work.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-slow lint docs bench clean
+.PHONY: demo picture test test-slow lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/flowloom run digits --out runs/digits
+
+# The README's picture, from the files of the demo.
+picture: $(READY)
+	$(BIN)/python docs/picture.py runs/digits docs/digits.png
 
 test: $(READY)
 	$(PYTEST) -m "not slow"

@@ -29,6 +29,7 @@ from flowloom_registry.cli import main
 from flowloom_registry.config.check import check
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.plugins.sections import SECTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -182,6 +183,16 @@ class Reader:
             if isinstance(told.get("solver"), dict) and "steps" in told["solver"]:
                 short["solver.steps"] = "1"
             given += [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
+        if words[0] == "experiment" and not printed:
+            given += [
+                word for name in ("train.steps", "evaluate.n") for word in ("--set", f"{name}={SHORT[name]}")
+            ]
+        if words[0] == "verify" and not printed:
+            from flowloom_registry.studies.verify import find_claims, require_claims
+
+            # Its claims are there, and their arms and metrics; what they cost to decide is not spent.
+            require_claims(find_claims([word for word in words[1:] if word[0] not in "-0123456789"]))
+            return
         if words[0] == "task" and not (self.folder / words[1]).exists():
             # The run is of data that need not be here; the task and its options have to be.
             from flowloom_registry.plugins.discovery import catalog
@@ -203,7 +214,8 @@ class Reader:
         layers = [words[i + 1] for i, word in enumerate(words) if word == "--with"]
         overrides = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         recipe = load_recipe(words[1], layers=layers, overrides=overrides)
-        check(recipe)
+        for one in stages_of(recipe):
+            check(one)
         return recipe
 
     def _reads_files(self, recipe: Recipe) -> bool:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from flowloom import testing as testing
     from flowloom import times as times
     from flowloom import trackers as trackers
+    from flowloom import trained as trained
     from flowloom import training as training
     from flowloom import views as views
     from flowloom import weights as weights

@@ -121,6 +121,8 @@ class _WithinGroups(Coupling):
         """
         if batch_size(x0) != batch_size(x1):
             raise ShapeError(f"x0 has {batch_size(x0)} rows, x1 has {batch_size(x1)}")
+        if not batch_size(x1):
+            return None
         cost = squared_distances(_wide(x0), _wide(x1), self.geometry, layout)
         _require_finite(cost)
         if self.within is None:

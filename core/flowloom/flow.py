@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -137,17 +137,6 @@ class Flow(nn.Module):
             del self._modules[name]
         super().__setattr__(name, value)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Flow:
-        # Modes are those of one flow and hold a lock.
-        memo[id(self._modes)] = _Modes()
-        other = type(self).__new__(type(self))
-        memo[id(self)] = other
-        nn.Module.__init__(other)
-        import copy
-
-        other.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
-        return other
-
     @property
     def spec(self) -> Spec:
         """Shape and conditions of the states.
@@ -205,10 +194,15 @@ class Flow(nn.Module):
         finally:
             self._modes.leave()
 
-    def fit_parts(self, data: Dataset | None, *, seed: int = 0) -> list[str]:
+    def fit_parts(self, data: Dataset | None, *, seed: int = 0, without: Collection[str] = ()) -> list[str]:
         """Call ``fit(data, flow, generator)`` of every part that has one, once, before training.
 
         Every part gets a generator of its own, and the global one is left as it was found.
+
+        Args:
+            data: training rows, where there are any.
+            seed: of everything random.
+            without: names of parts that were fitted before, in another run.
 
         Returns:
             Names of the parts that were fitted.
@@ -218,7 +212,7 @@ class Flow(nn.Module):
         for name in _FITTED:
             part = self.parts().get(name)
             fit = getattr(part, "fit", None)
-            if fit is None or id(part) in done:
+            if fit is None or id(part) in done or name in without:
                 continue
             done.add(id(part))
             where = derive(seed, f"fit/{name}")
@@ -277,14 +271,17 @@ class Flow(nn.Module):
                     f"there are: {', '.join(self._informing()) or 'none'}"
                 )
 
-    def _warn_of_missing(self, cond: Cond) -> None:
-        """A condition that training never withheld, left out: the network was never asked that."""
+    def missing(self, cond: Cond) -> tuple[str, ...]:
+        """Conditions that ``cond`` leaves out and training never withheld: the network was never asked so."""
         if getattr(self.objective, "condition_dropout", None) != 0 or not getattr(
             self.model, "conditional", False
         ):
-            return
-        missing = [name for name in self._informing() if name not in cond]
-        if missing and not any(map(is_null, cond)):
+            return ()
+        return () if any(map(is_null, cond)) else tuple(k for k in self._informing() if k not in cond)
+
+    def _warn_of_missing(self, cond: Cond) -> None:
+        missing = self.missing(cond)
+        if missing:
             warnings.warn(
                 f"no {', '.join(missing)} given, which training never withheld: the answers are of no law "
                 "that was learned; give it, or train with objective.condition_dropout",
@@ -602,6 +599,10 @@ class _Modes:
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
         self._awake: list[nn.Module] = []
+
+    def __reduce__(self) -> tuple[type[_Modes], tuple[()]]:
+        # A copy of a flow has modes of its own, and a lock cannot be copied.
+        return _Modes, ()
 
     def enter(self, flow: Flow) -> None:
         with self._lock:

@@ -2,6 +2,10 @@ r"""Schedules: how much data and how much source a point at time t holds.
 
 .. math:: x_t = \alpha_t x_1 + \sigma_t x_0, \qquad \alpha: 0 \to 1, \quad \sigma: 1 \to 0.
 
+Sampling starts at x0 itself, so sigma is 1 at t=0. Whether alpha is 0 there is another matter: diffusions
+that only add noise (variance exploding, EDM) keep the data as they are throughout, :math:`\alpha = 1`, and
+drown them in a source that is much wider. Such a schedule says so (`Schedule.leaves`).
+
 A schedule is immutable and is the one place that path, conversions and solvers ask, so that training and
 sampling cannot disagree. Conventions follow Lipman et al., "Flow Matching Guide and Code" (2412.06264).
 """
@@ -14,7 +18,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-__all__ = ["VP", "CondOT", "Cosine", "LinearVP", "Polynomial", "Schedule"]
+from flowloom.errors import IncompatibleError
+
+__all__ = ["VP", "CondOT", "Cosine", "LinearVP", "Polynomial", "Schedule", "starting_at_source"]
 
 
 class Schedule(ABC):
@@ -22,9 +28,12 @@ class Schedule(ABC):
 
     Attributes:
         latest: derivatives of some schedules diverge at t=1; times beyond ``latest`` are evaluated there.
+        leaves: alpha at t=0, by design, up to 2 %: what is left of the data where sampling starts from the
+            source alone. 1 where noise is only added; the source must then be much wider than the data.
     """
 
     latest: float = 1.0
+    leaves: float = 0.0
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -237,3 +246,17 @@ class VP(Schedule):
         root = (self.beta_min**2 + 2 * slope * target).sqrt()
         # The rationalised quadratic formula keeps its digits near s=0 and survives a constant rate.
         return (1 - 2 * target / (self.beta_min + root)).clamp(0, 1)
+
+
+def starting_at_source(schedule: Schedule) -> Schedule:
+    """The schedule, for paths that must be at x0 where they start.
+
+    Raises:
+        IncompatibleError: it leaves the data there, which only affine paths of a wide source may.
+    """
+    if schedule.leaves:
+        raise IncompatibleError(
+            f"{schedule} leaves data of weight {schedule.leaves:g} at t=0, and this path starts at x0 alone; "
+            "take it with path: affine, or another schedule such as cond-ot"
+        )
+    return schedule

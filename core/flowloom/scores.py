@@ -27,6 +27,7 @@ class Score(ABC):
     where one number must (early stopping).
 
     Attributes:
+        about: what a value means, for reports, in a sentence; of those not listed the docstring says it.
         of_data: False where the flow is judged by what it is and draws, and not by held-out examples (a
             sampler of an energy). Recipes without data have such scores only, and hand them the flow's own
             samples.
@@ -34,6 +35,7 @@ class Score(ABC):
 
     of_data: ClassVar[bool] = True
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    about: ClassVar[Mapping[str, str]] = {}
 
     def require(self, flow: Flow) -> None:  # noqa: B027  (many scores suit every flow)
         """Ask, before anything is trained, whether ``flow`` can be scored.

@@ -43,12 +43,14 @@ class Source(ABC):
         std: standard deviation of a Gaussian source, None for any other.
         gives_data: True where its draws are data, which the codec has to encode.
         reads: names of conditions that it starts at; their role is ``start``, or the network would see them.
+        starts_alone: True where it draws by itself when those are not given.
         parts: sources by name of the part, where parts of a product state have their own.
     """
 
     gaussian: bool = False
     gives_data: bool = False
     reads: tuple[str, ...] = ()
+    starts_alone: bool = False
     std: float | None = None
     parts: Mapping[str, Source] = MappingProxyType({})
 
@@ -267,13 +269,40 @@ class Paired(Source):
         key: name of the condition, of role ``start``.
         holds: what the condition holds: ``data``, which a codec encodes as it does the examples, or
             ``states`` already (noise that a teacher started from).
+        otherwise: the law of x0 where the condition is not given, which is how reflow samples: pairs were
+            stored, and new noise is drawn. Its density is that of the pairs' starts.
     """
 
-    def __init__(self, key: str = "x0", holds: Literal["data", "states"] = "data") -> None:
+    def __init__(
+        self,
+        key: str = "x0",
+        holds: Literal["data", "states"] = "data",
+        otherwise: Source | None = None,
+    ) -> None:
         self.key, self.reads, self.gives_data = key, (key,), holds == "data"
+        self.otherwise = otherwise
+        if otherwise is not None:
+            if isinstance(otherwise, nn.Module):
+                raise ValueError("the law that stands in for stored pairs cannot be one that learns")
+            if otherwise.gives_data != self.gives_data:
+                raise ValueError("what is stored and what is drawn otherwise are both data, or both states")
+            self.gaussian, self.std, self.starts_alone = otherwise.gaussian, otherwise.std, True
+
+    @property
+    def density_gap(self) -> str:
+        """That of the law which stands in."""
+        return super().density_gap if self.otherwise is None else self.otherwise.density_gap
+
+    def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
+        """That of the law which stands in."""
+        if self.otherwise is None:
+            raise IncompatibleError("source paired has no density; likelihoods need one")
+        return self.otherwise.log_prob(x, cond, layout)
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """The condition itself."""
+        if (not cond or self.key not in cond) and self.otherwise is not None:
+            return self.otherwise.noise(shape, draw, cond=cond)
         if not cond or self.key not in cond:
             raise ShapeError(f"source paired needs the condition '{self.key}'; given: {sorted(cond or {})}")
         return cond[self.key].to(device=draw.device)

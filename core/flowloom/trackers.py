@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flowloom.errors import MissingDependencyError
 
@@ -19,7 +19,14 @@ class Tracker(ABC):
 
     A run that was killed goes on with another object in the same folder, at the step of its last checkpoint:
     steps that were logged before may come again.
+
+    Before training, a copy is rehearsed in a temporary folder: what breaks by itself is told then.
+
+    Attributes:
+        remote: True for one that tells a server, which would keep the rehearsal: it is not rehearsed.
     """
+
+    remote: ClassVar[bool] = False
 
     def start(self, folder: Path, recipe: str) -> None:  # noqa: B027  (optional)
         """The run begins or goes on; ``recipe`` is the resolved YAML."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from flowloom_registry.markers import hookimpl, hookspec
     from flowloom_registry.plugins.discovery import catalog, discover
     from flowloom_registry.runs.load import load
+    from flowloom_registry.studies.experiment import Experiment
 
 __all__ = [
+    "Experiment",
     "build",
     "build_component",
     "build_example",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Experiment": "flowloom_registry.studies.experiment",
     "build": "flowloom_registry.config.build",
     "build_component": "flowloom_registry.config.example",
     "build_example": "flowloom_registry.config.example",

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isclass
 from typing import TYPE_CHECKING, Any
 
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.kinds import Kind
 from flowloom_registry.config.annotations import alternatives
 from flowloom_registry.config.bind import Binder
-from flowloom_registry.config.example import SPEC, build_component, plan_component
+from flowloom_registry.config.example import SPEC, TRAINED_FLOW, build_component, plan_component
 from flowloom_registry.config.plan import ComponentPlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe, load_recipe
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.signature import read_signature
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.errors import ConfigError, PluginError, one_line
+from flowloom_registry.plugins.sections import TRAINED
+from flowloom_registry.plugins.targets import load_attribute
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
     from flowloom.flow import Flow
     from flowloom.state import Shape
     from flowloom.testing import CheckResult
+    from flowloom.trained import Trained
     from flowloom_registry.plugins.catalog import Catalog
     from flowloom_registry.plugins.rows import Row
     from flowloom_registry.runs.assembly import Assembly
@@ -108,6 +114,8 @@ def check_recipe(
 ) -> Iterator[tuple[str, list[CheckResult]]]:
     """Build a recipe, and hold every part of it to its laws on the recipe's own data, spec and geometry.
 
+    Stages are built one on another, untrained.
+
     Yields:
         The section of a part (``metrics[0]`` in a list) with its component, and the verdicts.
 
@@ -115,18 +123,23 @@ def check_recipe(
         ConfigError: the recipe has problems.
         DataError: its data cannot be read here.
     """
-    assembly = _assembled(recipe)
-    setting = _setting_of(assembly)
-    for plan in _components(assembly.built.plan.sections):
-        results = check_made(
-            partial(assembly.built.again, plan),
-            recipe.catalog.kind(plan.row.kind),
-            setting,
-            known_failures=plan.row.known_failures,
-            seed=seed,
-            slow=slow,
-        )
-        yield f"{plan.path}: {plan.row.label}", results
+    planned: dict[str, Assembly] = {}
+    for one in stages_of(recipe):
+        assembly = _assembled(one, planned)
+        setting = _setting_of(assembly)
+        where = "" if one.stage is None else f"{one.stage.name}: "
+        for plan in _components(assembly.built.plan.sections):
+            results = check_made(
+                partial(assembly.built.again, plan),
+                recipe.catalog.kind(plan.row.kind),
+                setting,
+                known_failures=plan.row.known_failures,
+                seed=seed,
+                slow=slow,
+            )
+            yield f"{where}{plan.path}: {plan.row.label}", results
+        if one.stage is not None:
+            planned[one.stage.name] = assembly
 
 
 def check_made(
@@ -216,34 +229,52 @@ def given_with(
     from flowloom.testing.flows import flow_on
 
     data = setting.data
-    if setting.flow is not None:
-        return {**setting.parts, SPEC: setting.flow.spec}
-    assert data is not None
-    given: dict[str, object] = {SPEC: data.spec, "dataset": data}
-    try:
-        signature = read_signature(catalog.load(row))
-    except (PluginError, MissingDependencyError):
-        return given  # told when it is built
     binder = Binder(catalog, Scope({}, {}, "", None), [])
-    needed = {
-        binder.kind_of(member)
-        for parameter in signature.parameters.values()
-        if parameter.required and parameter.name not in arguments
-        for member in alternatives(parameter.annotation)
-    }
+    try:
+        signature = read_signature(catalog.load(row), binder.known_names())
+        asked = {
+            member
+            for parameter in signature.parameters.values()
+            if parameter.required and parameter.name not in arguments
+            for member in alternatives(parameter.annotation)
+            if isclass(member)
+        }
+    except (PluginError, MissingDependencyError):
+        asked = set()  # told when it is built
+    trained = {TRAINED_FLOW: _trained(setting)} if load_attribute(TRAINED) in asked else {}
+    if setting.flow is not None:
+        return {**setting.parts, **trained, SPEC: setting.flow.spec}
+    assert data is not None
+    given: dict[str, object] = {SPEC: data.spec, "dataset": data, **trained}
+    needed = {binder.kind_of(member) for member in asked}
     flow = flow_on(data) if needed - {None, "dataset"} else None
     parts = {kind: getattr(flow, str(kind), None) for kind in needed}
     return {**{str(kind): part for kind, part in parts.items() if part is not None}, **given}
 
 
-def _assembled(recipe: Recipe) -> Assembly:
+def _trained(setting: Setting) -> Trained:
+    """A flow on the data that are there, as if it had been trained."""
+    from flowloom.testing.flows import flow_on
+    from flowloom.trained import Trained
+
+    flow = copy.deepcopy(setting.flow) if setting.flow is not None else flow_on(_require(setting.data))
+    assert flow is not None
+    return Trained(flow, None if setting.data is None else setting.data.spec, setting.data)
+
+
+def _require(data: Dataset | None) -> Dataset:
+    assert data is not None
+    return data
+
+
+def _assembled(recipe: Recipe, planned: Mapping[str, Assembly] | None = None) -> Assembly:
     """A recipe built, with its data read and what is fitted fitted."""
     from flowloom_registry.runs.assembly import assemble
 
-    assembly = assemble(recipe)
+    assembly = assemble(recipe, planned=planned)
     if assembly.data is not None:
         assembly.data.take(_first_row())
-    assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+    assembly.fit_parts()
     return assembly
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flowloom.errors import FlowloomError
+
+_WORD = re.compile(r"[^\s/]{160,}")
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,16 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
-        parts = [place, self.path, self.message] if self.path else [place, self.message]
+        parts = (
+            [place, _short(self.path), _short(self.message)] if self.path else [place, _short(self.message)]
+        )
         line = ": ".join(parts)
         return f"{line}; {self.hint}" if self.hint else line
+
+
+def _short(text: str) -> str:
+    """Without the middle of what no person wrote as one word."""
+    return _WORD.sub(lambda word: f"{word[0][:60]}...{word[0][-12:]}", text)
 
 
 class ConfigError(FlowloomError):
@@ -45,6 +55,10 @@ class ConfigError(FlowloomError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class MisfitError(ConfigError):
+    """A recipe without a mistake whose parts cannot work together, as they say themselves."""
 
 
 class UnknownComponentError(FlowloomError):

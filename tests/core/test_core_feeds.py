@@ -11,6 +11,7 @@ import flowloom as fl
 from flowloom.data import EightGaussians, Examples, Molecules, Tensors
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import generator
+from flowloom.spec import Condition
 from flowloom.training import (
     Balanced,
     Bucketed,
@@ -23,6 +24,7 @@ from flowloom.training import (
     load_checkpoint,
     save_checkpoint,
 )
+from flowloom.views import Mask, View
 
 DATA = EightGaussians(300)
 
@@ -125,6 +127,39 @@ def test_bucketed_cuts_the_parts_that_a_mask_speaks_of():
         max(int(v.sum(1).max()) for n, v in seen.cond.items() if n in data.spec.named("real"))
     }
     assert seen.x["pos"].shape[1] <= longest
+
+
+class Ends(View):
+    """Says which entries are real, and whether there are many, by a letter that ends them."""
+
+    random = False
+
+    def spec(self, spec):
+        made = {"real": Condition(shape=spec.shape[:1], role="real"), "long": Condition(2)}
+        return spec.plus(made)
+
+    def __call__(self, examples, generator):
+        real = examples.x[..., 0].isnan().logical_not()
+        return Examples(examples.x, {"real": real, "long": (real.sum(1) > 10).long()})
+
+
+class Draws(Ends):
+    random = True
+
+
+def test_rows_are_sorted_by_what_a_view_makes():
+    data = Tensors(Ragged().all().x)
+    feed = started(Bucketed(data, (Ends(),)))
+    told = started(Bucketed(Ragged()))
+    assert torch.equal(feed.rows(3), told.rows(3))
+    assert padding(feed) < 0.15
+    feed = started(Balanced(data, (Ends(), Mask()), by="long"), size=12)
+    assert torch.bincount(torch.cat([feed.seen(k).cond["long"] for k in range(4)])).tolist() == [24, 24]
+    for make in (Bucketed, Balanced):
+        with pytest.raises(IncompatibleError, match="view Draws, by which it is made, draws it in"):
+            make(data, (Draws(),))
+    # What draws afterwards, or only makes more of the same, is no hindrance.
+    assert padding(started(Bucketed(Ragged(), (Mask(),)))) < 0.15
 
 
 def counted(start, end=None):

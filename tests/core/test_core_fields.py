@@ -365,7 +365,10 @@ def test_tableaus_meet_the_conditions_of_their_order_and_no_more(order):
         assert tableau.error_order > 4 or off[tableau.error_order - 1] > 1e-4
 
 
-@pytest.mark.parametrize("method", [Euler(), Midpoint(), Heun(), BogackiShampine(), RK4(), DormandPrince()])
+METHODS = [Euler(), Midpoint(), Heun(), BogackiShampine(), RK4(), DormandPrince()]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("how", ["project", "exp"])
 def test_every_method_can_choose_its_steps(method, how):
     flow = LinearFlow()
@@ -377,6 +380,36 @@ def test_every_method_can_choose_its_steps(method, how):
     assert float(off) < (100 if method.order == 1 else 30) * tolerance  # of steps, not of the whole
     loose = Adaptive(method, 100 * tolerance, 100 * tolerance).solve(flow, x0)
     assert loose.nfe < solution.nfe
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.3, 0.1])
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_chosen_steps_see_data_that_are_small_beside_the_noise(method, spread):
+    """From noise of 80 to data of a spread of 1 or less: far out the field is a cone, in which one step over
+    all of the span seems exact."""
+
+    def velocity(x, t):
+        level = t[:, None]
+        return x * level / (spread**2 + level**2)
+
+    x0 = 80 * torch.randn(200, 2, generator=draws(), dtype=torch.float64)
+    exact = x0 * math.sqrt((spread**2 + 0.002**2) / (spread**2 + 80**2))
+    for tolerance in (1e-2, 1e-3, 1e-4, 1e-5)[: 3 if method.order == 1 else 4]:
+        solver = Adaptive(method, tolerance, tolerance)
+        found = solver.solve(_Given(velocity), x0, span=(80.0, 0.002)).x
+        if tolerance == 1e-2:  # of steps, not of the whole, and about as large as the data
+            assert float(found.std() / exact.std()) == pytest.approx(1, abs=0.4)
+        else:
+            off = (found - exact).square().mean().sqrt() / exact.std()
+            assert float(off) < 8 * tolerance ** (method.order / (method.order + 1))
+
+
+def test_a_method_that_never_looks_at_the_end_of_its_step_cannot_choose_it():
+    class Blind(Euler):
+        tableau = Tableau((0.0,), ((),), (1.0,))
+
+    with pytest.raises(ValueError, match="Blind looks nowhere at the end of its step"):
+        Adaptive(Blind())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

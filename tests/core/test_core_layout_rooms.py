@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import flowloom as fl
+from flowloom.baselines import draw_baseline
 from flowloom.codecs import Standardize, StateCodec
 from flowloom.couplings import OptimalTransport, Sinkhorn, squared_distances
 from flowloom.data import Examples, Tensors
@@ -18,7 +19,7 @@ from flowloom.errors import DataError, IncompatibleError, OffManifoldError, Shap
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
 from flowloom.layout import Layout
-from flowloom.metrics import gaussian_baseline, straightness, transport_cost
+from flowloom.metrics import straightness, transport_cost
 from flowloom.models import MLP
 from flowloom.objectives import Batch, FlowMatching, PosteriorMatching, Step
 from flowloom.paths import GeodesicPath, MixturePath
@@ -390,7 +391,8 @@ def test_straightness_and_cost_are_of_what_moves():
 def test_the_baseline_takes_nan_padding():
     x, mask = torch.randn(40, 4, 3), lengths(40)
     train = Examples(torch.where(mask[..., None], x, math.nan), {"mask": mask}).laid_out(RAGGED)
-    assert gaussian_baseline(train, {"mask": mask}, 40).x.isfinite().all()
+    (drawn,) = draw_baseline(RAGGED, train, train)
+    assert drawn.x.isfinite().all()
 
 
 # -- properties over random layouts -------------------------------------------------------------------

@@ -211,7 +211,12 @@ class Weighted(Euclidean):
         return (1 + x.square().sum(-1)) * (u * v).sum(-1)
 
 
+def peeking_log(self, x, y):
+    return Sphere.log(self, x, y) + 0 * x[0]
+
+
 TWINS = {
+    "check_no_rows": (sphere(log=peeking_log), ()),
     "check_random_is_on_the_manifold": (
         sphere(random=scaled_random),
         (

@@ -53,7 +53,25 @@ class Random(Page):
         return super().page(title, leaf[torch.randperm(len(leaf))])
 
 
+class Pieces(Page):
+    """Pieces as well."""
+
+    def tiles(self, examples):
+        return [self.page("tile", first_leaf(examples.x)[i : i + 1]) for i in range(len(examples))]
+
+    def scenes(self, groups):
+        return [self.page("scene", group.x) for group in groups]
+
+
+class Short(Page):
+    """Gives a picture of the first example only."""
+
+    def tiles(self, examples):
+        return [self.page("tile", examples.x)]
+
+
 TWINS = {
+    "check_pieces": (Short, ()),
     "check_samples": (Empty, ("check_odd_states",)),
     "check_trajectory": (Mislabelled, ()),
     "check_odd_states": (Fragile, ()),
@@ -71,6 +89,7 @@ def test_the_right_one_passes():
     from flowloom.testing import check
 
     assert all(r.ok for r in check(Page, KIND))
+    assert all(r.ok for r in check(Pieces, KIND))
 
 
 def test_every_check_has_one(every_check_has_a_twin):

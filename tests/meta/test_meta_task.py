@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowloom.data import Examples
+from flowloom.data import Examples, Tensors
 from flowloom.errors import IncompatibleError
 from flowloom.state import map_state
-from flowloom.tasks import Task
+from flowloom.tasks import Inpaint, Predict, Task, some_rows
 from flowloom.testing import check
 
 KIND = "task"
@@ -16,6 +16,10 @@ KIND = "task"
 
 class Again(Task):
     """Draws anew under the conditions of the examples: the simplest question there is."""
+
+    def pose(self, data, n, generator):
+        truth = some_rows(data, n, generator)
+        return Examples(map_state(torch.zeros_like, truth.x), truth.cond), truth
 
     def __call__(self, flow, examples, *, seed=0):
         with flow.evaluating():
@@ -64,12 +68,49 @@ class Deaf(Again):
         return data.take(torch.arange(1))
 
 
+class Repeating(Again):
+    """Poses as many questions as are wanted, whatever rows there are."""
+
+    def pose(self, data, n, generator):
+        rows = data.take(torch.randint(len(data), (n,), generator=generator))
+        return Examples(map_state(torch.zeros_like, rows.x), rows.cond), rows
+
+
+class Telling(Again):
+    """Hands the truth over with the question."""
+
+    def pose(self, data, n, generator):
+        truth = some_rows(data, n, generator)
+        return truth, truth
+
+
+class Overwriting(Inpaint):
+    """Forgets what was given."""
+
+    def __call__(self, flow, asked, *, seed=0):
+        with flow.evaluating():
+            return Examples(flow.solve(len(asked), seed=seed).x, asked.cond)
+
+
 class Refusing(Again):
     def __call__(self, flow, examples, *, seed=0):
         raise IncompatibleError("not for you")
 
 
+class Inventive(Again):
+    """Has an answer without a question."""
+
+    def __call__(self, flow, examples, *, seed=0):
+        if not len(examples):
+            return Examples(flow.solve(1, seed=seed).x)
+        return super().__call__(flow, examples, seed=seed)
+
+
 TWINS = {
+    "check_no_rows": (Inventive, ()),
+    "check_poses_rows": (Repeating, ()),
+    "check_hides_the_truth": (Telling, ()),
+    "check_keeps_what_is_given": (Overwriting, ()),
     "check_answers_fit": (Short, ()),
     "check_is_deterministic": (Unseeded, ()),
     "check_leaves_all_alone": (Waking, ()),
@@ -88,8 +129,16 @@ def test_answers_written_into_the_question_are_caught(fails_exactly):
     fails_exactly(KIND, Scribbling, "check_leaves_all_alone")
 
 
-def test_the_right_one_passes():
-    assert all(r.status == "passed" for r in check(Again, KIND))
+@pytest.mark.parametrize("make", [Again, Inpaint])
+def test_the_right_ones_pass(make):
+    assert all(r.status == "passed" for r in check(make, KIND))
+
+
+def test_prediction_wants_conditions():
+    label = torch.arange(64) % 2
+    data = Tensors(torch.randn(64, 2, generator=torch.Generator().manual_seed(0)), {"label": label})
+    assert all(r.ok for r in check(Predict, KIND, data=data))
+    assert any(not r.ok for r in check(Predict, KIND))
 
 
 def test_one_that_refuses_every_flow_fails():

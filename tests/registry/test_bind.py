@@ -50,7 +50,7 @@ def test_a_good_recipe_builds(load):
         pytest.param(
             GOOD + "solvr: midpoint\n",
             ["r.yaml:3:1: solvr: a recipe has no section 'solvr'; did you mean 'solver'?; sections: name, summary, "
-             "paper, extends, versions, seed, data, codec, geometry, source, schedule, path, model, roles, solver, metrics, "
+             "paper, extends, stages, versions, seed, data, codec, geometry, source, schedule, path, model, roles, solver, metrics, "
              "train, claim, teacher"],
             id="unknown section",
         ),
@@ -184,10 +184,10 @@ def test_a_good_recipe_builds(load):
             id="scalar for record",
         ),
         pytest.param(
-            GOOD + "seed: x\nsummary: 5\nclaim: [1]\n",
+            GOOD + "seed: x\nsummary: 5\nclaim: 1\n",
             ["r.yaml:3:7: seed: expected int, got 'x' (str)",
              "r.yaml:4:10: summary: expected str, got 5 (int); put it in quotes to make it text",
-             "r.yaml:5:8: claim: expected a mapping, got a list of 1"],
+             "r.yaml:5:8: claim: expected a list of claims, got 1 (int)"],
             id="plain sections",
         ),
         pytest.param(

@@ -46,6 +46,7 @@ class Wide(Metric):
     def __call__(self, samples, real):
         if real.x.shape[1] != 5:
             raise IncompatibleError("five wide, please")
+        self.require_rows(samples, real)
         return {"gap": float((samples.x.mean(0) - real.x.mean(0)).norm() + (samples.x.std(0) - real.x.std(0)).norm())}
 
 class Critic(FlowMatching):

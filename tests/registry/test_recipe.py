@@ -7,6 +7,7 @@ import pytest
 from fakeflow.parts import Adaptive, Midpoint, Sphere
 
 from flowloom_registry import build, load_recipe
+from flowloom_registry.config.check import check
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.errors import ConfigError, UnknownComponentError
 
@@ -16,7 +17,6 @@ GOOD = "data: {use: digits, size: 4}\nmodel: {use: net, width: 8}\n"
 def test_by_registered_name(fakes):
     recipe = load_recipe("digits-net", catalog=fakes)
     assert (recipe.name, recipe.summary) == ("digits-net", "a net on digits")
-    assert recipe.claim == {"metric": "frechet", "ratio": 1.5}
     assert build(recipe)["solver"] == Adaptive(1e-4)
     assert load_recipe("fakes:digits-net", catalog=fakes).name == "digits-net"
 
@@ -277,3 +277,21 @@ def test_what_is_no_file_or_far_too_large_is_not_read(fakes, tmp_path):
     (tmp_path / "large.yaml").write_bytes(b"#" * (5 * 2**20))
     with pytest.raises(ConfigError, match="larger than 4 MiB"):
         load_recipe(tmp_path / "large.yaml", catalog=fakes)
+
+
+@pytest.mark.parametrize("base", ["missing.yaml", "folder.yaml", "a\\0b.yaml"])
+def test_an_extended_recipe_that_cannot_be_read_is_told_at_the_line_that_asks_for_it(tmp_path, base):
+    (tmp_path / "folder.yaml").mkdir()
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f'seed: 1\nextends: [digits, "{base}"]\n')
+    with pytest.raises(ConfigError, match=r"recipe\.yaml:2:19: extends: .*cannot be read"):
+        load_recipe(file)
+
+
+def test_a_word_of_hundreds_of_letters_is_cut_in_the_message(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"{'s' * 999}: 1\n")
+    with pytest.raises(ConfigError) as told:
+        check(load_recipe(file))
+    assert "s" * 60 + "..." in str(told.value)
+    assert "s" * 61 not in str(told.value)

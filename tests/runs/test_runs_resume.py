@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -25,49 +22,27 @@ train: {steps: 400, batch: 64, checkpoint_every: 40, log_every: 10, ema: 0.99, d
 """
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-
-
-def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        lines = (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").exists() else []
-        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
-            return
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    raise AssertionError("the run never got that far")
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, apart: Any) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     (folder / "tiny.yaml").write_text(RECIPE)
-    finish(start(folder / "tiny.yaml", folder / "run"))
+    apart.finish(apart.start(folder / "tiny.yaml", folder / "run"))
     return folder / "run"
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGKILL, 70), (signal.SIGTERM, 150)])
-def test_killed_run_continues_bit_for_bit(whole: Path, tmp_path: Path, number: int, step: int) -> None:
+def test_killed_run_continues_bit_for_bit(
+    whole: Path, tmp_path: Path, apart: Any, number: int, step: int
+) -> None:
     recipe, out = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(RECIPE)
-    process = start(recipe, out)
-    wait_for_step(out, step, process)
+    process = apart.start(recipe, out)
+    apart.wait_for_step(out, step, process)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert json.loads((out / "status.json").read_text())["state"] == "training"
-    finish(start(recipe, out))
+    apart.finish(apart.start(recipe, out))
 
     last = sorted((whole / "checkpoints").iterdir())[-1].name
     for file in ("flow", "ema", "optimizers"):
@@ -81,9 +56,9 @@ def test_killed_run_continues_bit_for_bit(whole: Path, tmp_path: Path, number: i
     assert steps[-1] == 400
 
 
-def test_another_seed_gives_other_weights(whole: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(whole: Path, tmp_path: Path, apart: Any) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.replace("seed: 3", "seed: 4"))
-    finish(start(recipe, tmp_path / "run"))
+    apart.finish(apart.start(recipe, tmp_path / "run"))
     ours, theirs = load_file(tmp_path / "run/flow.safetensors"), load_file(whole / "flow.safetensors")
     assert any(not ours[name].equal(theirs[name]) for name in ours)

@@ -181,7 +181,7 @@ def test_scores_are_told(whole: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert any("did best on the val split" in note for note in result["notes"])
     report = (whole / "report.html").read_text()
     assert "What the flow says of held-out examples" in report
-    assert "Looks at held-out data" in report
+    assert '"label":"val_' in report, "looks at held-out data stand among the curves"
     assert main(["eval", str(whole), "--trust"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"nll ↓\s+│\s+[\d.]+\s+│", printed), printed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -77,6 +78,16 @@ class Dataset(ABC):
         if name == "train":
             return self
         raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train")
+
+    def keep_in(self, folder: Path) -> None:  # noqa: B027  (most data have nothing to keep)
+        """Where it may keep what it makes once; data that are read from somewhere need no such place."""
+
+    def make(self, told: Callable[[int], None] | None = None) -> None:  # noqa: B027  (see keep_in)
+        """Make what is made once and not read from anywhere, before training.
+
+        Args:
+            told: called with the number of examples made so far.
+        """
 
     def all(self) -> Examples:
         """Every example, in order."""

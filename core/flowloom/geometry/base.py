@@ -111,7 +111,9 @@ class Geometry(ABC):
 
     def violation(self, x: Any) -> Any:
         """How far each row is from the manifold, ``(batch,)``; 0 on it."""
-        return (self.project(x) - x).flatten(1).abs().amax(1) if x[0].numel() else x.new_zeros(x.shape[0])
+        if not x.numel():
+            return x.new_zeros(x.shape[0])
+        return (self.project(x) - x).flatten(1).abs().amax(1)
 
     # -- derived -------------------------------------------------------------------------------------
 

@@ -35,10 +35,15 @@ class Sphere(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""
-        # Scaled first, as squares of very short and very long vectors leave the range of numbers.
+        # Squares of very short and very long vectors leave the range of numbers: they are taken in double
+        # precision, and vectors that have it already are scaled first, which costs as much again.
+        limits = torch.finfo(x.dtype)
+        if x.dtype != torch.float64:
+            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+            return x / norm.to(x.dtype).clamp_min(limits.tiny * limits.eps)
         largest = x.detach().abs().amax(-1, keepdim=True)
         x = x / torch.where(largest > 0, largest, 1)
-        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(limits.tiny)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""

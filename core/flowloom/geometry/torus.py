@@ -48,7 +48,10 @@ class FlatTorus(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Wrap into ``[0, period)``."""
-        return torch.remainder(x, self._period(x))
+        period = self._period(x)
+        turned = torch.remainder(x, period)
+        # Of a tiny negative number the remainder rounds up to the period itself, which is 0.
+        return torch.where(turned < period, turned, turned - period)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """Every vector is tangent."""

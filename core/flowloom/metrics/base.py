@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.errors import ShapeError
 
 
 class Metric(ABC):
@@ -17,6 +18,7 @@ class Metric(ABC):
     the same value for the same two sets.
 
     Attributes:
+        about: what a value means, for reports, in a sentence; of those not listed the docstring says it.
         paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was
             drawn under the conditions of that held-out row. Of data without conditions there is no such
             truth.
@@ -25,6 +27,7 @@ class Metric(ABC):
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    about: ClassVar[Mapping[str, str]] = {}
     paired: ClassVar[bool] = False
     draws: int = 1
 
@@ -34,3 +37,15 @@ class Metric(ABC):
     @abstractmethod
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare ``samples`` with ``real``, which are held-out rows; returns named values."""
+
+    def require_rows(self, samples: Examples, real: Examples) -> None:
+        """For a metric to ask first, where it has no answer to nothing.
+
+        Raises:
+            ShapeError: one of the two has no rows.
+        """
+        if not len(samples) or not len(real):
+            raise ShapeError(
+                f"{type(self).__name__} compares rows with rows; got {len(samples)} samples and "
+                f"{len(real)} real ones"
+            )

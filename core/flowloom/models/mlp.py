@@ -62,6 +62,10 @@ class MLP(nn.Module):
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> State:
         """Read a state at time ``t``; see `flowloom.models.Model`."""
+        return self._split(self.out(self.features(x, t, cond)), x, Layout.of(self.spec, cond))
+
+    def features(self, x: State, t: Time, cond: Mapping[str, Tensor]) -> Tensor:
+        """What the last hidden layer makes of a state, ``(batch, width)``."""
         layout = Layout.of(self.spec, cond)
         columns = []
         for name, leaf in leaves(x):
@@ -72,7 +76,7 @@ class MLP(nn.Module):
         context = nn.functional.silu(self._context(t) + self.condition(cond, len(hidden)))
         for layer, mix in zip(self.inner, self.mix, strict=True):
             hidden = nn.functional.silu(layer(hidden) + mix(context))
-        return self._split(self.out(hidden), x, layout)
+        return hidden
 
     def _marks(self, cond: Mapping[str, Tensor], like: Tensor) -> Iterator[Tensor]:
         for name in self.given:

@@ -24,7 +24,8 @@ class AffinePath(Path):
     (CatFlow, 2406.04843).
 
     Args:
-        schedule: alpha and sigma.
+        schedule: alpha and sigma. One that leaves the data at t=0 needs a source at least ten times as wide
+            as what it leaves (of data of deviation 1).
         geometry: Euclidean, or a product of Euclidean parts.
     """
 
@@ -78,8 +79,16 @@ class AffinePath(Path):
         return affine(value, x, t, self.schedule, str(given), str(wanted), std)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Curved and discrete spaces: straight lines leave them."""
-        geometry = parts.get("geometry")
+        """Curved and discrete spaces: straight lines leave them. Data at t=0 beside a source as small."""
+        geometry, source, left = parts.get("geometry"), parts.get("source"), self.schedule.leaves
+        if left and isinstance(source, Source) and (source.std is None or source.std < 10 * left):
+            yield Clash(
+                "path",
+                "source",
+                f"{self.schedule} leaves data of weight {left:g} at t=0, where sampling starts from the "
+                f"source alone: that must be Gaussian and much wider, such as source: {{use: gaussian, std: "
+                f"{80 * left:g}}}",
+            )
         if isinstance(geometry, Geometry) and not geometry.straight:
             fits = "mixture" if not geometry.continuous else "geodesic"
             yield Clash("path", "geometry", f"an affine path leaves {geometry}; use path: {fits}")

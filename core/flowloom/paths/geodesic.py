@@ -8,7 +8,7 @@ from torch import Tensor
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.paths.base import Path, Point
 from flowloom.paths.conversions import Kind, margin
-from flowloom.schedules import CondOT, Schedule
+from flowloom.schedules import CondOT, Schedule, starting_at_source
 from flowloom.sources import Source
 from flowloom.state import State, Time, expand, map_state
 
@@ -34,7 +34,7 @@ class GeodesicPath(Path):
 
     def __init__(self, geometry: Geometry | None = None, schedule: Schedule | None = None) -> None:
         self.geometry = geometry or Euclidean()
-        self.schedule: Schedule = schedule or CondOT()
+        self.schedule: Schedule = starting_at_source(schedule or CondOT())
 
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
         """The point at time t; nothing is drawn.

@@ -10,7 +10,7 @@ from torch import Tensor
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Discrete, Geometry
 from flowloom.paths.base import Path, Point
-from flowloom.schedules import CondOT, Schedule
+from flowloom.schedules import CondOT, Schedule, starting_at_source
 from flowloom.sources import Mask, Source, Uniform
 from flowloom.state import State, Time, expand, map_state
 
@@ -36,7 +36,7 @@ class MixturePath(Path):
             raise IncompatibleError(f"path mixture needs a discrete geometry, got {geometry}")
         self.geometry = geometry
         self.vocab = geometry.vocab
-        self.schedule: Schedule = schedule or CondOT()
+        self.schedule: Schedule = starting_at_source(schedule or CondOT())
         self.source = source
         self.absorbing = isinstance(source, Mask)
 

@@ -1,6 +1,7 @@
 """Solvers: they integrate a field of the kind they consume, on any geometry."""
 
 from flowloom.solvers.adaptive import Adaptive, Dopri5
+from flowloom.solvers.ancestral import Ancestral
 from flowloom.solvers.base import FixedGrid, Solver
 from flowloom.solvers.controller import PIController
 from flowloom.solvers.ctmc import CTMCEuler, TauLeaping
@@ -24,6 +25,7 @@ __all__ = [
     "RK4",
     "Adaptive",
     "AdaptiveCTMC",
+    "Ancestral",
     "BogackiShampine",
     "CTMCEuler",
     "Call",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from flowloom.errors import SolverError
 from flowloom.fields import Field, read_as
@@ -44,9 +45,10 @@ class Adaptive(Solver):
     """Any explicit Runge-Kutta method with steps as long as a tolerance allows.
 
     The step is shared by the batch; its error is the root mean square of the local error divided by
-    ``atol + rtol * |x|``, over all entries that are real and free. The local error comes from the method's
-    embedded one (midpoint, heun, bogacki-shampine, dormand-prince), or, where it has none (euler, rk4), from
-    two half steps, whose result is then kept. A stage that two steps share is evaluated once.
+    ``atol + rtol * |x|``, over all entries that are real and free. Where a step shrinks the state as a whole
+    (noise of 80 to data of 1), x counts as if it were shrunk already: what is small beside the noise is not
+    small beside the data. The local error comes from the method's embedded one, or, where it has none (rk4),
+    from two half steps, whose result is then kept. A stage that two steps share is evaluated once.
 
     Args:
         method: dormand-prince where left out; its own ``steps`` are not used.
@@ -54,6 +56,10 @@ class Adaptive(Solver):
         atol: absolute tolerance.
         max_nfe: evaluations after which the solver gives up.
         controller: of the step; a `PIController` with its defaults where left out.
+
+    Raises:
+        ValueError: a tolerance is not positive, or no stage of the method stands at the end of the step, so
+            that its error could not tell what happens there.
     """
 
     def __init__(
@@ -67,6 +73,11 @@ class Adaptive(Solver):
         if not (0 < rtol < math.inf and 0 < atol < math.inf):
             raise ValueError(f"tolerances must be positive and finite, got rtol={rtol}, atol={atol}")
         self.method = method or DormandPrince()
+        if self.method.tableau.nodes[-1] != 1:
+            raise ValueError(
+                f"{type(self.method).__name__} looks nowhere at the end of its step, so its steps cannot be "
+                "chosen by its error; add a stage at node 1 to its tableau (of weight 0, where need be)"
+            )
         self.rtol, self.atol, self.max_nfe = rtol, atol, max_nfe
         self.controller = controller or PIController()
         self.order = self.method.order  # type: ignore[misc]
@@ -168,17 +179,24 @@ class Adaptive(Solver):
             return self._scaled(x, y, error, layout)
 
     def _scaled(self, x: State, y: State, value: State, layout: Layout | None) -> float:
-        """Root mean square of ``value / (atol + rtol max(|x|, |y|))`` over what moves; one device sync."""
+        """Root mean square of ``value / (atol + rtol max(s|x|, |y|))`` over what moves; one device sync.
+
+        ``s`` is by how much the state shrinks, at most 1.
+        """
         total, count = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for (name, a), (_, b), (_, e) in zip(leaves(x), leaves(y), leaves(value), strict=True):
-            scale = torch.maximum(a.abs(), b.abs()).mul_(self.rtol).add_(self.atol)
-            squares = (e / scale).square()
-            if layout is None:
-                total, count = total.to(e.device) + squares.sum(dtype=torch.float64), count + e.numel()
-            else:
-                own = layout.at(name)
-                total = total.to(e.device) + own.sum(squares.double()).sum()
-                count = count.to(e.device) + own.sum(torch.ones_like(squares, dtype=torch.float64)).sum()
+            own = None if layout is None else layout.at(name)
+
+            def summed(v: Tensor, own: Any = own) -> Tensor:
+                whole: Tensor = v.sum(dtype=torch.float64) if own is None else own.sum(v.double()).sum()
+                return whole
+
+            before, after = summed(a.square()), summed(b.square())
+            # A state of zeros has nothing to shrink.
+            shrunk = torch.where(before > after, after / before, 1.0).sqrt().to(a.dtype)
+            scale = torch.maximum(a.abs() * shrunk, b.abs()).mul_(self.rtol).add_(self.atol)
+            total = total.to(e.device) + summed((e / scale).square())
+            count = count.to(e.device) + (e.numel() if own is None else summed(torch.ones_like(scale)))
         return math.sqrt(float(total / count.to(total.device).clamp_min(1)))
 
     @torch.no_grad()

@@ -84,7 +84,7 @@ class Solver(ABC):
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An objective whose field cannot be read as the kind consumed; see `flowloom.clashes`."""
         objective, wanted = parts.get("objective"), self.wanted()
-        if objective is None or objective.serves(wanted, parts.get("source")):
+        if objective is None or not objective.generates or objective.serves(wanted, parts.get("source")):
             return
         yield Clash(
             "solver",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset
+from flowloom.errors import FlowloomError
 from flowloom.spec import Spec
 from flowloom.state import Shape
 
@@ -82,6 +83,23 @@ class Context:
         """
         if not bool(torch.as_tensor(truth).all()):
             raise LawBroken(f"{law}{': ' if detail else ''}{detail} (seed {self.seed})")
+
+    def of_no_rows(self, ask: Callable[[], Any]) -> Any:
+        """What is answered to a batch of no rows; None where it is refused in one line.
+
+        Raises:
+            LawBroken: it raises what only a programmer would understand.
+        """
+        try:
+            return ask()
+        except FlowloomError as refusal:
+            self.holds("a refusal is one line", "\n" not in str(refusal) and bool(str(refusal)))
+            return None
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise LawBroken(
+                f"no rows are answered with no rows, or refused in one line: {said} (seed {self.seed})"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ SMALL = ["train.steps=10", "train.batch=8"]
 RECIPES = {
     "meanflow-checkerboard": [],
     "meanflow-sphere": [],
-    "meanflow-digits": ["model.width=8", "model.multipliers=[1, 1]", "model.head_width=8"],
+    "meanflow-digits": [
+        "model={use: unet, width: 8, multipliers: [1, 1], blocks: 1, attention: [4], head_width: 8}"
+    ],
     "adversarial-flow-ring": ["objective.critic_moves=2"],  # two optimisers, two moves to one
     "adversarial-flow-ring-any": [],
 }

@@ -96,7 +96,7 @@ def at_paper_scale(tmp_path):
 
 @pytest.fixture(scope="session")
 def figures(tmp_path_factory):
-    """What a recipe's samples and scores are, mean over the seeds 0, 1 and 2, and the floor (held-out
+    """What a recipe's samples and scores are, mean over the seeds 0, 1 and 2, and the floor (training
     data)."""
 
     def carry_out(recipe, *changes, seeds=(0, 1, 2)):
@@ -106,7 +106,7 @@ def figures(tmp_path_factory):
             words = [word for change in changes for word in ("--set", change)]
             assert main(["run", recipe, "--seed", str(seed), *words, "--out", str(out)]) == 0
             table = json.loads((out / "evaluation.json").read_text())
-            floor = {f"floor/{k}": v for k, v in table["columns"].get("held-out data", {}).items()}
+            floor = {f"floor/{k}": v for k, v in table["columns"].get("training data", {}).items()}
             scores = table["scores"].get("held-out data", {}) if table["scores"] else {}
             last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1]) if scores else {}
             found.append({**table["columns"]["samples"], **floor, **scores, "loss": last.get("loss", 0.0)})

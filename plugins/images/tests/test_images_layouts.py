@@ -183,7 +183,7 @@ def test_what_is_given_has_no_error_whatever_is_predicted(predict):
 
 def test_tasks_are_drawn_as_often_and_give_what_they_say():
     real = PAGES.all().cond["real"].repeat(10, 1)
-    given = LayoutFlow(CODEC.spec).marks(len(real), real, torch.Generator().manual_seed(0))
+    given = LayoutFlow(CODEC.spec).marks(real, torch.Generator().manual_seed(0))
     place, size, types = (given[f"given_{p}"] for p in PARTS)
     assert not (place | size | types)[~real].any()
     all_types = (types == real).all(1)
@@ -201,7 +201,7 @@ def test_tasks_are_drawn_as_often_and_give_what_they_say():
     assert (count >= 1).all()
     assert (count <= (0.2 * whole).long() + 1).all()
     lone = torch.tensor([[True] + [False] * 11] * 50)
-    assert not LayoutFlow(CODEC.spec, tasks=["complete"]).marks(50, lone, None)["given_types"].any()
+    assert not LayoutFlow(CODEC.spec, tasks=["complete"]).marks(lone, None)["given_types"].any()
     with pytest.raises(ValueError, match="tasks are among"):
         LayoutFlow(CODEC.spec, tasks=["colour"])
 

@@ -173,5 +173,5 @@ def test_paper_scales_on_the_meta_device():
 def test_classifier_reads_points_of_the_path():
     model = SequenceClassifier(ROWS, width=8)
     assert model(torch.rand(2, L, V), torch.rand(2)).shape == (2, 3)
-    with pytest.raises(ValueError, match="no classes"):
+    with pytest.raises(IncompatibleError, match="no classes"):
         SequenceClassifier(Spec((L, V)))

@@ -29,7 +29,16 @@ COMMANDS: tuple[Command, ...] = (
     Command("sample", "flowloom_registry.cli.sample", "draw from a trained run"),
     Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
-    Command("list", "flowloom_registry.cli.list_rows", "list components and recipes"),
+    Command("report", "flowloom_registry.cli.report", "make a run's report anew from its files"),
+    Command(
+        "experiment",
+        "flowloom_registry.cli.experiment",
+        "carry out many runs, arms and a grid over recipes and seeds, and compare them",
+    ),
+    Command("compare", "flowloom_registry.cli.compare", "compare finished runs, or those of an experiment"),
+    Command("verify", "flowloom_registry.cli.verify", "decide the claims of recipes, system by system"),
+    Command("runs", "flowloom_registry.cli.runs", "list the runs under a folder"),
+    Command("list", "flowloom_registry.cli.list_rows", "list components, recipes and experiments"),
     Command(
         "show", "flowloom_registry.cli.show", "show all of a component, recipe, contract, section or record"
     ),

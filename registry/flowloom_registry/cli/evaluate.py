@@ -5,18 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flowloom_registry.cli.given import examples
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
     parser.add_argument("-n", type=int, help="examples a column (default: the recipe's)")
     parser.add_argument(
+        "--with",
+        dest="layers",
+        action="append",
+        default=[],
+        metavar="RECIPE",
+        help="ask differently: lay a recipe, or a part of one, over the run's; takes --out",
+    )
+    parser.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="A.B=VALUE",
-        help="ask differently: another solver, guidance, metrics, evaluation; takes --out",
+        help="ask differently: another solver, guidance, metrics, tasks, evaluation; takes --out",
     )
     parser.add_argument(
         "--out", metavar="NAME", help="keep the results in RUN/evaluations/NAME, beside the others"
@@ -25,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+    examples(
+        parser,
+        "flowloom eval runs/digits",
+        "flowloom eval runs/digits --set solver.steps=4 --out four-steps",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,31 +48,33 @@ def run(args: argparse.Namespace) -> int:
 
     from flowloom.errors import FlowloomError
     from flowloom_registry.runs.carry_out import judge_and_report
-    from flowloom_registry.runs.folder import write_text
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.rehearse import rehearse
     from flowloom_registry.runs.table import print_table
 
-    if args.overrides and args.out is None:
+    if (args.overrides or args.layers) and args.out is None:
+        word = "--with" if args.layers else "--set"
         raise FlowloomError(
-            "--set asks something else than the run's own recipe; say --out NAME, under which it is kept "
+            f"{word} asks something else than the run's own recipe; say --out NAME, under which it is kept "
             "beside the run's own results"
         )
     device = pick_device(args.device)
-    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
+    assembly, folder = open_run(
+        args.run_folder, trust=args.trust, layers=args.layers, overrides=args.overrides
+    )
     place = folder if args.out is None else folder.beside(args.out)
     if args.n is not None:
         if args.n < 2:
             raise FlowloomError(f"-n must be at least 2, got {args.n}")
         assembly.evaluate = replace(assembly.evaluate, n=args.n)
-    assembly.flow.to(device)
+    assembly.to(device)
     with place.locked():
         if args.out is not None:
             rehearse(assembly, "nothing was evaluated")
-            write_text(place.recipe, assembly.built.resolved(place.recipe.parent))
+            place.ask(assembly.built.resolved(place.recipe.parent))
         result = judge_and_report(assembly, place)
     if result is None:
-        raise FlowloomError("the run's recipe names no metrics and no scores; only its report was written")
+        raise FlowloomError("the run's recipe names no metrics, scores or tasks; only its report was written")
     print_table(result)
     print(f"report: {place.report}")
     return 0

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from typing import Any
+
+
+def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Show examples of a command below its ``--help``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
 def settings(words: Iterable[str]) -> dict[str, Any]:
@@ -73,3 +80,26 @@ def require_seed(seed: int) -> None:
     # Some multiply it by a million before a generator of 64 bits sees it.
     if abs(seed) >= 2**40:
         raise FlowloomError(f"--seed {seed} is too large; it has to lie between -2^40 and 2^40")
+
+
+def seeds(text: str | None) -> list[int] | None:
+    """Seeds from ``3,4,5`` or ``3-5``; None where nothing is given.
+
+    Raises:
+        FlowloomError: they are written otherwise, or one is too large.
+    """
+    from flowloom.errors import FlowloomError
+
+    if text is None:
+        return None
+    found: list[int] = []
+    for word in text.split(","):
+        first, dash, last = word.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) - int(first) > 10_000):
+            raise FlowloomError(f"--seeds {text}: expected whole numbers such as 3,4,5 or 3-5")
+        found += range(int(first), int(last if dash else first) + 1)
+    for seed in found:
+        require_seed(seed)
+    if not found or len(set(found)) != len(found):
+        raise FlowloomError(f"--seeds {text}: expected one seed or several, each of them once")
+    return found

@@ -6,12 +6,14 @@ import argparse
 
 from flowloom_registry.cli.columns import columns, warn_of_broken
 
-RECIPE = "recipe"
+RECIPE, EXPERIMENT = "recipe", "experiment"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("kind", nargs="?", help="a kind of component, or 'recipe'; all of them when left out")
+    parser.add_argument(
+        "kind", nargs="?", help="a kind of component, 'recipe' or 'experiment'; all when left out"
+    )
     parser.add_argument("--plugin", metavar="P", help="only what this plugin provides")
 
 
@@ -28,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
         hint = join_hints(did_you_mean(args.plugin, names), f"plugins: {', '.join(names)}")
         raise UnknownComponentError(f"no plugin is named {args.plugin!r}; {hint}")
     kind = args.kind.removesuffix("s") if args.kind not in found.kinds and args.kind else args.kind
-    if kind not in (None, RECIPE) and kind not in found.kinds:
-        kinds = [*found.kinds, RECIPE]
+    if kind not in (None, RECIPE, EXPERIMENT) and kind not in found.kinds:
+        kinds = [*found.kinds, RECIPE, EXPERIMENT]
         hint = join_hints(did_you_mean(args.kind, kinds), f"kinds: {', '.join(kinds)}")
         raise UnknownComponentError(f"no kind of component is named {args.kind!r}; {hint}")
     clashing = {row.label for rows in found.collisions() for row in rows}
@@ -42,14 +44,14 @@ def run(args: argparse.Namespace) -> int:
                 if args.plugin in (None, row.plugin.name)
             ]
             sections.append((name, meaning, table))
-    if kind in (None, RECIPE):
-        recipes = sorted(found.recipes, key=lambda recipe: recipe.name)
-        table = [
-            (recipe.name, recipe.plugin.name, recipe.summary)
-            for recipe in recipes
-            if args.plugin in (None, recipe.plugin.name)
-        ]
-        sections.append((RECIPE, "a whole run, ready to start", table))
+    for name, meaning in ((RECIPE, "a whole run, ready to start"), (EXPERIMENT, "many runs, compared")):
+        if kind in (None, name):
+            table = [
+                (row.name, row.plugin.name, row.summary)
+                for row in sorted(found.files, key=lambda row: row.name)
+                if row.kind == name and args.plugin in (None, row.plugin.name)
+            ]
+            sections.append((name, meaning, table))
     shown = [section for section in sections if section[2] or kind is not None]
     for i, (name, meaning, table) in enumerate(shown):
         print(f"{'' if i == 0 else chr(10)}{name}  ({meaning})")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flowloom.kinds import Kind
     from flowloom_registry.plugins.catalog import Catalog
-    from flowloom_registry.plugins.rows import RecipeRow, Row
+    from flowloom_registry.plugins.rows import ExperimentRow, RecipeRow, Row
     from flowloom_registry.plugins.sections import Section
     from flowloom_registry.reference.names import Definition
 
@@ -20,7 +20,7 @@ class Meant:
 
     Args:
         rows: components.
-        recipes: recipes.
+        recipes: recipes and experiments.
         kinds: kinds, each with its contract.
         sections: sections of a recipe.
         definitions: classes, functions and aliases that are none of these.
@@ -28,7 +28,7 @@ class Meant:
     """
 
     rows: list[Row] = field(default_factory=list)
-    recipes: list[RecipeRow] = field(default_factory=list)
+    recipes: list[RecipeRow | ExperimentRow] = field(default_factory=list)
     kinds: list[Kind] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     definitions: list[Definition] = field(default_factory=list)
@@ -64,9 +64,9 @@ def _of_recipes(found: Catalog, name: str) -> Meant:
     kind, _, reference = name.rpartition("/")
     plugin, _, bare = reference.rpartition(":")
     recipes = [
-        recipe
-        for recipe in found.recipes
-        if recipe.name == bare and plugin in ("", recipe.plugin.name) and kind in ("", "recipe")
+        row
+        for row in found.files
+        if row.name == bare and plugin in ("", row.plugin.name) and kind in ("", row.kind)
     ]
     kinds = [one for one in found.kinds.values() if name in (one.name, f"kind/{one.name}")]
     sections = [
@@ -171,7 +171,7 @@ def _unknown(found: Catalog, name: str) -> str:
 
 def _words(found: Catalog) -> Iterator[str]:
     yield from (row.name for row in found.rows)
-    yield from (recipe.name for recipe in found.recipes)
+    yield from (row.name for row in found.files)
     yield from found.kinds
     yield from found.sections
 

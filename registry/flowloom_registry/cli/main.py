@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 
 _DISK = (
     errno.EACCES,
+    errno.ENOENT,
     errno.EPERM,
     errno.ENOSPC,
     errno.EROFS,

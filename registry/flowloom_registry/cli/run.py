@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
+
+from flowloom_registry.cli.given import examples
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,18 +20,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="RECIPE",
-        help="lay another recipe, or a part of one, over it",
+        help="lay another recipe, or a part of one, over it; may be given several times",
     )
     parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help="change one value"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help="change one value, written as in YAML; may be given several times",
     )
+    parser.add_argument("--steps", type=int, help="short for --set train.steps=STEPS")
     parser.add_argument("--seed", type=int, help="seed of everything random")
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="for a run folder: run code that its recipe names by file or module",
+        help="for a run folder, given or used, or a recipe in one: run code that it names by file or module",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+    parser.add_argument("--quiet", action="store_true", help="no progress; only the results")
+    examples(
+        parser,
+        "flowloom run digits",
+        "flowloom run digits --steps 2000 --seed 1 --set 'metrics=[energy-distance]'",
+        "flowloom run markov --with dirichlet-flow --out runs/simplex",
+        "flowloom run runs/digits              # goes on where it stopped",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,32 +53,63 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.errors import RunError
     from flowloom_registry.config.recipe import load_recipe
 
-    overrides = list(args.overrides) + ([f"seed={args.seed}"] if args.seed is not None else [])
+    overrides = list(args.overrides)
+    overrides += [f"train.steps={args.steps}"] if args.steps is not None else []
+    overrides += [f"seed={args.seed}"] if args.seed is not None else []
     given = Path(args.recipe)
     if given.is_dir():
         if overrides or args.layers or args.out:
             raise RunError(
-                f"{given} goes on with the recipe it has; --with, --set, --seed and --out are for new runs"
+                f"{given} goes on with the recipe it has; --with, --set, --steps, --seed and --out are for "
+                "new runs"
             )
         from flowloom_registry.runs.folder import RunFolder
 
-        RunFolder(given).status()
-        recipe, out = load_recipe(str(given / "recipe.yaml"), trusted=args.trust), given
+        place = RunFolder(given)
+        # Once the last stage is begun, all that comes before it is in the folder.
+        staged = place.stages.is_file() and not place.status_file.is_file()
+        if not staged:
+            place.status()
+        file = place.stages if staged else place.recipe
+        recipe, out = load_recipe(str(file), trusted=args.trust, trusts_runs=args.trust), given
     else:
-        recipe = load_recipe(args.recipe, layers=args.layers, overrides=overrides)
+        trusted = args.trust or None  # a recipe in a run folder is not, unless it is said
+        recipe = load_recipe(
+            args.recipe, layers=args.layers, overrides=overrides, trusted=trusted, trusts_runs=args.trust
+        )
         seed = getattr(recipe.tree.get("seed"), "value", 0) or 0
         out = args.out or Path("runs") / (recipe.name if not seed else f"{recipe.name}-seed{seed}")
     # Mistakes in the recipe are reported before torch's slow import of everything else.
-    from flowloom_registry.runs.carry_out import carry_out
     from flowloom_registry.runs.open import pick_device
+    from flowloom_registry.runs.progress import quietly
+    from flowloom_registry.runs.stages import carry_out_stages
     from flowloom_registry.runs.table import print_table
+    from flowloom_registry.runs.words import say
 
     try:
-        folder, result = carry_out(recipe, out, pick_device(args.device))
-    except KeyboardInterrupt:
-        print(f"stopped; go on with: flowloom run {out}", file=sys.stderr)
+        with quietly(args.quiet):
+            folder, result = carry_out_stages(recipe, out, pick_device(args.device), _command(args))
+    except KeyboardInterrupt as stop:
+        where = f" in {stop}" if stop.args else ""
+        print(f"stopped{where}; go on with: flowloom run {out}", file=sys.stderr)
         raise
     if result is not None:
         print_table(result)
     print(f"report: {folder.report}")
+    with quietly(args.quiet):
+        shown = shlex.quote(str(folder.path))
+        say([f"next:   flowloom report {shown} --open", f"        flowloom sample {shown} -n 16"])
     return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that was given, as a shell would take it."""
+    words = ["flowloom", "run", args.recipe]
+    for layer in args.layers:
+        words += ["--with", layer]
+    for override in args.overrides:
+        words += ["--set", override]
+    for name in ("steps", "seed", "out", "device"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", str(getattr(args, name))]
+    return shlex.join(words)

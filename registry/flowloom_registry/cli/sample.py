@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowloom_registry.cli.conditions import HELP
+from flowloom_registry.cli.given import examples
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+    examples(
+        parser,
+        "flowloom sample runs/digits -n 16 --cond label=3",
+        "flowloom sample runs/digits --solver heun --steps 8 --out drawn",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,10 +42,11 @@ def run(args: argparse.Namespace) -> int:
     require_seed(args.seed)
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
-    assembly.flow.to(device)
-    # What is not given comes from held-out rows, whatever is.
-    held_out = assembly.lengths(args.n) | assembly.conditions_to_show(args.n)
-    cond = held_out | conditions(args.cond, assembly, args.n)
+    assembly.to(device)
+    cond = conditions(args.cond, assembly, args.n)
+    if assembly.asked_for() - set(cond):
+        # What is not given comes from held-out rows, whatever is.
+        cond = assembly.lengths(args.n) | assembly.conditions_to_show(args.n) | cond
     solution = assembly.flow.solve(
         args.n,
         solver=_solver(args, assembly.flow.solver, assembly),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowloom_registry.plugins.catalog import Catalog
-    from flowloom_registry.plugins.rows import RecipeRow, Row
+    from flowloom_registry.plugins.rows import ExperimentRow, RecipeRow, Row
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     meant = look_up(found, args.name)
     blocks = [_component(found, row) for row in meant.rows]
-    blocks += [_recipe(recipe) for recipe in meant.recipes]
+    blocks += [_file(row) for row in meant.recipes]
     blocks += [told.of_kind(found, kind) for kind in meant.kinds]
     blocks += [told.of_section(found, section, meant.member) for section in meant.sections]
     blocks += [told.of_definition(found, one, meant.member) for one in meant.definitions]
@@ -63,11 +63,11 @@ def _component(found: Catalog, row: Row) -> list[str]:
     return lines + parameter_lines(found, target, section, of_data=row.kind == "dataset")
 
 
-def _recipe(recipe: RecipeRow) -> list[str]:
+def _file(row: RecipeRow | ExperimentRow) -> list[str]:
     from flowloom_registry.config.recipe import recipe_text
 
-    file, text = recipe_text(recipe)
-    lines = [f"# recipe/{recipe.name}: {recipe.summary}", f"# plugin {recipe.plugin.name}, file {file}"]
-    if recipe.paper:
-        lines.append(f"# paper arXiv:{recipe.paper}")
+    file, text = recipe_text(row)
+    lines = [f"# {row.kind}/{row.name}: {row.summary}", f"# plugin {row.plugin.name}, file {file}"]
+    if row.paper:
+        lines.append(f"# paper arXiv:{row.paper}")
     return [*lines, text.decode("utf-8", "replace").rstrip()]

@@ -144,6 +144,7 @@ def _holds(section: Section) -> str:
         "components": f"a list of {kind}",
         "named": f"a mapping of names to {kind}",
         "record": f"a record ({(section.target or '').rpartition(':')[2]})",
+        "claims": "a list of claims, which 'flowloom verify' decides",
         "meta": "what the loader reads itself",
     }.get(section.form, section.form)
 

@@ -7,8 +7,10 @@ import enum
 import inspect
 import math
 import pathlib
+import sys
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from flowloom.errors import FlowloomError
@@ -25,11 +27,15 @@ from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Posit
 from flowloom_registry.config.plan import ComponentPlan, ImportPlan, RecordPlan
 from flowloom_registry.config.scope import Filling, Scope
 from flowloom_registry.config.signature import NOTHING, Parameter, Signature, read_signature
+from flowloom_registry.config.stage import Stage
+from flowloom_registry.config.taken import RUN, RunPlan
+from flowloom_registry.config.taking import Taking
 from flowloom_registry.errors import PluginError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import Plugin, Row
-from flowloom_registry.plugins.targets import is_file_target, load_target
+from flowloom_registry.plugins.sections import TRAINED
+from flowloom_registry.plugins.targets import is_file_target, load_attribute, load_target
 
 INVALID: Any = object()
 """Stands for a value whose problems have been noted."""
@@ -48,28 +54,38 @@ class Binder:
         scope: what may fill a parameter that the recipe leaves out.
         problems: list to which problems are added.
         trusted: whether components that no plugin lists may be imported.
+        stage: where the recipe stands among stages, which it may take parts of.
     """
 
     def __init__(
-        self, catalog: Catalog, scope: Scope, problems: list[Problem], *, trusted: bool = True
+        self,
+        catalog: Catalog,
+        scope: Scope,
+        problems: list[Problem],
+        *,
+        trusted: bool = True,
+        stage: Stage | None = None,
     ) -> None:
         self.catalog = catalog
         self.scope = scope
         self.problems = problems
         self.trusted = trusted
+        self.stage = stage
         self._kinds: dict[Any, str] | None = None
 
     def component(self, node: Node, kind: str, path: str, default: str | None = None) -> Any:
         """The plan of a component.
 
         Args:
-            node: its name, or a mapping with ``use`` and constructor arguments.
+            node: its name, a mapping with ``use`` and constructor arguments, or one with ``run``.
             kind: what it must be.
             path: dotted path, for messages.
             default: name that stands where a mapping has no ``use``.
         """
         entries: Mapping[Any, Entry] = {}
         name_at = node.at
+        if _is_taken(node):
+            return self.taken(node, kind, path)
         if isinstance(node, MapNode):
             entries = {key: entry for key, entry in node.entries.items() if key != USE}
             use = node.entries.get(USE)
@@ -90,7 +106,7 @@ class Binder:
                 message = f"{reference.value!r} is code that no installed plugin lists"
                 return self._note(name_at, path, message, _TRUST)
             target = self.catalog.load(row)
-            signature = read_signature(target, self._contract_names())
+            signature = read_signature(target, self.known_names())
         except FlowloomError as error:
             return self._note(name_at, path, str(error))
         arguments, injected = self.arguments(
@@ -99,11 +115,23 @@ class Binder:
         contract = self.catalog.contract(kind)
         return ComponentPlan(row, target, contract, signature, arguments, injected, path, node.at)
 
+    def taken(self, node: Node, kind: str | None, path: str) -> Any:
+        """The plan of a part of another run, or of all of it where no ``kind`` is asked for."""
+        if not _is_taken(node):
+            wanted = "expected a trained flow, as '{run: NAME}' with a stage or the folder of a run"
+            return self._note(node.at, path, f"{wanted}, got {given(node)}")
+        assert isinstance(node, MapNode)
+        found = Taking(self.catalog, self.scope, self.stage).plan(node, kind, path)
+        if isinstance(found, list):
+            self.problems.extend(found)
+            return INVALID
+        return found
+
     def record(self, node: Node, target: Any, path: str) -> Any:
         """The plan of a dataclass written as a mapping of its fields."""
         if not isinstance(node, MapNode):
             return self._note(node.at, path, f"expected {describe(target)}, got {given(node)}")
-        signature = read_signature(target, self._contract_names())
+        signature = read_signature(target, self.known_names())
         arguments, injected = self.arguments(node.entries, signature, target.__name__, path, node.at)
         return RecordPlan(target, signature, arguments, injected, path, node.at)
 
@@ -146,6 +174,8 @@ class Binder:
         for member in alternatives(parameter.annotation):
             if member is self._spec():
                 return self.scope.spec()
+            if member is self._trained():
+                return self.scope.role(parameter.name)
             kind = self.kind_of(member)
             if kind is not None:
                 return self.scope.component(parameter.name, kind)
@@ -155,6 +185,12 @@ class Binder:
                 find = self.scope.components if origin in LISTS else self.scope.mapping
                 return find(parameter.name, kind)
         return None
+
+    def known_names(self) -> dict[str, Any]:
+        """Classes that annotations may mention without importing them at run time."""
+        named = {contract.__name__: contract for contract in self._contracts()}
+        told = {"Spec": self._spec(), "Trained": self._trained()}
+        return {**named, **{name: value for name, value in told.items() if value is not None}}
 
     def kind_of(self, annotation: Any) -> str | None:
         """The kind whose contract ``annotation`` is (or is derived from), or None."""
@@ -192,6 +228,8 @@ class Binder:
     def _single(self, node: Node, annotation: Any, path: str) -> Any:
         if annotation is Any or annotation is object or annotation is NOTHING:
             return plain(node)
+        if annotation is self._trained():
+            return self.taken(node, None, path)
         kind = self.kind_of(annotation)
         if kind is not None:
             return self._narrowed(self.component(node, kind, path), annotation, kind, path)
@@ -293,6 +331,8 @@ class Binder:
         """A parameter may ask for one class of a kind, not just any."""
         if plan is INVALID or getattr(annotation, "_is_protocol", False):
             return plan
+        if isinstance(plan, RunPlan):
+            return replace(plan, contract=annotation)
         if inspect.isclass(plan.target) and not issubclass(plan.target, annotation):
             return self._note(
                 plan.at, path, f"expected a {kind} of class {annotation.__name__}, got {plan.row.name!r}"
@@ -302,7 +342,7 @@ class Binder:
     def _looks_like(self, node: Node, annotation: Any) -> bool:
         """Whether a value has the outer form that the annotation asks for."""
         origin = typing.get_origin(annotation) or annotation
-        component = self.kind_of(annotation) is not None
+        component = self.kind_of(annotation) is not None or annotation is self._trained()
         if isinstance(node, MapNode):
             return component or is_record(annotation) or origin in MAPPINGS
         if isinstance(node, ListNode):
@@ -315,6 +355,10 @@ class Binder:
         for member in alternatives(parameter.annotation):
             if member is self._spec():
                 self._note(at, dotted, f"{who} needs the spec of the data", "add a section 'data:'")
+                return
+            if member is self._trained():
+                hint = f"give it here: '{parameter.name}: {{run: NAME}}', a stage or the folder of a run"
+                self._note(at, dotted, f"{who} needs a trained flow", hint)
                 return
             kind = self.kind_of(member)
             if kind is not None:
@@ -354,7 +398,7 @@ class Binder:
         return INVALID
 
     def _trial(self) -> Binder:
-        trial = Binder(self.catalog, self.scope, [], trusted=self.trusted)
+        trial = Binder(self.catalog, self.scope, [], trusted=self.trusted, stage=self.stage)
         trial._kinds = self._contracts()
         return trial
 
@@ -368,20 +412,25 @@ class Binder:
                     continue  # nothing that was imported can be annotated with it
         return self._kinds
 
-    def _contract_names(self) -> dict[str, Any]:
-        named = {contract.__name__: contract for contract in self._contracts()}
-        return {**named, "Spec": self._spec()} if self._spec() is not None else named
-
     def _spec(self) -> Any:
         try:
             return self.catalog.spec_class()
         except PluginError:
             return None
 
+    def _trained(self) -> Any:
+        # Whatever asks for a trained flow has imported torch.
+        return load_attribute(TRAINED) if "torch" in sys.modules else None
+
+
+def _is_taken(node: Node) -> bool:
+    """Whether a mapping names a run, and no component."""
+    return isinstance(node, MapNode) and RUN in node.entries and USE not in node.entries
+
 
 def within(binder: Binder, scope: Scope) -> Binder:
     """The same binder for another section."""
-    other = Binder(binder.catalog, scope, binder.problems, trusted=binder.trusted)
+    other = Binder(binder.catalog, scope, binder.problems, trusted=binder.trusted, stage=binder.stage)
     other._kinds = binder._contracts()
     return other
 

@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from flowloom.clashes import problems
-from flowloom.errors import FlowloomError
+from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom_registry.config.check import check, reaches
 from flowloom_registry.config.choose import choose
 from flowloom_registry.config.nodes import Node, Position
 from flowloom_registry.config.places import Places
-from flowloom_registry.config.plan import ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan
+from flowloom_registry.config.plan import AnyPlan, ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Filling
-from flowloom_registry.errors import ConfigError, Problem
+from flowloom_registry.config.taken import RunPlan, Runs
+from flowloom_registry.errors import ConfigError, MisfitError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
-from flowloom_registry.plugins.sections import CONDITIONS_GIVER, CONDITIONS_TAKER, SPEC_GIVERS
-from flowloom_registry.plugins.targets import keeps
+from flowloom_registry.plugins.sections import CONDITIONS_GIVER, CONDITIONS_TAKER, SPEC_GIVERS, TRAINED
+from flowloom_registry.plugins.targets import keeps, load_attribute
 
-Fetch: TypeAlias = Callable[[Filling, Plan, str], Any]
+Fetch: TypeAlias = Callable[[Filling, AnyPlan, str], Any]
 """Gives what fills a parameter: (filling, plan that asks, parameter) -> object."""
+
+Rebuild: TypeAlias = Callable[[Callable[[], Any]], Any]
+"""Gives the data of a recipe: (what makes them) -> the data, or what stands for them."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,14 @@ class Built:
         plan: how they were made.
         parts: section -> object, list of objects or record; sections that the recipe lacks are left out.
         places: which object was written where.
+        runs: what opened the runs that parts were taken from.
     """
 
     recipe: Recipe
     plan: RecipePlan
     parts: Mapping[str, Any]
     places: Places = field(default_factory=Places)
+    runs: Runs | None = None
 
     @property
     def seed(self) -> int:
@@ -66,7 +72,7 @@ class Built:
 
     def again(self, plan: Plan) -> Any:
         """One of its components built afresh, from the same parts around it."""
-        return construct(plan, _fetcher(self.plan, self.parts))
+        return construct(plan, _fetcher(self.plan, self.parts), runs=self.runs)
 
     def where(self, part: object) -> Position | None:
         """Where a part was written, nested ones included; None for an object that the recipe did not make."""
@@ -89,7 +95,13 @@ class Built:
         return resolve(self.recipe, self.plan, folder)
 
 
-def build(recipe: Recipe, *, needs: Iterable[str] = ("model",)) -> Built:
+def build(
+    recipe: Recipe,
+    *,
+    needs: Iterable[str] = ("model",),
+    runs: Runs | None = None,
+    data: Rebuild | None = None,
+) -> Built:
     """Build every part of a recipe, in the order in which they need each other.
 
     What a recipe leaves to be chosen is chosen on the way: the geometry by the spec of the states, so once
@@ -101,51 +113,73 @@ def build(recipe: Recipe, *, needs: Iterable[str] = ("model",)) -> Built:
     Args:
         recipe: what to build.
         needs: sections that it must have for what is made of it; a flow has a network.
+        runs: opens the runs that it takes parts of.
+        data: makes the data, or what stands for them where they are not at hand; they are simply made where
+            left out.
 
     Raises:
-        ConfigError: the recipe has problems, a constructor refused its values, or parts do not fit together.
+        ConfigError: the recipe has problems, or a constructor refused its values.
+        MisfitError: its parts do not fit together.
     """
     wanted, chosen = tuple(needs), dict[str, Node]()
     plan = check(recipe, needs=wanted)
-    parts: dict[str, Any] = {}
-    places = Places()
+    making = _Making({}, Places(), runs, data)
+    parts = making.parts
     while plan.left_open:
         by_spec = [name for name in plan.left_open if recipe.catalog.sections[name].chosen == "spec"]
         if by_spec:
             giver = next((name for name in SPEC_GIVERS if plan.sections.get(name) is not None), None)
             states = None
             if giver is not None:
-                _make(plan, parts, places, giver)
+                making.make(plan, giver)
                 states = _spec_of(plan, parts, giver)
             chosen |= {name: choose(recipe, name, states) for name in by_spec}
         else:
-            _make(plan, parts, places, "geometry")
+            making.make(plan, "geometry")
             chosen |= {name: choose(recipe, name, parts["geometry"]) for name in plan.left_open}
         plan = check(recipe, needs=wanted, chosen=chosen)
-    _make(plan, parts, places)
+    making.make(plan)
     clashes = _clashes(plan, parts)
     if clashes:
-        raise ConfigError(clashes)
-    return Built(recipe, plan, parts, places)
+        raise MisfitError(clashes)
+    return Built(recipe, plan, parts, making.places, runs)
 
 
-def _make(plan: RecipePlan, parts: dict[str, Any], places: Places, last: str | None = None) -> None:
-    """Construct the sections that are not there yet: all of them, or ``last`` and what it needs.
+@dataclass(frozen=True)
+class _Making:
+    """Objects in the making: what is there so far, and what they are made with."""
 
-    Raises:
-        ConfigError: ``last`` needs a section that is itself left open.
-    """
-    if last is not None:
-        _require_closed(plan, last)
-    fetch = _fetcher(plan, parts)
-    for section in plan.order:
-        if section in parts or (last is not None and not reaches(plan.needs, last, section)):
-            continue
-        value = construct(plan.sections[section], fetch, places)
-        if value is not None and value != [] and value != {}:
-            parts[section] = value
-            if section == CONDITIONS_GIVER:
-                _require_told(plan, parts)
+    parts: dict[str, Any]
+    places: Places
+    runs: Runs | None
+    data: Rebuild | None
+
+    def make(self, plan: RecipePlan, last: str | None = None) -> None:
+        """Construct the sections that are not there yet: all of them, or ``last`` and what it needs.
+
+        Raises:
+            ConfigError: ``last`` needs a section that is itself left open.
+        """
+        if last is not None:
+            _require_closed(plan, last)
+        for section in plan.order:
+            if section in self.parts or (last is not None and not reaches(plan.needs, last, section)):
+                continue
+            value = self._section(plan, section)
+            if value is not None and value != [] and value != {}:
+                self.parts[section] = value
+                if section == CONDITIONS_GIVER:
+                    _require_told(plan, self.parts)
+
+    def _section(self, plan: RecipePlan, section: str) -> Any:
+        planned, fetch = plan.sections[section], _fetcher(plan, self.parts)
+
+        def make() -> Any:
+            return construct(planned, fetch, self.places, self.runs)
+
+        if section == "data" and self.data is not None and planned is not None:
+            return self.data(make)
+        return make()
 
 
 def _require_closed(plan: RecipePlan, last: str) -> None:
@@ -173,7 +207,7 @@ def _require_told(plan: RecipePlan, parts: Mapping[str, Any]) -> None:
 def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Fetch:
     """What fills parameters from the parts that are there."""
 
-    def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
+    def fetch(filling: Filling, asking: AnyPlan, parameter: str) -> Any:
         at = f"{asking.path}.{parameter}"
         if filling.spec:
             spec = _spec_of(plan, parts, filling.section, asking.at, at)
@@ -192,6 +226,10 @@ def _fetcher(plan: RecipePlan, parts: Mapping[str, Any]) -> Fetch:
             return [] if isinstance(plan.sections.get(filling.section), list) else {}
         if filling.name:
             found = found[filling.name]
+            if filling.trained and not isinstance(found, load_attribute(TRAINED)):
+                message = f"needs a trained flow, and the role '{filling.name}' is a network"
+                hint = f"write {filling.name}: {{run: NAME}} there, a stage or the folder of a run"
+                raise ConfigError([asking.at.problem(at, message, hint)])
         elif isinstance(found, (list, dict)):
             return type(found)(found)
         for i, name in enumerate(filling.part):
@@ -255,32 +293,49 @@ def _conditions(objective: Any) -> dict[str, Any]:
     return dict(ask()) if ask is not None else {}
 
 
-def construct(value: Any, fetch: Fetch, places: Places | None = None) -> Any:
+def construct(value: Any, fetch: Fetch, places: Places | None = None, runs: Runs | None = None) -> Any:
     """A checked value with every plan in it made into an object.
 
     Args:
         value: a plan, or data that may hold plans.
         fetch: gives what fills a parameter.
         places: told of everything that is made.
+        runs: opens other runs that parts are taken from.
 
     Raises:
         ConfigError: a constructor refused its values.
     """
     if isinstance(value, (ComponentPlan, RecordPlan)):
-        return _constructed(value, fetch, places or Places())
+        return _constructed(value, fetch, places or Places(), runs)
+    if isinstance(value, RunPlan):
+        return _taken(value, fetch, runs)
     if isinstance(value, ImportPlan):
         return value.value
     if isinstance(value, Mapping):
-        return {key: construct(item, fetch, places) for key, item in value.items()}
+        return {key: construct(item, fetch, places, runs) for key, item in value.items()}
     if isinstance(value, list):
-        return [construct(item, fetch, places) for item in value]
+        return [construct(item, fetch, places, runs) for item in value]
     if isinstance(value, tuple):
-        return tuple(construct(item, fetch, places) for item in value)
+        return tuple(construct(item, fetch, places, runs) for item in value)
     return value
 
 
-def _constructed(plan: Plan, fetch: Fetch, places: Places) -> Any:
-    arguments = {name: construct(item, fetch, places) for name, item in plan.arguments.items()}
+def _taken(plan: RunPlan, fetch: Fetch, runs: Runs | None) -> Any:
+    if runs is None:
+        raise ConfigError([plan.at.problem(plan.path, "parts of other runs cannot be taken here")])
+    spec = None
+    for name, filling in plan.injected.items():
+        spec = fetch(filling, plan, name)
+    found = runs.take(plan, spec)
+    if plan.part and not keeps(found, plan.contract):
+        wanted = getattr(plan.contract, "__name__", plan.contract)
+        message = f"{plan.part} of {plan.reference} is a {type(found).__name__}, and no {wanted}"
+        raise ConfigError([plan.at.problem(plan.path, message)])
+    return found
+
+
+def _constructed(plan: Plan, fetch: Fetch, places: Places, runs: Runs | None) -> Any:
+    arguments = {name: construct(item, fetch, places, runs) for name, item in plan.arguments.items()}
     for name, filling in plan.injected.items():
         arguments[name] = fetch(filling, plan, name)
     who = getattr(plan.target, "__name__", plan.path)
@@ -292,7 +347,8 @@ def _constructed(plan: Plan, fetch: Fetch, places: Places) -> Any:
         # A part that was given to it may be at fault: data are read on first use.
         blamed = places.blame(error) or plan
         who = getattr(blamed.target, "__name__", blamed.path)
-        raise ConfigError([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
+        kind = MisfitError if isinstance(error, IncompatibleError) else ConfigError
+        raise kind([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
     except TypeError as error:
         # Python's own words for a class with methods still to be written; any other is a bug.
         if "instantiate abstract class" not in str(error):

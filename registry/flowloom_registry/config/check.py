@@ -11,6 +11,8 @@ from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, Sc
 from flowloom_registry.config.plan import RecipePlan, plans_in
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Scope
+from flowloom_registry.config.stages import STAGES, staged
+from flowloom_registry.config.taken import RUN
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.sections import CONDITIONS_GIVER, CONDITIONS_TAKER, SPEC_GIVERS, Section
@@ -52,9 +54,15 @@ class _Checking:
             part.name: str(part.kind) for part in sections if part.form == "component" and self._stands(part)
         }
         self.absent = {part.name: self._place(part.name) for part in sections}
-        self.binder = Binder(self.catalog, self._scope(""), self.problems, trusted=recipe.trusted)
+        self.binder = Binder(
+            self.catalog, self._scope(""), self.problems, trusted=recipe.trusted, stage=recipe.stage
+        )
 
     def result(self) -> RecipePlan:
+        if staged(self.recipe):
+            at = self.recipe.tree.entries[STAGES].key_at
+            message = "a recipe with stages is built one stage at a time"
+            raise ConfigError([at.problem(STAGES, message, "in Python: stages_of(recipe)")])
         self._check_keys()
         for name in self.needed:
             if name not in self.present:
@@ -105,6 +113,8 @@ class _Checking:
             if node is None or isinstance(node, MapNode):
                 return plain(node) if node else {}
             return self._refuse(section, node, "a mapping")
+        if section.form == "claims" and isinstance(node, ScalarNode) and node.value is not None:
+            return self._refuse(section, node, "a list of claims")
         return plain(node) if node else None
 
     def _component(self, section: Section, node: Node | None) -> Any:
@@ -187,7 +197,7 @@ class _Checking:
         if section.chosen is None or section.name in self.chosen or self._is_null(section.name):
             return False
         node = self.recipe.tree.get(section.name)
-        return node is None or (isinstance(node, MapNode) and node.get(USE) is None)
+        return node is None or (isinstance(node, MapNode) and not {USE, RUN} & set(node.entries))
 
     def _stands(self, section: Section) -> bool:
         """Whether the recipe has the section; ``null`` takes even a default away."""

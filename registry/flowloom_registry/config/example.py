@@ -8,14 +8,14 @@ from typing import Any
 from flowloom_registry.config.bind import Binder
 from flowloom_registry.config.build import construct
 from flowloom_registry.config.nodes import Entry, MapNode, Position, ScalarNode, from_plain
-from flowloom_registry.config.plan import Plan
+from flowloom_registry.config.plan import AnyPlan
 from flowloom_registry.config.scope import Filling, Scope
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.rows import Row
 
-SPEC = "spec"
-"""Key under which a spec is handed over."""
+SPEC, TRAINED_FLOW = "spec", "trained"
+"""Keys under which a spec and a trained flow are handed over."""
 
 
 def build_component(
@@ -34,9 +34,9 @@ def build_component(
         kind: its kind.
         reference: its name, ``plugin:name`` or target.
         arguments: constructor arguments as YAML could hold them; ``{use: name}`` nests components.
-        given: objects for parameters annotated with a contract (key: the kind) or a spec (key: ``spec``). As
-        in
-            a recipe, they fill parameters by name: that of the kind, or of its section (``data``).
+        given: objects for parameters annotated with a contract (key: the kind), a spec (key: ``spec``) or a
+            trained flow (key: ``trained``). As in a recipe, components fill parameters by name: that of the
+            kind, or of its section (``data``).
         catalog: where names are looked up; everything installed when None.
         place: what messages call the place of the arguments.
 
@@ -53,12 +53,14 @@ def build_component(
         kind, reference, arguments, given=objects, catalog=catalog, place=place, trusted=trusted
     )
 
-    def fetch(filling: Filling, asking: Plan, parameter: str) -> Any:
+    def fetch(filling: Filling, asking: AnyPlan, parameter: str) -> Any:
         if filling.spec:
             spec: Any = objects[SPEC]
             for name in filling.part:
                 spec = spec.parts[name]
             return spec
+        if filling.trained:
+            return objects[filling.section]
         found: Any = objects[names[filling.section]]
         for name in filling.part:
             found = found.parts[name] if getattr(found, "parts", None) else found
@@ -91,7 +93,8 @@ def plan_component(
     if not isinstance(node, MapNode):
         raise ConfigError([at.problem("", f"arguments are a mapping, got {arguments!r}")])
     problems: list[Problem] = []
-    scope = Scope(kinds, kinds, "", SPEC if SPEC in given else None)
+    spec, flow = (name if name in given else None for name in (SPEC, TRAINED_FLOW))
+    scope = Scope(kinds, kinds, "", spec, flow=flow)
     binder = Binder(catalog, scope, problems, trusted=trusted)
     entries = {"use": Entry(at, ScalarNode(reference, at)), **node.entries}
     plan = binder.component(MapNode(entries, at), kind, "")
@@ -122,7 +125,7 @@ def build_example(
 
 def _names(given: Mapping[str, object], catalog: Catalog) -> dict[str, str]:
     """Names of parameters that are filled -> kind: every kind given, and the sections that hold one."""
-    kinds = {kind: kind for kind in given if kind != SPEC}
+    kinds = {kind: kind for kind in given if kind not in (SPEC, TRAINED_FLOW)}
     homes = {
         part.name: str(part.kind)
         for part in catalog.sections.values()

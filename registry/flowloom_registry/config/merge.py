@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from flowloom_registry.config.bind import USE
-from flowloom_registry.config.nodes import Entry, MapNode, Node, ScalarNode
+from flowloom_registry.config.nodes import Entry, MapNode, Node, ScalarNode, plain
+from flowloom_registry.config.taken import RUN
 
 
 def merge(below: Node, above: Node, default: str | None = None) -> Node:
     """``above`` laid over ``below``.
 
     Mappings merge key by key, except that a component whose ``use`` changes is replaced whole, since its
-    arguments belong to another constructor. A bare name counts as ``use``. Anything else is replaced.
+    arguments belong to another constructor; so is one that comes from another ``run``. A bare name counts as
+    ``use``. Anything else is replaced.
 
     Args:
         below: the older value.
@@ -46,6 +48,9 @@ def merge_sections(below: MapNode, above: MapNode, defaults: dict[str, str | Non
 
 def _use(node: Node, default: str | None) -> str | None:
     if isinstance(node, MapNode):
+        run = node.get(RUN)
+        if run is not None and USE not in node.entries:
+            return f"{RUN}: {plain(run)}"
         node = node.get(USE) or ScalarNode(default, node.at)
     if isinstance(node, ScalarNode) and isinstance(node.value, str):
         return node.value

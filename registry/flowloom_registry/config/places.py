@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.nodes import Position
@@ -27,6 +28,12 @@ class Places:
         """The plan of an object, None where the recipe did not make it."""
         found = self._made.get(id(part))
         return found[1] if found is not None else None
+
+    def made(self, contract: type) -> Iterator[tuple[str, Any]]:
+        """Dotted path and object of everything built that keeps a contract, as it was made."""
+        for one, plan in self._made.values():
+            if isinstance(one, contract):
+                yield plan.path, one
 
     def where(self, part: object) -> Position | None:
         """Where an object was written, None where the recipe did not make it."""

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from flowloom_registry.config.nodes import Position
 from flowloom_registry.config.scope import Filling
 from flowloom_registry.config.signature import Signature
+from flowloom_registry.config.taken import RunPlan
 from flowloom_registry.plugins.rows import Row
 
 
@@ -72,6 +73,7 @@ class ImportPlan:
 
 
 Plan: TypeAlias = "ComponentPlan | RecordPlan"
+AnyPlan: TypeAlias = "ComponentPlan | RecordPlan | RunPlan"
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ class RecipePlan:
     left_open: tuple[str, ...] = ()
 
 
-def plans_in(value: Any) -> Iterator[Plan]:
+def plans_in(value: Any) -> Iterator[AnyPlan]:
     """Every plan within a checked value, outer ones first."""
+    if isinstance(value, RunPlan):
+        yield value
     if isinstance(value, (ComponentPlan, RecordPlan)):
         yield value
         value = value.arguments

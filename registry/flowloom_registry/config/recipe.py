@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
-from flowloom_registry.config.nodes import ListNode, MapNode, Node, ScalarNode, given, plain
+from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
+from flowloom_registry.config.stage import Stage
 from flowloom_registry.config.yaml import read
-from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
+from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError, one_line
 from flowloom_registry.plugins.catalog import Catalog
-from flowloom_registry.plugins.rows import RecipeRow
+from flowloom_registry.plugins.rows import ExperimentRow, RecipeRow
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
+_OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors", "stages.yaml")
 _LARGEST = 4 * 2**20
 """Bytes of a recipe: a hundred times more than anybody writes."""
 
@@ -37,6 +38,8 @@ class Recipe:
         catalog: where its components are looked up.
         problems: what was wrong so far; `flowloom_registry.config.check.check` raises them with its own.
         trusted: whether it may name code that no installed plugin lists.
+        trusts_runs: whether the runs that it takes parts of may do so.
+        stage: where it stands, where it is one stage of a recipe.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Recipe:
     catalog: Catalog
     problems: tuple[Problem, ...] = field(default=())
     trusted: bool = True
+    trusts_runs: bool = False
+    stage: Stage | None = None
 
     def text(self, section: str) -> str:
         """A text section, empty where it is left out."""
@@ -61,12 +66,6 @@ class Recipe:
         """ArXiv id of its paper, or empty."""
         return self.text("paper")
 
-    @property
-    def claim(self) -> Mapping[str, Any]:
-        """The raw claim, empty where there is none."""
-        node = self.tree.get("claim")
-        return plain(node) if isinstance(node, MapNode) else {}
-
 
 def load_recipe(
     reference: str | Path,
@@ -74,7 +73,8 @@ def load_recipe(
     layers: Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
     catalog: Catalog | None = None,
-    trusted: bool = True,
+    trusted: bool | None = None,
+    trusts_runs: bool = False,
 ) -> Recipe:
     """Read a recipe with everything it extends.
 
@@ -84,8 +84,10 @@ def load_recipe(
         overrides: ``a.b=value`` texts, applied in order.
         catalog: where names are looked up; everything installed when None.
         trusted: whether ``use: package.module:name`` and ``use: ./file.py:name`` are followed. They run code
-            of the recipe author's choosing, so say False for a recipe from somebody else, in a run folder
-            for example; names that installed plugins list always work.
+            of the recipe author's choosing, so say False for a recipe from somebody else; names that
+            installed plugins list always work. Where None, a file is trusted unless it, or one that it
+            extends or that is laid over it, lies in a run folder, however its path is spelled.
+        trusts_runs: the same of the run folders that the recipe takes parts of.
 
     Raises:
         ConfigError: a file cannot be read or is no YAML, or recipes extend each other in a circle.
@@ -118,11 +120,62 @@ def load_recipe(
                     "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
                 )
             )
-    return Recipe(name, file, tree, catalog, tuple(problems), trusted)
+    if trusted is None:
+        trusted = not any(_of_a_run(Path(one)) for one in done)
+    return Recipe(name, file, tree, catalog, tuple(problems), trusted, trusts_runs)
 
 
-def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
-    """The file name and bytes of a recipe that a plugin ships.
+def _of_a_run(file: Path) -> bool:
+    """Whether a recipe lies among the files of a run, which may be anybody's."""
+    return any((file.parent / name).exists() for name in _OF_A_RUN)
+
+
+def stack(
+    layers: Iterable[MapNode],
+    *,
+    name: str,
+    file: str,
+    catalog: Catalog,
+    overrides: Iterable[str] = (),
+    done: dict[str, _Chain] | None = None,
+) -> Recipe:
+    """A recipe of layers that were read already, each laid over the ones before, as ``--with`` does.
+
+    What a layer ``extends`` is laid over the layers before it, and the layer itself over that.
+
+    Args:
+        layers: sections, and perhaps ``extends``, from the bottom to the top.
+        name: of the recipe.
+        file: the file that the layers are of, as shown in messages.
+        catalog: where names are looked up.
+        overrides: ``a.b=value`` texts, applied in order.
+        done: files that were read before, for many stacks of the same ones.
+
+    Raises:
+        ConfigError: what a layer extends cannot be read, or there is none of that name.
+    """
+    problems: list[Problem] = []
+    done = {} if done is None else done
+    defaults = {section.name: section.default for section in catalog.sections.values()}
+    tree = MapNode({}, Position(file, 1, 1))
+    for layer in layers:
+        bases = layer.get("extends")
+        for base in _bases(bases) if bases is not None else ():
+            tree = merge_sections(
+                tree, _handed_down(_read_base(base, catalog, problems, (), done), catalog), defaults
+            )
+        own = MapNode({key: entry for key, entry in layer.entries.items() if key != "extends"}, layer.at)
+        tree = merge_sections(tree, own, defaults)
+    for override in overrides:
+        try:
+            tree = apply_override(tree, override, defaults)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    return Recipe(name, file, tree, catalog, tuple(problems))
+
+
+def recipe_text(row: RecipeRow | ExperimentRow) -> tuple[str, bytes]:
+    """The file name and bytes of a recipe, or an experiment, that a plugin ships.
 
     Raises:
         MissingDependencyError: the plugin's package cannot be imported.
@@ -134,11 +187,11 @@ def recipe_text(row: RecipeRow) -> tuple[str, bytes]:
         return str(resource), resource.read_bytes()
     except ImportError as error:
         raise MissingDependencyError(
-            f"recipe {row.qualified}: package {package!r} cannot be imported"
+            f"{row.kind} {row.qualified}: package {package!r} cannot be imported"
         ) from error
     except OSError as error:
         raise UnknownComponentError(
-            f"recipe {row.qualified}: there is no file {inside!r} in {package!r}"
+            f"{row.kind} {row.qualified}: there is no file {inside!r} in {package!r}"
         ) from error
 
 
@@ -151,7 +204,7 @@ def _read_chain(
     done: dict[str, _Chain],
 ) -> _Chain:
     """Name, file and sections of a recipe, with what it extends; each file is read once (``done``)."""
-    name, file, text, shipped = _locate(reference, folder, catalog)
+    name, file, text, shipped = locate(reference, folder, catalog.find_recipe)
     identity = str(Path(file).resolve())
     if identity in seen:
         circle = " -> ".join(Path(one).name for one in (*seen, identity))
@@ -204,17 +257,29 @@ def _read_base(
     assert isinstance(node, ScalarNode)
     try:
         return _read_chain(str(node.value), node.at.folder, catalog, problems, seen, done)[2]
-    except UnknownComponentError as error:
+    except (UnknownComponentError, _UnreadableError) as error:
         raise ConfigError([node.at.problem("extends", str(error))]) from error
 
 
-def _locate(reference: str, folder: Path, catalog: Catalog) -> tuple[str, str, bytes, bool]:
-    """Name, file name and bytes of a recipe, and whether a plugin ships it."""
+def locate(
+    reference: str, folder: Path, find: Callable[[str], RecipeRow | ExperimentRow]
+) -> tuple[str, str, bytes, bool]:
+    """Name, file name and bytes of a recipe or an experiment, and whether a plugin ships it.
+
+    Args:
+        reference: a YAML file, or a name that ``find`` knows.
+        folder: that files are relative to.
+        find: the row of that name.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        UnknownComponentError: no row has that name and no file is there.
+    """
     path = folder / reference
     if reference.endswith((".yaml", ".yml")) or "/" in reference or "\\" in reference:
         return path.stem, str(path), _read_file(path), False
     try:
-        row = catalog.find_recipe(reference)
+        row = find(reference)
     except UnknownComponentError:
         if path.is_file():
             return path.stem, str(path), _read_file(path), False
@@ -227,11 +292,18 @@ def _read_file(path: Path) -> bytes:
     try:
         # Devices and pipes may never end.
         if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise ConfigError([Problem(str(path), None, None, "", "is no file")])
+            raise _UnreadableError(path, "is no file")
         if path.is_file() and path.stat().st_size > _LARGEST:
-            size = f"is larger than {_LARGEST // 2**20} MiB; this is no recipe"
-            raise ConfigError([Problem(str(path), None, None, "", size)])
+            raise _UnreadableError(path, f"is larger than {_LARGEST // 2**20} MiB; this is no recipe")
         return path.read_bytes()
-    except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ConfigError([Problem(str(path), None, None, "", f"cannot be read: {reason}")]) from error
+    except FileNotFoundError as error:
+        raise _UnreadableError(path, "cannot be read: there is no such file") from error
+    except (OSError, ValueError) as error:  # a name that cannot be one
+        raise _UnreadableError(path, f"cannot be read: {one_line(error)}") from error
+
+
+class _UnreadableError(ConfigError):
+    """A file that is no recipe; told at the line that asked for it, where one did."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__([Problem(str(path), None, None, "", why)])

@@ -11,15 +11,18 @@ from typing import Any
 
 from flowloom_registry.config.annotations import alternatives
 from flowloom_registry.config.bind import INVALID, USE, Binder, check_quietly
-from flowloom_registry.config.nodes import Position, from_plain
+from flowloom_registry.config.nodes import Position, from_plain, plain
 from flowloom_registry.config.plan import ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan, plans_in
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Scope
+from flowloom_registry.config.taken import FROZEN, PART, RUN, USED, RunPlan, names_of
 from flowloom_registry.config.yaml import write
 from flowloom_registry.plugins.targets import is_file_target
 
 
-def resolve(recipe: Recipe, plan: RecipePlan, folder: pathlib.Path | None = None) -> str:
+def resolve(
+    recipe: Recipe, plan: RecipePlan, folder: pathlib.Path | None = None, *, apart: bool = True
+) -> str:
     """YAML that builds the same objects without any default, ``extends`` or override.
 
     A default that YAML cannot hold (an object, say) stays where it is, in the constructor.
@@ -28,18 +31,25 @@ def resolve(recipe: Recipe, plan: RecipePlan, folder: pathlib.Path | None = None
         recipe: what to write.
         plan: what was made of it.
         folder: where the text will lie, where that is known. Files of the project around it (what lies in the
-            folder two above it, which holds ``runs/``) are named relative to it, others absolutely.
+            folder two above the run, which holds ``runs/``) are named relative to it, others absolutely.
+        apart: whether the folder has its own copies of the runs that are used (``used/NAME``), which are then
+            what is named; else stages by their names, and runs as other files.
     """
-    writer = _Writer(Binder(recipe.catalog, Scope({}, {}, "", None), []), folder)
+    names = names_of(plan.sections) if apart and folder is not None else {}
+    writer = _Writer(Binder(recipe.catalog, Scope({}, {}, "", None), []), folder, names)
     out: dict[str, Any] = {}
     for name, value in plan.sections.items():
         section = recipe.catalog.sections[name]
-        if section.form == "meta":
+        if section.form in ("meta", "claims"):
             continue
         if value is None and section.default is not None:
             out[name] = None  # switched off, which leaving it out would not say
         elif value not in (None, [], {}, ""):
             out[name] = writer.data(value)
+    for name in plan.left_open:
+        written = recipe.tree.get(name)
+        if written is not None:
+            out[name] = plain(written)
     out = {"name": recipe.name, **out, "versions": _versions(plan)}
     return write(out)
 
@@ -53,6 +63,7 @@ def _versions(plan: RecipePlan) -> dict[str, str]:
 class _Writer:
     binder: Binder
     folder: pathlib.Path | None
+    names: Mapping[str, str]
 
     def data(self, value: Any) -> Any:
         """A checked value as plain data."""
@@ -61,6 +72,9 @@ class _Writer:
             return {USE: row.qualified if row.listed else self._target(row.target), **self._arguments(value)}
         if isinstance(value, RecordPlan):
             return self._arguments(value)
+        if isinstance(value, RunPlan):
+            part = {PART: value.part} if value.part else {}
+            return {RUN: self._run(value), **part, FROZEN: value.frozen}
         if isinstance(value, ImportPlan):
             return self._target(value.target)
         if isinstance(value, Mapping):
@@ -70,6 +84,12 @@ class _Writer:
         if isinstance(value, enum.Enum):
             return value.value
         return self._file(value) if isinstance(value, pathlib.PurePath) else value
+
+    def _run(self, plan: RunPlan) -> str:
+        """The run as this folder sees it: its own copy, a stage, or a folder elsewhere."""
+        if plan.identity in self.names:
+            return f"{USED}/{self.names[plan.identity]}"
+        return self._file(plan.folder) if plan.folder is not None else str(plan.stage)
 
     def _target(self, target: str) -> str:
         """``module:name`` as it is, ``file.py:name`` with the file as this folder sees it."""
@@ -84,7 +104,7 @@ class _Writer:
         if self.folder is None:
             return str(whole)
         home = pathlib.Path(os.path.abspath(self.folder))
-        project = home.parent.parent
+        project = _whole(home).parent.parent
         if project == project.parent or not whole.is_relative_to(project):
             return str(whole)
         return pathlib.PurePath(os.path.relpath(whole, home)).as_posix()
@@ -106,6 +126,13 @@ class _Writer:
             name: value for name, value in plan.arguments.items() if name not in plan.signature.parameters
         }
         return {**out, **{name: self.data(value) for name, value in rest.items()}}
+
+
+def _whole(home: pathlib.Path) -> pathlib.Path:
+    """The folder of the whole run that a stage's, or a copy's, is a part of."""
+    while home.parent.name in (USED, "stages"):
+        home = home.parent.parent
+    return home
 
 
 def _reads_back(annotation: Any, value: Any, default: Any, binder: Binder) -> bool:

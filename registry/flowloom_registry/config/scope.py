@@ -20,6 +20,7 @@ class Filling:
         spec: whether the ``.spec`` of what the section holds is given, and not that itself.
         joined: section whose own conditions are added to the spec (those that an objective asks of a
         network).
+        trained: whether all of a trained flow is asked for, and no network alone.
     """
 
     section: str
@@ -27,6 +28,7 @@ class Filling:
     part: tuple[str, ...] = ()
     spec: bool = False
     joined: str | None = None
+    trained: bool = False
 
     def __str__(self) -> str:
         return ".".join((self.section, *filter(None, (self.name,)), *self.part))
@@ -48,6 +50,7 @@ class Scope:
         joined: section whose conditions the networks of this section are to know, if any.
         asked: False where ``current`` stands by default: what it lacks is then a section of the recipe.
         absent: where to point for a section that the recipe lacks.
+        flow: section that fills every parameter which asks for a trained flow, where one stands by itself.
     """
 
     declared: Mapping[str, str]
@@ -61,6 +64,7 @@ class Scope:
     joined: str | None = None
     asked: bool = True
     absent: Mapping[str, Position] = field(default_factory=dict)
+    flow: str | None = None
 
     def within(self, part: str) -> Scope:
         """The scope of one part of the component being bound."""
@@ -89,6 +93,15 @@ class Scope:
         """What fills a parameter annotated with a mapping to components: the section of its name."""
         there = self.named.get(parameter) == kind and parameter != self.current
         return Filling(parameter) if there else None
+
+    def role(self, parameter: str) -> Filling | None:
+        """What fills a parameter annotated with a trained flow: the role of its name."""
+        if self.flow is not None:
+            return Filling(self.flow, trained=True)
+        for section in self.named:
+            if section != self.current and parameter in self.names.get(section, ()):
+                return Filling(section, parameter, trained=True)
+        return None
 
     def spec(self) -> Filling | None:
         """What fills a parameter annotated with the spec class, or None."""

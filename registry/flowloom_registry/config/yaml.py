@@ -102,9 +102,17 @@ def read(text: str | bytes, file: str, *, shipped: bool = False) -> Document:
         raise ConfigError([Problem(file, None, None, "", "nested too deeply")]) from None
 
 
-def write(value: Any) -> str:
-    """YAML text of plain Python data; `read` gives the same data back."""
-    return yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100)
+def write(value: Any, *, compact: bool = False) -> str:
+    """YAML text of plain Python data; `read` gives the same data back.
+
+    Args:
+        value: what to write.
+        compact: whether lists and mappings of mere scalars stand on one line.
+    """
+    flow = None if compact else False
+    return yaml.dump(
+        value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100, default_flow_style=flow
+    )
 
 
 class _Converter:

@@ -24,9 +24,31 @@ def flowloom_register(reg: Registrar) -> None:
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
     reg.recipe(
+        "noisy-classifier",
+        "flowloom_registry:recipes/noisy-classifier.yaml",
+        summary="a classifier of points on the way to eight Gaussians",
+        paper="2105.05233",
+    )
+    reg.recipe(
+        "classifier-guidance",
+        "flowloom_registry:recipes/classifier-guidance.yaml",
+        summary="two stages: a noisy classifier, and the flow that it guides",
+        paper="2105.05233",
+    )
+    reg.recipe(
         "toy-molecules",
         "flowloom_registry:recipes/toy-molecules.yaml",
         summary="positions and types side by side, a space for each",
+    )
+    reg.experiment(
+        "methods-everywhere",
+        "flowloom_registry:experiments/methods-everywhere.yaml",
+        summary="flow matching, reflow, meanflow and discrete flow on images, the globe, a torus and tokens",
+    )
+    reg.experiment(
+        "couplings-everywhere",
+        "flowloom_registry:experiments/couplings-everywhere.yaml",
+        summary="four couplings in the plane, on the globe, a torus, molecules and tokens",
     )
 
 
@@ -61,6 +83,14 @@ def _data(reg: Registrar) -> None:
         summary="arrays of one's own, from npz, npy, safetensors or csv",
         example={"file": "examples.npz"},
         tags=("files",),
+    )
+    reg.add(
+        "dataset",
+        "samples",
+        "flowloom.data:Samples",
+        summary="what another run generates, as pairs for reflow if wanted",
+        example={"n": 96, "batch": 40, "sampler": {"use": "euler", "steps": 2}},
+        paper="2209.03003",
     )
     reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
@@ -220,6 +250,21 @@ def _networks(reg: Registrar) -> None:
         example={"width": 32},
     )
     reg.add(
+        "model",
+        "mlp-classifier",
+        "flowloom.models:MLPClassifier",
+        summary="a perceptron that answers with logits of classes",
+        example={"width": 32},
+    )
+    reg.add(
+        "objective",
+        "classification",
+        "flowloom.objectives:Classification",
+        summary="tell classes apart, at every time of a path or of the data alone",
+        paper="2105.05233",
+        within="noisy-classifier",
+    )
+    reg.add(
         "objective",
         "flow-matching",
         "flowloom.objectives:FlowMatching",
@@ -251,6 +296,18 @@ def _inference(reg: Registrar) -> None:
         summary="mix conditional and unconditional answers",
         paper="2207.12598",
     )
+    reg.add(
+        "guidance",
+        "classifier",
+        "flowloom.guidance:ClassifierGuidance",
+        summary="steer by the gradient of a classifier of noisy states",
+        paper="2105.05233",
+        within="noisy-classifier",
+        known_failures={
+            law: "its classifier knows the states of its own data, and the law asks with others"
+            for law in ("check_shape_is_kept", "check_evaluations_are_counted")
+        },
+    )
     reg.add("solver", "euler", "flowloom.solvers:Euler", summary="order 1, one evaluation a step")
     reg.add("solver", "midpoint", "flowloom.solvers:Midpoint", summary="order 2, two evaluations a step")
     reg.add("solver", "heun", "flowloom.solvers:Heun", summary="order 2, two evaluations a step")
@@ -280,6 +337,13 @@ def _inference(reg: Registrar) -> None:
         "euler-maruyama",
         "flowloom.solvers:EulerMaruyama",
         summary="an SDE with the flow's marginals",
+    )
+    reg.add(
+        "solver",
+        "ancestral",
+        "flowloom.solvers:Ancestral",
+        summary="as DDPM samples, or DDIM: predict the data, clip them if asked, step back to less noise",
+        paper="2006.11239",
     )
     reg.add(
         "solver",
@@ -314,10 +378,40 @@ def _inference(reg: Registrar) -> None:
         "metric", "energy-distance", "flowloom.metrics:EnergyDistance", summary="energy distance to real data"
     )
     reg.add(
+        "metric", "mse", "flowloom.metrics:MSE", summary="mean squared error of answers, and of their mean"
+    )
+    reg.add(
         "metric",
-        "truth",
-        "flowloom.metrics:Truth",
-        summary="distance to the truth of the same held-out row, best of several draws, energy score",
+        "psnr",
+        "flowloom.metrics:PSNR",
+        summary="peak signal-to-noise ratio of answers in decibels, and of the best one",
+        example={"data_range": 8.0},
+    )
+    reg.add(
+        "metric", "best-of", "flowloom.metrics:BestOf", summary="distance of the nearest of several answers"
+    )
+    reg.add(
+        "metric",
+        "energy-score",
+        "flowloom.metrics:EnergyScore",
+        summary="proper score of the whole conditional law, on any kind of state",
+    )
+    reg.add(
+        "metric", "crps", "flowloom.metrics:CRPS", summary="continuous ranked probability score, by entry"
+    )
+    reg.add(
+        "metric",
+        "calibration",
+        "flowloom.metrics:Calibration",
+        summary="coverage of intervals, error of ranks, interval score",
+        paper="1807.00263",
+    )
+    reg.add(
+        "metric",
+        "accuracy",
+        "flowloom.metrics:Accuracy",
+        summary="share of tokens, or of classes, that are right",
+        example={"condition": "label"},
     )
     reg.add(
         "metric",
@@ -332,7 +426,27 @@ def _inference(reg: Registrar) -> None:
         summary="negative log likelihood in nats, by the change of variables",
         paper="1806.07366",
     )
+    reg.add(
+        "task",
+        "inpaint",
+        "flowloom.tasks:Inpaint",
+        summary="fill the holes of held-out rows, of any kind of state",
+        paper="2011.13456",
+    )
+    reg.add(
+        "task",
+        "predict",
+        "flowloom.tasks:Predict",
+        summary="held-out rows from their conditions alone",
+    )
     reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
+    reg.add(
+        "renderer",
+        "atoms",
+        "flowloom.renderers:Atoms",
+        summary="points with types in the plane, near ones joined",
+        within="toy-molecules",
+    )
     reg.add("tracker", "csv", "flowloom.trackers:CSVTracker", summary="metrics.csv in the run folder")
     reg.add(
         "tracker",

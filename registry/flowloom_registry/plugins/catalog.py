@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowloom.kinds import Kind
 from flowloom_registry.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints, listing, nearest
-from flowloom_registry.plugins.rows import BrokenPlugin, Plugin, RecipeRow, Row
+from flowloom_registry.plugins.rows import BrokenPlugin, ExperimentRow, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Section
 from flowloom_registry.plugins.targets import (
     check_contract,
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pluggy
 
 _NO_PLUGIN = Plugin("(target)")
+_FEW = 8
+"""Names that are all listed to somebody whose word resembles some of them."""
+_File = TypeVar("_File", RecipeRow, ExperimentRow)
 
 
 class Catalog:
@@ -36,6 +39,7 @@ class Catalog:
         sections: recipe sections by name, in the order in which they are written.
         rows: every component.
         recipes: every recipe.
+        experiments: every experiment.
         spec_target: ``module:Class`` of the spec that parameters may ask for.
         hooks: pluggy's relay, to call lifecycle hooks: ``catalog.hooks.flowloom_step(run=..., ...)``.
     """
@@ -49,6 +53,7 @@ class Catalog:
         sections: Mapping[str, Section],
         rows: Iterable[Row],
         recipes: Iterable[RecipeRow],
+        experiments: Iterable[ExperimentRow] = (),
         spec_target: str,
         hooks: pluggy.HookRelay,
     ) -> None:
@@ -58,14 +63,12 @@ class Catalog:
         self.sections = dict(sections)
         self.rows = tuple(rows)
         self.recipes = tuple(recipes)
+        self.experiments = tuple(experiments)
         self.spec_target = spec_target
         self.hooks = hooks
         self._by_name: dict[tuple[str, str], list[Row]] = {}
         for row in self.rows:
             self._by_name.setdefault((row.kind, row.name), []).append(row)
-        self._recipes_by_name: dict[str, list[RecipeRow]] = {}
-        for recipe in self.recipes:
-            self._recipes_by_name.setdefault(recipe.name, []).append(recipe)
         self._loaded: dict[Row, Any] = {}
         self._contracts: dict[str, Any] = {}
 
@@ -126,15 +129,30 @@ class Catalog:
             UnknownComponentError: nothing has that name.
             AmbiguousComponentError: several plugins have it.
         """
+        return self._find_file(self.recipes, "recipe", reference)
+
+    def find_experiment(self, reference: str) -> ExperimentRow:
+        """The experiment that ``name`` or ``plugin:name`` means.
+
+        Raises:
+            UnknownComponentError: nothing has that name.
+            AmbiguousComponentError: several plugins have it.
+        """
+        return self._find_file(self.experiments, "experiment", reference)
+
+    def _find_file(self, rows: Iterable[_File], kind: str, reference: str) -> _File:
         plugin, _, name = reference.rpartition(":")
-        found = self._recipes_by_name.get(name, [])
-        if plugin:
-            found = [recipe for recipe in found if recipe.plugin.name == plugin]
+        found = [row for row in rows if row.name == name and plugin in ("", row.plugin.name)]
         if len(found) > 1:
-            raise _ambiguous(f"recipe {name!r}", [recipe.qualified for recipe in found])
+            raise _ambiguous(f"{kind} {name!r}", [row.qualified for row in found])
         if found:
             return found[0]
-        raise self._unknown("recipe", reference)
+        raise self._unknown(kind, reference)
+
+    @property
+    def files(self) -> tuple[RecipeRow | ExperimentRow, ...]:
+        """Recipes and experiments: what is shipped as a YAML file."""
+        return (*self.recipes, *self.experiments)
 
     def named(self, name: str) -> list[Row]:
         """Rows of any kind that ``name``, ``plugin:name``, ``kind/name`` or ``kind/plugin:name`` means."""
@@ -226,14 +244,15 @@ class Catalog:
         raise UnknownComponentError(f"{reference!r}: no plugin or module is named {owner!r}; {hint}")
 
     def _unknown(self, kind: str, name: str, owner: str | None = None) -> UnknownComponentError:
-        rows: Iterable[Row | RecipeRow] = self.recipes if kind == "recipe" else self.of_kind(kind)
-        names = [row.name for row in rows if owner in (None, row.plugin.name)]
+        files = {row.kind for row in (RecipeRow, ExperimentRow)}
+        rows: Iterable[Row | RecipeRow | ExperimentRow] = self.files if kind in files else self.of_kind(kind)
+        names = [row.name for row in rows if row.kind == kind and owner in (None, row.plugin.name)]
         elsewhere = ""
-        if kind != "recipe":
+        if kind not in files:
             others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
             elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
         near = did_you_mean(name, names)
-        if near and len(names) > 24:
+        if near and len(names) > _FEW:
             known = f"'flowloom list {kind}' shows all {len(names)}"
         else:
             known = f"known: {listing(names) or 'none'}"

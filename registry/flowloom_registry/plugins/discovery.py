@@ -135,6 +135,7 @@ class _Loading:
             sections=self.sections,
             rows=[row for registrar in self.registrars for row in registrar.rows],
             recipes=[recipe for registrar in self.registrars for recipe in registrar.recipes],
+            experiments=[one for registrar in self.registrars for one in registrar.experiments],
             spec_target=spec,
             hooks=self.manager.hook,
         )

@@ -1,14 +1,16 @@
-"""What a plugin's ``flowloom_register(reg)`` receives: components, recipes, kinds and sections go in here."""
+"""What a plugin's ``flowloom_register(reg)`` receives: all that it provides goes in here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from flowloom.kinds import Kind
 from flowloom_registry.errors import PluginError
-from flowloom_registry.plugins.rows import Plugin, RecipeRow, Row
+from flowloom_registry.plugins.rows import ExperimentRow, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Form, Section
 
 _NAME = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
@@ -19,7 +21,7 @@ _PAPER = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
 
 
 class Registrar:
-    """Collects the rows of one plugin; nothing it is given is imported.
+    """Collects the rows of one plugin; nothing it is given is imported, but for modules of rows (`gather`).
 
     Args:
         plugin: whose rows these are.
@@ -29,6 +31,7 @@ class Registrar:
         self.plugin = plugin
         self.rows: list[Row] = []
         self.recipes: list[RecipeRow] = []
+        self.experiments: list[ExperimentRow] = []
         self.kinds: list[Kind] = []
         self.sections: list[Section] = []
 
@@ -125,6 +128,30 @@ class Registrar:
             raise self._error(where, "added twice")
         self.recipes.append(RecipeRow(name, target, summary, self.plugin, paper))
 
+    def experiment(self, name: str, target: str, *, summary: str) -> None:
+        """Add an experiment that the plugin ships: many runs, compared.
+
+        Args:
+            name: word by which ``flowloom experiment`` finds it.
+            target: ``package:path/inside/it.yaml``; the package's ``__init__`` should be empty.
+            summary: one line.
+
+        Raises:
+            PluginError: one of them is malformed, or the plugin adds the same name twice.
+        """
+        where = f"experiment {name!r}"
+        self._check(_NAME, name, where, "a name is lower-case words joined by '-', such as 'all-couplings'")
+        self._check(
+            _RECIPE,
+            target,
+            where,
+            "an experiment is 'package:path.yaml', such as 'my_package:studies/a.yaml'",
+        )
+        self._check_summary(summary, where)
+        if any(experiment.name == name for experiment in self.experiments):
+            raise self._error(where, "added twice")
+        self.experiments.append(ExperimentRow(name, target, summary, self.plugin))
+
     def kind(self, name: str, *, contract: str, meaning: str, laws: str | None = None) -> None:
         """Add a kind of component of the plugin's own.
 
@@ -193,6 +220,34 @@ class Registrar:
         if many and kind is None:
             raise self._error(where, "a list holds components; say of which kind")
         self.sections.append(Section(name, found, meaning, kind, default, required, target))
+
+    def gather(self, package: str) -> None:
+        """Let every module of a package add its rows, by name: a new method is then a new file, and no other.
+
+        Each has a function ``register(reg)`` and holds words only, as the plugin's own module does; those
+        whose name begins with ``_`` are passed over.
+
+        Args:
+            package: dotted name, such as ``my_package.rows``.
+
+        Raises:
+            PluginError: there is no such package, it has no modules, or one of them no ``register``.
+        """
+        where = f"rows {package!r}"
+        self._check(_MODULE, package, where, "rows are a package of modules, such as 'my_package.rows'")
+        try:
+            found = import_module(package)
+        except ModuleNotFoundError as error:
+            raise self._error(where, f"there is no such package ({error})") from error
+        names = sorted(module.name for module in iter_modules(getattr(found, "__path__", ())))
+        names = [name for name in names if not name.startswith("_")]
+        if not names:
+            raise self._error(where, "there are no modules in it")
+        for name in names:
+            register = getattr(import_module(f"{package}.{name}"), "register", None)
+            if not callable(register):
+                raise self._error(where, f"module {name!r} has no function register(reg)")
+            register(self)
 
     def _check(self, pattern: re.Pattern[str], value: object, where: str, accepted: str) -> None:
         if not (isinstance(value, str) and pattern.fullmatch(value)):

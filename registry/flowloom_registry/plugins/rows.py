@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,38 @@ class RecipeRow:
         paper: arXiv id.
     """
 
+    kind: ClassVar[str] = "recipe"
+
     name: str
     target: str
     summary: str
     plugin: Plugin
     paper: str | None = None
+
+    @property
+    def qualified(self) -> str:
+        """Spelling that is never ambiguous: ``plugin:name``."""
+        return f"{self.plugin.name}:{self.name}"
+
+
+@dataclass(frozen=True)
+class ExperimentRow:
+    """One experiment that a plugin ships.
+
+    Args:
+        name: word by which ``flowloom experiment`` finds it.
+        target: ``package:path/inside/it.yaml``.
+        summary: one line.
+        plugin: who provides it.
+    """
+
+    kind: ClassVar[str] = "experiment"
+    paper: ClassVar[None] = None
+
+    name: str
+    target: str
+    summary: str
+    plugin: Plugin
 
     @property
     def qualified(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "meta"]
-"""``named`` maps names to components; ``record`` is a dataclass; ``meta`` is read by the loader itself."""
+Form = Literal["component", "components", "named", "record", "text", "integer", "mapping", "claims", "meta"]
+"""``named`` maps names to components; ``record`` is a dataclass; ``claims`` are for studies,
+``meta`` is read by the loader itself."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ SECTIONS: tuple[Section, ...] = (
         inherited=False,
         judges=True,
     ),
+    Section(
+        "stages",
+        "meta",
+        "list: trainings that follow each other, each laid over the recipe; see 'Stages and other runs'",
+        judges=True,
+    ),
     Section("versions", "meta", "plugin versions of a resolved recipe", inherited=False, judges=True),
     Section("seed", "integer", "seed of everything random in the run"),
     Section("data", "component", "the examples", "dataset"),
@@ -77,6 +84,7 @@ SECTIONS: tuple[Section, ...] = (
     ),
     Section("metrics", "components", "compare samples with real data", "metric", judges=True),
     Section("scores", "components", "what the trained flow says of held-out examples", "score", judges=True),
+    Section("tasks", "components", "what is asked about held-out rows, and judged", "task", judges=True),
     Section("renderer", "component", "shows samples in the report", "renderer", judges=True),
     Section("trackers", "components", "record the run as it goes", "tracker", judges=True),
     Section("train", "record", "how to train", target="flowloom.training:TrainConfig"),
@@ -96,12 +104,15 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "sample", "record", "how to sample", target="flowloom_registry.runs.config:SampleConfig", judges=True
     ),
-    Section("claim", "mapping", "what the paper claims, at this scale", inherited=False, judges=True),
+    Section("claim", "claims", "what the paper claims, at this scale", inherited=False, judges=True),
 )
 """Core's sections, in the order in which a resolved recipe is written."""
 
 SPEC = "flowloom.spec:Spec"
 """Class whose parameters are filled with the spec of the data."""
+
+TRAINED = "flowloom.trained:Trained"
+"""Class whose parameters are filled with a whole run, or with the role of their name."""
 
 SPEC_GIVERS: tuple[str, ...] = ("codec", "feed", "data")
 """Sections whose ``.spec`` describes the states, best first: after a codec, its spec is what counts."""

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import typing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -102,13 +103,17 @@ def load_attribute(target: str) -> Any:
 def check_contract(row: Row, value: Any, contract: Any) -> None:
     """Check that a loaded class keeps its kind's contract, as far as that can be seen without an instance.
 
-    Factories (functions) and attributes that are set in constructors are taken on trust.
+    Factories (functions) of plugins and of files, and attributes that are set in constructors, are taken on
+    trust. A function of any other module (``os:system``) is called only where it says what it returns.
 
     Raises:
-        PluginError: ``value`` cannot be called, is no subclass, or lacks a method of a protocol.
+        PluginError: ``value`` cannot be called, is no subclass, or lacks a method of a protocol; or is a
+            function of a module that does not say that it returns what is wanted.
     """
     if not callable(value):
         raise PluginError(f"{_who(row)}: {row.target} is {value!r}, not a class or function")
+    if not inspect.isclass(value) and not row.listed and not is_file_target(row.target):
+        _require_factory(row, value, contract)
     if not (inspect.isclass(value) and inspect.isclass(contract)):
         return
     if not getattr(contract, "_is_protocol", False):
@@ -118,6 +123,29 @@ def check_contract(row: Row, value: Any, contract: Any) -> None:
     lacking = [name for name in _protocol_methods(contract) if not _has(value, name)]
     if lacking:
         raise PluginError(f"{_who(row)}: {row.target} lacks {', '.join(lacking)}, asked by {_name(contract)}")
+
+
+def _require_factory(row: Row, value: Any, contract: Any) -> None:
+    try:
+        returned = typing.get_type_hints(value).get("return")
+    except Exception:  # annotations of others may say anything, and built-in functions have none
+        returned = None
+    if inspect.isclass(returned) and _keeps_class(returned, contract):
+        return
+    raise PluginError(
+        f"{row.target} is a function that does not say what it returns; a function of a module makes a "
+        f"component only where it is annotated so: def {getattr(value, '__name__', 'make')}(...) -> "
+        f"{getattr(contract, '__name__', row.kind)}"
+    )
+
+
+def _keeps_class(made: type, contract: Any) -> bool:
+    """Whether a class keeps a contract, as far as that can be seen without an instance."""
+    if not inspect.isclass(contract):
+        return True
+    if getattr(contract, "_is_protocol", False):
+        return made is contract or not [n for n in _protocol_methods(contract) if not _has(made, n)]
+    return issubclass(made, contract)
 
 
 def keeps(made: Any, contract: Any) -> bool:

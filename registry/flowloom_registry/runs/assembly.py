@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,16 +17,23 @@ from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
-from flowloom.seeds import derive
+from flowloom.seeds import derive, generator
 from flowloom.solvers import Solution
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
+from flowloom.tasks import Task
 from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
-from flowloom_registry.config.build import Built, build
+from flowloom_registry.config.build import Built, Rebuild, build
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.taken import RunPlan
+from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
+from flowloom_registry.runs.progress import progress
+from flowloom_registry.runs.used import OtherRuns
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -40,6 +48,7 @@ class Assembly:
             augmentation, every row by a generator of its own.
         metrics: judges of samples.
         scores: judges of the flow.
+        tasks: what is asked of the flow about held-out rows.
         renderer: shows samples, where there is one.
         trackers: follow the run.
         train: settings of training.
@@ -47,6 +56,7 @@ class Assembly:
         evaluate: settings of evaluation.
         sample: settings of the report's samples.
         fitted: identities of the metrics that were fitted already.
+        taken: sections that came from another run, where they were fitted.
     """
 
     built: Built
@@ -55,6 +65,7 @@ class Assembly:
     data: Dataset | None
     metrics: Sequence[Metric]
     scores: Sequence[Score]
+    tasks: Sequence[Task]
     renderer: Renderer | None
     trackers: Sequence[Tracker]
     train: TrainConfig
@@ -62,6 +73,13 @@ class Assembly:
     evaluate: EvaluateConfig
     sample: SampleConfig
     fitted: set[int] = field(default_factory=set)
+    taken: frozenset[str] = frozenset()
+
+    @property
+    def runs(self) -> OtherRuns:
+        """The other runs that parts were taken from."""
+        assert isinstance(self.built.runs, OtherRuns)
+        return self.built.runs
 
     @property
     def name(self) -> str:
@@ -78,10 +96,35 @@ class Assembly:
         """Seed of everything random."""
         return self.built.seed
 
+    @property
+    def judged(self) -> bool:
+        """Whether the recipe names anything to judge the flow by."""
+        return bool(self.metrics or self.scores or self.tasks)
+
     def examples(self) -> Dataset | None:
         """What parts are fitted on: what the feed shows, the data where it shows none."""
         shown = self.feed.examples()
         return self.data if shown is None else shown
+
+    def to(self, device: torch.device) -> None:
+        """Move the flow, and the flows of other runs that anything here asks."""
+        self.flow.to(device)
+        self.runs.to(device)
+
+    def keep_data_in(self, folder: Path) -> None:
+        """Let data that make something once keep it in a folder of each, and take up what is there."""
+        for path, data in self.built.places.made(Dataset):
+            data.keep_in(folder / path)
+
+    def make_data(self, name: str) -> None:
+        """Make what the data make once; what is there already is not made again."""
+        for _, data in self.built.places.made(Dataset):
+            with progress(f"{name}making {type(data).__name__.lower()}", len(data), patience=1.0) as report:
+                data.make(lambda done, report=report: report(done, {}))
+
+    def fit_parts(self) -> list[str]:
+        """Fit what is fitted and was not in another run; returns the names of those parts."""
+        return self.flow.fit_parts(self.examples(), seed=self.seed, without=self.taken)
 
     def require_data(self, why: str) -> Dataset:
         """The training split.
@@ -120,7 +163,7 @@ class Assembly:
             data = self.flow.decode(Examples(solution.x, solution.cond)).to("cpu")
         return Examples(data.x, {**asked, **{name: data.cond[name] for name in self.flow.objective.invents}})
 
-    def to_ask(self, cond: Cond) -> Cond:
+    def to_ask(self, cond: Mapping[str, _T]) -> dict[str, _T]:
         """Conditions of data without those that the flow makes up by itself."""
         return {name: v for name, v in cond.items() if name not in self.flow.objective.invents}
 
@@ -137,22 +180,36 @@ class Assembly:
                 return name
         return None
 
-    def lengths(self, n: int) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, as of held-out ones, where the flow does not say it."""
-        sizes = self.to_ask(self._unseen(n).cond) if self.spec.named("real") else {}
-        return {name: sizes[name] for name in self.spec.named("real") if name in sizes}
+    def lengths(self, n: int, seed: int = 0) -> dict[str, Tensor]:
+        """Which entries of ``n`` examples are real, drawn as in the training data.
+
+        None of those that the flow says by itself. Where there are several they are of one row together.
+        """
+        sizes = [name for name in self.spec.named("real") if name in self.asked_for()]
+        if not sizes:
+            return {}
+        data = self.require_data("sizes of examples are those of data")
+        rows = torch.randint(len(data), (n,), generator=generator(seed, "lengths"))
+        drawn = data.take(rows).cond
+        return {name: drawn[name] for name in sizes}
+
+    def asked_for(self) -> set[str]:
+        """Names of the conditions that a draw is to be given."""
+        starts = set(self.spec.named("start")) if self.flow.source.starts_alone else set()
+        return set(self.to_ask(self.spec.conditions)) - starts
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
-        """Conditions for ``n`` examples: real held-out ones, with classes spread evenly."""
-        spec = self.spec
-        if not spec.conditions:
+        """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""
+        asked = self.asked_for()
+        if not asked:
             return {}
-        cond = dict(self.to_ask(self._unseen(n).cond))
+        if asked == set(self.spec.named("real")):
+            return self.lengths(n, self.sample.seed)
         label = self.class_condition()
-        if label is not None and set(spec.conditions) == {label}:
-            classes = spec.conditions[label].classes or 1
-            cond[label] = torch.arange(n) * classes // n if n >= classes else torch.arange(n)
-        return cond
+        if label is not None and asked == {label}:
+            classes = self.spec.conditions[label].classes or 1
+            return {label: torch.arange(n) * classes // n if n >= classes else torch.arange(n)}
+        return {name: value for name, value in self._unseen(n).cond.items() if name in asked}
 
     def _unseen(self, n: int) -> Examples:
         """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
@@ -160,8 +217,15 @@ class Assembly:
         return source.take(torch.arange(n) % len(source))
 
 
-def assemble(recipe: Recipe) -> Assembly:
+def assemble(
+    recipe: Recipe, *, planned: Mapping[str, Assembly] | None = None, data: Rebuild | None = None
+) -> Assembly:
     """Build a recipe under its own seed, so that initial weights repeat.
+
+    Args:
+        recipe: what to build.
+        planned: stages before it that are built and not trained yet.
+        data: makes its data, or what stands for them; see `flowloom_registry.config.build.build`.
 
     Raises:
         ConfigError: the recipe has problems.
@@ -169,12 +233,17 @@ def assemble(recipe: Recipe) -> Assembly:
     seed = recipe.tree.get("seed")
     value = getattr(seed, "value", 0)
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
-    built = build(recipe)
+    built = build(recipe, runs=OtherRuns(recipe, assemble, planned), data=data)
     codec = built.get("codec")
-    data, views = built.get("data"), built.get("views") or []
+    rows, views = built.get("data"), built.get("views") or []
     feed = built.get("feed")
     if feed is None:
         feed = Rows(built["data"], views)
+    taken = {name: plan for name, plan in built.plan.sections.items() if isinstance(plan, RunPlan)}
+    plan = taken.get("codec")
+    if plan is not None and not plan.frozen and not built["objective"].encodes:
+        message = f"{type(built['objective']).__name__} trains no codec, so it stays frozen; leave this out"
+        raise ConfigError([plan.at.problem("codec.frozen", message)])
     flow = Flow(
         built["model"],
         spec=codec.spec if isinstance(codec, Codec) else feed.spec,
@@ -192,15 +261,17 @@ def assemble(recipe: Recipe) -> Assembly:
         built=built,
         flow=flow,
         feed=feed,
-        data=Viewed(data, views, built.seed) if data is not None and views else data,
+        data=Viewed(rows, views, built.seed) if rows is not None and views else rows,
         metrics=built.get("metrics") or (),
         scores=built.get("scores") or (),
+        tasks=built.get("tasks") or (),
         renderer=built.get("renderer"),
         trackers=built.get("trackers") or (),
         train=built.get("train") or TrainConfig(),
         validate=built.get("validate") or ValidateConfig(),
         evaluate=built.get("evaluate") or EvaluateConfig(),
         sample=built.get("sample") or SampleConfig(),
+        taken=frozenset(taken),
     )
 
 

@@ -8,29 +8,44 @@ from pathlib import Path
 
 import torch
 
-from flowloom.errors import RunError
+from flowloom.errors import IncompatibleError, RunError
+from flowloom.spec import Spec
 from flowloom_registry.config.recipe import Recipe
+from flowloom_registry.config.taken import USED
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
-from flowloom_registry.runs.evaluate import Evaluation, evaluate
-from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
+from flowloom_registry.runs.evaluate import evaluate
+from flowloom_registry.runs.evaluation import Evaluation
+from flowloom_registry.runs.facts import meanings, trained_parameters, trained_seconds
+from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.hooks import notify, track
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.notes import Notes
-from flowloom_registry.runs.open import restore
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.report import write_report
 from flowloom_registry.runs.same_data import data_as_json, require_same_data
-from flowloom_registry.runs.samples import draw_for_report
+from flowloom_registry.runs.samples import draw_for_report, save_answers
 from flowloom_registry.runs.train import train
-from flowloom_registry.runs.validation import read_best, require_scores, validated
+from flowloom_registry.runs.used import require_same_used
+from flowloom_registry.runs.validation import read_best, require_scores
+from flowloom_registry.runs.weights import restore
+from flowloom_registry.runs.words import opening, say
+from flowloom_registry.runs.written import written
 
 
-def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolder, Evaluation | None]:
+def carry_out(
+    recipe: Recipe, out: Path, device: torch.device, command: str = ""
+) -> tuple[RunFolder, Evaluation | None]:
     """Rehearse, train, sample, evaluate and report; a run that was begun in ``out`` goes on where it stopped.
 
     A recipe that differs from the run's only in what is asked of trained weights (solver, guidance, metrics,
     evaluation) uses the run as it is.
+
+    Args:
+        recipe: what to carry out.
+        out: the run folder.
+        device: where.
+        command: by which it was asked for, which the report shows; empty where it was no command.
 
     Raises:
         RunError: ``out`` holds something else, or a run of another recipe; or what comes after training
@@ -40,21 +55,23 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
     folder = RunFolder(out)
     begun = folder.exists()
     assembly = assemble(recipe)
+    assembly.to(device)
+    if begun:
+        assembly.keep_data_in(folder.made)
     # Missing or damaged files are told before anything is written.
     if assembly.data is not None:
         assembly.data.take(torch.arange(1))
     require_scores(assembly)
+    _require_something_to_train(assembly)
     resolved = assembly.built.resolved(out)
-    environment = describe(device, recipe.catalog)
+    environment = describe(device, recipe.catalog, command=command)
     fitted: list[str] | None = None
     if begun and not _mendable(folder, resolved, assembly):
         _require_same(folder, resolved, assembly)
-        require_same_data(folder.data, assembly.spec, assembly.data)
     elif assembly.train.steps:
-        assembly.flow.to(device)
-        fitted = assembly.flow.fit_parts(assembly.examples(), seed=assembly.seed)
+        fitted = assembly.fit_parts()
         rehearse(assembly)
-    assembly.flow.to(device)
+    environment["parameters"] = size = trained_parameters(assembly.flow)
     notes = Notes()
     with folder.locked():
         # Another process may have begun a run here in the meantime.
@@ -64,18 +81,26 @@ def carry_out(recipe: Recipe, out: Path, device: torch.device) -> tuple[RunFolde
             begun = False
         if begun:
             _require_same(folder, resolved, assembly)
-            require_same_data(folder.data, assembly.spec, assembly.data)
             if difference := other_threads(folder.environment, environment):
                 print(f"warning: {difference}", file=sys.stderr)
-            if read_text(folder.recipe) != resolved:
-                write_text(folder.recipe, resolved)
+            status = folder.status()
+            if status["state"] == "finished":  # until it is judged anew
+                folder.set_status("trained", status["step"])
+            folder.ask(resolved)
         else:
-            folder.begin(resolved, environment, data_as_json(assembly.spec, assembly.data))
+            used = assembly.runs.keep(assembly.built.plan, folder.path)
+            environment |= {USED: used} if used else {}
+            assembly.keep_data_in(folder.made)
+            data = data_as_json(assembly.spec, assembly.data, _plain(assembly))
+            folder.begin(resolved, environment, data, written(recipe))
+        say(opening(assembly, out, environment, size, begun=begun))
         track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
         if not begun or folder.status()["state"] in ("training", "failed"):
+            stage = recipe.stage
+            assembly.make_data("" if stage is None else f"{stage}: ")
             notes.lines += train(assembly, folder, device, fitted)
         else:
-            restore(assembly, folder)
+            restore(assembly.flow, folder)
         result = judge_and_report(assembly, folder, notes)
         folder.set_status("finished", folder.status()["step"])
         notify(recipe.catalog, "flowloom_finished", run=folder)
@@ -89,13 +114,14 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
 
     What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
     """
+    folder.require_here()
     notes = notes or Notes()
     catalog = assembly.built.recipe.catalog
     assembly.flow.eval()
-    figures = draw_for_report(assembly, folder.samples, notes)
+    draw_for_report(assembly, folder.samples, notes)
     notify(catalog, "flowloom_sampled", run=folder, samples=folder.samples)
     result: Evaluation | None = None
-    if assembly.metrics or assembly.scores:
+    if assembly.judged:
         with notes.about("the evaluation"):
             result = evaluate(assembly, notes)
     best = read_best(folder)
@@ -106,21 +132,17 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
         )
     if result is None and notes.lines:
         result = Evaluation(0, 0, {}, {}, notes=notes.lines)
+    if result is not None and result.tasks:
+        with notes.about("writing answers"):
+            save_answers(result.tasks, folder.samples)
     if result is not None:
-        write_text(folder.evaluation, json.dumps(result.as_json(), indent=2) + "\n")
+        facts = {"parameters": trained_parameters(assembly.flow), "train_seconds": trained_seconds(folder)}
+        asked = [metric for task in assembly.tasks for metric in task.metrics]
+        told = {"meaning": meanings([*assembly.metrics, *assembly.scores, *asked])}
+        write_text(folder.evaluation, json.dumps(result.as_json() | facts | told, indent=2) + "\n")
         notify(catalog, "flowloom_evaluated", run=folder, results=result.by_column())
-    recipe = assembly.built.recipe
     with notes.about("the report"):
-        write_report(
-            folder,
-            title=recipe.name,
-            summary=recipe.summary,
-            paper=recipe.paper,
-            environment=read_json(folder.environment),
-            evaluation=result,
-            figures=figures,
-            validated=validated(assembly),
-        )
+        write_report(folder)
     return result
 
 
@@ -139,3 +161,19 @@ def _require_same(folder: RunFolder, resolved: str, assembly: Assembly) -> None:
         raise RunError(
             f"{folder.path} holds a run of another recipe ({other}); choose another folder with --out"
         )
+    require_same_used(folder, assembly.built.plan, assembly.built.recipe)
+    require_same_data(folder.data, assembly.spec, assembly.data)
+
+
+def _require_something_to_train(assembly: Assembly) -> None:
+    if assembly.train.steps and assembly.taken and not assembly.flow.trainable():
+        names = ", ".join(sorted(assembly.taken))
+        raise IncompatibleError(
+            f"nothing is trained here: {names} of other runs are frozen, and there is nothing else; write "
+            "'frozen: false' for what is to be trained on, or train: {steps: 0} for a run without training"
+        )
+
+
+def _plain(assembly: Assembly) -> Spec | None:
+    """The spec of the data before the views, where there are views."""
+    return assembly.built["data"].spec if assembly.built.get("views") and assembly.data is not None else None

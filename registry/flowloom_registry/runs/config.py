@@ -28,6 +28,7 @@ class EvaluateConfig:
             where left out and the flow is an ODE.
         sweep_nfe: network evaluations at which they are measured; 0 entries switch the sweep off.
         sweep_n: examples a point of the sweep.
+        questions: what a task asks about, at most as many rows as are held out.
     """
 
     n: int = 2000
@@ -39,9 +40,10 @@ class EvaluateConfig:
     sweep_solvers: tuple[str, ...] = ()
     sweep_nfe: tuple[int, ...] = (2, 4, 8, 16, 32)
     sweep_n: int = 500
+    questions: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("n", "reference", "batch", "sweep_n"):
+        for name in ("n", "reference", "batch", "sweep_n", "questions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
 

@@ -3,17 +3,22 @@
 ::
 
     recipe.yaml         the resolved recipe: every default, qualified names, plugin versions
-    environment.json    versions, machine, device
+    written.yaml        the recipe as its author wrote it, without defaults
+    environment.json    versions, machine, device, date, the command that began it
     data.json           shapes, tokens and classes of the data
     status.json         how far the run is
     metrics.jsonl       one line of training metrics a log step
     checkpoints/        step-NNNNNNNN/*.safetensors, the latest few
     best.safetensors    the weights that did best on held-out data, where the recipe validates
     flow.safetensors    everything that the flow learned and fitted, averaged where there are averages
-    samples/            states and figures
+    samples/            states, figures (figures.json lists them) and the report's small pictures
     evaluation.json     the table and the sweep
     report.html         all of it to look at
     evaluations/NAME/   what was asked of the run later: its own recipe, samples, evaluation and report
+    made/PART/          what its data made once: samples of another run
+    used/NAME/          what it used of another run: enough to build it again without that one's folder
+    stages.yaml         of a staged run: the recipe of all stages; the folder itself is that of the last one
+    stages/NAME/        the stages before it, each a run folder
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +36,10 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
-_BEFORE_STATUS = {"recipe.yaml", "environment.json", "data.json"}
+_BEFORE_STATUS = {
+    *("recipe.yaml", "written.yaml", "environment.json", "data.json"),
+    *("used", "made", "stages.yaml", "stages"),
+}
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
 
@@ -45,6 +54,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe = path / "recipe.yaml"
+        self.written = path / "written.yaml"
         self.environment = path / "environment.json"
         self.data = path / "data.json"
         self.status_file = path / "status.json"
@@ -55,6 +65,8 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
+        self.made = path / "made"
+        self.stages = path / "stages.yaml"
 
     def beside(self, name: str) -> RunFolder:
         """The same run, with a place of its own for what is asked of it under ``name``.
@@ -97,6 +109,11 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is damaged or of another format.
         """
+        if not self.status_file.is_file() and self.stages.is_file():
+            raise RunError(
+                f"{self.path} has not come to its last stage; go on with: flowloom run {self.path} "
+                f"(stages that are finished are runs in {self.path / 'stages'})"
+            )
         if not self.status_file.is_file():
             raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
         status = read_json(self.status_file)
@@ -115,7 +132,21 @@ class RunFolder:
         value = {"format": FORMAT, "state": state, "step": step, "message": message}
         write_text(self.status_file, json.dumps(value, indent=2) + "\n")
 
-    def begin(self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def require_here(self) -> None:
+        """Ask that the run is still where it was begun, before more of it is written there.
+
+        Raises:
+            RunError: it was moved or deleted meanwhile.
+        """
+        if not self.status_file.is_file():
+            raise RunError(
+                f"{self.path} is gone: it was moved or deleted while the run was at work; nothing more is "
+                "written there"
+            )
+
+    def begin(
+        self, recipe: str, environment: Mapping[str, Any], data: Mapping[str, Any], written: str = ""
+    ) -> None:
         """Create the folder with its recipe and what its data looks like; the status comes last, so a crash
         leaves no false run.
 
@@ -127,9 +158,34 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror or error}") from error
         write_text(self.recipe, recipe)
+        write_text(self.written, written or recipe)
         write_text(self.environment, json.dumps(environment, indent=2) + "\n")
         write_text(self.data, json.dumps(data) + "\n")
         self.set_status("training", 0)
+
+    def ask(self, recipe: str) -> None:
+        """Put down what is asked of the weights from now on.
+
+        Under another recipe than before, the results of that one are taken away first, so that no table ever
+        stands under a recipe that it does not belong to, whenever a kill comes.
+        """
+        if self.recipe.is_file() and read_text(self.recipe) == recipe:
+            return
+        for file in (self.evaluation, self.report, *self.samples.glob("*")):
+            if not file.is_dir():
+                file.unlink(missing_ok=True)
+        write_text(self.recipe, recipe)
+
+    def trained_weights(self) -> Path:
+        """The file with the weights of a run that came to its end.
+
+        Raises:
+            RunError: there is none.
+        """
+        found = next((file for file in (self.weights, self.best) if file.is_file()), None)
+        if found is None:
+            raise RunError(f"{self.path} has no weights; go on with it: flowloom run {self.path}")
+        return found
 
     def untouched(self) -> bool:
         """True for a run that has not made a step: nothing in it could be lost."""
@@ -147,7 +203,16 @@ class RunFolder:
     def clear(self) -> None:
         """Take away what a run that has not made a step has left: its files, and the fitted parts."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for file in (self.metrics, self.status_file, self.data, self.environment, self.recipe):
+        for folder in (self.path / "used", self.made):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (
+            self.metrics,
+            self.status_file,
+            self.data,
+            self.environment,
+            self.written,
+            self.recipe,
+        ):
             file.unlink(missing_ok=True)
 
     def trim_metrics(self, step: int) -> None:
@@ -207,8 +272,30 @@ class RunFolder:
                 pass  # no such locks on this system
             except OSError as error:
                 raise RunError(f"{self.path} is in use by another process") from error
-            self._sweep()
+            with self._folder_locked():
+                self._sweep()
+                yield
+
+    @contextmanager
+    def _folder_locked(self) -> Iterator[None]:
+        """Hold the folder itself as well, where it can be: a lock file may be deleted under its holder."""
+        try:
+            import fcntl
+
+            whole = os.open(self.path, os.O_RDONLY)
+        except (ImportError, OSError):
             yield
+            return
+        try:
+            try:
+                fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(f"{self.path} is in use by another process") from error
+            except OSError:
+                pass  # no such locks on this file system
+            yield
+        finally:
+            os.close(whole)
 
     def _sweep(self) -> None:
         """Remove what killed writers left beside the files of this run."""
@@ -224,7 +311,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         RunError: no permission, or no space; what was there before is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of two containers may have one number.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whatever has that name already (a link, say) is replaced, not written through.

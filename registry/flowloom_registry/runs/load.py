@@ -11,6 +11,7 @@ from flowloom.flow import Flow
 from flowloom.solvers import Solver
 from flowloom.spec import Spec
 from flowloom.state import State
+from flowloom_registry.runs.drawing import require_told
 from flowloom_registry.runs.open import open_run, pick_device
 
 
@@ -30,15 +31,19 @@ class Run:
     def __init__(self, path: str | Path, device: str | None = None, *, trust: bool = False) -> None:
         self.assembly, self.folder = open_run(Path(path), trust=trust)
         self.flow: Flow = self.assembly.flow
-        self.flow.to(pick_device(device))
+        self.assembly.to(pick_device(device))
         self.spec: Spec = self.assembly.spec
 
     def sample(self, n: int, *, solver: Solver | None = None, seed: int | None = None, **cond: Any) -> State:
         """Draw ``n`` examples of data; conditions by name (``label=3``). See `flowloom.Flow.sample`.
 
-        Where examples differ in size and none is given, sizes are those of held-out examples.
+        One that training never withheld has to be given.
+
+        Where examples differ in size and none is given, sizes are drawn as in the training data.
         """
-        asked = {**self.assembly.lengths(n), **cond}
+        sizes = {} if set(self.spec.named("real")) <= set(cond) else self.assembly.lengths(n, seed or 0)
+        asked = {**sizes, **cond}
+        require_told(self.flow, asked)
         return self.flow.sample(n, solver=solver, seed=seed, **asked)
 
     def log_prob(self, x: State, **settings: Any) -> torch.Tensor:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from flowloom.errors import FlowloomError, RunError
-from flowloom.parts import load_tensors
-from flowloom.training.checkpoint import checkpoints, read_tensors
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import RunFolder, read_text
 from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
+from flowloom_registry.runs.remembered import standing_in
 from flowloom_registry.runs.same_data import require_same_data
+from flowloom_registry.runs.weights import restore
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -34,53 +34,46 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def restore(assembly: Assembly, folder: RunFolder) -> None:
-    """Load a run's trained weights into its flow.
-
-    Raises:
-        RunError: there are none yet, or they belong to another flow.
-    """
-    weights = folder.weights if folder.weights.is_file() else folder.best
-    if not weights.is_file():
-        saved = checkpoints(folder.checkpoints)
-        if not saved:
-            raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-        weights = saved[-1] / "flow.safetensors"
-    tensors = read_tensors(weights)
-    averaged = weights.with_name("ema.safetensors")
-    if averaged.is_file():
-        # Averages cover what is trained; everything else comes from the plain file beside them.
-        tensors |= read_tensors(averaged)
-    load_tensors(assembly.flow, tensors, weights)
-
-
-def open_run(path: Path, *, trust: bool = False, overrides: Sequence[str] = ()) -> tuple[Assembly, RunFolder]:
-    """Build the recipe of a run and load its weights.
+def open_run(
+    path: Path, *, trust: bool = False, layers: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> tuple[Assembly, RunFolder]:
+    """Build the recipe of a run and load its weights; its data need not be at hand unless rows are asked for.
 
     Args:
         path: the run folder.
         trust: follow components that no installed plugin lists (``./file.py:Class``). They run code, so a
             folder from somebody else should not be trusted with it.
-        overrides: ``a.b=value`` texts over the run's recipe, of what is asked of its weights.
+        layers: recipes, or parts of one, laid over the run's recipe; of what is asked of its weights.
+        overrides: ``a.b=value`` texts over that, of the same.
 
     Raises:
-        RunError: the folder is not a run, its files do not fit together, or an override changes what was
-            trained.
+        RunError: the folder is not a run, its files do not fit together, or what is laid over it changes what
+            was trained.
         ConfigError: its recipe cannot be built here (a missing plugin, say).
     """
     folder = RunFolder(path)
     folder.status()
     if not folder.recipe.is_file():
         raise RunError(f"{path} is a half-written run: it has no recipe.yaml")
-    assembly = assemble(load_recipe(str(folder.recipe), trusted=trust, overrides=overrides))
-    if overrides:
+    recipe = load_recipe(
+        str(folder.recipe), trusted=trust, trusts_runs=trust, layers=layers, overrides=overrides
+    )
+    assembly = assemble(recipe, data=standing_in(folder))
+    if layers or overrides:
         other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
         if other is not None:
             free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
             raise RunError(
-                f"--set changes what {path} was trained by ({other}); what can be asked again: {free}"
+                f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
+                f"what can be asked again: {free}"
             )
+    assembly.keep_data_in(folder.made)
     require_same_data(folder.data, assembly.spec)
-    restore(assembly, folder)
+    restore(assembly.flow, folder)
     assembly.flow.eval()
     return assembly, folder
+
+
+def _asked_by(layers: Sequence[str], overrides: Sequence[str]) -> str:
+    """The options that laid something over a run's recipe."""
+    return " or ".join(word for word, given in (("--with", layers), ("--set", overrides)) if given)

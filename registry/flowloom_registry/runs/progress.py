@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from rich.console import Console
@@ -14,6 +15,26 @@ from rich.text import Text
 
 from flowloom.solvers.walk import Hook
 from flowloom.state import State
+
+_PAUSE = 5.0
+"""Seconds between two lines where there is no terminal."""
+_quiet = ContextVar("quiet", default=False)
+_showing = ContextVar("showing", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool = True) -> Iterator[None]:
+    """Inside, no progress is shown and nothing is said."""
+    before = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
+def is_quiet() -> bool:
+    """Whether nothing is to be said."""
+    return _quiet.get()
 
 
 class Report(Protocol):
@@ -31,7 +52,7 @@ class _Shown(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> Iterator[Report]:
-    """Show the progress of ``total`` steps of which ``start`` are done already.
+    """Show the progress of ``total`` steps, ``start`` of them done already; work inside other work is silent.
 
     Args:
         what: a word for the work.
@@ -39,6 +60,19 @@ def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> It
         start: steps done before.
         patience: seconds in which nothing is said, for work that is mostly over by then.
     """
+    if is_quiet() or _showing.get():
+        yield lambda step, shown: None
+        return
+    before = _showing.set(True)
+    try:
+        with _shown(what, total, start, patience) as report:
+            yield report
+    finally:
+        _showing.reset(before)
+
+
+@contextmanager
+def _shown(what: str, total: int, start: int, patience: float) -> Iterator[Report]:
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
@@ -53,18 +87,22 @@ def progress(what: str, total: int, start: int = 0, patience: float = 0.0) -> It
             # Steps done before this process must not count as its speed.
             yield lambda step, shown: bar.update(task, completed=step, shown=shown)
         return
-    began, last = time.monotonic(), -1
+    began, last, said = time.monotonic(), -1, time.monotonic()
 
     def line(step: int, shown: Mapping[str, float]) -> None:
-        nonlocal last
-        tenth = 10 * step // max(total, 1)
-        if (tenth == last and step < total) or time.monotonic() - began < patience:
+        nonlocal last, said
+        tenth, now = 10 * step // max(total, 1), time.monotonic()
+        # A log wants few lines: a tenth each, and not one upon the other; short work none but its last.
+        soon = now - said < max(_PAUSE, patience)
+        if (tenth == last or soon) and (step < total or now - began < patience):
             return
-        last = tenth
+        last, said = tenth, now
         rate = (step - start) / max(time.monotonic() - began, 1e-9)
         left = (total - step) / rate if rate > 0 else 0.0
         values = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
-        print(f"{what} {step}/{total}  {values}  {left:.0f} s left", file=sys.stderr, flush=True)
+        time_left = f"{left:.0f} s left" if step < total else f"{now - began:.0f} s"
+        words = (f"{what} {step}/{total}", values, time_left)
+        print("  ".join(word for word in words if word), file=sys.stderr, flush=True)
 
     yield line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,72 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset
-from flowloom.errors import RunError
-from flowloom.spec import Spec
+from flowloom.errors import RunError, ShapeError
+from flowloom.spec import Condition, Spec
 from flowloom.state import leaves
+from flowloom_registry.errors import one_line
 from flowloom_registry.runs.folder import read_json
 
 _SUMMED = 16
 """Rows, evenly spread, whose sums are kept."""
 
+_BEFORE_VIEWS = "before_views"
+_LATER = ("role", "of", "limits")
+
 
 def spec_as_json(spec: Spec) -> dict[str, Any]:
-    """Shapes, tokens and names of classes as plain data."""
+    """A spec as plain data; `spec_from_json` makes one of it again."""
     return {
         "shape": list(spec.shape),
         "vocab": spec.vocab,
         "tokens": list(spec.tokens),
         "conditions": {
             name: {"classes": c.classes, "shape": list(c.shape), "names": list(c.names)}
+            | ({"role": c.role, "of": c.of} if c.role != "inform" else {})
             for name, c in spec.conditions.items()
         },
         "parts": {name: spec_as_json(part) for name, part in spec.parts.items()},
-    }
+    } | ({"limits": list(spec.limits)} if spec.limits is not None else {})
 
 
-def data_as_json(spec: Spec, data: Dataset | None) -> dict[str, Any]:
-    """`spec_as_json`, with the number of rows and sums over a few of them."""
+def spec_from_json(value: Mapping[str, Any]) -> Spec:
+    """The spec that `spec_as_json` wrote down.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        limits = value.get("limits")
+        conditions = {
+            name: Condition(
+                c["classes"],
+                tuple(c["shape"]),
+                tuple(c["names"]),
+                c.get("role", "inform"),
+                c.get("of", ""),
+            )
+            for name, c in value["conditions"].items()
+        }
+        return Spec(
+            shape=tuple(value["shape"]),
+            vocab=value["vocab"],
+            parts={name: spec_from_json(part) for name, part in value["parts"].items()},
+            conditions=conditions,
+            limits=None if limits is None else (float(limits[0]), float(limits[1])),
+            tokens=tuple(value["tokens"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ShapeError) as error:
+        raise RunError(f"a spec that was written down cannot be read: {one_line(error)}") from error
+
+
+def data_as_json(spec: Spec, data: Dataset | None, plain: Spec | None = None) -> dict[str, Any]:
+    """`spec_as_json`, with the number of rows and sums over a few of them.
+
+    Args:
+        spec: of the data, after all views.
+        data: whose rows are summed.
+        plain: spec of the data before the views, where there are views.
+    """
     if data is None:
         return spec_as_json(spec)
     rows = torch.arange(min(len(data), _SUMMED)) * len(data) // min(len(data), _SUMMED)
@@ -43,7 +85,8 @@ def data_as_json(spec: Spec, data: Dataset | None) -> dict[str, Any]:
     x = examples.x if examples.layout is None else examples.layout.zero(examples.x)
     sums = {f"x.{name}" if name else "x": _sums(leaf) for name, leaf in leaves(x)}
     sums |= {f"cond.{name}": _sums(value) for name, value in examples.cond.items()}
-    return spec_as_json(spec) | {"rows": len(data), "sums": sums}
+    before = {} if plain is None else {_BEFORE_VIEWS: spec_as_json(plain)}
+    return spec_as_json(spec) | before | {"rows": len(data), "sums": sums}
 
 
 def _sums(leaf: Tensor) -> list[float]:
@@ -70,6 +113,7 @@ def require_same_data(file: Path, spec: Spec, data: Dataset | None = None) -> No
         return
     before = read_json(file)
     sums, rows = before.pop("sums", None), before.pop("rows", None)
+    before.pop(_BEFORE_VIEWS, None)
     difference = _difference(before, spec_as_json(spec), "")
     if not difference and data is not None and isinstance(sums, dict):
         now = data_as_json(spec, data)
@@ -83,6 +127,19 @@ def require_same_data(file: Path, spec: Spec, data: Dataset | None = None) -> No
             f"the data is not what {file.parent} was trained on: {difference}; put the old data back, or "
             "train anew"
         )
+
+
+def remembered(file: Path) -> tuple[Spec, int]:
+    """What a run's ``data.json`` says of its data set: the spec before all views, and the number of rows.
+
+    Raises:
+        RunError: the file is missing or damaged, or the run had no data set.
+    """
+    value = read_json(file)
+    rows = value.get("rows")
+    if not isinstance(rows, int):
+        raise RunError(f"{file} tells of no data set")
+    return spec_from_json(value.get(_BEFORE_VIEWS, value)), rows
 
 
 def _apart(before: dict[str, Any], now: dict[str, list[float]]) -> str:
@@ -110,6 +167,8 @@ def _difference(before: Any, now: Any, where: str) -> str:
         return ""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
+            if key in _LATER and key not in before:
+                continue  # written by an older version
             found = _difference(before.get(key), now.get(key), f"{where}.{key}" if where else key)
             if found:
                 return found

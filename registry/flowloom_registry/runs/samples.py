@@ -2,68 +2,182 @@
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from flowloom.data import Examples
+from flowloom.data import Dataset, Examples
+from flowloom.data.records import records
 from flowloom.renderers import Figure, Renderer
-from flowloom.state import Cond, leaves
-from flowloom_registry.runs.assembly import Assembly
-from flowloom_registry.runs.folder import write_bytes
+from flowloom.seeds import derive
+from flowloom.state import State
+from flowloom_registry.runs.assembly import Assembly, rows_of
+from flowloom_registry.runs.evaluation import Asked
+from flowloom_registry.runs.folder import write_bytes, write_text
+from flowloom_registry.runs.neighbours import nearest_rows
 from flowloom_registry.runs.notes import Notes
+from flowloom_registry.runs.pictures import (
+    Pictures,
+    as_picture,
+    list_figures,
+    listed,
+    slug,
+    write_figures,
+    write_pictures,
+)
 
-_ENDINGS = {"image/png": "png", "image/svg+xml": "svg", "audio/wav": "wav", "text/html": "html"}
+_STRIP, _PAIRS = 10, 8
+"""Pictures of a strip, and samples beside which the nearest training example is shown."""
+_MOVING = 24
+"""States of a player, where the solver makes as many steps."""
+_LOOKED_AT = 5000
+"""Rows among which real ones of the same classes are sought."""
 
 
-def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> list[Figure]:
-    """Draw the report's samples and a trajectory; write states and figures to ``folder``.
+def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> None:
+    """Draw the report's samples and a trajectory; write states, figures and pictures to ``folder``.
 
     What fails is left out with a note.
     """
     config = assembly.sample
-    figures: list[Figure] = []
     if not assembly.flow.objective.generates:
-        return figures
+        return
+    shown: dict[str, list[Figure]] = {"samples": [], "trajectory": [], "flow": []}
+    pictures = Pictures()
     with notes.about("drawing samples"):
         cond = assembly.conditions_to_show(config.n)
         solution = assembly.flow.solve(config.n, seed=config.seed, batch=assembly.evaluate.batch, cond=cond)
         examples = assembly.drawn(solution, cond)
         save_examples(examples, folder / "samples.safetensors")
         if assembly.renderer is not None:
-            figures = _rendered(assembly, assembly.renderer, examples, cond, notes)
+            one = _Showing(assembly, assembly.renderer, examples, solution.x)
+            with notes.about("showing samples"):
+                shown["samples"] = one.samples(pictures)
+            with notes.about("showing a trajectory"):
+                shown["trajectory"] = one.trajectory(pictures)
+            with notes.about("showing the flow"):
+                shown["flow"] = one.renderer.flow(assembly.flow, one.real)
+            with notes.about("showing the nearest training examples"):
+                one.neighbours(pictures)
     with notes.about("writing figures"):
-        save_figures(figures, folder)
-    return figures
+        list_figures(shown, folder)
+        write_pictures(pictures, folder)
 
 
-def _rendered(
-    assembly: Assembly, renderer: Renderer, examples: Examples, cond: Cond, notes: Notes
-) -> list[Figure]:
-    config, spec = assembly.sample, assembly.spec
-    figures: list[Figure] = []
-    source = assembly.held_out() or assembly.data
-    real = examples if source is None else source.take(torch.arange(min(config.n, len(source))))
-    with notes.about("showing samples"):
-        figures += renderer.samples(examples.laid_out(spec), real.laid_out(spec))
-    with notes.about("showing a trajectory"):
-        few = torch.linspace(0, config.n - 1, min(config.rows, config.n)).long()
-        chosen = {k: v[few] for k, v in cond.items()}
-        walk = assembly.flow.solve(len(few), seed=config.seed, keep=config.frames, cond=chosen)
-        states = [assembly.decode(state, walk.cond) for state in walk.trajectory]
-        figures += renderer.trajectory(walk.times, states)
-    with notes.about("showing the flow"):
-        figures += renderer.flow(assembly.flow, real)
-    return figures
+class _Showing:
+    """What a renderer makes of one draw.
+
+    Args:
+        assembly: what was drawn from.
+        renderer: shows it.
+        examples: what was drawn, decoded.
+        states: the same as states.
+    """
+
+    def __init__(self, assembly: Assembly, renderer: Renderer, examples: Examples, states: State) -> None:
+        self.assembly, self.renderer = assembly, renderer
+        self.examples, self.states = examples, states
+        source = assembly.held_out() or assembly.data
+        self.real = examples if source is None else _alike(source, assembly, examples)
+
+    def samples(self, pictures: Pictures) -> list[Figure]:
+        """Figures, and the strip."""
+        spec = self.assembly.spec
+        samples, real = self.examples.laid_out(spec), self.real.laid_out(spec)
+        figures = self.renderer.samples(samples, real)
+        for ones, name, into in (
+            (samples, "generated example", pictures.samples),
+            (real, "real example", pictures.real),
+        ):
+            few = ones.take(_spread(len(ones), _STRIP))
+            into += [as_picture(f, f"{name} {i + 1}") for i, f in enumerate(self.renderer.tiles(few))]
+        return figures
+
+    def trajectory(self, pictures: Pictures) -> list[Figure]:
+        """Figures, and the frames of a player; with scenes, those of samples and real examples as well."""
+        config, flow = self.assembly.sample, self.assembly.flow
+        few = _spread(len(self.examples), config.rows)
+        alone = bool(pictures.samples)
+        rows = few if alone else torch.arange(len(self.examples))
+        chosen = {k: v[rows] for k, v in self.examples.cond.items()}
+        keep = max(_MOVING, config.frames)
+        walk = flow.solve(len(rows), seed=config.seed, keep=keep, cond=chosen)
+        moving = [Examples(self.assembly.decode(state, walk.cond), chosen) for state in walk.trajectory]
+        spec = self.assembly.spec
+        if alone:
+            for time, group in zip(walk.times, moving, strict=True):
+                tiles = self.renderer.tiles(group.laid_out(spec))
+                pictures.frames.append((time, [as_picture(f, f"at t = {time:.2f}") for f in tiles]))
+        else:
+            groups = [group.laid_out(spec) for group in (*moving, self.examples, self.real)]
+            scenes = self.renderer.scenes(groups)
+            if scenes:
+                *frames, samples, real = scenes
+                pictures.alone = False
+                pictures.samples = [as_picture(samples, f"{len(self.examples)} generated examples")]
+                pictures.real = [as_picture(real, f"{len(self.real)} real examples")]
+                pictures.frames = [
+                    (time, [as_picture(frame, f"at t = {time:.2f}")])
+                    for time, frame in zip(walk.times, frames, strict=True)
+                ]
+        still = _spread(len(moving), config.frames).tolist()
+        shown = torch.arange(len(rows)) if alone else few
+        states = [moving[i].take(shown).x for i in still]
+        return self.renderer.trajectory([walk.times[i] for i in still], states)
+
+    def neighbours(self, pictures: Pictures) -> None:
+        """A few samples, each beside the training example nearest to it."""
+        if self.assembly.data is None or not pictures.alone or not pictures.samples:
+            return
+        few = _spread(len(self.examples), _PAIRS)
+        found = nearest_rows(self.assembly, self.states, few)
+        if found is None:
+            return
+        spec = self.assembly.spec
+        ours = self.renderer.tiles(self.examples.take(few).laid_out(spec))
+        theirs = self.renderer.tiles(found.rows.laid_out(spec))
+        pictures.searched = found.searched
+        pictures.near = [
+            (
+                as_picture(a, f"generated example {i + 1}"),
+                as_picture(b, f"training example nearest to {i + 1}"),
+            )
+            for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
+        ]
+
+
+def _alike(source: Dataset, assembly: Assembly, examples: Examples) -> Examples:
+    """As many real rows as examples, any and not the first; of the same classes, where there are classes."""
+    count, label = len(examples), assembly.class_condition()
+    some = rows_of(source, max(count, _LOOKED_AT if label else count), derive(assembly.sample.seed, "real"))
+    order = torch.randperm(len(some), generator=torch.Generator().manual_seed(assembly.sample.seed))
+    some = some.take(order)
+    if label is None or label not in examples.cond:
+        return some.take(torch.arange(min(count, len(some))))
+    waiting: dict[int, list[int]] = {}
+    for row, value in enumerate(some.cond[label].tolist()):
+        waiting.setdefault(value, []).append(row)
+    chosen = []
+    for value in examples.cond[label].tolist():
+        rows = waiting.get(value)
+        if rows:
+            chosen.append(rows.pop(0))
+    return some.take(torch.tensor(chosen)) if chosen else some.take(torch.arange(min(count, len(some))))
+
+
+def _spread(count: int, few: int) -> Tensor:
+    """Indices of ``few`` of ``count``, evenly spread, ends included."""
+    return torch.linspace(0, count - 1, min(few, count)).round().long()
 
 
 def save_examples(examples: Examples, file: Path) -> None:
     """Write states (``x``, or ``x.part``) and conditions (``cond.name``) as safetensors."""
-    tensors: dict[str, Tensor] = {f"x.{n}" if n else "x": v for n, v in leaves(examples.x)}
-    tensors |= {f"cond.{k}": v for k, v in examples.cond.items()}
+    tensors = records(examples.x, "x", examples.cond)
     write_bytes(file, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
 
 
@@ -73,16 +187,23 @@ def show_examples(examples: Examples, assembly: Assembly, file: Path, head: str)
     print(f"{head}: {file}")
     if assembly.renderer is not None:
         shown = examples if examples.layout is not None else examples.laid_out(assembly.spec)
-        for figure in save_figures(assembly.renderer.samples(shown, shown), file.parent):
+        for figure in write_figures(assembly.renderer.samples(shown, shown), file.parent):
             print(figure)
 
 
-def save_figures(figures: list[Figure], folder: Path) -> list[Path]:
-    """Write every figure to a file named for its title."""
-    written = []
-    for figure in figures:
-        slug = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
-        file = folder / f"{slug}.{_ENDINGS.get(figure.mime, 'bin')}"
-        write_bytes(file, figure.data)
-        written.append(file)
-    return written
+def save_answers(tasks: Mapping[str, Asked], folder: Path) -> None:
+    """Write the answers to every task and their figures, with an index.
+
+    ``tasks.json`` says for each task where its answers lie (``task-NAME.safetensors``), and of each of its
+    figures (``task-NAME-TITLE.png``) the file, title, kind and caption.
+    """
+    index: dict[str, Any] = {}
+    for name, asked in tasks.items():
+        answers = f"{slug(f'task {name}')}.safetensors"
+        if asked.answers is not None:
+            save_examples(asked.answers, folder / answers)
+        index[name] = {
+            "answers": None if asked.answers is None else answers,
+            "figures": [listed(figure, folder) for figure in asked.figures],
+        }
+    write_text(folder / "tasks.json", json.dumps(index, indent=2) + "\n")

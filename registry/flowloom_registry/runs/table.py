@@ -5,32 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from flowloom_registry.runs.evaluate import Evaluation
+from flowloom_registry.runs.evaluation import Columns, Evaluation
 
 _ARROWS = {"lower": "↓", "higher": "↑"}
 
 
 def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Print a table of metrics and one of scores: a row a value, a column a set of examples."""
+    """Print a table of metrics, one of scores and one for each task: a row a value, a column a set."""
     console = console or Console(width=100, highlight=False)
-    titles = (
-        (evaluation.columns, f"{evaluation.n} examples against {evaluation.reference} held-out examples"),
-        (evaluation.scores, f"what the flow says of {evaluation.n} examples"),
-    )
-    for columns, title in titles:
-        if not columns:
-            continue
-        table = Table(title=title)
-        table.add_column("metric" if columns is evaluation.columns else "score")
+    for title, first, columns, better in tables(evaluation):
+        # Names are others' words, and brackets in them no markup.
+        table = Table(title=escape(title))
+        table.add_column(first)
         for column in columns:
-            table.add_column(column, justify="right")
-        for name, arrow in rows(columns, evaluation.better):
-            table.add_row(f"{name} {arrow}", *(number(c.get(name)) for c in columns.values()))
+            table.add_column(escape(column), justify="right")
+        for name, arrow in rows(columns, better):
+            table.add_row(escape(f"{name} {arrow}"), *(number(c.get(name)) for c in columns.values()))
         console.print(table)
     for note in evaluation.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {note}", markup=False)
+
+
+def tables(evaluation: Evaluation) -> list[tuple[str, str, Columns, Mapping[str, str]]]:
+    """Everything that has columns, in one form: title, what a row is, columns, which way is good."""
+    n = evaluation.n
+    found = [
+        (
+            f"{n} examples against {evaluation.reference} held-out examples",
+            "metric",
+            evaluation.columns,
+            evaluation.better,
+        ),
+        (f"what the flow says of {n} examples", "score", evaluation.scores, evaluation.better),
+    ]
+    for name, one in evaluation.tasks.items():
+        answers = f"{one.draws} answers each" if one.draws > 1 else "one answer each"
+        found.append((f"task {name}: {one.n} questions, {answers}", "metric", one.columns, one.better))
+    return [table for table in found if table[2]]
 
 
 def rows(columns: Mapping[str, Mapping[str, float]], better: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,7 @@ from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
 from flowloom_registry.errors import one_line
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.facts import parts_of_loss, trained_seconds
 from flowloom_registry.runs.folder import RunFolder, write_bytes
 from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
@@ -52,7 +54,7 @@ def train(
     begun = bool(checkpoints(folder.checkpoints))
     # What was fitted is in the checkpoints; sizes that fitting decides are taken from there.
     if fitted is None:
-        fitted = [] if begun else flow.fit_parts(assembly.examples(), seed=assembly.seed)
+        fitted = [] if begun else assembly.fit_parts()
     failed: dict[int, str] = {}
     trainer = flow.trainer(assembly.feed, config, seed=assembly.seed, device=device)
     if begun:
@@ -64,7 +66,9 @@ def train(
     folder.set_status("training", trainer.step)
     try:
         notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
-        with _stopping_on_signals(trainer), progress("training", config.steps, trainer.step) as report:
+        stage = assembly.built.recipe.stage
+        what = "training" if stage is None else f"{stage}: training"
+        with _stopping_on_signals(trainer), progress(what, config.steps, trainer.step) as report:
             _loop(assembly, folder, trainer, validation, report, failed)
         if trainer.stopping:
             raise KeyboardInterrupt
@@ -80,6 +84,7 @@ def train(
     flow.eval()
     if validation is not None and validation.kept is not None:
         load_tensors(flow, read_tensors(folder.best), folder.best)
+    folder.require_here()
     write_bytes(folder.weights, weights_of(flow))
     folder.set_status("trained", trainer.step)
     return list(failed.values())
@@ -95,6 +100,7 @@ def _loop(
 ) -> None:
     catalog = assembly.built.recipe.catalog
     config = assembly.train
+    before, began = trained_seconds(folder), time.perf_counter()
     looked: dict[str, float] = {}
     over = validation is not None and validation.exhausted()
     while trainer.step < config.steps and not over:
@@ -107,9 +113,12 @@ def _loop(
             if validation is not None and validation.due(step):
                 looked = validation.look()
                 metrics = {**metrics, **looked}
+            if step % config.log_every and step != until:
+                continue  # a signal came between two lines: the run that goes on logs the next
+            metrics = {**metrics, "seconds": round(before + time.perf_counter() - began, 3)}
             folder.append_metrics(metrics)
             speed = metrics["examples_per_second"]
-            report(step, {"loss": metrics["loss"], **looked, "examples/s": speed})
+            report(step, {**parts_of_loss(metrics), **looked, "examples/s": speed})
             for i, tracker in enumerate(assembly.trackers):
                 if i not in failed:
                     _log(tracker, step, metrics, i, failed)
@@ -118,6 +127,7 @@ def _loop(
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
         if between and not (over or trainer.stopping):
             continue
+        folder.require_here()
         save_checkpoint(trainer, folder.checkpoints)
         prune(folder.checkpoints, config.keep_checkpoints)
         folder.set_status("training", trainer.step)

@@ -110,12 +110,6 @@ def column(split: str, name: str) -> str:
     return f"{split}_{name}"
 
 
-def validated(assembly: Assembly) -> str | None:
-    """Name under which the deciding value of the looks is logged, None where the recipe has no looks."""
-    config = assembly.validate
-    return None if config.score is None else column(config.split, deciding(config.score)[0])
-
-
 def read_best(folder: RunFolder) -> Best | None:
     """Step and score of the kept weights, None where there are none.
 

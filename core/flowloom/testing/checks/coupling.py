@@ -11,7 +11,7 @@ from flowloom.couplings import Coupling
 from flowloom.draw import Draw
 from flowloom.geometry import Euclidean, Geometry
 from flowloom.layout import Layout
-from flowloom.state import State, leaves, map_state, take, with_batch
+from flowloom.state import State, batch_size, leaves, map_state, take, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import draw_points, gap, marks_like, power_shape, spoiled
 
@@ -173,3 +173,13 @@ def check_layout_is_respected(make: Make, context: Context) -> None:
     first = paired(x1)
     context.holds("rubbish in padding changes no pair", gap(paired(spoiled(x1, real)), first) == 0)
     context.holds("given entries change no pair", gap(paired(layout.holding(other).hold(x1)), first) == 0)
+
+
+@law("no rows are paired with no rows, or refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """With conditions of no rows as well."""
+    coupling = make()
+    x0, x1, cond = _ends(coupling, context, 0)
+    found = context.of_no_rows(lambda: coupling.pair(x0, x1, cond, generator=context.generator(4)))
+    if found is not None:
+        context.holds("there are no rows", batch_size(found) == 0, f"{batch_size(found)}")

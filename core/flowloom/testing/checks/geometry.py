@@ -14,7 +14,7 @@ from flowloom.fields import Field
 from flowloom.geometry import Geometry, Product
 from flowloom.likelihood import divergence_of
 from flowloom.solvers import RK4
-from flowloom.state import leaves, map_state, shape_of, take
+from flowloom.state import batch_size, leaves, map_state, shape_of, take
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import (
     all_finite,
@@ -507,6 +507,27 @@ def check_powers(make: Make, context: Context) -> None:
     context.within("inner over a power", inner - parts.square().sum(1), size * (1 + inner))
     worst = geometry.violation(x)
     context.holds("violation over a power has one value a row", tuple(worst.shape) == (4,))
+
+
+@law("operations on no points give none, or are refused in one line", when=_continuous)
+def check_no_rows(make: Make, context: Context) -> None:
+    """A batch whose rows were all sorted out, say."""
+    geometry = make()
+    x = draw_points(geometry, context, 2, 1)
+    none = map_state(lambda leaf: leaf[:0], x)
+    asked = {
+        "project": lambda: geometry.project(none),
+        "to_tangent": lambda: geometry.to_tangent(none, none),
+        "exp": lambda: geometry.exp(none, none),
+        "log": lambda: geometry.log(none, none),
+        "distance": lambda: geometry.distance(none, none),
+        "violation": lambda: geometry.violation(none),
+        "log_sqrt_det": lambda: geometry.log_sqrt_det(none),
+    }
+    for name, ask in asked.items():
+        found = context.of_no_rows(ask)
+        if found is not None:
+            context.holds(f"{name} of no rows has none", batch_size(found) == 0, f"{shape_of(found)}")
 
 
 @law("dtype and device are kept", when=_continuous)

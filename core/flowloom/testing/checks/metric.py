@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,16 +95,34 @@ def check_order_does_not_matter(make: Make, context: Context) -> None:
 
 @law("a paired metric compares samples with the truth of their own row", when=lambda metric: metric.paired)
 def check_is_paired(make: Make, context: Context) -> None:
-    """Samples that are their truth are best; the same samples in another order are worse by some value."""
+    """Samples that are their truth are best by every value; in another order they are worse by some."""
     metric, real = _fitted(make, context)
     turned = real.take(torch.arange(len(real)).roll(len(real) // 3 + 1))
     own, others = metric(real, real), metric(turned, real)
+    for name, way in metric.better.items():
+        if name in own:
+            ahead = others[name] - own[name] if way == "lower" else own[name] - others[name]
+            detail = f"{own[name]:.4g} of the truth, {others[name]:.4g} of the truth of other rows"
+            context.holds(f"{name} of the truth is best", ahead >= 0, detail)
     worse = [
         others[name] > own[name] if way == "lower" else others[name] < own[name]
         for name, way in metric.better.items()
         if name in own
     ]
     context.holds("the truth of other rows is worse than their own", any(worse), f"{own} and {others}")
+
+
+@law("the order of a row's draws does not matter", when=lambda metric: metric.paired)
+def check_draws_have_no_order(make: Make, context: Context) -> None:
+    """Three draws of every row, in the order 1, 2, 3 and 3, 1, 2, get the same values."""
+    metric, real = _fitted(make, context)
+    real = real.take(torch.arange(min(60, len(real))))
+    rows = torch.arange(len(real))
+    draws = [rows, rows.roll(1), rows.roll(len(real) // 2)]
+    first = metric(real.take(torch.cat(draws)), real)
+    second = metric(real.take(torch.cat([draws[2], draws[0], draws[1]])), real)
+    for name, value in first.items():
+        context.within(f"{name} of reordered draws - in order", second[name] - value, 1e-6 * (1 + abs(value)))
 
 
 @law("the same sets get the same values")
@@ -145,8 +164,22 @@ def check_padding_counts_nothing(make: Make, context: Context) -> None:
 
     half = torch.arange(len(real) // 2)
     samples, rest = real.take(half), real.take(half + len(half))
+    if metric.paired:  # what answers a row has its sizes
+        samples = Examples(samples.x, rest.cond, rest.layout)
     first, second = metric(samples, rest), metric(changed(samples), changed(rest))
     for name, value in first.items():
         context.within(
             f"{name} beside rubbish in padding - clean", second[name] - value, 1e-6 * (1 + abs(value))
         )
+
+
+@law("nothing to compare is told in one line, or has finite values")
+def check_no_rows(make: Make, context: Context) -> None:
+    """No samples, no real rows, and neither."""
+    metric, real = _fitted(make, context)
+    none = real.take(torch.arange(0))
+    for samples, others in ((none, real), (real, none), (none, none)):
+        values = context.of_no_rows(partial(metric, samples, others))
+        if values is not None:
+            bad = {k: v for k, v in values.items() if not isinstance(v, float) or not math.isfinite(v)}
+            context.holds("values are finite floats", not bad, f"{bad}")

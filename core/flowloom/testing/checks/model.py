@@ -65,6 +65,11 @@ def _inputs(
     return x, t, cond
 
 
+def _answer_shape(model: nn.Module, spec: Spec) -> Shape:
+    classes = getattr(model, "classifies", 0)
+    return (classes,) if classes else _output_shape(spec)
+
+
 def _output_shape(spec: Spec) -> Shape:
     if spec.parts:
         return {name: _output_shape(inner) for name, inner in spec.parts.items()}
@@ -115,7 +120,7 @@ def _labels(spec: Spec) -> list[str]:
 def check_output_shape(make: Make, context: Context) -> None:
     """For batches of 1 and 4 rows, at t = 0 and 1 too, with and without conditions."""
     model = make().eval()
-    wanted = _output_shape(_spec(model, context))
+    wanted = _answer_shape(model, _spec(model, context))
     for n in (1, N):
         x, t, cond = _inputs(model, context, n)
         for time in (t, torch.zeros(n), torch.ones(n)):

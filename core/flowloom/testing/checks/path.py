@@ -11,7 +11,7 @@ from torch import Tensor
 from flowloom.draw import Draw
 from flowloom.geometry import Discrete, Product
 from flowloom.paths import Path
-from flowloom.state import State, leaves, take
+from flowloom.state import State, leaves, map_state, take
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import draw_points, event_shape, gap, minus, rows_max, scaled
 
@@ -65,16 +65,23 @@ def _missing(path: Any, t: float) -> float:
         return 0.0
     time = torch.tensor(t, dtype=torch.float64)
     alpha, sigma = float(path.schedule.alpha(time)), float(path.schedule.sigma(time))
-    return max(abs(alpha - t), abs(sigma - (1 - t)) if path.affine else 0.0)
+    left = path.schedule.leaves if t == 0 else 0.0
+    return max(abs(alpha - t - left), abs(sigma - (1 - t)) if path.affine else 0.0)
+
+
+def _start(path: Any, x0: Any, x1: Any) -> Any:
+    """Where the path starts: at x0, and what its schedule says that it leaves of x1."""
+    left = 0.0 if path.schedule is None else path.schedule.leaves
+    return map_state(lambda a, b: a + left * b, x0, x1) if left else x0
 
 
 @law("the path is at x0 where its span starts and at x1 where it ends", when=_arrives)
 def check_ends(make: Make, context: Context) -> None:
-    """Up to what the schedule leaves by design (0.7 % of the data at t=0 for VP)."""
+    """Up to what the schedule leaves by design (0.7 % of the data at t=0 for VP, all of them for VE)."""
     path = make()
     x0, x1 = _ends(path, context)
     size = 1 + path.geometry.distance(x0, x1).double() + 10 * (rows_max(x0) + rows_max(x1))
-    for ideal, t, end in zip((0.0, 1.0), path.span, (x0, x1), strict=True):
+    for ideal, t, end in zip((0.0, 1.0), path.span, (_start(path, x0, x1), x1), strict=True):
         reached = _at(path, x0, x1, torch.full((16,), t, dtype=torch.float64), context).x_t
         allowed = size * min(0.02, _missing(path, ideal)) + 1e-7 * size
         context.within(f"x_t at t={t:g}", path.geometry.distance(reached, end), allowed)
@@ -178,7 +185,7 @@ def check_times_per_token(make: Make, context: Context) -> None:
     arrived = torch.randint(2, (4, 6), generator=context.generator(3)).double()
     t = torch.where(arrived == 1, path.span[1], path.span[0]).double()
     reached = _at(path, x0, x1, t, context).x_t
-    wanted = torch.where(arrived.reshape(4, 6, *(1,) * len(point)) == 1, x1, x0)
+    wanted = torch.where(arrived.reshape(4, 6, *(1,) * len(point)) == 1, x1, _start(path, x0, x1))
     size = 10 * (1 + rows_max(x0) + rows_max(x1))
     allowed = size * min(0.02, max(_missing(path, 0.0), _missing(path, 1.0))) + 1e-7 * size
     context.within("tokens at their own ends", path.geometry.distance(reached, wanted), allowed)

@@ -62,3 +62,18 @@ def check_is_deterministic(make: Make, context: Context) -> None:
     real = _examples(context)
     first, second = make().samples(real, real), make().samples(real, real)
     context.holds("figures are the same twice", [f.data for f in first] == [f.data for f in second])
+
+
+@law("pieces are one figure an example, or one a group")
+def check_pieces(make: Make, context: Context) -> None:
+    """Tiles and scenes are as many as what they show, or there are none; odd states do not stop them."""
+    real = _examples(context)
+    odd = map_state(lambda v: (v * 1e6).requires_grad_() if v.is_floating_point() else v, real.x)
+    groups = [Examples(odd, real.cond), real]
+    for what, pieces, asked in (
+        ("tiles", make().tiles(groups[0]), len(real)),
+        ("scenes", make().scenes(groups), len(groups)),
+    ):
+        if pieces:
+            context.holds(f"{what} are as many as what they show", len(pieces) == asked, str(len(pieces)))
+            _judge(pieces, context, what)

@@ -23,7 +23,7 @@ from flowloom.paths.conversions import AFFINE_KINDS
 from flowloom.schedules import CondOT, Polynomial
 from flowloom.solvers import Adaptive, Solver
 from flowloom.sources import Gaussian
-from flowloom.state import Cond, State, map_state, part, shape_of, with_batch
+from flowloom.state import Cond, State, batch_size, map_state, part, shape_of, with_batch
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.oracles import (
     AffineMap,
@@ -54,7 +54,7 @@ def _adaptive(solver: Solver) -> bool:
 
 
 def _sde(solver: Solver) -> bool:
-    return solver.wanted() == "velocity" and solver.stochastic
+    return solver.wanted() in ("velocity", "data") and solver.stochastic
 
 
 def _jumps(solver: Solver) -> bool:
@@ -550,3 +550,19 @@ def check_walks_its_flow(make: Make, context: Context) -> None:
     torch.rand(1)
     again = flow.solve(n, solver=make(), seed=context.seed, cond=cond).x
     context.within("states of equal seeds", gap(x, again), 0)
+
+
+@law("no rows are carried to no rows, or refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """On the flow of its recipe, where it stands in one, and on one in closed form."""
+    solver = make()
+    offered = [_oracle(solver.wanted(), context, n=0)]
+    if context.flow is not None and context.flow.field().kind == solver.wanted():
+        flow = context.flow
+        shape = with_batch(flow.spec.event_shape(), 0)
+        offered = [(flow.field(), flow.source.noise(shape, Draw(context.generator(3), dtype=flow.dtype)))]
+    for field, x0 in offered:
+        found = context.of_no_rows(partial(solver.solve, field, x0, generator=context.generator(2)))
+        if found is None:
+            raise NotApplicable("it refuses no rows, or this field")
+        context.holds("there are no rows", batch_size(found.x) == 0, f"{shape_of(found.x)}")

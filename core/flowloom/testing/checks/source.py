@@ -22,11 +22,12 @@ def _gaussian(source: Source) -> bool:
     return source.gaussian
 
 
-def _shape(source: Any, context: Context) -> Shape:
+def source_shape(source: Any, context: Context) -> Shape:
+    """Event shape of what a source draws: of its geometry or data set, else of the context."""
     if context.shape is not None:
         return context.shape
     if source.parts:
-        return {name: _shape(inner, context) for name, inner in source.parts.items()}
+        return {name: source_shape(inner, context) for name, inner in source.parts.items()}
     if isinstance(getattr(source, "geometry", None), Geometry):
         return event_shape(source.geometry)
     if hasattr(source, "dataset"):
@@ -39,7 +40,7 @@ def _shape(source: Any, context: Context) -> Shape:
 def _draw(
     source: Source, context: Context, n: int, stream: int = 1, dtype: torch.dtype = torch.float64
 ) -> Any:
-    shape = with_batch(_shape(source, context), n)
+    shape = with_batch(source_shape(source, context), n)
     return source.sample(
         shape, Draw(context.generator(stream), dtype=dtype), cond=_cond(source, context, n, dtype)
     )
@@ -48,7 +49,7 @@ def _draw(
 def _cond(source: Source, context: Context, n: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Conditions of the spec, and a paired state for sources that read one."""
     cond = conditions_for(context.spec, n, context.generator(9)) if context.spec is not None else {}
-    shape = _shape(source, context)
+    shape = source_shape(source, context)
     if not isinstance(shape, dict):
         cond[getattr(source, "key", "x0")] = torch.randn(
             (n, *shape), generator=context.generator(8), dtype=dtype
@@ -68,7 +69,7 @@ def _log_prob(source: Source, x: Any, context: Context) -> Tensor:
 def check_shape_and_dtype(make: Make, context: Context) -> None:
     """A tensor or a dict of tensors, float32 or float64; token ids are int64."""
     source = make()
-    wanted = with_batch(_shape(source, context), 5)
+    wanted = with_batch(source_shape(source, context), 5)
     for dtype in (torch.float32, torch.float64):
         x = _draw(source, context, 5, dtype=dtype)
         context.holds("sample has the shape asked for", shape_of(x) == wanted, f"{shape_of(x)} for {wanted}")
@@ -130,7 +131,7 @@ def _proposal(source: Any, shape: Any, x: Any, n: int, draws: torch.Generator) -
 def _weights(source: Source, context: Context, n: int = 20_000) -> tuple[Any, Tensor, Any]:
     """Importance draws, their weights ``p / q``, and draws of the source itself."""
     x = _draw(source, context, n)
-    y, log_q = _proposal(source, _shape(source, context), x, n, context.generator(5))
+    y, log_q = _proposal(source, source_shape(source, context), x, n, context.generator(5))
     log_p = _log_prob(source, y, context)
     context.holds("log_prob has one value a row", tuple(log_p.shape) == (n,), f"{tuple(log_p.shape)}")
     return y, (log_p.double() - log_q).exp(), x
@@ -234,3 +235,18 @@ def check_density_under_a_layout(make: Make, context: Context) -> None:
     cut = map_state(lambda v: v[:, : length // 2], x)
     off = source.log_prob(x, {}, Layout(real)) - source.log_prob(cut)
     context.within("density of padded rows - of rows cut short", off, size)
+
+
+@law("no rows are drawn as no rows, or refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """Of the right shape behind the batch; and they have no densities."""
+    source = make()
+    x = context.of_no_rows(lambda: _draw(source, context, 0))
+    if x is None:
+        return
+    context.holds(
+        "there are no rows", shape_of(x) == with_batch(source_shape(source, context), 0), f"{shape_of(x)}"
+    )
+    if not source.density_gap:
+        density = context.of_no_rows(lambda: _log_prob(source, x, context))
+        context.holds("there are no densities", density is None or tuple(density.shape) == (0,))

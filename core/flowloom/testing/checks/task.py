@@ -8,6 +8,7 @@ import torch
 
 from flowloom.data.base import Examples
 from flowloom.errors import FlowloomError, IncompatibleError, ShapeError
+from flowloom.layout import Layout
 from flowloom.state import batch_size, leaves, shape_of
 from flowloom.tasks import Task
 from flowloom.testing.flows import Offer, offers
@@ -23,14 +24,59 @@ def _suited(make: Make, context: Context) -> tuple[Task, Offer, Examples]:
     refusals = []
     for offer in offers(context):
         # What a task is about is data, not states: it meets the flow's codec by itself.
-        asked = offer.data.take(torch.arange(min(ROWS, len(offer.data))))
         try:
+            asked, _ = task.pose(offer.data, ROWS, torch.Generator().manual_seed(1))
             task(offer.flow, asked, seed=1)
         except (IncompatibleError, ShapeError) as refusal:
             refusals.append(str(refusal))
             continue
         return task, offer, asked
     raise NotApplicable(f"it refuses every flow that is offered; the first because: {refusals[0]}")
+
+
+@law("questions are posed with the truth of the same rows, and again by the same generator")
+def check_poses_rows(make: Make, context: Context) -> None:
+    """As many as asked for, or as there are; the truth is data, row for row; the global generator is left."""
+    task, offer, _ = _suited(make, context)
+    for n in (ROWS, len(offer.data) + 1):
+        asked, truth = task.pose(offer.data, n, torch.Generator().manual_seed(2))
+        rows = min(n, len(offer.data))
+        said = f"{len(asked)} and {len(truth)} for {n} of {len(offer.data)}"
+        context.holds(
+            "as many questions and truths as wanted or there", len(asked) == len(truth) == rows, said
+        )
+    torch.rand(1)
+    before = torch.random.get_rng_state()
+    again, same = task.pose(offer.data, n, torch.Generator().manual_seed(2))
+    untouched = torch.equal(before, torch.random.get_rng_state())
+    context.within("questions when posed again", gap(asked.x, again.x), 0)
+    context.within("their truth", gap(truth.x, same.x), 0)
+    context.holds("the global generator is left as it was", untouched)
+
+
+@law("the answer is not in the question")
+def check_hides_the_truth(make: Make, context: Context) -> None:
+    """Where question and truth have one shape, they differ in what is real and was not given."""
+    task, offer, _ = _suited(make, context)
+    asked, truth = task.pose(offer.data, ROWS, torch.Generator().manual_seed(2))
+    if shape_of(asked.x) != shape_of(truth.x):
+        return
+    layout = truth.layout or Layout()
+    one, other = (dict(leaves(layout.still(part.x))) for part in (asked, truth))
+    differ = any(not torch.equal(value, other[name]) for name, value in one.items())
+    context.holds("the question differs from its answer", differ)
+
+
+@law("what was given comes back as it was")
+def check_keeps_what_is_given(make: Make, context: Context) -> None:
+    """Entries that the layout of a question marks as given stand in the answer, bit for bit."""
+    task, offer, asked = _suited(make, context)
+    layout = asked.layout
+    if layout is None or layout.given is None or shape_of(asked.x) != shape_of(task(offer.flow, asked).x):
+        return
+    answers = task(offer.flow, asked, seed=3)
+    held = layout.holding(asked.x).hold(answers.x)
+    context.within("answers - the same with what was given", gap(held, answers.x), 0)
 
 
 @law("every example gets one answer, in its shape and finite")
@@ -103,3 +149,12 @@ def check_shows_lines(make: Make, context: Context) -> None:
     context.holds("as many lines as answers, or none", len(lines) in (0, len(asked)), f"{len(lines)}")
     whole = all(isinstance(line, str) and "\n" not in line for line in lines)
     context.holds("a line is one line of text", whole)
+
+
+@law("no examples get no answers, or are refused in one line")
+def check_no_rows(make: Make, context: Context) -> None:
+    """Examples of the shape and conditions of the others."""
+    task, offer, asked = _suited(make, context)
+    answers = context.of_no_rows(lambda: task(offer.flow, asked.take(torch.arange(0)), seed=3))
+    if answers is not None:
+        context.holds("there are no answers", len(answers) == 0, f"{len(answers)}")

@@ -15,8 +15,6 @@ from flowloom.training.feeds.rows import DataFeed
 from flowloom.training.order import permuted
 from flowloom.views import View
 
-_AT_ONCE = 4096
-
 
 class Balanced(DataFeed):
     """Every class equally often, whatever its share of the data; within a class, shuffled epochs.
@@ -27,13 +25,16 @@ class Balanced(DataFeed):
     Args:
         data: training rows; injected from the recipe.
         views: what is made of them, in order; injected from the recipe.
-        by: a condition that is a class; the first one of the data where None. Classes without rows are left
-            out.
+        by: a condition that is a class, of the data or made by a view that draws nothing; the first one where
+            None. Classes without rows are left out.
+
+    Raises:
+        IncompatibleError: there is no such condition, or a view draws it.
     """
 
     def __init__(self, data: Dataset, views: Sequence[View] = (), by: str | None = None) -> None:
         super().__init__(data, views)
-        classes = [name for name, c in data.spec.conditions.items() if c.classes is not None and not c.shape]
+        classes = [name for name, c in self.spec.conditions.items() if c.classes is not None and not c.shape]
         self.by = by or (classes[0] if classes else "")
         if self.by not in classes:
             asked = f"'{by}' is no class" if by else "there is none"
@@ -41,12 +42,12 @@ class Balanced(DataFeed):
                 f"feed balanced goes by a condition that is a class, and {asked}; "
                 f"the data has: {', '.join(classes) or 'no classes (use feed rows)'}"
             )
+        self.makers(self.by)
 
     def start(self, feeding: Feeding) -> None:
         """Sort the rows by their class."""
         super().start(feeding)
-        parts = torch.arange(len(self.data)).split(_AT_ONCE)
-        labels = torch.cat([self.data.take(rows).cond[self.by] for rows in parts])
+        labels = torch.cat(list(self.known(self.by)))
         self._members = [(labels == value).nonzero()[:, 0] for value in labels.unique().tolist()]
         if not self._members:
             raise DataError("feed balanced: the data has no rows")

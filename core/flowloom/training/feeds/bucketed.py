@@ -18,8 +18,6 @@ from flowloom.training.order import EpochOrder, permuted
 from flowloom.views import View
 from flowloom.views.base import part_at, with_part
 
-_AT_ONCE = 4096
-
 
 class Bucketed(DataFeed):
     """Shuffled epochs of ragged examples in batches of similar length, so that little is spent on padding.
@@ -29,12 +27,17 @@ class Bucketed(DataFeed):
     of one size). The lengths of all rows are read once at the start, and nothing else is held in memory.
 
     Args:
-        data: training rows, of which a condition of role ``real`` says the length; injected from the recipe.
-        views: what is made of them, in order; injected from the recipe. They leave lengths as they are.
+        data: training rows; injected from the recipe.
+        views: what is made of them, in order; injected from the recipe. They leave lengths as they are, but
+            for one that makes the condition by which they are known.
         pool: batches sorted together; 1 sorts nothing, more pads less and mixes lengths less.
         trim: cut a batch to its longest example.
         multiple: lengths are cut to multiples of so many entries (for compiled networks).
-        by: the condition of role ``real``; the first one where None.
+        by: the condition of role ``real`` that says the length, of the data or made by a view that draws
+            nothing; the first one where None.
+
+    Raises:
+        IncompatibleError: there is no such condition, or a view draws it.
     """
 
     def __init__(
@@ -56,13 +59,13 @@ class Bucketed(DataFeed):
                 "feed bucketed is for examples that differ in length, which a condition of role 'real' says; "
                 f"the data has: {', '.join(real) or 'none (use feed rows)'}"
             )
+        self.makers(self.by)
         self.pool, self.trim, self.multiple = pool, trim, multiple
 
     def start(self, feeding: Feeding) -> None:
         """Read the lengths, and remember what batches are made with."""
         super().start(feeding)
-        parts = torch.arange(len(self.data)).split(_AT_ONCE)
-        self._lengths = torch.cat([_length(self.data.take(rows).cond[self.by]).int() for rows in parts])
+        self._lengths = torch.cat([_length(real).int() for real in self.known(self.by)])
         self._order = EpochOrder(len(self.data), feeding.size * self.pool, feeding.seed)
 
     def rows(self, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What feeds that look at the model share: rows of data beside it, and records as tensors."""
+"""What feeds that look at the model share: rows of data beside it, and what they keep."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
-from flowloom.state import State, leaves
 from flowloom.training.feeds.base import Feed, Feeding, spec_told
 from flowloom.training.feeds.rows import Rows
 from flowloom.views import View
-from flowloom.views.base import with_part
 
-__all__ = ["OwnFeed", "examples_of", "records"]
+__all__ = ["OwnFeed"]
 
 
 class OwnFeed(Feed):
@@ -107,26 +105,3 @@ class OwnFeed(Feed):
             else torch.randint(have, (n,), generator=draws)
         )
         return {name: value[rows.to(value.device)] for name, value in self.kept.items()}
-
-
-def records(state: State, name: str, cond: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """A state as tensors ``name`` or ``name.part``, with conditions as ``cond.other``."""
-    out = {f"{name}.{part}" if part else name: value for part, value in leaves(state)}
-    return out | {f"cond.{other}": value for other, value in (cond or {}).items()}
-
-
-def examples_of(kept: Mapping[str, Tensor], name: str) -> Examples:
-    """What `records` made tensors of."""
-    x: State = {}
-    for key, value in kept.items():
-        head, _, part = key.partition(".")
-        if head == name:
-            x = with_part(_room(x, part), part, value)
-    return Examples(x, {k.removeprefix("cond."): v for k, v in kept.items() if k.startswith("cond.")})
-
-
-def _room(x: State, part: str) -> State:
-    head, dot, rest = part.partition(".")
-    if dot and isinstance(x, dict):
-        x[head] = _room(x.get(head, {}), rest)
-    return x

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.data.records import examples_of, records
 from flowloom.objectives import Batch
 from flowloom.state import concat
 from flowloom.training.feeds.base import paired
-from flowloom.training.feeds.own import OwnFeed, examples_of, records
+from flowloom.training.feeds.own import OwnFeed
 from flowloom.views import View
 
 if TYPE_CHECKING:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.objectives import Batch
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
 from flowloom.training.feeds.base import Feed, Feeding, coupled
 from flowloom.training.order import EpochOrder
 from flowloom.views import View, Viewed, spec_through, through
+
+_AT_ONCE = 4096
 
 
 class DataFeed(Feed):
@@ -53,6 +55,34 @@ class DataFeed(Feed):
     def viewed(self, rows: Tensor, generator: torch.Generator) -> Examples:
         """The examples at ``rows``, after all views."""
         return through(self.views, self.data.take(rows), self.data.spec, generator)
+
+    def makers(self, name: str) -> list[View]:
+        """The views after which every row has its condition ``name`` as batches show it.
+
+        Those that follow, and those that merely augment, are taken to leave it as it is.
+
+        Raises:
+            IncompatibleError: one of them draws, so that no row has it before a batch is drawn.
+        """
+        spec, needed = self.data.spec, 0
+        for i, view in enumerate(self.views):
+            before, spec = spec.conditions.get(name), view.spec(spec)
+            needed = needed if spec.conditions.get(name) == before else i + 1
+        views = [view for view in self.views[:needed] if not view.augments]
+        for view in views:
+            if view.random:
+                raise IncompatibleError(
+                    f"feed {type(self).__name__.lower()} sorts rows by '{name}', and view "
+                    f"{type(view).__name__}, by which it is made, draws it in every batch anew; use "
+                    "feed rows (or say random = False of a view that draws nothing)"
+                )
+        return views
+
+    def known(self, name: str) -> Iterator[Tensor]:
+        """The condition ``name`` of all rows, some thousand at a time: what rows are sorted by."""
+        views = self.makers(name)
+        for rows in torch.arange(len(self.data)).split(_AT_ONCE):
+            yield through(views, self.data.take(rows), self.data.spec, torch.Generator()).cond[name]
 
     def batch(self, number: int, generator: torch.Generator) -> Batch:
         """The rows of that step."""

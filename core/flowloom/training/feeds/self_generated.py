@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from flowloom.data.base import Dataset
+from flowloom.data.records import examples_of, records
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Batch
 from flowloom.state import Shape, with_batch
 from flowloom.training.feeds.base import Feeding
-from flowloom.training.feeds.own import OwnFeed, examples_of, records
+from flowloom.training.feeds.own import OwnFeed
 from flowloom.views import View
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,8 @@ import torch
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
-from flowloom.tasks import Task
+from flowloom.metrics import Metric
+from flowloom.tasks import Task, some_rows
 from flowloom_audio.data.recordings import Recordings, fill_up
 from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
 
@@ -22,17 +24,31 @@ class Synthesise(Task):
     Args:
         prompt: a sound file of the voice; a voice of the training data is drawn where None. It is cut to what
             the flow was trained with, or repeated.
+        metrics: judges of the answers; in a recipe, the recipe's own where none are named.
+        draws: answers to every question; as many as the metrics want where None.
+        name: what it is called in tables and files.
     """
 
-    def __init__(self, prompt: Path | None = None) -> None:
+    def __init__(
+        self,
+        prompt: Path | None = None,
+        metrics: Sequence[Metric] = (),
+        draws: int | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(metrics, draws, name)
         self.prompt = prompt
 
     def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
         """Texts and prompts of ``n`` rows, and the recordings of them."""
-        rows = torch.randperm(len(data), generator=generator)[:n]
-        truth = data.take(rows)
+        truth = some_rows(data, n, generator).laid_out(data.spec)
         told = {name: value for name, value in truth.cond.items() if name not in data.spec.named("real")}
         return Examples(torch.zeros_like(_wave(truth)), told), truth
+
+    def shown(self, asked: Examples) -> Examples | None:
+        """The prompts, where there are any."""
+        prompt = asked.cond.get("prompt")
+        return None if prompt is None else Examples(prompt)
 
     def read(self, given: str, data: Dataset, n: int) -> Examples:
         """A text, ``n`` times.
@@ -50,15 +66,15 @@ class Synthesise(Task):
             raise IncompatibleError("this run was trained without prompts; leave out the prompt")
         return Examples(torch.zeros(n, data.samples), cond)
 
-    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> Examples:
+    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """Waveforms with marks of what is real, and the conditions they were made under."""
         known = flow.known_conditions()
-        asked = {name: v for name, v in examples.cond.items() if name in known}
-        solution = flow.solve(len(examples), seed=seed, cond=asked)
+        told = {name: v for name, v in asked.cond.items() if name in known}
+        solution = flow.solve(len(asked), seed=seed, cond=told)
         with torch.no_grad(), flow.evaluating():
             said = flow.decode(Examples(solution.x, solution.cond)).to("cpu")
         made = {name: said.cond[name] for name in flow.objective.invents if name in said.cond}
-        answers = Examples(said.x, {**examples.cond, **made})
+        answers = Examples(said.x, {**asked.cond, **made})
         spec = flow.codec.data_spec if flow.codec is not None else flow.spec
         return answers.laid_out(spec)
 

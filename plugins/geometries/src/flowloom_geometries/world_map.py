@@ -1,4 +1,4 @@
-"""Points of the sphere, and densities on it, as a map of the world."""
+"""Points of the sphere, and densities on it, as a map of the world or as the globe."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from flowloom.renderers import Figure, Renderer
 from flowloom.scores import Likelihood
 from flowloom.solvers import Dopri5
 from flowloom.state import State, first_leaf
+from flowloom_geometries.coastline import coastlines
 from flowloom_geometries.data.earth import to_degrees, to_sphere
 
 LogDensity = Callable[[Tensor], Tensor]
 
 
 class WorldMap(Renderer):
-    """Plate carrée maps: longitude across, latitude up, a graticule every 30 degrees.
+    """Plate carrée maps: longitude across, latitude up, coastlines and a graticule every 30 degrees.
 
     A flow on the sphere whose source has a density is shown with its learned density, from the uniform
     law's upwards, and held-out points as open rings over it.
@@ -54,6 +55,15 @@ class WorldMap(Renderer):
             self._points(axes, first_leaf(state), "C0")
             axes.set_title(f"t = {time:.2f}")
         return [Figure("From source to data, on the map", "image/png", _png(canvas))]
+
+    def scenes(self, groups: Sequence[Examples]) -> list[Figure]:
+        """One map a group, with points of one size in all."""
+        figures = []
+        for group in groups:
+            canvas, (axes,) = _maps(1, bare=True)
+            self._points(axes, first_leaf(group.x), "C3")
+            figures.append(Figure("Map", "image/png", _png(canvas, colours=24)))
+        return figures
 
     def flow(self, flow: Flow, real: Examples) -> list[Figure]:
         """The learned density with held-out points; nothing where the flow has no likelihood."""
@@ -137,17 +147,23 @@ def integral(log_density: Tensor) -> float:
     return float((log_density.double().exp() * area[:, None]).sum())
 
 
-def _maps(count: int, small: bool = False) -> tuple[Any, list[Any]]:
+def _maps(count: int, small: bool = False, bare: bool = False) -> tuple[Any, list[Any]]:
+    """A canvas of maps with coastlines: several of them, small ones, or one without frame and words."""
     from matplotlib.figure import Figure as Canvas
 
     columns = min(count, 4 if small else 1)
     rows = -(-count // columns)
     size = (3.4 * columns, 1.9 * rows) if small else (9, 4.6 * rows)
-    canvas = Canvas(figsize=size, layout="constrained")
-    panels = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
+    canvas = Canvas(figsize=(6, 3)) if bare else Canvas(figsize=size, layout="constrained")
+    if bare:
+        panels = [canvas.add_axes((0.0, 0.0, 1.0, 1.0))]
+    else:
+        panels = canvas.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes in panels[count:]:
         axes.set_visible(False)
     for axes in panels[:count]:
+        for line in coastlines():
+            axes.plot(line[:, 0], line[:, 1], color="0.45", linewidth=0.5 if small else 0.7, zorder=0.5)
         axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal")
         axes.set_xticks(range(-180, 181, 60 if small else 30))
         axes.set_yticks(range(-90, 91, 30))
@@ -156,7 +172,14 @@ def _maps(count: int, small: bool = False) -> tuple[Any, list[Any]]:
     return canvas, panels[:count]
 
 
-def _png(canvas: Any) -> bytes:
+def _png(canvas: Any, colours: int | None = None) -> bytes:
+    """The canvas as PNG; of few colours it takes a quarter of the bytes, as frames of a player must."""
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    if colours is None:
+        return buffer.getvalue()
+    from PIL import Image
+
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -57,6 +57,5 @@ class Rollout(Solver):
         if on_step is not None and (replaced := on_step(ends, 1.0)) is not None:
             ends = replaced
         kept = [x0, ends] if keep > 1 else [ends] if keep else []
-        return Solution(
-            ends, int(walks.walk.bincount().max()), (0.0, 1.0)[2 - len(kept) :], kept, cond=cond or {}
-        )
+        longest = int(walks.walk.bincount(minlength=1).max())
+        return Solution(ends, longest, (0.0, 1.0)[2 - len(kept) :], kept, cond=cond or {})

@@ -56,5 +56,7 @@ def roll_out(
         stopped = action == environment.stop
         ends[walks[stopped]] = after[stopped]
         walks, x = walks[~stopped], after[~stopped]
+    if not taken:
+        return Trajectories(walks, x, walks, x, ends)
     walk, before, actions, afters = (torch.cat(column) for column in zip(*taken, strict=True))
     return Trajectories(walk, before, actions, afters, ends)

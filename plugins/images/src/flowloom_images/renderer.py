@@ -34,7 +34,7 @@ class ImageGrid(Renderer):
         self,
         columns: int = 10,
         rows: int = 10,
-        pixels: int = 32,
+        pixels: int = 48,
         strips: int = 8,
         frames: int = 11,
         spec: Spec | None = None,
@@ -63,6 +63,16 @@ class ImageGrid(Renderer):
         png = self._page([(title, side) for title, side in zip(titles, sides, strict=True) if side], names)
         return [Figure("Samples", "image/png", png, caption)]
 
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """One figure: what was asked, what was answered and what was right, side by side."""
+        count = self.rows * self.columns // 2
+        sides = [("asked", asked), ("answered", answered), ("truth", truth)]
+        width = max(self.columns // 2, 1)
+        there = [(title, first_leaf(one.x)[:count]) for title, one in sides if one is not None]
+        blocks = [(title, _cut(images, width)) for title, images in there]
+        caption = "Each image stands at the same place in every block."
+        return [Figure("Answers", "image/png", self._page(blocks, []), caption)]
+
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """One figure: a few rows on their way from noise to data, time running to the right."""
         last = len(times) - 1
@@ -74,6 +84,10 @@ class ImageGrid(Renderer):
         png = self._page([("", rows)], [], marks)
         caption = "From noise (left) to data (right); the numbers above are times t."
         return [Figure("From noise to data", "image/png", png, caption)]
+
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """Each image by itself, pixel for pixel, so that a page may enlarge it."""
+        return [Figure("Image", "image/png", _png(self._tile(image))) for image in first_leaf(examples.x)]
 
     def _by_class(
         self, samples: Examples, real: Examples

@@ -49,7 +49,7 @@ class BijectionField(Field):
         if temperature is None:
             return z, log_det
         factor = temperature.to(z.dtype)
-        return z / expand(factor, z), log_det - z[0].numel() * factor.log()
+        return z / expand(factor, z), log_det - math.prod(z.shape[1:]) * factor.log()
 
     def log_prob(self, x: State, cond: Cond, layout: Layout | None = None) -> Tensor:
         """Exact log density of states in nats, ``(batch,)``.

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples
-from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.layout import Layout
-from flowloom.paths import MixturePath
+from flowloom.metrics import Metric
+from flowloom.solvers import Solver
 from flowloom.spec import Condition, Spec
-from flowloom.state import Cond, State, expand
-from flowloom.tasks import Task
+from flowloom.tasks import Inpaint
+from flowloom.views import View
 from flowloom_sequences.data.vocabulary import Named, Vocabulary, require_ids
 
 
@@ -81,19 +81,32 @@ class Prompted(Dataset):
         raise AttributeError(name)
 
 
-class Infill(Task):
+class Infill(Inpaint):
     """Fills in what a prompt leaves open; given tokens stay as they are.
 
-    Examples hold token ids, with ``prompt_mask`` among their conditions saying which are given. Works for
-    every flow of tokens and of one-hot rows, trained on prompts or not. Given tokens are held; only flows on
-    the simplex that were not trained on prompts see them noised to time t along their own path, as they saw
-    all tokens in training.
+    Examples hold token ids, with ``prompt_mask`` among their conditions (or a layout) saying which are given.
+    Works for every flow of tokens and of one-hot rows behind a codec, trained on prompts or not (see
+    `flowloom.tasks.completed`).
 
     Args:
         hole: character of a typed prompt that marks an open place.
+        holes: see `flowloom.tasks.Inpaint`.
+        solver: in place of the flow's own.
+        metrics: see `flowloom.tasks.Task`.
+        draws: see `flowloom.tasks.Task`.
+        name: see `flowloom.tasks.Task`.
     """
 
-    def __init__(self, hole: str = "_") -> None:
+    def __init__(
+        self,
+        hole: str = "_",
+        holes: Sequence[View] = (),
+        solver: Solver | None = None,
+        metrics: Sequence[Metric] = (),
+        draws: int | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(holes, solver, metrics, draws, name)
         if len(hole) != 1:
             raise ValueError(f"hole is one character, got {hole!r}")
         self.hole = hole
@@ -107,59 +120,29 @@ class Infill(Task):
         assert isinstance(answers.x, Tensor)
         return [_vocabulary(data).decode(row) for row in answers.x.tolist()]
 
-    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> Examples:
+    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """Completed tokens ``(n, L)``, with the conditions as given.
 
         Raises:
-            ShapeError: there is no prompt_mask, or ids are out of range.
+            ShapeError: nothing says what is given, or ids are out of range.
             IncompatibleError: the flow is neither of tokens nor of one-hot rows.
         """
-        ids, cond = examples.x, dict(examples.cond)
-        given = cond.get("prompt_mask")
+        spec = flow.spec if flow.codec is None else flow.codec.data_spec
+        if spec.vocab is None:
+            raise IncompatibleError("infill is for flows of tokens or of one-hot rows")
+        own = asked.layout or Layout.of(spec, asked.cond) or Layout()
+        ids, given = asked.x, own.given if own.given is not None else asked.cond.get("prompt_mask")
         if given is None or not isinstance(ids, Tensor) or given.shape != ids.shape:
             raise ShapeError(
                 "infill needs token ids (n, L) and a boolean condition prompt_mask of that shape"
             )
-        tokens = isinstance(flow.path, MixturePath)
-        vocab = flow.spec.vocab if tokens else flow.spec.shape[-1]
-        if vocab is None or not (tokens or flow.path.converts("posterior", "velocity")):
-            raise IncompatibleError("infill is for flows of tokens or of one-hot rows")
-        require_ids(torch.where(given, ids, 0), vocab, "prompt")
-        if ids.shape[1] != flow.spec.shape[0]:
+        known = torch.where(given, ids, 0)
+        require_ids(known, spec.vocab, "prompt")
+        if ids.shape[1] != spec.shape[0]:
             raise ShapeError(
-                f"the prompt has {ids.shape[1]} places, the flow {flow.spec.shape[0]}; pad it with open ones"
+                f"the prompt has {ids.shape[1]} places, the flow {spec.shape[0]}; pad it with open ones"
             )
-        ids, given = ids.to(flow.device), given.to(flow.device)
-        asked = {k: v for k, v in cond.items() if k in flow.known_conditions()}
-        own = Layout.of(flow.spec, {k: v.to(flow.device) for k, v in asked.items()})
-        real = None if own is None else own.real
-        if tokens or flow.spec.named("given"):
-            known = torch.where(given, ids, 0)
-            values = known if tokens else F.one_hot(known, vocab)
-            x = flow.solve(len(ids), cond=asked, layout=Layout(real, given, values), seed=seed).x
-        else:
-            x = self._on_simplex(flow, ids, given, asked, Layout(real), seed)
-        assert isinstance(x, Tensor)
-        return Examples((x if tokens else x.argmax(-1)).cpu(), examples.cond, Layout(real, given).to("cpu"))
-
-    def _on_simplex(
-        self, flow: Flow, ids: Tensor, given: Tensor, asked: Cond, layout: Layout, seed: int
-    ) -> State:
-        """Given rows move along their own way, from the noise that the solve starts with to their vertex."""
-        draws = torch.Generator(flow.device).manual_seed(seed)
-        shape = (len(ids), *flow.spec.shape)
-        x0 = flow.source.sample(shape, Draw(draws, flow.device), cond=asked)
-        ends = F.one_hot(torch.where(given, ids, 0), flow.spec.shape[-1]).to(x0.dtype)
-
-        def hold(x: State, t: float) -> State:
-            assert isinstance(x, Tensor)
-            if t >= 1:
-                return torch.where(expand(given, x), ends, x)
-            there = flow.path.sample(x0, ends, x.new_full((len(x),), t), generator=draws).x_t
-            assert isinstance(there, Tensor)
-            return torch.where(expand(given, x), there, x)
-
-        return flow.solve(x0=x0, cond=asked, layout=layout, seed=seed, on_step=hold).x
+        return super().__call__(flow, Examples(known, asked.cond, Layout(own.real, given, known)), seed=seed)
 
 
 def _vocabulary(data: Dataset) -> Vocabulary:

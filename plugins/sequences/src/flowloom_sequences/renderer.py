@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from flowloom_sequences.data.vocabulary import DNA
 
 _COLOURS = {"A": "#2a8c3c", "C": "#2b5fb8", "G": "#c98a00", "T": "#c0392b"}
 _STYLE = "font-family:monospace;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.5"
-_MASK = '<span style="color:#bbb">·</span>'
+_MASK = '<span style="opacity:.35">·</span>'
 
 
 class SequenceText(Renderer):
@@ -45,17 +45,28 @@ class SequenceText(Renderer):
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated sequences beside real ones, and a logo where they are DNA."""
-        cells = []
-        for title, examples in (("generated", samples), ("real", real)):
-            body = "".join(f'<div style="{_CELL}">{row}</div>' for row in self._rows(examples))
-            cells.append(f'<td style="vertical-align:top;width:50%"><b>{title}</b>{body}</td>')
-        table = f'<table style="width:100%;table-layout:fixed"><tr>{"".join(cells)}</tr></table>'
+        table = self._beside({"generated": samples, "real": real})
         figures = [Figure("Sequences", "text/html", table.encode())]
         if self.logo and "".join(self.tokens) == DNA and isinstance(samples.x, Tensor):
             figures.append(
                 Figure("Letters by place", "text/html", self._logo(samples).encode(), "Generated sequences.")
             )
         return figures
+
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """Answers beside the truth of the same rows; what was given is underlined in both."""
+        table = self._beside({"answered": answered, "truth": truth})
+        return [Figure("Answers", "text/html", table.encode(), "What was given is underlined.")]
+
+    def _beside(self, sides: Mapping[str, Examples]) -> str:
+        """A table with a column for each set of examples."""
+        cells = []
+        for title, examples in sides.items():
+            body = "".join(f'<div style="{_CELL}">{row}</div>' for row in self._rows(examples))
+            cells.append(
+                f'<td style="vertical-align:top;width:{100 // len(sides)}%"><b>{title}</b>{body}</td>'
+            )
+        return f'<table style="width:100%;table-layout:fixed"><tr>{"".join(cells)}</tr></table>'
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """A few sequences at each kept time, tokens appearing."""
@@ -73,8 +84,15 @@ class SequenceText(Renderer):
             blocks.append(f"<table>{''.join(lines)}</table>")
         return [Figure("From source to data", "text/html", "<hr>".join(blocks).encode(), "Time at the left.")]
 
-    def _rows(self, examples: Examples) -> list[str]:
-        x = _tensor(examples.x)[: self.rows].detach().cpu()
+    def tiles(self, examples: Examples) -> list[Figure]:
+        """Each sequence by itself."""
+        rows = self._rows(examples, len(examples))
+        return [
+            Figure("Sequence", "text/html", f'<div style="{_STYLE}">{row}</div>'.encode()) for row in rows
+        ]
+
+    def _rows(self, examples: Examples, most: int | None = None) -> list[str]:
+        x = _tensor(examples.x)[: self.rows if most is None else most].detach().cpu()
         sure = None
         if x.is_floating_point():
             sure, x = x.clamp(0, 1).amax(-1), x.argmax(-1)
@@ -105,7 +123,7 @@ class SequenceText(Renderer):
         if text in _COLOURS and "".join(self.tokens) == DNA:
             style += f"color:{_COLOURS[text]};"
         if fixed:
-            style += "text-decoration:underline;background:#eef;"
+            style += "text-decoration:underline;background:#8883;"
         if sure < 0.99:
             style += f"opacity:{0.25 + 0.75 * sure:.2f};"
         return f'<span style="{style}">{shown}</span>' if style else shown
@@ -134,7 +152,7 @@ class SequenceText(Renderer):
         )
 
 
-_CELL = _STYLE + ";border-top:1px solid #ddd;padding:.4em .4em"
+_CELL = _STYLE + ";border-top:1px solid #8885;padding:.4em .4em"
 
 
 def _tensor(state: State) -> Tensor:

@@ -45,6 +45,7 @@ class LogMelFrechet(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``log_mel_frechet``."""
+        self.require_rows(samples, real)
         return {"log_mel_frechet": frechet_distance(self._features(samples), self._features(real))}
 
     def _features(self, examples: Examples) -> Tensor:
@@ -76,6 +77,7 @@ class SpectralDistance(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Means over rows."""
+        self.require_rows(samples, real)
         if len(samples) != len(real):
             raise ShapeError(f"{len(samples)} samples do not belong to {len(real)} rows of truth")
         x, y = waves_of(samples), waves_of(real)

@@ -54,6 +54,7 @@ class _Signals(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """The mean over rows of which it can be said."""
+        self.require_rows(samples, real)
         if len(samples) != len(real):
             raise ShapeError(f"{len(samples)} samples do not belong to {len(real)} rows of truth")
         both = torch.minimum(lengths_of(samples), lengths_of(real)).tolist()

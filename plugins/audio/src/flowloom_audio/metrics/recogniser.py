@@ -177,6 +177,7 @@ class SpeechJudge(Metric):
     @torch.no_grad()
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Of the samples, by the text and speaker that each was asked for."""
+        self.require_rows(samples, samples)
         objective = self._flow.objective
         assert isinstance(objective, Recognise)
         names = {i: word for word, i in objective.ids.items()}
@@ -194,7 +195,7 @@ class SpeechJudge(Metric):
                 total += len(wanted)
         return {
             "judge_words": max(0.0, 1 - wrong / max(1, total)),
-            "judge_speaker": right / max(1, len(samples)),
+            "judge_speaker": right / len(samples),
         }
 
 

@@ -66,6 +66,7 @@ class Sphinx(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``sphinx_words``: one less the share of words that are wrong, missing or too many; at least 0."""
+        self.require_rows(samples, samples)
         rows = torch.arange(min(self.rows, len(samples)))
         waves, lengths = waves_of(samples)[rows], lengths_of(samples)[rows].tolist()
         wrong = total = 0

@@ -31,5 +31,6 @@ class BayesAccuracy(Metric):
         """``bayes_accuracy``."""
         if self.label not in samples.cond or not isinstance(samples.x, Tensor):
             raise IncompatibleError(f"bayes-accuracy needs points with the condition '{self.label}'")
+        self.require_rows(samples, real)
         right = self.data.class_of(samples.x.cpu()) == samples.cond[self.label].cpu()
         return {"bayes_accuracy": float(right.float().mean())}

@@ -37,6 +37,7 @@ class Novelty(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``novelty``; real examples stand in for training ones where the metric was not fitted."""
+        self.require_rows(samples, real)
         train = flatten(real) if self._train is None else self._train
         exact = "donot_use_mm_for_euclid_dist"  # copies are at 0, which products round
         near = torch.cdist(flatten(samples).to(train), train, compute_mode=exact).min(1).values.mean()

@@ -158,7 +158,7 @@ class MeshSurface(Geometry):
         """Weighted eigenfunctions at points: ``(..., 3) -> (..., k)``; their distance is the premetric."""
         face, weights = self.locate(x)
         rows = self.features.to(x.device, x.dtype)[self.triangles.to(x.device)[face]]
-        return (weights[..., None] * rows).sum(1).reshape(*x.shape[:-1], -1)
+        return (weights[..., None] * rows).sum(1).reshape(*x.shape[:-1], rows.shape[-1])
 
     def premetric_gradient(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         r"""The premetric to a point with features ``target`` and its gradient along the face.
@@ -172,7 +172,7 @@ class MeshSurface(Geometry):
         """
         face, weights = self.locate(x)
         rows = self.features.to(x.device, x.dtype)[self.triangles.to(x.device)[face]]
-        difference = (weights[..., None] * rows).sum(1) - target.reshape(len(rows), -1)
+        difference = (weights[..., None] * rows).sum(1) - target.reshape(len(rows), rows.shape[-1])
         d = safe_norm(difference)
         slope = torch.einsum("nck,nk->nc", rows, difference) / torch.where(d > 0, d, 1)
         hats = self._hats.to(x.device, x.dtype)[face]
@@ -235,7 +235,7 @@ class MeshSurface(Geometry):
 
     def _of_face(self, table: Tensor, x: Tensor) -> Tensor:
         face, _ = self.locate(x)
-        return table.to(x.device, x.dtype)[face].reshape(*x.shape[:-1], -1)
+        return table.to(x.device, x.dtype)[face].reshape(*x.shape[:-1], *table.shape[1:])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the points seen last, which may belong to a graph."""

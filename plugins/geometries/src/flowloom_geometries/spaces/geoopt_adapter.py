@@ -95,7 +95,8 @@ class GeooptGeometry(Geometry):
         if self._orthonormal:
             inside = x.mT @ v
             return v - x @ (0.5 * (inside + inside.mT))
-        return self.manifold.proju(x, v)
+        # Some of geoopt's manifolds broadcast no points with one.
+        return self.manifold.proju(x, v) if v.numel() else v
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """``expmap``, or ``retr`` where there is none."""
@@ -181,6 +182,8 @@ class GeooptGeometry(Geometry):
                 f"{self} has no likelihoods: its projx is not along Frobenius normals, which the divergence "
                 "needs; use geometry: lorentz for hyperbolic space, or write a geometry of its own"
             )
+        if not x.numel():
+            return x.new_zeros(x.shape[0])
         points = x.reshape(-1, *x.shape[x.ndim - self.point_ndim :])
         fixed = tangent_basis(self, points.detach())
         n, k = fixed.shape[:2]

@@ -66,10 +66,13 @@ class Polytope(Euclidean):
         if not len(touched):
             return x
         a, b = self._sides(x)
-        faces = touched[:, :, None] * a
         # A row of zeros for every other face leaves the pseudo-inverse as it is.
-        over = touched * (rows[outside] @ a.mT - b)
-        nearest = rows[outside] - (torch.linalg.pinv(faces) @ over[..., None])[..., 0]
+        inverse = torch.linalg.pinv(touched[:, :, None] * a)
+        nearest = rows[outside]
+        # Twice: from far outside, the first time leaves a small difference of large numbers.
+        for _ in range(2):
+            over = touched * (nearest @ a.mT - b)
+            nearest = nearest - (inverse @ over[..., None])[..., 0]
         return rows.masked_scatter(outside[:, None], nearest).reshape(x.shape)
 
     def _touched(self, outside: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -51,7 +53,7 @@ def shoot(geometry: Geometry, x: Tensor, y: Tensor, iterations: int = 40) -> Ten
 
 def tangent_basis(geometry: Geometry, x: Tensor) -> Tensor:
     """A basis of the tangent space at every point, orthonormal for Frobenius: ``(n, dim, *point)``."""
-    size = x[0].numel()
+    size = math.prod(x.shape[1:])
     eye = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *x.shape[1:])
     images = torch.stack([geometry.to_tangent(x, e.expand_as(x)) for e in eye], 1).flatten(2)
     _, s, vh = torch.linalg.svd(images)

@@ -11,8 +11,8 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
-from flowloom_images.layouts.spec import PARTS
 from flowloom.metrics.frechet import frechet_distance
+from flowloom_images.layouts.spec import PARTS
 
 
 class LayoutQuality(Metric):
@@ -47,6 +47,7 @@ class LayoutQuality(Metric):
         Raises:
             IncompatibleError: examples are not layouts.
         """
+        self.require_rows(samples, real)
         ours, theirs = _layouts(samples), _layouts(real)
         types = self.types or int(max(ours[1].max(), theirs[1].max())) + 1
         return {

@@ -15,7 +15,7 @@ from flowloom.objectives import Batch, FlowMatching, Loss, Step
 from flowloom.objectives.flow_matching import Quantity
 from flowloom.paths import Path
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, batch_size, map_state
+from flowloom.state import State, map_state
 from flowloom.times import TimeLaw
 from flowloom.weights import Weight
 from flowloom_images.layouts.spec import PARTS
@@ -82,25 +82,9 @@ class LayoutFlow(FlowMatching):
         """Marks of what is given, part by part."""
         return {f"given_{part}": Condition(shape=(self.elements,), role="given", of=part) for part in PARTS}
 
-    def marks(self, n: int, real: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """What is given of ``n`` rows whose elements ``real`` ``(n, N)`` exist, by name of the condition."""
-        where = generator.device if generator else real.device
-        task = torch.randint(len(self.tasks), (n, 1), generator=generator, device=where).to(real.device)
-        share = torch.rand(n, 1, generator=generator, device=where).to(real.device) * self.most
-        key = torch.rand(real.shape, generator=generator, device=where).to(real.device)
-        # As many elements as the share says and one more, but never all: those with the lowest keys.
-        size = real.sum(1, keepdim=True)
-        count = torch.minimum((share * size).long() + 1, (size - 1).clamp_min(0))
-        rank = torch.where(real, key, 2.0).argsort(1).argsort(1)
-        chosen = (rank < count) & real
-        given = {}
-        for part in PARTS:
-            mark = torch.zeros_like(real)
-            for number, name in enumerate(self.tasks):
-                if part in _GIVEN[name]:
-                    mark = mark | ((task == number) & (chosen if name == "complete" else real))
-            given[f"given_{part}"] = mark
-        return given
+    def marks(self, real: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """What is given of rows whose elements ``real`` ``(n, N)`` exist, by name of the condition."""
+        return draw_marks(self.tasks, real, generator, self.most)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw a task for every row, then flow matching on what it leaves free."""
@@ -111,7 +95,7 @@ class LayoutFlow(FlowMatching):
         real = None if batch.layout is None else batch.layout.at("position").real
         if real is None:
             real = torch.ones(position.shape[:2], dtype=torch.bool, device=position.device)
-        marks = self.marks(batch_size(x1), real, step.generator)
+        marks = self.marks(real, step.generator)
         given = {part: marks[f"given_{part}"] for part in PARTS}
         layout = Layout(dict.fromkeys(PARTS, real), given)
         asked = self.ask(model, replace(batch, cond={**batch.cond, **marks}, layout=layout), step)
@@ -135,3 +119,33 @@ def _mean(error: Mapping[str, Tensor], parts: Sequence[str], real: Tensor, of: A
     values = of(torch.cat([error[part] for part in parts], -1))
     kept = torch.where(real[..., None], values, torch.zeros((), dtype=values.dtype, device=values.device))
     return kept.flatten(1).sum(1) / (real.sum(1) * values.shape[-1]).clamp_min(1)
+
+
+def draw_marks(
+    tasks: Sequence[LayoutTask], real: Tensor, generator: torch.Generator | None, most: float = 0.2
+) -> dict[str, Tensor]:
+    """What a task drawn for every row gives, by name of the condition: ``(n, N)`` for every part.
+
+    Args:
+        tasks: those drawn, all as likely.
+        real: which elements exist ``(n, N)``.
+        generator: of everything drawn.
+        most: largest share of elements given in ``complete``.
+    """
+    n, where = len(real), generator.device if generator else real.device
+    task = torch.randint(len(tasks), (n, 1), generator=generator, device=where).to(real.device)
+    share = torch.rand(n, 1, generator=generator, device=where).to(real.device) * most
+    key = torch.rand(real.shape, generator=generator, device=where).to(real.device)
+    # As many elements as the share says and one more, but never all: those with the lowest keys.
+    size = real.sum(1, keepdim=True)
+    count = torch.minimum((share * size).long() + 1, (size - 1).clamp_min(0))
+    rank = torch.where(real, key, 2.0).argsort(1).argsort(1)
+    chosen = (rank < count) & real
+    given = {}
+    for part in PARTS:
+        mark = torch.zeros_like(real)
+        for number, name in enumerate(tasks):
+            if part in _GIVEN[name]:
+                mark = mark | ((task == number) & (chosen if name == "complete" else real))
+        given[f"given_{part}"] = mark
+    return given

@@ -11,8 +11,8 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
-from flowloom.state import first_leaf
 from flowloom.metrics.frechet import frechet_distance
+from flowloom.state import first_leaf
 from flowloom_images.metrics.judge import Judge, judge_of
 from flowloom_images.metrics.manifolds import precision_recall
 
@@ -75,6 +75,10 @@ class ClassifierFrechet(_Judged):
     """
 
     better: ClassVar = {"frechet": "lower"}
+    about: ClassVar = {
+        "frechet": "Fréchet distance between Gaussians fitted to features of both sets: their means and "
+        "spreads differ by as much."
+    }
 
     def __init__(self, features: Features | None = None, judge_steps: int = 400, seed: int = 0) -> None:
         super().__init__(features, judge_steps, seed)
@@ -95,6 +99,12 @@ class PrecisionRecall(_Judged):
     """
 
     better: ClassVar = {"precision": "higher", "recall": "higher"}
+    about: ClassVar = {
+        "precision": "Share of samples that lie among real examples, by nearest neighbours in features: how "
+        "real they look.",
+        "recall": "Share of real examples that lie among samples, by nearest neighbours in features: how "
+        "much of the data is covered.",
+    }
 
     def __init__(
         self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0
@@ -117,6 +127,9 @@ class ClassAccuracy(_Judged):
     """
 
     better: ClassVar = {"class_accuracy": "higher"}
+    about: ClassVar = {
+        "class_accuracy": "Share of samples that a classifier takes for the class that was asked for."
+    }
 
     def __init__(self, judge_steps: int = 400, seed: int = 0) -> None:
         super().__init__(None, judge_steps, seed)
@@ -129,6 +142,7 @@ class ClassAccuracy(_Judged):
         """
         if "label" not in samples.cond:
             raise IncompatibleError("class-accuracy judges conditional samples, and these carry no 'label'")
+        self.require_rows(samples, samples)
         return {"class_accuracy": self.accuracy(samples)}
 
 
@@ -147,6 +161,7 @@ class ImageQuality(_Judged):
         **PrecisionRecall.better,
         **ClassAccuracy.better,
     }
+    about: ClassVar = {**ClassifierFrechet.about, **PrecisionRecall.about, **ClassAccuracy.about}
 
     def __init__(
         self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class ActNorm(Bijection):
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Normalise."""
         y = (x + self.shift[:, None, None]) * self.log_scale.exp()[:, None, None]
-        return y, (self.log_scale.sum() * (x[0, 0].numel())).expand(len(x))
+        return y, (self.log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Undo it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -51,7 +52,7 @@ class InvertibleConv(Bijection):
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Mix."""
         y = nn.functional.conv2d(x, self.weight[:, :, None, None])
-        return y, (self.log_diagonal.sum() * x[0, 0].numel()).expand(len(x))
+        return y, (self.log_diagonal.sum() * math.prod(x.shape[2:])).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Two triangular solves, instead of an inverse matrix."""
@@ -59,7 +60,7 @@ class InvertibleConv(Bijection):
         columns = torch.einsum("dc,ndp->cnp", self.permutation, z.flatten(2)).flatten(1)
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
-        return columns.reshape(z.shape[1], len(z), -1).transpose(0, 1).reshape(z.shape)
+        return columns.reshape(z.shape[1], len(z), math.prod(z.shape[2:])).transpose(0, 1).reshape(z.shape)
 
 
 class Reorder(Bijection):

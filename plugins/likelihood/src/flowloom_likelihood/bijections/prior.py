@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -47,7 +48,7 @@ class Prior(Bijection):
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Standardise."""
         mean, log_std = self._moments(cond, x)
-        return (x - mean) * (-log_std).exp(), -log_std.flatten(1).sum(1) * x[0, 0].numel()
+        return (x - mean) * (-log_std).exp(), -log_std.flatten(1).sum(1) * math.prod(x.shape[2:])
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Undo it."""

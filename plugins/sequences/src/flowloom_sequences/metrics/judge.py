@@ -143,6 +143,7 @@ class JudgePerplexity(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``judge_perplexity``, ``real_perplexity``, ``trigram_perplexity`` and entropies in nats."""
+        self.require_rows(samples, real)
         x, x_mask = (v[: self.rows] for v in tokens_and_mask(samples))
         y, y_mask = (v[: self.rows] for v in tokens_and_mask(real))
         values = {

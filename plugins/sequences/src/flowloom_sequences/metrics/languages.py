@@ -55,6 +55,7 @@ class LanguageGap(_Asks):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``language_gap``, ``language_nll``, ``language_entropy`` (nats a token) and ``entropy_drop``."""
+        self.require_rows(samples, real)
         x, mask = tokens_and_mask(samples)
         y, y_mask = tokens_and_mask(real)
         law = self.language
@@ -76,6 +77,7 @@ class Validity(_Asks):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``validity`` and ``unique``."""
+        self.require_rows(samples, samples)
         x, _ = tokens_and_mask(samples)
         good = x[self.language.valid(x)]
         return {
@@ -101,6 +103,7 @@ class MotifRecovery(_Asks):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``class_accuracy``, ``consensus`` and ``real_``... of both."""
+        self.require_rows(samples, real)
         values = self._of(samples)
         return values | {f"real_{name}": value for name, value in self._of(real).items()}
 
@@ -129,6 +132,7 @@ class TokenKL(_Asks):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``token_kl`` and ``kl_floor``, nats a position."""
+        self.require_rows(samples, real)
         table = getattr(self.language, "table", None)
         x, _ = tokens_and_mask(samples)
         y, _ = tokens_and_mask(real)

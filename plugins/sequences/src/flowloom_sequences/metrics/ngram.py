@@ -75,6 +75,7 @@ class NGramDistance(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``js_n`` for every order, with ``real_js_n`` beside it."""
+        self.require_rows(samples, real)
         x, x_mask = tokens_and_mask(samples)
         y, y_mask = tokens_and_mask(real)
         vocab = int(max(x.max(), y.max())) + 1

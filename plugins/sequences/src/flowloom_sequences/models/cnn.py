@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.layout import Layout
+from flowloom.models import told_apart
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
@@ -85,13 +86,9 @@ class SequenceClassifier(nn.Module):
 
     def __init__(self, spec: Spec, width: int = 64, stacks: int = 1, label: str = "label") -> None:
         super().__init__()
-        condition = spec.conditions.get(label)
-        if condition is None or condition.classes is None:
-            raise ValueError(f"the data has no classes named '{label}' to tell apart")
-        hidden = {k: v for k, v in spec.conditions.items() if k != label}
-        blind = Spec(shape=spec.shape, vocab=spec.vocab, conditions=hidden)
+        blind, self.classifies = told_apart(spec, label)
         self.body = DilatedCNN(blind, width, stacks)
-        self.out = nn.Linear(width, condition.classes)
+        self.out = nn.Linear(width, self.classifies)
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Class logits ``(B, classes)``."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from flowloom.data import Dataset
-from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.objectives import Classification
 from flowloom.paths import Path
 from flowloom.times import TimeLaw
 from flowloom_sequences.models import SequenceClassifier
@@ -48,23 +46,11 @@ def train_classifier(
     Raises:
         IncompatibleError: the data has no such classes.
     """
-    codec, law, source = OneHot(data.spec), times or ExponentialTimes(), DirichletSource()
-    if label not in data.spec.conditions:
-        raise IncompatibleError(f"the data has no classes named '{label}' to tell apart")
-    generator = torch.Generator().manual_seed(seed)
+    codec = OneHot(data.spec)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         model = SequenceClassifier(codec.spec, width=width, stacks=1, label=label)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-        for _ in range(steps):
-            examples = data.take(torch.randint(len(data), (batch,), generator=generator))
-            x1 = codec.encode_state(examples.x)
-            x0 = source.sample(tuple(x1.shape), Draw(generator))
-            t = law.sample(len(x1), Draw(generator))
-            x_t = path.sample(x0, x1, t, generator=generator).x_t
-            assert isinstance(x_t, Tensor)
-            mask = {k: examples.cond[k] for k in data.spec.named("real")}
-            optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(x_t, t, **mask), examples.cond[label]).backward()
-            optimizer.step()
+        objective = Classification(path, times or ExponentialTimes(), label)
+        flow = Flow(model, source=DirichletSource(), path=path, objective=objective, codec=codec)
+        flow.fit(data, seed=seed, steps=steps, batch=batch, lr=lr, ema=0.0)
     return model.eval().requires_grad_(False)

@@ -1,0 +1,45 @@
+"""Energy score: a proper score of the whole conditional law, in any dimension."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flowloom.codecs import Codec
+from flowloom.data.base import Examples
+from flowloom.geometry import Geometry
+from flowloom.metrics.base import Metric
+from flowloom.metrics.pairs import Ruler, drawn_rows
+
+__all__ = ["EnergyScore"]
+
+
+class EnergyScore(Metric):
+    r"""Energy score of the draws of a row: :math:`E\,d(x, y) - \tfrac12 E\,d(x, x')`.
+
+    Gneiting and Raftery (2007), eq. 21. Its expectation is smallest for the true conditional law alone: it
+    sees bias and wrong spread alike. The second mean is over distinct draws, which makes the estimate fair:
+    unbiased for any number of draws (Ferro 2014). For one real number it is the CRPS; d is the root mean
+    square distance over real and free entries: of the geometry (a kernel score is proper on spheres, tori and
+    hyperbolic space as on flat ones; Székely and Rizzo 2013), the root of Hamming's share for tokens.
+
+    Args:
+        draws: samples of each row. With one it is the mean distance, which is the score of that sure answer.
+        geometry: whose distances are measured; in a recipe, the recipe's.
+        codec: where there is one, data are measured flat; in a recipe, the recipe's.
+    """
+
+    better: ClassVar = {"energy_score": "lower"}
+    paired: ClassVar[bool] = True
+
+    def __init__(self, draws: int = 8, geometry: Geometry | None = None, codec: Codec | None = None) -> None:
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
+        self.draws, self.ruler = draws, Ruler(geometry, codec)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Compare the draws of every row with its truth, and with each other."""
+        drawn = drawn_rows(samples, real)
+        score = self.ruler.distances(drawn, real).mean(0)
+        if len(drawn) > 1:
+            score = score - self.ruler.spread(drawn, real) / 2
+        return {"energy_score": float(score.mean())}

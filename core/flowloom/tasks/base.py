@@ -1,0 +1,109 @@
+"""The task contract: questions with their truth, and answers of a flow."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.metrics import Metric
+
+__all__ = ["Task", "some_rows"]
+
+
+class Task(ABC):
+    """Asks something of a flow that it can be right or wrong about: fill in, predict, separate, edit, invert.
+
+    A recipe lists tasks, each with the metrics that judge its answers. A run poses the questions on held-out
+    rows, asks each as often as its paired metrics want draws, and shows asked, answered and truth side by
+    side. Subclasses hand these three arguments on; what they add is their own.
+
+    Args:
+        metrics: judges of the answers; in a recipe, the recipe's own where none are named.
+        draws: answers to every question; as many as the metrics want where None.
+        name: what it is called in tables and files; the component's own name where empty.
+    """
+
+    def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
+        if draws is not None and draws < 1:
+            raise ValueError(f"draws counts answers to a question from 1, got {draws}")
+        self.metrics, self.name = tuple(metrics), name
+        wanted = [metric.draws for metric in self.metrics if metric.paired]
+        self.draws: int = draws if draws is not None else max(wanted, default=1)
+
+    @abstractmethod
+    def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
+        """Questions about ``n`` rows, and the truth of the same rows.
+
+        Args:
+            data: held-out rows as the flow is judged by them, the recipe's views included.
+            n: number of questions; as many as there are rows where those are fewer.
+            generator: on the CPU, of everything drawn; the same one poses the same questions.
+
+        Returns:
+            What is asked, with nothing of the answer in it, and what is right: data of equally many rows on
+            the CPU. Layouts that they carry say what is padding and what was given; metrics count neither.
+
+        Raises:
+            IncompatibleError: such data cannot be asked about; says what would fit.
+        """
+
+    @abstractmethod
+    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
+        """Answer for every row.
+
+        Args:
+            flow: a trained flow.
+            asked: what the task is about (states with holes, say), with their conditions.
+            seed: of everything random; another one gives another draw.
+
+        Returns:
+            As many rows: the answers as data, with what belongs to them in ``cond``.
+        """
+
+    def shown(self, asked: Examples) -> Examples | None:
+        """What of the questions a renderer of data can show; None where it can show nothing."""
+        return asked
+
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """What a person typed, as ``n`` examples of this task.
+
+        Args:
+            given: words of the command line: a prompt, a row, or the name of a file.
+            data: the run's data set, which knows how its examples are written.
+            n: number of answers wanted.
+
+        Raises:
+            IncompatibleError: the task cannot be asked in words.
+        """
+        raise IncompatibleError(f"{type(self).__name__} takes examples, which only Python can give")
+
+    def show(self, answers: Examples, data: Dataset) -> list[str]:
+        """One line of text for each answer, empty where answers are no text."""
+        return []
+
+    def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
+        """Write answers to files of the kind that ``file`` names by its ending (a sound, a table).
+
+        Args:
+            answers: of this task.
+            data: the run's data set.
+            file: of the first answer; further ones stand beside it.
+
+        Returns:
+            The files written.
+
+        Raises:
+            IncompatibleError: answers of this task are no files.
+        """
+        raise IncompatibleError(f"{type(self).__name__} writes no {file.suffix} files; give --out a folder")
+
+
+def some_rows(data: Dataset, n: int, generator: torch.Generator) -> Examples:
+    """``n`` rows of a data set in an order drawn by ``generator``; all of them where it has fewer."""
+    return data.take(torch.randperm(len(data), generator=generator)[:n])

@@ -1,0 +1,72 @@
+"""Prediction: held-out rows are asked for by their conditions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.metrics import Metric
+from flowloom.solvers import Solver
+from flowloom.state import State, map_state, shape_of
+from flowloom.tasks.base import Task, some_rows
+
+__all__ = ["Predict"]
+
+
+class Predict(Task):
+    """Tells the conditions of held-out rows and asks for the rows: forecasts, regression, denoising.
+
+    What a recipe's views make known (a context, a noisy observation, given entries) is a condition as any
+    other. Every condition is told; none is withheld.
+
+    Args:
+        solver: in place of the flow's own.
+        metrics: judges of the answers; in a recipe, the recipe's own where none are named.
+        draws: answers to every question; as many as the metrics want where None.
+        name: what it is called in tables and files.
+    """
+
+    def __init__(
+        self,
+        solver: Solver | None = None,
+        metrics: Sequence[Metric] = (),
+        draws: int | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(metrics, draws, name)
+        self.solver = solver
+
+    def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
+        """Conditions beside empty states, and the rows.
+
+        Raises:
+            IncompatibleError: the data have no conditions but their sizes.
+        """
+        told = data.spec.named("inform", "given", "values", "start")
+        if not told:
+            raise IncompatibleError(
+                "predict asks for rows by their conditions, and these data have none; a view makes some "
+                "(context, noisy, mask), or take the task inpaint"
+            )
+        truth = some_rows(data, n, generator).laid_out(data.spec)
+        empty: State = map_state(torch.zeros_like, truth.x)
+        return Examples(empty, truth.cond, truth.layout), truth
+
+    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
+        """A draw under the conditions of every row."""
+        cond = {name: value for name, value in asked.cond.items() if name in flow.known_conditions()}
+        solution = flow.solve(len(asked), solver=self.solver, cond=cond, seed=seed)
+        with torch.no_grad(), flow.evaluating():
+            x = flow.decode(Examples(solution.x, solution.cond)).x
+        return Examples(map_state(torch.Tensor.cpu, x), asked.cond, asked.layout)
+
+    def shown(self, asked: Examples) -> Examples | None:
+        """The first condition that has the form of an example (a noisy observation, say)."""
+        form = shape_of(asked.x)
+        seen = (value for value in asked.cond.values() if tuple(value.shape) == form)
+        observed = next((value for value in seen if value.is_floating_point()), None)
+        return None if observed is None else Examples(observed, asked.cond, asked.layout)

@@ -1,0 +1,51 @@
+"""Backbones, codecs and spaces of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+def register(reg: Registrar) -> None:
+    """Add them."""
+    reg.add(
+        "model",
+        "unet",
+        "flowloom_images.models:UNet",
+        summary="U-Net of the ADM family: scale-shift residual blocks, attention, skips",
+        example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+        paper="2105.05233",
+        tags=("convolution",),
+        data="digits",
+    )
+    reg.add(
+        "model",
+        "ddpm-plus-plus",
+        "flowloom_images.models:DDPMPlusPlus",
+        summary="DDPM++ with EDM's settings: added context, halved sums, attention of one head",
+        example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+        paper="2011.13456",
+        tags=("convolution",),
+        data="digits",
+    )
+    reg.add(
+        "model",
+        "dit",
+        "flowloom_images.models:DiT",
+        summary="diffusion transformer with adaLN-Zero blocks, sizes S, B, L, XL",
+        example={"width": 32, "depth": 2, "heads": 2},
+        paper="2212.09748",
+        tags=("transformer", "sit"),
+        data="digits",
+    )
+    reg.add(
+        "critic",
+        "dit-critic",
+        "flowloom_images.models:DiTCritic",
+        summary="the blocks of a DiT with a token that judges the image",
+        example={"width": 32, "depth": 2, "heads": 2},
+        paper="2511.22475",
+        data="digits",
+    )

@@ -1,0 +1,58 @@
+"""``flowloom verify [SYSTEM...]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+_PAGE = Path("docs/systems.md")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "systems",
+        nargs="*",
+        metavar="SYSTEM",
+        help="ids of systems, names of recipes, or recipe files (default: every claim of what is installed)",
+    )
+    parser.add_argument("--seeds", metavar="SEEDS", help="in place of the claims' own: 3,4,5 or 3-5")
+    parser.add_argument(
+        "--out", type=Path, default=Path("claims"), help="folder of the runs (default: claims)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process (default: 1)")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="page of all systems to write (default: docs/systems.md where it is there, else OUT/systems.md)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decide claims, one line each; 1 where one does not hold or is not decided."""
+    from flowloom.errors import FlowloomError
+    from flowloom_registry.cli.given import seeds
+    from flowloom_registry.plugins.discovery import catalog
+    from flowloom_registry.studies.ledger import write_ledger
+    from flowloom_registry.studies.verify import find_claims, verify
+
+    found = catalog()
+    given = seeds(args.seeds)
+    claims = find_claims(args.systems, found)
+    if not claims:
+        raise FlowloomError(
+            f"no recipe claims anything of {', '.join(args.systems) or 'what is installed'} yet"
+        )
+    try:
+        decided = verify(claims, args.out, seeds=given, jobs=args.jobs, device=args.device, catalog=found)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        raise
+    for one in decided:
+        print(one)
+    page: Path = args.page or (_PAGE if _PAGE.is_file() else args.out / _PAGE.name)
+    write_ledger(page, decided, find_claims((), found), found)
+    print(f"page: {page}")
+    return 0 if all(one.holds for one in decided) else 1

@@ -1,0 +1,125 @@
+"""Tasks of a run: questions on held-out rows, answers of the flow and of the baseline, the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.renderers import Figure
+from flowloom.seeds import derive, generator
+from flowloom.spec import Spec
+from flowloom.tasks import Task
+from flowloom_registry.config.plan import ComponentPlan
+from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.baseline import baseline
+from flowloom_registry.runs.columns import Judge
+from flowloom_registry.runs.drawing import rehearsed
+from flowloom_registry.runs.evaluation import SAMPLES, SEEN, Asked, Columns
+from flowloom_registry.runs.matched import matched_rows
+from flowloom_registry.runs.notes import Notes
+
+
+def ask_all(
+    assembly: Assembly, held_out: Dataset | None, seen: Examples, few: int | None, notes: Notes
+) -> dict[str, Asked]:
+    """What every task of the recipe found; what fails is left out with a note.
+
+    Args:
+        assembly: whose tasks.
+        held_out: rows that are asked about.
+        seen: training examples.
+        few: how many questions are really asked in a rehearsal; all where None.
+        notes: collects what was left out.
+    """
+    found: dict[str, Asked] = {}
+    for name, task in names(assembly).items():
+        with notes.about(f"task {name}"):
+            if held_out is None:
+                raise IncompatibleError(
+                    f"it asks about held-out rows, and the data has no split '{assembly.evaluate.split}'"
+                )
+            found[name] = _Asking(assembly, name, task, few, notes).result(held_out, seen)
+    return found
+
+
+def names(assembly: Assembly) -> Mapping[str, Task]:
+    """Tasks by the name they give themselves, else that of their component; numbered where two share one."""
+    found: dict[str, Task] = {}
+    plans = assembly.built.plan.sections.get("tasks") or []
+    for task, plan in zip(assembly.tasks, plans, strict=True):
+        assert isinstance(plan, ComponentPlan)
+        name = task.name or plan.row.name
+        taken = sum(other == name or other.startswith(f"{name}-") for other in found)
+        found[f"{name}-{taken + 1}" if taken else name] = task
+    return found
+
+
+class _Asking:
+    """One task: its questions, its answers and its table."""
+
+    def __init__(self, assembly: Assembly, name: str, task: Task, few: int | None, notes: Notes) -> None:
+        self.assembly, self.name, self.task, self.few, self.notes = assembly, name, task, few, notes
+
+    def result(self, held_out: Dataset, seen: Examples) -> Asked:
+        assembly, config, task = self.assembly, self.assembly.evaluate, self.task
+        draws = generator(config.seed, f"task/{self.name}")
+        asked, truth = task.pose(held_out, config.questions, draws)
+        if len(asked) != len(truth):
+            raise IncompatibleError(f"it poses {len(asked)} questions, and knows the truth of {len(truth)}")
+        judge = Judge(assembly, task.metrics, truth, True, self.notes, f"task {self.name}: ")
+        began = time.perf_counter()
+        first = self._answered(asked, truth, 0)
+        seconds = time.perf_counter() - began
+        columns: Columns = {}
+
+        def answer(i: int) -> Examples:
+            return self._answered(asked, truth, i) if i and self.few is None else first
+
+        columns[SAMPLES] = judge.of(answer, truth, task.draws)
+        if judge.sets:
+            rows = matched_rows(assembly.require_data(""), truth, assembly.class_condition(), config.seed + 1)
+            some = assembly.in_range(rows)
+            columns[SEEN] = judge.of(lambda _: some, None)
+        with self.notes.about(f"task {self.name}: the baseline"):
+            simple = baseline(assembly, seen, asked, task.draws, self.notes)
+            if simple is not None:
+                column, others = simple
+                columns[column] = judge.of(others.__getitem__, truth, task.draws)
+        better: dict[str, str] = {name: way for metric in task.metrics for name, way in metric.better.items()}
+        return Asked(
+            len(truth), task.draws, columns, better, seconds, first, self._figures(asked, first, truth)
+        )
+
+    def _answered(self, asked: Examples, truth: Examples, draw: int) -> Examples:
+        """One answer to every question, with the layout that the truth has."""
+        few = asked if self.few is None else asked.take(torch.arange(min(self.few, len(asked))))
+        seed = derive(self.assembly.evaluate.seed, f"task/{self.name}/answer", draw)
+        answers = self.task(self.assembly.flow, few, seed=seed)
+        if len(answers) != len(few):
+            raise IncompatibleError(f"it gives {len(answers)} answers to {len(few)} questions")
+        instead = truth.take(torch.arange(len(few)))
+        answers = replace(answers, layout=instead.layout)
+        return rehearsed(answers, instead, len(truth), self.few, self.notes)
+
+    def _figures(self, asked: Examples, answers: Examples, truth: Examples) -> list[Figure]:
+        renderer = self.assembly.renderer
+        if renderer is None:
+            return []
+        spec, n = self.assembly.spec, torch.arange(min(self.assembly.sample.n, len(truth)))
+        figures: list[Figure] = []
+        with self.notes.about(f"task {self.name}: showing answers"):
+            shown = self.task.shown(asked)
+            sides = [None if one is None else _laid_out(one.take(n), spec) for one in (shown, answers, truth)]
+            assert sides[1] is not None
+            assert sides[2] is not None
+            figures = renderer.answers(sides[0], sides[1], sides[2])
+        return [replace(figure, title=f"Task {self.name}: {figure.title}") for figure in figures]
+
+
+def _laid_out(examples: Examples, spec: Spec) -> Examples:
+    return examples if examples.layout is not None else examples.laid_out(spec)

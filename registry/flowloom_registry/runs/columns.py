@@ -1,0 +1,121 @@
+"""Columns of a table: sets of examples, each judged by the same metrics beside the same truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.metrics import Metric
+from flowloom.state import concat
+from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.notes import Notes
+from flowloom_registry.runs.values import named_values
+
+Draws = Callable[[int], Examples]
+"""Gives draw ``i`` of every row; 0 is the first."""
+
+
+class Judge:
+    """The metrics of one table, fitted, and the examples that sets are compared with.
+
+    A metric that fails is left out of everything that follows, and said once.
+
+    Args:
+        assembly: whose data metrics are fitted on.
+        metrics: what judges.
+        reference: held-out examples.
+        paired: whether rows have a truth beside them.
+        notes: collects what was left out.
+        about: put before the name of a metric in notes.
+    """
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        metrics: Iterable[Metric],
+        reference: Examples,
+        paired: bool,
+        notes: Notes,
+        about: str = "",
+    ) -> None:
+        self.assembly, self.notes, self.about = assembly, notes, about
+        self.reference = self._laid_out(reference)
+        self.metrics: list[Metric] = []
+        for metric in metrics:
+            with notes.about(f"{about}metric {named(metric)}"):
+                self._fit(metric, paired)
+                self.metrics.append(metric)
+
+    @property
+    def sets(self) -> bool:
+        """Whether any metric compares sets, which need no truth row by row."""
+        return any(not metric.paired for metric in self.metrics)
+
+    @property
+    def draws(self) -> int:
+        """How many draws of a row paired metrics want at most."""
+        return max((metric.draws for metric in self.metrics if metric.paired), default=1)
+
+    def of(self, draw: Draws, truth: Examples | None, draws: int | None = None) -> dict[str, float]:
+        """All metrics of some rows.
+
+        Args:
+            draw: gives them.
+            truth: of the same rows; paired metrics are left out where None.
+            draws: how many of each row paired metrics are given; as many as each wants where None.
+        """
+        beside = None if truth is None else self._laid_out(truth)
+        drawn = [self._laid_out(draw(0))]
+        values: dict[str, float] = {}
+        for metric in list(self.metrics):
+            if metric.paired and beside is None:
+                continue
+            with self._leaving_out(metric):
+                if beside is not None and metric.paired:
+                    wanted = metric.draws if draws is None else draws
+                    drawn += [self._laid_out(draw(i)) for i in range(len(drawn), wanted)]
+                    values.update(named_values(metric(_joined(drawn[:wanted]), beside)))
+                else:
+                    values.update(named_values(metric(drawn[0], self.reference)))
+        return values
+
+    def _fit(self, metric: Metric, paired: bool) -> None:
+        if metric.paired and not paired:
+            raise IncompatibleError(
+                "it compares samples with the truth of the same row, and there is none: samples are "
+                "drawn under no conditions of held-out rows (a view such as mask, context or noisy "
+                "makes some)"
+            )
+        if id(metric) not in self.assembly.fitted:
+            metric.fit(self.assembly.require_data("metrics judge against data"))
+            self.assembly.fitted.add(id(metric))
+
+    @contextmanager
+    def _leaving_out(self, metric: Metric) -> Iterator[None]:
+        before = len(self.notes.lines)
+        with self.notes.about(f"{self.about}metric {named(metric)}"):
+            yield
+        if len(self.notes.lines) > before:
+            self.metrics.remove(metric)
+
+    def _laid_out(self, examples: Examples) -> Examples:
+        return examples if examples.layout is not None else examples.laid_out(self.assembly.spec)
+
+
+def named(part: object) -> str:
+    """What a part is called in notes."""
+    return type(part).__name__
+
+
+def _joined(drawn: list[Examples]) -> Examples:
+    """All rows once, then all rows again, as a paired metric wants them."""
+    if len(drawn) == 1:
+        return drawn[0]
+    cond = {name: torch.cat([one.cond[name] for one in drawn]) for name in drawn[0].cond}
+    layout = drawn[0].layout
+    every = torch.arange(len(drawn[0])).repeat(len(drawn))
+    return Examples(concat([one.x for one in drawn]), cond, None if layout is None else layout.take(every))

@@ -1,0 +1,88 @@
+"""Samples for a table: under the conditions of given rows, all of them, or two repeated in a rehearsal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.seeds import derive
+from flowloom.solvers import Solver
+from flowloom.state import leaves
+from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.notes import Notes
+from flowloom_registry.runs.progress import walking
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples, and what they cost.
+
+    Args:
+        examples: data, with their conditions.
+        nfe: network evaluations of each.
+        seconds: spent on all.
+    """
+
+    examples: Examples
+    nfe: int
+    seconds: float
+
+
+def drawn(
+    assembly: Assembly, solver: Solver, rows: Examples, few: int | None, notes: Notes, again: int = 0
+) -> Drawn:
+    """As many samples as rows, under their conditions.
+
+    Args:
+        assembly: whose flow draws.
+        solver: by which.
+        rows: whose conditions they are drawn under.
+        few: how many are really drawn and then repeated; all where None.
+        notes: whether this is a rehearsal.
+        again: number of the draw; each has its own noise.
+    """
+    config = assembly.evaluate
+    require_told(assembly.flow, rows.cond)
+    began = time.perf_counter()
+    asked = rows if few is None else rows.take(torch.arange(min(few, len(rows))))
+    seed = config.seed if not again else derive(config.seed, "again", again)
+    with walking("sampling", len(asked), config.batch) as on_step:
+        solution = assembly.flow.solve(
+            len(asked),
+            solver=solver,
+            seed=seed,
+            batch=config.batch,
+            cond=assembly.to_ask(asked.cond),
+            on_step=on_step,
+        )
+    seconds = time.perf_counter() - began
+    examples = assembly.drawn(solution, asked.cond)
+    return Drawn(rehearsed(examples, asked, len(rows), few, notes), solution.nfe, seconds)
+
+
+def require_told(flow: Flow, cond: Mapping[str, Any]) -> None:
+    """Ask that nothing is left out which training never withheld: the answers would be of no law.
+
+    Raises:
+        IncompatibleError: names what is missing.
+    """
+    missing = flow.missing(cond)
+    if missing:
+        raise IncompatibleError(
+            f"no {', '.join(missing)} given, which training never withheld: the answers would be of no law "
+            "that was learned; give it, or train with objective.condition_dropout"
+        )
+
+
+def rehearsed(answers: Examples, instead: Examples, n: int, few: int | None, notes: Notes) -> Examples:
+    """In a rehearsal: finite answers in place of what untrained weights draw, repeated to ``n`` rows."""
+    if notes.rehearsing and not all(bool(v.isfinite().all()) for _, v in leaves(answers.x)):
+        answers = instead  # what untrained weights draw proves nothing
+    return answers if few is None else answers.take(torch.arange(n) % len(answers))

@@ -1,0 +1,1 @@
+"""Many runs together: experiments, comparisons and claims."""

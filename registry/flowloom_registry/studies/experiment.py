@@ -1,0 +1,174 @@
+"""An experiment: all cells of a file carried out, and their results side by side."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowloom.errors import FlowloomError
+from flowloom_registry.config.check import check
+from flowloom_registry.errors import ConfigError, MisfitError, Problem
+from flowloom_registry.plugins.catalog import Catalog
+from flowloom_registry.plugins.discovery import catalog as installed
+from flowloom_registry.runs.assembly import assemble
+from flowloom_registry.runs.open import pick_device
+from flowloom_registry.studies.cells import Cell
+from flowloom_registry.studies.design import Design, read_design
+from flowloom_registry.studies.folder import FINISHED, UNDEFINED, State, StudyFolder
+from flowloom_registry.studies.results import Results, read_results
+from flowloom_registry.studies.work import difference, reason
+from flowloom_registry.studies.workers import Progress, Source, carry_out_cells
+
+
+class Experiment:
+    """Arms and a grid over recipes: ``Experiment("couplings.yaml").run().frame()``.
+
+    Args:
+        reference: a YAML file, or the name of an experiment that a plugin ships.
+        out: folder of the study; ``experiments/NAME`` where None.
+        small: lay the file's section ``small`` over it.
+        overrides: ``a.b=value`` texts over the recipe of every cell.
+        seeds: in place of the file's.
+        catalog: where names are looked up; everything installed when None.
+
+    Attributes:
+        design: what the file says.
+        folder: of the study.
+
+    Raises:
+        ConfigError: everything that is wrong with the file.
+        UnknownComponentError: no experiment has that name.
+    """
+
+    def __init__(
+        self,
+        reference: str | Path,
+        out: str | Path | None = None,
+        *,
+        small: bool = False,
+        overrides: Sequence[str] = (),
+        seeds: Sequence[int] | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        read = functools.partial(
+            read_design, str(reference), small=small, overrides=tuple(overrides), seeds=seeds
+        )
+        self.design: Design = read(catalog=installed() if catalog is None else catalog)
+        self.folder = StudyFolder(Path("experiments") / self.design.name if out is None else Path(out))
+        self._source: Source = functools.partial(_cells, read)
+
+    def run(self, *, jobs: int = 1, device: str | None = None) -> Results:
+        """Carry out what is not done yet.
+
+        A cell that finished and was not changed since is left alone; one that was begun goes on; one whose
+        training was changed is trained anew, and said so. Cells that fail, or whose parts cannot work
+        together, are told in the results.
+
+        Args:
+            jobs: cells at a time, each in a process of its own where there are several.
+            device: the best one present where None.
+
+        Raises:
+            ConfigError: the recipe of a cell has a mistake; nothing was trained.
+            RunError: the folder holds something else.
+        """
+        run_cells(self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design)
+        results = self.results()
+        results.write(self.folder)
+        return results
+
+    def results(self) -> Results:
+        """What there is so far."""
+        return read_results(self.folder)
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    study: StudyFolder,
+    source: Source,
+    *,
+    design: Design,
+    jobs: int = 1,
+    device: str | None = None,
+) -> None:
+    """Check all cells, then carry out those that are not done.
+
+    Raises:
+        ConfigError: mistakes in recipes of cells; nothing was trained.
+    """
+    if jobs < 1:
+        raise FlowloomError(f"--jobs must be at least 1, got {jobs}")
+    where = pick_device(device)
+    require_sound(cells)
+    study.begin(design.name, design.summary, design.axes, cells)
+    waiting = [cell for cell in cells if not _done(cell, study)]
+    defined = _mark_undefined(waiting, study)
+    progress = Progress(len(cells), len(cells) - len(defined), jobs)
+    carry_out_cells(defined, study, where, source=source, jobs=jobs, told=progress)
+
+
+def require_sound(cells: Sequence[Cell]) -> None:
+    """Refuse mistakes in the recipes of cells, all at once.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    problems: list[Problem] = []
+    seen: set[tuple[str, ...]] = set()
+    for cell in cells:
+        if cell.lacking:
+            continue
+        try:
+            cell.recipe  # noqa: B018  (reading it is what may fail)
+            key = tuple(cell.labels.values())
+            if key not in seen:  # what a seed changes is no name and no type
+                seen.add(key)
+                check(cell.recipe, needs=("model",))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def _cells(read: functools.partial[Design]) -> Sequence[Cell]:
+    return read(catalog=installed()).cells
+
+
+def _done(cell: Cell, study: StudyFolder) -> bool:
+    """Whether a cell finished as it is asked for now."""
+    if cell.lacking:
+        return False
+    state = study.state(cell.name)
+    there = study.run_of(cell).weights.is_file() and study.results_of(cell).recipe.is_file()
+    return bool(there and state.state == FINISHED and state.asked == cell.asked)
+
+
+def _mark_undefined(cells: Sequence[Cell], study: StudyFolder) -> list[Cell]:
+    """Cells that can be carried out, told where they were changed since they were done; others are marked."""
+    refused: dict[tuple[str, ...], str] = {}
+    sound: set[tuple[str, ...]] = set()
+    found = []
+    for cell in cells:
+        key = tuple(cell.labels.values())
+        if not cell.lacking and key not in refused and key not in sound:
+            try:
+                assemble(cell.recipe)
+                sound.add(key)
+            except MisfitError as error:
+                refused[key] = reason(error)
+            except Exception:  # missing data, say: told when its turn comes
+                sound.add(key)
+        if key in refused:
+            study.set_state(cell.name, State(UNDEFINED, refused[key], 0.0, cell.asked))
+            print(f"{cell.title}: not defined: {refused[key]}", file=sys.stderr)
+            continue
+        found.append(cell)
+        if study.state(cell.name).state == FINISHED and not cell.trains:
+            other = difference(cell, study)
+            if other is None:
+                print(f"{cell.title}: judged again, for it is asked differently", file=sys.stderr)
+            else:
+                print(f"{cell.title}: trained again, for it was changed ({other})", file=sys.stderr)
+    return found

@@ -1,0 +1,119 @@
+"""Results of a study as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from flowloom_registry.studies.folder import FINISHED
+from flowloom_registry.studies.results import Record, Results
+from flowloom_registry.studies.summary import (
+    Spread,
+    by_solver,
+    curve,
+    grouped,
+    main_records,
+    spread,
+    without_seed,
+)
+
+_ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def print_results(results: Results, console: Console | None = None) -> None:
+    """Print what every cell's main metric is, over seeds, and against evaluations where there is a sweep."""
+    if console is None:
+        console = Console(highlight=False)
+        console.width = max(console.width, 140)  # a line that wraps is harder to read than one that is cut
+    for title, head, rows in tables(results):
+        table = Table(title=title)
+        for i, word in enumerate(head):
+            table.add_column(word, justify="left" if i < len(results.axes) else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for line in remarks(results):
+        console.print(line)
+
+
+def tables(results: Results) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, heads and rows of every table."""
+    found = [(f"{results.name}: mean ± deviation over seeds", *_own(results))]
+    swept = [record for record in results.records if record.main and not record.own]
+    if swept:
+        title = (
+            "quality at so many network evaluations: 0 as training data, 1 as the baseline; less is better"
+        )
+        found.append((title, *_sweep(results, swept)))
+    return found
+
+
+def _own(results: Results) -> tuple[list[str], list[list[str]]]:
+    head = [*results.axes, "metric", "value", "training data", "baseline", "quality"]
+    head += ["evaluations", "training s", "seeds"]
+    lines = []
+    for labels, records in grouped(results.records, without_seed).items():
+        main = main_records(records)
+        words = [str(label) for label in labels]
+        if not main:
+            words += [_states(records), *[""] * 6, str(len({record.seed for record in records}))]
+            lines.append(words)
+            continue
+        name = f"{main[0].metric} {_ARROWS.get(main[0].better, '')}".strip()
+        value, floor, baseline, quality, evaluations, seconds = (
+            spread(getattr(r, k) for r in main)
+            for k in ("value", "floor", "baseline", "quality", "evaluations", "train_seconds")
+        )
+        ends, cost = map(_short, (floor, baseline)), map(_short, (evaluations, seconds))
+        lines.append([*words, name, told(value), *ends, told(quality), *cost, str(len(main))])
+    return head, lines
+
+
+def _sweep(results: Results, swept: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    at = sorted({record.evaluations for record in swept if record.evaluations})
+    lines = []
+    for labels, records in grouped(results.records, without_seed).items():
+        lines_of = grouped(curve(records), by_solver) or {(*labels, ""): []}
+        for key, points in lines_of.items():
+            there = grouped(points, lambda record: (record.evaluations,))
+            cells = [_point(there.get((n,), []), records) for n in at]
+            lines.append([*map(str, key), *cells])
+    return [*results.axes, "solver", *map(str, at)], lines
+
+
+def _point(points: Sequence[Record], of_cell: Sequence[Record]) -> str:
+    """Quality; the bare value, in brackets, where there is no floor or baseline to measure it by."""
+    normal = spread(record.quality for record in points)
+    raw = spread(record.value for record in points)
+    return told(normal) if normal else f"({told(raw)})" if raw else _gap(of_cell)
+
+
+def told(values: Spread | None) -> str:
+    """Mean and deviation, a dash where there is nothing."""
+    return "-" if values is None else str(values)
+
+
+def _short(values: Spread | None) -> str:
+    return "-" if values is None else f"{values.mean:.3g}"
+
+
+def _states(records: Sequence[Record]) -> str:
+    return ", ".join(dict.fromkeys(record.state for record in records))
+
+
+def _gap(records: Sequence[Record]) -> str:
+    states = {record.state for record in records}
+    return "-" if FINISHED in states else _states(records)
+
+
+def remarks(results: Results) -> list[str]:
+    """One line for everything that did not finish, or was left out, and why."""
+    found: dict[str, None] = {}
+    for record in results.states().values():
+        if record.why:
+            where = " · ".join(record.labels.values())
+            word = "note" if record.state == FINISHED else record.state
+            found.setdefault(f"{where}: {word}: {record.why}")
+    return list(found)[::-1]

@@ -1,0 +1,48 @@
+"""Runs in a process of their own, which can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+class Apart:
+    """Starts runs, waits for them to come somewhere, and lets them end."""
+
+    @staticmethod
+    def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    @staticmethod
+    def finish(process: subprocess.Popen[str]) -> None:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+
+    @staticmethod
+    def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            lines = (
+                (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").exists() else []
+            )
+            if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
+                return
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.005)
+        raise AssertionError("the run never got that far")
+
+
+@pytest.fixture(scope="session")
+def apart() -> type[Apart]:
+    """Runs in a process of their own."""
+    return Apart

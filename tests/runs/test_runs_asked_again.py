@@ -1,0 +1,93 @@
+"""A finished run that is asked something else, and killed at it: no table under another's recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flowloom_registry.cli import main
+
+RECIPE = """
+data: {use: eight-gaussians, n: 200}
+model: {use: mlp, width: 8, depth: 1}
+solver: {use: euler, steps: 2}
+metrics: [energy-distance]
+evaluate: {n: 20, reference: 40, sweep_nfe: []}
+sample: {n: 6, frames: 2, rows: 2}
+train: {steps: 2, batch: 8, log_every: 1}
+"""
+OTHER = RECIPE.replace("n: 20,", "n: 10,").replace("steps: 2}\nmetrics", "steps: 3}\nmetrics")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "r.yaml").write_text(RECIPE)
+    (folder / "other.yaml").write_text(OTHER)
+    assert main(["run", str(folder / "r.yaml"), "--out", str(folder / "run")]) == 0
+    other = ["--set", "evaluate.n=12", "--set", "solver.steps=4"]
+    assert main(["eval", str(folder / "run"), "--out", "beside", *other]) == 0
+    return folder
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, k: int) -> list[int]:
+    """Die at the k-th change to the disk."""
+    changes = [0]
+
+    def counted(module: object, name: str) -> None:
+        real = getattr(module, name)
+
+        def change(*args: object, **kw: object) -> object:
+            changes[0] += 1
+            if changes[0] == k:
+                raise KeyboardInterrupt
+            return real(*args, **kw)
+
+        monkeypatch.setattr(module, name, change)
+
+    counted(os, "replace")
+    counted(Path, "unlink")
+    return changes
+
+
+def _consistent(place: Path) -> None:
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text())
+    if (place / "evaluation.json").exists():
+        found = json.loads((place / "evaluation.json").read_text())
+        assert found["n"] == recipe["evaluate"]["n"]
+        assert found["nfe"] == recipe["solver"]["steps"]
+    if (place / "report.html").exists():
+        assert f"n: {recipe['evaluate']['n']}" in (place / "report.html").read_text()
+
+
+@pytest.mark.parametrize("where", ["", "evaluations/beside"])
+def test_a_table_never_stands_under_another_recipe(
+    finished: Path, tmp_path: Path, monkeypatch, where
+) -> None:
+    run = tmp_path / "run"
+    words = ["run", str(finished / "other.yaml"), "--out", str(run)]
+    if where:
+        words = ["eval", str(run), "--out", "beside", "--set", "evaluate.n=10", "--set", "solver.steps=3"]
+    for k in range(1, 100):
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(finished / "run", run)
+        with monkeypatch.context() as patch:
+            changes = _kill_at(patch, k)
+            code = main(words)
+        _consistent(run / where)
+        if changes[0] < k:
+            assert code == 0
+            break
+        assert code == 130
+        status = json.loads((run / "status.json").read_text())
+        assert where or status["state"] == "trained" or (run / "evaluation.json").exists()
+    assert k > 6
+    assert main(words) == 0
+    _consistent(run / where)
+    assert json.loads((run / where / "evaluation.json").read_text())["n"] == 10
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"

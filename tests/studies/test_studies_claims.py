@@ -1,0 +1,174 @@
+"""Claims: what is refused, how they are decided, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flowloom_registry import load_recipe
+from flowloom_registry.cli import main
+from flowloom_registry.errors import ConfigError, UnknownComponentError
+from flowloom_registry.plugins.discovery import catalog
+from flowloom_registry.studies.claim import Claim, claims_of, decide
+from flowloom_registry.studies.ledger import write_ledger
+from flowloom_registry.studies.systems import system_of_paper, systems
+from flowloom_registry.studies.verify import find_claims, verify
+
+CLAIMING = """
+extends: base.yaml
+paper: "2304.14772"
+claim:
+  - metric: energy_distance
+    of: {coupling: optimal-transport}
+    over: {coupling: independent}
+    most: 1000
+    seeds: 2
+  - metric: evaluations
+    of: {solver: {steps: 6}}
+    most: 5
+    seeds: [4]
+  - metric: energy_distance
+    over: {column: training data}
+    as: difference
+    least: -1000
+    seeds: 1
+"""
+
+
+def claim(write, words: str) -> Claim:
+    file = write(f"extends: base.yaml\nclaim: [{words}]\n", "one.yaml")
+    (found,) = claims_of(load_recipe(file), str(file))
+    return found
+
+
+RATIO = "{metric: m, of: {seed: 1}, over: {seed: 2}, most: 0.5"
+
+
+@pytest.mark.parametrize(
+    ("more", "of", "over", "answer"),
+    [
+        ("", [0.1, 0.12, 0.11], [1.0, 1.1, 0.9], "holds"),
+        ("", [0.9, 0.92, 0.91], [1.0, 1.1, 0.9], "does not hold"),
+        ("", [0.1, 0.12], [1.0, 1.1], "not decided"),  # too few seeds
+        ("", [0.1, 0.2, 0.9], [1.0, 1.0, 1.0], "not decided"),  # the deviation is larger than the gap
+        ("", [0.1, None, 0.1], [1.0, 1.0, 1.0], "not decided"),  # a seed without a value
+        ("", [0.1, float("nan"), 0.1], [1.0, 1.0, 1.0], "not decided"),
+        ("", [0.1, 0.1, 0.1], [0.0, 1.0, 1.0], "not decided"),  # no ratio to zero
+        (", as: difference", [0.1, 0.1, 0.1], [0.0, 0.0, 0.0], "holds"),
+        (", as: difference", [1.1, 1.2, 1.1], [0.0, 0.1, 0.0], "does not hold"),
+        (", from: 1", [0.99, 0.98, 0.99], [0.9, 0.9, 0.9], "holds"),
+        (", each: true", [0.1, 0.1, 0.52, 0.1, 0.1, 0.1], [1.0] * 6, "does not hold"),
+        ("", [0.1, 0.1, 0.52, 0.1, 0.1, 0.1], [1.0] * 6, "holds"),
+    ],
+)
+def test_three_answers(write, more, of, over, answer) -> None:
+    assert decide(claim(write, f"{RATIO}{more}}}"), of, over).answer == answer
+
+
+def test_least_is_the_other_way_and_the_worst_seed_too(write) -> None:
+    one = claim(write, "{metric: m, least: 2}")
+    found = decide(one, [2.5, 3.0, 2.9])
+    assert (found.answer, found.worst) == ("holds", 2.5)
+    assert found.value == pytest.approx(2.8)
+    assert decide(one, [1.5, 1.4, 1.6]).answer == "does not hold"
+
+
+REFUSED = {
+    "{of: {seed: 1}, most: 1}": "claim[0].metric: a claim is about a metric: 'metric: energy_distance'",
+    "{metric: m}": "claim[0]: a claim without a limit cannot fail; give one of 'most:' and 'least:'",
+    "{metric: m, most: 1, least: 0}": "claim[0]: a claim has one limit; give one of 'most:' and 'least:'",
+    "{metric: m, most: .inf}": "claim[0].most: expected a finite number, got inf (float)",
+    "{metric: m, over: {}, of: {}, most: 1}": "claim[0].over: both arms are the same, so it cannot fail",
+    "{metric: m, over: base.yaml, of: {recipe: base.yaml}, most: 1}": "both arms are the same, so it cannot",
+    "{metric: m, as: difference, most: 1}": "claim[0].as: a difference is of two arms; add 'over:'",
+    "{metric: m, most: 1, seeds: 0}": "claim[0].seeds: expected a number of seeds, or a list of them, got 0",
+    "{metric: m, most: 1, seeds: [1, a]}": "claim[0].seeds: expected a number of seeds",
+    "{metrik: m, most: 1}": "claim[0].metrik: a claim has no key 'metrik'; did you mean 'metric'?",
+    "{metric: m, most: 1, system: meanflw}": "'meanflw' is none of them; did you mean 'meanflow'?",
+    "{metric: m, most: 1, of: {solvr: euler}}": "claim[0].of.solvr: a recipe has no section 'solvr'; did you",
+    "{metric: m, most: 1, of: {column: trained}}": "claim[0].of.column: 'trained' is none of them",
+    "word": "claim[0]: expected a mapping (says, system, metric, of",
+}
+
+
+@pytest.mark.parametrize("words", list(REFUSED))
+def test_a_claim_that_says_nothing_is_refused_with_its_place(write, words) -> None:
+    with pytest.raises(ConfigError) as caught:
+        claim(write, words)
+    lines = [str(problem) for problem in caught.value.problems]
+    assert any(REFUSED[words] in line and ":2:" in line for line in lines), lines
+
+
+def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
+    file = write("extends: base.yaml\nclaim: [{metric: energy_distence, most: 1}]\n")
+    assert main(["verify", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "study.yaml:2:18: claim.metric: " in line
+    assert "no value named 'energy_distence'; did you mean 'energy_distance'?" in line
+    assert not Path("claims").exists()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
+    file = write(CLAIMING)
+    assert main(["verify", str(file), "--jobs", jobs]) == 1  # six steps are twelve evaluations, not five
+    first, second, third = capsys.readouterr().out.splitlines()[:3]
+    assert "(coupling optimal-transport) / (coupling independent) <= 1000: holds: " in first
+    assert "seeds 0, 1" in first
+    assert "evaluations (solver steps 6) <= 5: does not hold: 6; worst 6; seeds 4" in second
+    assert "energy_distance (study) - (study, training data) >= -1000: holds" in third
+    cells = {path.name for path in Path("claims/study/cells").iterdir()}
+    # What differs in the solver alone is asked of the same run.
+    assert len(cells) == 2 + 1 + 2 - 1
+    page = Path("claims/systems.md").read_text()
+    assert page.count("\n| `") == len(systems()) == 119
+    assert main(["verify", str(file)]) == 1
+    assert "finished" not in capsys.readouterr().err  # it was all there
+
+
+def test_other_seeds_and_too_few(write) -> None:
+    claims = find_claims([str(write(CLAIMING))])
+    found = verify(claims, Path("out"), seeds=[5])
+    assert [one.verdict.answer for one in found] == ["not decided", "does not hold", "holds"]
+    assert found[0].verdict.why == "1 of 2 seeds"
+    assert all(one.seeds == (5,) for one in found)
+
+
+def test_the_ledger_keeps_verdicts_until_the_recipe_changes(write, tmp_path) -> None:
+    file = write(CLAIMING)
+    claims = find_claims([str(file)])
+    found = verify(claims[1:2], Path("out"))
+    page = tmp_path / "docs" / "systems.md"
+    write_ledger(page, found, claims, catalog())
+    row = next(line for line in page.read_text().splitlines() if line.startswith("| `multisample-fm`"))
+    assert row.count("open") == 2
+    assert "**does not hold**: 6; worst 6; seeds 4" in row
+    write_ledger(page, [], claims, catalog())
+    assert "does not hold" in page.read_text()
+    write(
+        CLAIMING.replace("steps: 6", "steps: 6, churn: 0").replace(", churn: 0", "") + "model: {width: 9}\n"
+    )
+    write_ledger(page, [], find_claims([str(file)]), catalog())
+    assert "does not hold" not in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["verdicts"] == {}
+
+
+def test_systems_are_known_by_their_papers() -> None:
+    assert len(systems()) == 119
+    assert system_of_paper("2210.02747") == "flow-matching"
+    assert system_of_paper("") == ""
+
+
+def test_what_is_no_system_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownComponentError, match="did you mean 'meanflow'"):
+        find_claims(["meanflo"])
+
+
+def test_every_shipped_claim_can_be_read_and_its_arms_bound() -> None:
+    """Of what is installed: no claim is refused, and each is that of a known system."""
+    claims = find_claims()
+    assert claims
+    assert {claim.system for claim in claims} <= set(systems())
+    assert all(claim.system for claim in claims)

@@ -1,0 +1,329 @@
+"""Experiments: what their cells are, what is run again, and what one bad cell does to the others: nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from flowloom.errors import MissingDependencyError, RunError
+from flowloom_registry import Experiment
+from flowloom_registry.cli import main
+from flowloom_registry.errors import ConfigError
+from flowloom_registry.studies.folder import FAILED, FINISHED, UNDEFINED, WAITING
+from flowloom_registry.studies.page import page
+
+GRID = """
+summary: two couplings on two sets of points
+recipe: base.yaml
+grid: {data: [moons, checkerboard]}
+arms: {plain: {}, ot: {coupling: optimal-transport}}
+every: {data: {n: 200}}
+seeds: [0, 1]
+"""
+
+
+def states(experiment: Experiment) -> dict[str, str]:
+    return {cell.name: experiment.folder.state(cell.name).state for cell in experiment.design.cells}
+
+
+def problems(file: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        Experiment(file).run()
+    return [str(problem).replace(f"{file.parent}/", "") for problem in caught.value.problems]
+
+
+def test_every_cell_is_a_run_and_the_results_are_tidy(write) -> None:
+    experiment = Experiment(write(GRID), seeds=[0])
+    results = experiment.run()
+    assert set(states(experiment)) == {
+        "plain_moons_seed0", "plain_checkerboard_seed0", "ot_moons_seed0", "ot_checkerboard_seed0"
+    }  # fmt: skip
+    assert set(states(experiment).values()) == {FINISHED}
+    rows = results.rows()
+    assert {(row["arm"], row["data"]) for row in rows} == {
+        (arm, data) for arm in ("plain", "ot") for data in ("moons", "checkerboard")
+    }
+    one = rows[0]
+    run = experiment.folder.path / "cells" / one["cell"]
+    told = json.loads((run / "evaluation.json").read_text())["columns"]
+    assert one["value"] == told["samples"]["energy_distance"]
+    floor, baseline = (told[c]["energy_distance"] for c in ("training data", "Gaussian"))
+    assert one["quality"] == pytest.approx((one["value"] - floor) / (baseline - floor))
+    assert one["train_seconds"] > 0
+    with experiment.folder.results.open() as file:
+        assert [line["cell"] for line in csv.DictReader(file)] == [row["cell"] for row in rows]
+
+
+def test_a_frame_is_the_same_rows_or_one_clear_line(write, monkeypatch) -> None:
+    results = Experiment(write(GRID), seeds=[0]).run()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match=r"flowloom\[frames\]"):
+        results.frame()
+    monkeypatch.undo()
+    pandas = pytest.importorskip("pandas")
+    frame = results.frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame["value"]) == [row["value"] for row in results.rows()]
+
+
+def test_seeds_differ_and_stand_as_mean_and_deviation(write, capsys) -> None:
+    assert main(["experiment", str(write(GRID))]) == 0
+    out = capsys.readouterr().out
+    assert out.count(" ± ") >= 4
+    values = {row["value"] for row in Experiment("study.yaml").results().rows()}
+    assert len(values) == 8
+
+
+def test_a_second_call_does_nothing_and_a_change_runs_what_it_changed(write, capsys) -> None:
+    file = write(GRID)
+    Experiment(file, seeds=[0]).run()
+    before = {p: p.stat().st_mtime_ns for p in Path("experiments").rglob("flow.safetensors")}
+    capsys.readouterr()
+    Experiment(file, seeds=[0]).run()
+    assert "finished" not in capsys.readouterr().err
+    write(GRID.replace("ot: {coupling: optimal-transport}", "ot: {coupling: stable}"))
+    Experiment(file, seeds=[0]).run()
+    err = capsys.readouterr().err
+    assert "ot · moons · seed 0: trained again, for it was changed (coupling" in err
+    assert "plain" not in err
+    after = {p: p.stat().st_mtime_ns for p in Path("experiments").rglob("flow.safetensors")}
+    again = {p.parent.name for p in before if after[p] != before[p]}
+    assert again == {"ot_moons_seed0", "ot_checkerboard_seed0"}
+    assert Path("experiments/study/replaced/ot_moons_seed0/flow.safetensors").is_file()
+
+
+def test_other_metrics_judge_again_and_train_nothing(write, capsys) -> None:
+    file = write(GRID)
+    Experiment(file, seeds=[0]).run()
+    before = {p: p.read_bytes() for p in Path("experiments").rglob("flow.safetensors")}
+    results = Experiment(file, seeds=[0], overrides=["metrics=[sliced-wasserstein]"]).run()
+    assert {row["metric"] for row in results.rows()} == {"sliced_wasserstein"}
+    assert "judged again" in capsys.readouterr().err
+    assert all(p.read_bytes() == data for p, data in before.items())
+
+
+def test_arms_share_weights(write) -> None:
+    file = write("""
+recipe: base.yaml
+arms:
+  fine: {solver: {use: heun, steps: 2}, trains: two}
+  two: {}
+""")
+    results = Experiment(file).run()
+    assert [p.name for p in Path("experiments/study/cells").iterdir()] == ["two_seed0"]
+    by_arm = {row["arm"]: row for row in results.rows()}
+    assert by_arm["fine"]["evaluations"] == 4
+    assert by_arm["two"]["evaluations"] == 2
+    assert by_arm["fine"]["value"] != by_arm["two"]["value"]
+    assert by_arm["fine"]["train_seconds"] == by_arm["two"]["train_seconds"]
+
+
+BAD = """
+recipe: base.yaml
+arms:
+  good: {}
+  tokens: {path: mixture}
+  breaks: {metrics: ['./breaks.py:Breaks']}
+  away: {needs: nowhere, data: from-nowhere}
+  shares: {solver: {steps: 3}, trains: breaks}
+"""
+BREAKS = """
+from flowloom.metrics import Metric
+
+class Breaks(Metric):
+    better = {"x": "lower"}
+    def __call__(self, samples, real):
+        raise ZeroDivisionError("by design")
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_cells_are_told_and_stop_nothing(write, jobs, capsys) -> None:
+    write(BREAKS, "breaks.py")
+    experiment = Experiment(write(BAD))
+    results = experiment.run(jobs=jobs)
+    assert states(experiment) == {
+        "good_seed0": FINISHED, "tokens_seed0": UNDEFINED, "breaks_seed0": FAILED,
+        "away_seed0": "not installed", "shares_seed0": FAILED,
+    }  # fmt: skip
+    whys = {row["arm"]: row["why"] for row in results.rows()}
+    assert "needs a discrete geometry" in whys["tokens"]
+    assert "ZeroDivisionError: by design" in whys["breaks"]
+    assert "flowloom-nowhere" in whys["away"]
+    assert "breaks_seed0" in whys["shares"]
+    assert not Path("experiments/study/cells/tokens_seed0").exists()
+    assert "not defined" in page(results)
+    assert main(["experiment", "study.yaml"]) == 1
+    assert "about" in capsys.readouterr().err
+
+
+def test_what_fails_at_first_is_tried_again(write) -> None:
+    write(BREAKS, "breaks.py")
+    experiment = Experiment(write(BAD))
+    experiment.run()
+    Path("breaks.py").write_text(BREAKS.replace('raise ZeroDivisionError("by design")', 'return {"x": 1.0}'))
+    sys.modules.pop("breaks", None)
+    again = Experiment("study.yaml")
+    again.run(jobs=2)  # in processes, which import the mended file
+    assert states(again)["breaks_seed0"] == FINISHED
+    assert states(again)["shares_seed0"] == FINISHED
+
+
+def test_a_process_that_dies_takes_no_other_with_it(write) -> None:
+    write(BREAKS.replace('raise ZeroDivisionError("by design")', "import os; os._exit(7)"), "breaks.py")
+    experiment = Experiment(
+        write("""
+recipe: base.yaml
+arms: {dies: {metrics: ['./breaks.py:Breaks']}, good: {}}
+""")
+    )
+    experiment.run(jobs=2)
+    assert states(experiment) == {"dies_seed0": FAILED, "good_seed0": FINISHED}
+    assert "code 7" in experiment.folder.state("dies_seed0").why
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
+    text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}}\nevery: {train: {steps: 300}}\n"
+    file = write(text)
+    Experiment(file, "whole").run()
+    words = [
+        sys.executable,
+        "-m",
+        "flowloom_registry",
+        "experiment",
+        str(file),
+        "--out",
+        "cut",
+        "--jobs",
+        jobs,
+    ]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    first = Path("cut/cells/a_seed0/checkpoints")
+    deadline = time.monotonic() + 60
+    while not (first.is_dir() and any(first.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert not Path("cut/cells/b_seed0/flow.safetensors").exists() or jobs == "2"
+    experiment = Experiment(file, "cut")
+    assert experiment.run().ended(FINISHED)
+    for name in ("a_seed0", "b_seed0"):
+        whole, cut = (load_file(Path(f) / "cells" / name / "flow.safetensors") for f in ("whole", "cut"))
+        assert all(whole[key].equal(cut[key]) for key in whole)
+
+
+def test_mistakes_are_told_with_their_place_before_anything_trains(write) -> None:
+    assert problems(write("""
+recipe: base.yaml
+data: moons
+arms:
+  a b: {solvr: {steps: 3}}
+  a-b: {trains: c}
+  t: {trains: "a b", data: moons}
+grid: {seed: [1], train.lr: [1.0e-3, 0.001]}
+seeds: [x]
+""")) == [
+        "study.yaml:3:1: data: an experiment has no key 'data'; write it under 'every:', for all cells; "
+        "keys: name, summary, recipe, grid, arms, every, seeds, small",
+        "study.yaml:5:9: arms.a b.solvr: a recipe has no section 'solvr'; did you mean 'solver'?; "
+        "a layer has sections, and recipe, needs, trains, by",
+        "study.yaml:8:8: grid.seed: 'seed' is no axis of the grid; write 'seeds: [0, 1, 2]' beside it",
+        "study.yaml:8:38: grid.train.lr[1]: '0.001' stands there twice",
+        "study.yaml:9:8: seeds: expected a list of whole numbers such as [0, 1, 2], got a list of 1",
+        "study.yaml:6:17: arms.a-b.trains: no arm that is trained is named 'c'; arms that are trained: a b",
+        "study.yaml:7:22: arms.t.trains: training depends on section 'data', and the weights are those of "
+        "'a b'; leave 'trains:' out to train it anew",
+        "study.yaml:6:8: 'a-b · 0.001 · seed 0' and 'a b · 0.001 · seed 0' would overwrite each other in "
+        "folder 'a-b_0.001_seed0'; give one of them another name",
+    ]  # fmt: skip
+    assert not Path("experiments").exists()
+
+
+def test_mistakes_inside_cells_are_those_of_recipes(write) -> None:
+    file = write("recipe: base.yaml\narms: {a: {data: {use: moons, nn: 3}}, b: {extends: nothere}}\n")
+    first, second = problems(file)
+    assert first.startswith("study.yaml:2:31: data.nn: Moons takes no parameter 'nn'; did you mean 'n'?")
+    assert second.startswith("study.yaml:2:53: extends: no recipe is named 'nothere'")
+    assert not Path("experiments").exists()
+
+
+def test_bad_words_exit_with_2_and_one_line(write, capsys) -> None:
+    file = write(GRID)
+    for words in (
+        ["experiment", "methods-evrywhere"],
+        ["experiment", str(file), "--small"],
+        ["experiment", str(file), "--seeds", "a"],
+        ["experiment", str(file), "--seeds", "1,1"],
+        ["experiment", str(file), "--jobs", "0"],
+        ["experiment", str(file), "--set", "train.stps=3"],
+        ["experiment", str(file), "--out", "base.yaml"],
+        ["experiment", str(file), "--out", "."],
+        ["compare", "nowhere"],
+        ["runs", "nowhere"],
+    ):
+        assert main(words) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1, words
+    assert not Path("experiments").exists()
+
+
+def test_the_small_form_lies_over_the_file(write) -> None:
+    experiment = Experiment(write(GRID + "small: {seeds: [7], grid: {data: [moons]}}\n"), small=True)
+    assert [cell.name for cell in experiment.design.cells] == ["plain_moons_seed7", "ot_moons_seed7"]
+    assert experiment.folder.path == Path("experiments/study-small")
+
+
+def test_compare_reads_an_experiment_and_single_runs(write, capsys) -> None:
+    experiment = Experiment(write(GRID))
+    experiment.run()
+    assert main(["compare", "experiments/study"]) == 0
+    whole = capsys.readouterr().out
+    assert "plain" in whole
+    cells = Path("experiments/study/cells")
+    runs = [str(cells / name) for name in ("plain_moons_seed0", "plain_moons_seed1", "ot_moons_seed0")]
+    assert main(["compare", *runs, "--out", "side"]) == 0
+    out = capsys.readouterr().out
+    assert "plain_moons_seed0" in out
+    assert "plain_moons_seed1" not in out  # the same but for its seed
+    assert Path("side/results.csv").is_file()
+    assert main(["compare", "experiments/study", runs[0]]) == 2
+    experiment.folder.run_of(experiment.design.cells[0]).set_status("training", 2)
+    assert main(["compare", runs[0]]) == 2
+
+
+def test_runs_are_listed_with_state_and_score(write, capsys) -> None:
+    Experiment(write(GRID), seeds=[0]).run()
+    capsys.readouterr()
+    assert main(["runs", "experiments"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all("finished" in line and "energy_distance" in line and "4 steps" in line for line in lines)
+
+
+def test_the_page_loads_nothing_from_elsewhere(write) -> None:
+    file = write(GRID + "small: {every: {evaluate: {sweep_nfe: [1, 2, 4], sweep_n: 20}}}\n")
+    experiment = Experiment(file, small=True)
+    results = experiment.run()
+    text = experiment.folder.report.read_text()
+    assert text.count("data:image/svg+xml;base64,") >= 1  # those of quality need a Gaussian worse than data
+    assert "http" not in text.replace("http://www.w3.org", "")
+    at = {row["evaluations"] for row in results.rows() if not row["own"]}
+    assert at == {1, 2, 4}
+
+
+def test_a_damaged_study_is_one_line(write) -> None:
+    experiment = Experiment(write(GRID), seeds=[0])
+    experiment.run()
+    experiment.folder.index.write_text("{}")
+    with pytest.raises(RunError, match="another format"):
+        experiment.results()
+    assert experiment.folder.state("nobody").state == WAITING
