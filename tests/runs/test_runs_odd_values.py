@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from flowloom.errors import IncompatibleError
-from flowloom_registry.runs.evaluate import Evaluation, SweepPoint
-from flowloom_registry.runs.figures import sweep_plots
+from flowloom_registry.runs.curves import sweep
+from flowloom_registry.runs.evaluation import Evaluation, SweepPoint
 from flowloom_registry.runs.table import print_table
 from flowloom_registry.runs.values import named_values
 
@@ -34,7 +34,9 @@ def test_brackets_in_names_are_no_markup():
 
 def test_a_metric_that_is_nan_everywhere_has_no_panel():
     better = {"lost": "lower", "kept": "lower"}
-    point = SweepPoint("euler", 2, {"lost": math.nan, "kept": 1.0})
-    assert len(sweep_plots(Evaluation(1, 1, {}, better, sweep=[point]))) == 1
+    shown = [SweepPoint("euler", 2, {"lost": math.nan, "kept": 1.0}), SweepPoint("heun", 4, {"kept": 2.0})]
+    page = sweep(Evaluation(1, 1, {}, better, sweep=shown).as_json(), {}, samples="", floor="")
+    assert "kept" in page
+    assert "lost" not in page
     nothing = SweepPoint("euler", 2, {"lost": math.nan})
-    assert not sweep_plots(Evaluation(1, 1, {}, better, sweep=[nothing]))
+    assert not sweep(Evaluation(1, 1, {}, better, sweep=[nothing]).as_json(), {}, samples="", floor="")

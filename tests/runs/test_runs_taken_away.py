@@ -13,7 +13,7 @@ import torch
 from flowloom.errors import RunError
 from flowloom_registry.cli import main
 from flowloom_registry.runs import folder as folders
-from flowloom_registry.runs import open as opening
+from flowloom_registry.runs import weights as weighing
 from flowloom_registry.runs.folder import RunFolder, write_text
 
 RECIPE = """
@@ -77,8 +77,8 @@ def test_a_checkpoint_that_is_pruned_while_it_is_read_gives_way_to_the_next(tmp_
             raise RunError("missing")
         return {}
 
-    monkeypatch.setattr(opening, "read_tensors", read)
+    monkeypatch.setattr(weighing, "read_tensors", read)
     loaded: list[Path] = []
-    monkeypatch.setattr(opening, "load_tensors", lambda flow, tensors, file: loaded.append(file))
-    opening.restore(types.SimpleNamespace(flow=None), RunFolder(tmp_path))
+    monkeypatch.setattr(weighing, "load_tensors", lambda flow, tensors, file: loaded.append(file))
+    weighing.restore(types.SimpleNamespace(), RunFolder(tmp_path))
     assert loaded[0].parent.name == "step-00000001"

@@ -61,7 +61,9 @@ def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples:
         floor: name of the column of training data.
     """
     points, better = evaluation.get("sweep", []), evaluation.get("better", {})
-    names = [n for n in dict.fromkeys(n for point in points for n in point["values"]) if n in better]
+    # A value that was never a number is None, and has nothing to show.
+    known = (n for point in points for n, value in point["values"].items() if value is not None)
+    names = [name for name in dict.fromkeys(known) if name in better]
     columns, own = evaluation.get("columns", {}), evaluation.get("nfe", 0)
     panels = []
     for name in names:
