@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.layout import Layout
 from flowloom.spec import Spec
-from flowloom.state import State, sum_event
+from flowloom.state import Cond, State, sum_event
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -30,7 +30,13 @@ class Codec(nn.Module, ABC):
 
     Args:
         spec: of the data; injected from the recipe.
+
+    Attributes:
+        lossy: True where decoding does not give back what was encoded. Evaluation then shows held-out data
+            that went through the codec as a column: no flow behind it can be better.
     """
+
+    lossy: ClassVar[bool] = False
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -64,6 +70,17 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, examples: Examples) -> Examples:
         """States to data, with their conditions."""
+
+    def encode_conditions(self, cond: Cond) -> Cond:
+        """Conditions of data as conditions of states, where they come without examples: to sample under.
+
+        As they are by default. A codec whose states are laid out differently (frames for samples of sound)
+        does here to conditions what its `encode` does to them, and leaves alone what `decode` gives back.
+
+        Args:
+            cond: conditions of data, on the device of the codec; some may be missing.
+        """
+        return cond
 
     def log_det(self, examples: Examples) -> Tensor | None:
         r"""``log |det d encode / d data|`` of every row of data, ``(batch,)``; None where there is none.

@@ -385,9 +385,12 @@ class Flow(nn.Module):
         return self.encode(Examples(x0, beside.cond), generator).x
 
     def _with_states(self, cond: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Conditions with what stands at given entries encoded, as all data are."""
-        said = Layout.of(self.codec.data_spec, cond) if self.codec is not None else None
-        if self.codec is None or said is None or not isinstance(said.values, Tensor):
+        """Conditions of data as conditions of states; what stands at given entries is encoded as data are."""
+        if self.codec is None:
+            return cond
+        said = Layout.of(self.codec.data_spec, cond)
+        cond = dict(self.codec.encode_conditions(cond))
+        if said is None or not isinstance(said.values, Tensor):
             return cond
         # Only given entries have values; anything may stand elsewhere.
         known = Layout(real=said.given).fill(said.values)
@@ -412,7 +415,8 @@ class Flow(nn.Module):
 
     def known_conditions(self) -> dict[str, Condition]:
         """Every condition that may be given when sampling: the data's, and the objective's own."""
-        return {**self.spec.conditions, **self.objective.conditions()}
+        spec = self.spec if self.codec is None else self.codec.data_spec
+        return {**spec.conditions, **self.objective.conditions()}
 
     def conditions(self, n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
         """Conditions for ``n`` rows from plain values; see `flowloom.conditioning.conditions_for`.
@@ -466,6 +470,8 @@ class Flow(nn.Module):
         draws = torch.Generator(device)
         draws.manual_seed(seed) if seed is not None else draws.seed()
         everything = self._with_states({k: v.to(device) for k, v in self.conditions(n, cond or {}).items()})
+        with self.evaluating():
+            everything = dict(self.objective.complete(everything, n, draws))
         self._warn_of_missing(everything)
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)

@@ -68,6 +68,13 @@ class ForgetsConditions(Standardize):
         return Examples(self.encode_state(examples.x))
 
 
+class ForgetsConditionsAlone(Standardize):
+    """Counts classes from the other end, but only where there are examples."""
+
+    def encode(self, examples, generator=None):
+        return Examples(self.encode_state(examples.x), {"label": 2 - examples.cond["label"]})
+
+
 class WrongVolume(Standardize):
     def log_det(self, examples):
         return -super().log_det(examples)
@@ -84,6 +91,7 @@ TWINS = {
         ("check_state_round_trip", "check_fit_is_deterministic"),
     ),
     "check_conditions_stay": (ForgetsConditions, ()),
+    "check_conditions_alone": (ForgetsConditionsAlone, ()),
     "check_log_det": (WrongVolume, ()),
 }
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from flowloom.trained import Trained
 from flowloom_registry import load, load_recipe
 from flowloom_registry.cli import main
+from flowloom_registry.config.nodes import plain
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.runs.assembly import assemble
 
 BASE = """
@@ -316,3 +318,24 @@ def test_parts_that_clash_in_a_later_stage_are_told_before_the_first_trains(tmp_
     told = capsys.readouterr().err
     assert "condition_dropout is set, but the data has no conditions to withhold" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_extends_a_recipe(tmp_path):
+    (tmp_path / "small.yaml").write_text(BASE + "seed: 7\n")
+    (tmp_path / "r.yaml").write_text(
+        "data: moons\nstages:\n  - {name: one, extends: small.yaml, train: {steps: 2}}\n"
+        "  - {name: two, extends: small.yaml}\n"
+    )
+    one, two = stages_of(load_recipe(tmp_path / "r.yaml"))
+    said = plain(one.tree)
+    assert said["train"] == {"steps": 2, "batch": 16, "log_every": 2}
+    assert said["data"]["use"] == "eight-gaussians"
+    assert "seed" not in said  # which would stand against --seed
+    assert plain(two.tree)["train"]["steps"] == 6
+
+
+def test_a_stage_extends_no_stages(tmp_path, capsys):
+    (tmp_path / "staged.yaml").write_text(STAGED)
+    (tmp_path / "r.yaml").write_text("stages:\n  - {name: one, extends: staged.yaml}\n")
+    assert main(["run", str(tmp_path / "r.yaml")]) == 2
+    assert "r.yaml:2:26: extends: 'staged.yaml' has stages of its own" in capsys.readouterr().err

@@ -63,9 +63,10 @@ class TimeEmbedding(nn.Module):
 class ConditionEmbedding(nn.Module):
     """Sum of the embeddings of all conditions, with a learned null vector for each.
 
-    Class ids go through a table, real values through a linear map of their flattened entries. A row whose
-    condition is withheld (``null``, ``null_<name>``), or absent from the call, gets the null vector. Settings
-    (a second time, a guidance scale) are embedded as times are, and are never withheld.
+    Class ids go through a table (the mean of their vectors, where a row has several), real values through a
+    linear map of their flattened entries. A row whose condition is withheld (``null``, ``null_<name>``), or
+    absent from the call, gets the null vector. Settings (a second time, a guidance scale) are embedded as
+    times are, and are never withheld.
 
     Args:
         conditions: what may come, by name; those that speak of the state's layout are left to the network.
@@ -113,6 +114,8 @@ class ConditionEmbedding(nn.Module):
             if isinstance(embed, nn.Linear):
                 value = value.reshape(batch, -1).to(null.dtype)
             vector = embed(value)
+            if vector.ndim > 2:  # several class ids, such as the symbols of a text
+                vector = vector.flatten(1, -2).mean(1)
             rows = withheld(cond, name)
             total = total + (vector if rows is None else torch.where(rows[:, None], null, vector))
         return total

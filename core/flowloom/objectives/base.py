@@ -142,12 +142,15 @@ class Objective(nn.Module, ABC):
             codec, which is frozen in every other flow.
         also: kinds that its field can be read as by itself, besides what the path converts: a flow map is a
             velocity too.
+        invents: conditions that the trained flow makes up by itself where they are not given (the length of
+            an utterance); see `complete`. A flow is judged with those that it made up.
     """
 
     path: Path
     generates: bool = True
     encodes: bool = False
     also: tuple[str, ...] = ()
+    invents: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
@@ -164,6 +167,16 @@ class Objective(nn.Module, ABC):
     def conditions(self) -> Mapping[str, Condition]:
         """Conditions of its own (a second time, a guidance scale): the model's spec needs them as well."""
         return {}
+
+    def complete(self, cond: Cond, n: int, generator: torch.Generator | None = None) -> Cond:
+        """Conditions with those of `invents` that are not given made up; all as they are by default.
+
+        Args:
+            cond: conditions of states that are given, of ``n`` rows.
+            n: number of rows.
+            generator: of everything drawn.
+        """
+        return cond
 
     @abstractmethod
     def field(self, model: nn.Module, source: Source | None = None) -> Field:

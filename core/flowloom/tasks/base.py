@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -85,6 +86,22 @@ class Task(ABC):
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """One line of text for each answer, empty where answers are no text."""
         return []
+
+    def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
+        """Write answers to files of the kind that ``file`` names by its ending (a sound, a table).
+
+        Args:
+            answers: of this task.
+            data: the run's data set.
+            file: of the first answer; further ones stand beside it.
+
+        Returns:
+            The files written.
+
+        Raises:
+            IncompatibleError: answers of this task are no files.
+        """
+        raise IncompatibleError(f"{type(self).__name__} writes no {file.suffix} files; give --out a folder")
 
 
 def some_rows(data: Dataset, n: int, generator: torch.Generator) -> Examples:

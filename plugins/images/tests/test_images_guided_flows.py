@@ -7,11 +7,11 @@ import torch
 
 from flowloom.flow import Flow
 from flowloom.guidance import ClassifierFree
+from flowloom.metrics.frechet import frechet_distance
 from flowloom.models import MLP
 from flowloom.objectives import FlowMatching
 from flowloom.solvers import Euler
 from flowloom_images.data import Digits
-from flowloom_images.metrics.frechet import frechet_distance
 
 SEEDS = (0, 1, 2)
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.models import Model
+from flowloom.models.attention import attend
 from flowloom.spec import Condition, Spec
 from flowloom_images.models import DDPMPlusPlus, DiT, DiTCritic, UNet
-from flowloom_images.models.attention import attend
 from flowloom_images.models.dit import sincos_positions
 
 LABELS = {"label": Condition(5)}

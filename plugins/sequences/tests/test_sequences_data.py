@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.libraries import transformers
 from flowloom.spec import Spec
 from flowloom_sequences.data import SequenceFile, Text
 from flowloom_sequences.data import text as text_module
@@ -50,7 +51,6 @@ def test_levels(song, tmp_path):
     assert data.vocabulary.decode(data.take(torch.tensor([0])).x[0].tolist()) in SONG
     assert Bytes().decode(Bytes().encode("naïve €")) == "naïve €"
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel()
@@ -58,7 +58,7 @@ def test_levels(song, tmp_path):
     from tokenizers import decoders
 
     raw.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=raw).save_pretrained(tmp_path / "tok")
+    transformers().PreTrainedTokenizerFast(tokenizer_object=raw).save_pretrained(tmp_path / "tok")
     pieces = Text(song, level="tokenizer", tokenizer=str(tmp_path / "tok"), length=8, blocks=5)
     assert pieces.spec.vocab == len(Pretrained(str(tmp_path / "tok")).tokens)
     assert pieces.vocabulary.decode(pieces.take(torch.tensor([3])).x[0].tolist()).strip() in SONG

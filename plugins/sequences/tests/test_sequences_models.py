@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.libraries import transformers
 from flowloom.spec import Condition, Spec
 from flowloom_sequences.models import (
     DilatedCNN,
@@ -146,12 +147,11 @@ def test_bad_input():
 
 
 def test_pretrained_folder(tmp_path):
-    from transformers import AutoConfig, AutoModel
-
-    config = AutoConfig.for_model(vocab_size=9, **BERT)
-    AutoModel.from_config(config).save_pretrained(tmp_path)
+    library = transformers()
+    config = library.AutoConfig.for_model(vocab_size=9, **BERT)
+    library.AutoModel.from_config(config).save_pretrained(tmp_path)
     model = HuggingFaceEncoder(TOKENS, pretrained=str(tmp_path))
-    saved = AutoModel.from_pretrained(tmp_path).get_input_embeddings().weight
+    saved = library.AutoModel.from_pretrained(tmp_path).get_input_embeddings().weight
     assert torch.equal(model.embed.table.weight[:V], saved[:V])
     (tmp_path / "none").mkdir()
     with pytest.raises(IncompatibleError, match="cannot load encoder"):

@@ -53,7 +53,7 @@ def _known(assembly: Assembly) -> dict[str, Condition]:
     from flowloom.spec import Condition
 
     known = assembly.flow.known_conditions()
-    if assembly.spec.ragged and MASK not in known:
+    if assembly.spec.ragged and MASK not in known and MASK in assembly.asked_for():
         known[MASK] = Condition(shape=tuple(assembly.lengths(1)[MASK].shape[1:]))
     return known
 

@@ -34,7 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
-    from flowloom.data import Examples
     from flowloom_registry.cli.conditions import conditions
     from flowloom_registry.cli.given import require_seed
     from flowloom_registry.runs.open import open_run, pick_device
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         batch=assembly.evaluate.batch,
         cond=cond,
     )
-    examples = Examples(assembly.decode(solution.x), cond)
+    examples = assembly.drawn(solution, cond)
     out = args.out or folder.samples / "drawn"
     head = f"{args.n} examples, {solution.nfe} network evaluations each"
     show_examples(examples, assembly, out / "samples.safetensors", head)

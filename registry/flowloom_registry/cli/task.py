@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="GIVEN",
         help="what it is about: the prompt 'ROMEO: ____' of infill, the held-out row 17 of inpaint",
     )
-    parser.add_argument("-n", type=int, default=4, help="how many answers (default: 4)")
+    parser.add_argument("-n", type=int, help="how many answers (default: 4, and 1 for a file)")
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument(
         "--set",
@@ -32,7 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an argument of the task",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the answers (default: 0)")
-    parser.add_argument("--out", type=Path, help="folder for states and pictures (default: RUN/samples/TASK)")
+    parser.add_argument("--prompt", metavar="FILE", help="the same as --set prompt=FILE: what to go by")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        help="folder for states and pictures (default: RUN/samples/TASK), or a file such as out.wav for "
+        "the answer alone",
+    )
     parser.add_argument(
         "--trust", action="store_true", help="run code that the recipe names by file or module"
     )
@@ -52,24 +59,29 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
-    if args.n < 1:
-        raise FlowloomError(f"-n must be at least 1, got {args.n}")
-    task = build_component(
-        "task", args.task, settings(args.arguments), catalog=catalog(), place=f"task {args.task}"
-    )
+    file = args.out if args.out is not None and args.out.suffix else None
+    n = args.n if args.n is not None else (4 if file is None else 1)
+    if n < 1:
+        raise FlowloomError(f"-n must be at least 1, got {n}")
+    said = settings(args.arguments) | ({} if args.prompt is None else {"prompt": args.prompt})
+    task = build_component("task", args.task, said, catalog=catalog(), place=f"task {args.task}")
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     flow = assembly.flow
     flow.to(device)
     assembly.require_data("a task is asked about data")
     data = assembly.built["data"]  # itself and not its views: what a person types is one whole example
-    asked = task.read(args.given, _held_out(data, assembly.evaluate.split), args.n)
-    given = conditions(args.cond, assembly, args.n)
+    asked = task.read(args.given, _held_out(data, assembly.evaluate.split), n)
+    given = conditions(args.cond, assembly, n)
     answers = task(flow, replace(asked, cond={**asked.cond, **given}), seed=args.seed)
     for line in task.show(answers, data):
         print(line)
+    if file is not None:
+        for written in task.write(answers, data, file):
+            print(written)
+        return 0
     out = args.out or folder.samples / args.task.rpartition(":")[2]
-    show_examples(answers, assembly, out / "answers.safetensors", f"{args.n} answers")
+    show_examples(answers, assembly, out / "answers.safetensors", f"{n} answers")
     return 0
 
 

@@ -11,7 +11,8 @@ from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, Sc
 from flowloom_registry.config.plan import RecipePlan, plans_in
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Scope
-from flowloom_registry.config.stages import STAGES, staged
+from flowloom_registry.config.stage import STAGES
+from flowloom_registry.config.stages import staged
 from flowloom_registry.config.taken import RUN
 from flowloom_registry.errors import ConfigError, PluginError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from flowloom.errors import MissingDependencyError
 from flowloom_registry.config.merge import merge_sections
-from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, ScalarNode, given, plain
+from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, given, plain
 from flowloom_registry.config.overrides import apply_override
-from flowloom_registry.config.stage import Stage
+from flowloom_registry.config.stage import STAGES, Stage
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError, one_line
 from flowloom_registry.plugins.catalog import Catalog
@@ -219,6 +219,7 @@ def _read_chain(
     if not isinstance(tree, MapNode):
         hint = "write 'key: value' with a space after ':'" if ":" in str(plain(tree)) else ""
         raise ConfigError([tree.at.problem("", f"expected a mapping of sections, got {given(tree)}", hint)])
+    tree = _with_bases_of_stages(tree, catalog, problems, (*seen, identity), done)
     base_node = tree.get("extends")
     if base_node is None or (isinstance(base_node, ScalarNode) and base_node.value is None):
         done[identity] = name, file, tree
@@ -230,6 +231,35 @@ def _read_chain(
         below = merge_sections(below, _handed_down(read_in, catalog), defaults)
     done[identity] = name, file, merge_sections(below, tree, defaults)
     return done[identity]
+
+
+def _with_bases_of_stages(
+    tree: MapNode, catalog: Catalog, problems: list[Problem], seen: tuple[str, ...], done: dict[str, _Chain]
+) -> MapNode:
+    """The same sections, with what each stage extends laid under it."""
+    stages = tree.entries.get(STAGES)
+    if stages is None or not isinstance(stages.node, ListNode):
+        return tree
+    defaults = {section.name: section.default for section in catalog.sections.values()}
+    found: list[Node] = []
+    for stage in stages.node.items:
+        bases = stage.get("extends") if isinstance(stage, MapNode) else None
+        if bases is None or not isinstance(stage, MapNode):
+            found.append(stage)
+            continue
+        below = MapNode({}, stage.at)
+        for base in _bases(bases):
+            read_in = _handed_down(_read_base(base, catalog, problems, seen, done), catalog)
+            if STAGES in read_in.entries:
+                message = f"{plain(base)!r} has stages of its own; a stage extends a recipe without"
+                raise ConfigError([base.at.problem("extends", message)])
+            below = merge_sections(below, read_in, defaults)
+        # The seed is that of all stages: another one changes every stage.
+        kept = {key: entry for key, entry in below.entries.items() if key != "seed"}
+        own = {key: entry for key, entry in stage.entries.items() if key != "extends"}
+        found.append(merge_sections(MapNode(kept, stage.at), MapNode(own, stage.at), defaults))
+    node = ListNode(tuple(found), stages.node.at)
+    return MapNode({**tree.entries, STAGES: Entry(stages.key_at, node)}, tree.at)
 
 
 def _bases(node: Node) -> Sequence[Node]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+STAGES = "stages"
+"""The section."""
+
 PREVIOUS = "previous"
 """The word for the stage, or the repetition, before."""
 

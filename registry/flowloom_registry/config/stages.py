@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from flowloom_registry.config.merge import merge_sections
 from flowloom_registry.config.nodes import ListNode, MapNode, Node, Position, ScalarNode, given
 from flowloom_registry.config.recipe import Recipe
-from flowloom_registry.config.stage import PREVIOUS, Stage
+from flowloom_registry.config.stage import PREVIOUS, STAGES, Stage
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 
-STAGES = "stages"
 NAME, REPEAT = "name", "repeat"
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]*")
 _MOST = 1000

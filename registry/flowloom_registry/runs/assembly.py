@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
 from flowloom.seeds import derive, generator
+from flowloom.solvers import Solution
 from flowloom.spec import Spec
 from flowloom.state import Cond, map_state
 from flowloom.tasks import Task
@@ -31,6 +32,8 @@ from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
 from flowloom_registry.runs.progress import progress
 from flowloom_registry.runs.used import OtherRuns
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -154,6 +157,16 @@ class Assembly:
             data = self.flow.decode(Examples(x, cond or {}))
         return map_state(lambda v: v.cpu(), data.x)
 
+    def drawn(self, solution: Solution, asked: Cond) -> Examples:
+        """What a solve drew, as data on the CPU, with the conditions asked for and those that it made up."""
+        with torch.no_grad(), self.flow.evaluating():
+            data = self.flow.decode(Examples(solution.x, solution.cond)).to("cpu")
+        return Examples(data.x, {**asked, **{name: data.cond[name] for name in self.flow.objective.invents}})
+
+    def to_ask(self, cond: Mapping[str, _T]) -> dict[str, _T]:
+        """Conditions of data without those that the flow makes up by itself."""
+        return {name: v for name, v in cond.items() if name not in self.flow.objective.invents}
+
     def encode(self, examples: Examples, device: torch.device) -> Examples:
         """Data to states, on ``device``."""
         with torch.no_grad(), self.flow.evaluating():
@@ -168,11 +181,11 @@ class Assembly:
         return None
 
     def lengths(self, n: int, seed: int = 0) -> dict[str, Tensor]:
-        """Which entries of ``n`` examples are real, drawn as in the training data: no flow invents it.
+        """Which entries of ``n`` examples are real, drawn as in the training data.
 
-        Where there are several such conditions they are of one row together.
+        None of those that the flow says by itself. Where there are several they are of one row together.
         """
-        sizes = self.spec.named("real")
+        sizes = [name for name in self.spec.named("real") if name in self.asked_for()]
         if not sizes:
             return {}
         data = self.require_data("sizes of examples are those of data")
@@ -183,7 +196,7 @@ class Assembly:
     def asked_for(self) -> set[str]:
         """Names of the conditions that a draw is to be given."""
         starts = set(self.spec.named("start")) if self.flow.source.starts_alone else set()
-        return set(self.spec.conditions) - starts
+        return set(self.to_ask(self.spec.conditions)) - starts
 
     def conditions_to_show(self, n: int) -> dict[str, Tensor]:
         """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""

@@ -55,10 +55,15 @@ def drawn(
     seed = config.seed if not again else derive(config.seed, "again", again)
     with walking("sampling", len(asked), config.batch) as on_step:
         solution = assembly.flow.solve(
-            len(asked), solver=solver, seed=seed, batch=config.batch, cond=asked.cond, on_step=on_step
+            len(asked),
+            solver=solver,
+            seed=seed,
+            batch=config.batch,
+            cond=assembly.to_ask(asked.cond),
+            on_step=on_step,
         )
     seconds = time.perf_counter() - began
-    examples = Examples(assembly.decode(solution.x, asked.cond), asked.cond)
+    examples = assembly.drawn(solution, asked.cond)
     return Drawn(rehearsed(examples, asked, len(rows), few, notes), solution.nfe, seconds)
 
 

@@ -16,10 +16,11 @@ from flowloom_registry.runs.assembly import Assembly, rows_of
 from flowloom_registry.runs.baseline import baseline
 from flowloom_registry.runs.columns import Judge, named
 from flowloom_registry.runs.drawing import drawn
-from flowloom_registry.runs.evaluation import FLOOR, SAMPLES, SEEN, Columns, Evaluation
+from flowloom_registry.runs.evaluation import FLOOR, SAMPLES, SEEN, THROUGH, Columns, Evaluation
 from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.sweep import sweep
+from flowloom_registry.runs.through import through_the_codec
 from flowloom_registry.runs.values import named_values
 
 
@@ -127,6 +128,10 @@ class _Judging:
                     matched_rows(self.data, real, assembly.class_condition(), config.seed + 1)
                 )
                 columns[SEEN] = judge.of(lambda _: some, None)
+        with notes.about(f"column '{THROUGH}'"):
+            kept = through_the_codec(assembly, real, self.few)
+            if kept is not None:
+                columns[THROUGH] = judge.of(lambda _: kept, real, 1)
         with notes.about("the baseline"):
             simple = baseline(assembly, self.seen, real, judge.draws, notes)
             if simple is not None:

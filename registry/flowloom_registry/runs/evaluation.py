@@ -10,7 +10,7 @@ from typing import Any
 from flowloom.data import Examples
 from flowloom.renderers import Figure
 
-SAMPLES, FLOOR, SEEN = "samples", "held-out data", "training data"
+SAMPLES, FLOOR, SEEN, THROUGH = "samples", "held-out data", "training data", "through the codec"
 """Names of columns; that of the baseline is its own (`Evaluation.baseline`)."""
 
 Columns = dict[str, dict[str, float]]

@@ -52,7 +52,7 @@ def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> None:
     with notes.about("drawing samples"):
         cond = assembly.conditions_to_show(config.n)
         solution = assembly.flow.solve(config.n, seed=config.seed, batch=assembly.evaluate.batch, cond=cond)
-        examples = Examples(assembly.decode(solution.x, cond), cond)
+        examples = assembly.drawn(solution, cond)
         save_examples(examples, folder / "samples.safetensors")
         if assembly.renderer is not None:
             one = _Showing(assembly, assembly.renderer, examples, solution.x)
@@ -107,7 +107,7 @@ class _Showing:
         chosen = {k: v[rows] for k, v in self.examples.cond.items()}
         keep = max(_MOVING, config.frames)
         walk = flow.solve(len(rows), seed=config.seed, keep=keep, cond=chosen)
-        moving = [Examples(self.assembly.decode(state, chosen), chosen) for state in walk.trajectory]
+        moving = [Examples(self.assembly.decode(state, walk.cond), chosen) for state in walk.trajectory]
         spec = self.assembly.spec
         if alone:
             for time, group in zip(walk.times, moving, strict=True):

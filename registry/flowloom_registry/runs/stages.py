@@ -14,8 +14,8 @@ from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.plan import RecipePlan
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.resolve import resolve
-from flowloom_registry.config.stage import Stage
-from flowloom_registry.config.stages import NAME, STAGES, staged, stages_of
+from flowloom_registry.config.stage import STAGES, Stage
+from flowloom_registry.config.stages import NAME, staged, stages_of
 from flowloom_registry.config.taken import taken_in
 from flowloom_registry.config.yaml import read, write
 from flowloom_registry.errors import ConfigError, Problem

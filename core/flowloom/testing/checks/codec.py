@@ -76,6 +76,19 @@ def check_conditions_stay(make: Make, context: Context) -> None:
         context.holds(f"condition {name} has {len(data)} rows", rows == len(data), f"{rows}")
 
 
+@law("conditions are encoded alone as they are with their examples")
+def check_conditions_alone(make: Make, context: Context) -> None:
+    """Those of the codec's spec that stand at no entry of the state: sampling knows no example."""
+    codec, data = _fitted(make, context)
+    beside, alone = _encoded(codec, data, context).cond, codec.encode_conditions(data.cond)
+    for name, condition in codec.spec.conditions.items():
+        if condition.role in ("values", "start") or name not in beside:
+            continue
+        context.holds(f"condition {name} is there when encoded alone", name in alone)
+        off = gap(alone[name], beside[name]) if alone[name].shape == beside[name].shape else float("inf")
+        context.within(f"condition {name} alone - with its examples", off, 1e-5)
+
+
 @law("rows are encoded one by one")
 def check_rows_are_independent(make: Make, context: Context) -> None:
     """A row alone gets the code it gets in company: statistics are those fitted, not those of the batch."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
+from flowloom.metrics.frechet import frechet_distance
 from flowloom_images.layouts.spec import PARTS
-from flowloom_images.metrics.frechet import frechet_distance
 
 
 class LayoutQuality(Metric):

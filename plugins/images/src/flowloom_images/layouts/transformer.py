@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding
+from flowloom.models.attention import attend
 from flowloom.spec import Spec
 from flowloom.state import State, Time
-from flowloom_images.models.attention import attend
 
 
 class LayoutTransformer(nn.Module):

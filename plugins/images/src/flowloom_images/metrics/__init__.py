@@ -1,6 +1,6 @@
 """Metrics of images."""
 
-from flowloom_images.metrics.frechet import frechet_distance, gaussian_frechet
+from flowloom.metrics.frechet import frechet_distance, gaussian_frechet
 from flowloom_images.metrics.judge import Judge, judge_of, train_judge
 from flowloom_images.metrics.manifolds import precision_recall
 from flowloom_images.metrics.quality import ClassAccuracy, ClassifierFrechet, ImageQuality, PrecisionRecall

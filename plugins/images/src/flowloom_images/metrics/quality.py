@@ -11,8 +11,8 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
+from flowloom.metrics.frechet import frechet_distance
 from flowloom.state import first_leaf
-from flowloom_images.metrics.frechet import frechet_distance
 from flowloom_images.metrics.judge import Judge, judge_of
 from flowloom_images.metrics.manifolds import precision_recall
 

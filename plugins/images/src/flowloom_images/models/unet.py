@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from flowloom.models.attention import attend
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
-from flowloom_images.models.attention import attend
 from flowloom_images.models.context import Context
 from flowloom_images.models.image_spec import chosen, halved_image_shape
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.libraries import transformers
 from flowloom.spec import Spec
 
 DNA = "ACGT"
@@ -117,11 +118,10 @@ class Pretrained(Vocabulary):
     """
 
     def __init__(self, name: str) -> None:
-        from transformers import AutoTokenizer
-
         try:
             # A folder is never looked up on the hub, so that a typing error does not become a download.
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir())
+            tokenizers = transformers().AutoTokenizer
+            self.tokenizer: Any = tokenizers.from_pretrained(name, local_files_only=Path(name).is_dir())
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise DataError(f"cannot load tokenizer {name!r}: {first}") from error

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.metrics import Metric
+from flowloom.models.attention import rotary
+from flowloom.models.block import Block
 from flowloom_registry.runs.progress import progress
 from flowloom_sequences.metrics.ngram import fit_ngrams, ngrams, tokens_and_mask
-from flowloom_sequences.models.transformer import Block, rotary
 
 
 class Judge(nn.Module):

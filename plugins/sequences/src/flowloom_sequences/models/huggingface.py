@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
+from flowloom.libraries import transformers
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_sequences.models.tokens import Context, TokenInput, sequence_shape, tokens_of
@@ -41,8 +42,7 @@ class HuggingFaceEncoder(nn.Module):
         self, spec: Spec, config: Mapping[str, Any] | None = None, pretrained: str | None = None
     ) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModel
-
+        library = transformers()
         if (config is None) == (pretrained is None):
             raise IncompatibleError(
                 "hugging-face takes either config: {model_type: bert, ...} or pretrained: FOLDER"
@@ -54,11 +54,13 @@ class HuggingFaceEncoder(nn.Module):
             kind = settings.pop("model_type", None)
             if kind is None:
                 raise IncompatibleError("config needs model_type, such as bert, distilbert or esm")
-            body: Any = AutoModel.from_config(AutoConfig.for_model(str(kind), **settings))
+            body: Any = library.AutoModel.from_config(library.AutoConfig.for_model(str(kind), **settings))
         else:
             assert pretrained is not None
             try:
-                body = AutoModel.from_pretrained(pretrained, local_files_only=Path(pretrained).is_dir())
+                body = library.AutoModel.from_pretrained(
+                    pretrained, local_files_only=Path(pretrained).is_dir()
+                )
             except (OSError, ValueError) as error:
                 first = str(error).strip().splitlines()[0]
                 raise IncompatibleError(f"cannot load encoder {pretrained!r}: {first}") from error

@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
+from flowloom.models.attention import rotary
+from flowloom.models.block import Block
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
@@ -104,73 +105,3 @@ class SequenceTransformer(nn.Module):
         if self.out is not None:
             return self.out(hidden)
         return hidden @ self.embed.table.weight[: self.vocab].T * hidden.shape[-1] ** -0.5
-
-
-class Block(nn.Module):
-    """Attention and MLP, each scaled, shifted and gated by the context.
-
-    Args:
-        width: of the tokens.
-        heads: of the attention.
-        dropout: after each branch.
-        local: width of the depthwise convolution, 0 for none.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float, local: int = 0) -> None:
-        super().__init__()
-        self.local = nn.Conv1d(width, width, local, padding=local // 2, groups=width) if local else None
-        self.heads, self.dropout = heads, dropout
-        self.first = nn.LayerNorm(width, elementwise_affine=False)
-        self.second = nn.LayerNorm(width, elementwise_affine=False)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.join = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
-        self.modulate = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)
-
-    def forward(
-        self, x: Tensor, context: Tensor, angles: tuple[Tensor, Tensor], seen: Tensor | None
-    ) -> Tensor:
-        """Tokens ``(B, L, width)``; ``context`` ``(B, 1 or L, width)``; ``seen`` marks real keys."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(context).chunk(6, -1)
-        b, n, width = x.shape
-        inner = self.first(x) * (1 + scale1) + shift1
-        if self.local is not None:
-            # Padding must not leak into its neighbours.
-            real = inner if seen is None else inner * seen.reshape(b, n, 1)
-            inner = inner + self.local(real.transpose(1, 2)).transpose(1, 2)
-        qkv = self.qkv(inner)
-        q, k, v = qkv.reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = turn(q, angles), turn(k, angles)
-        mixed = attend(q, k, v, seen).transpose(1, 2).reshape(b, n, width)
-        x = x + gate1 * F.dropout(self.join(mixed), self.dropout, self.training)
-        outer = self.mlp(self.second(x) * (1 + scale2) + shift2)
-        return x + gate2 * F.dropout(outer, self.dropout, self.training)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
-    """Softmax attention ``(..., L, size)``; ``seen`` marks what each query may look at.
-
-    Fused kernels have no forward-mode derivative: under ``torch.func.jvp`` it is written out.
-    """
-    if any(forward_ad.unpack_dual(x).tangent is not None for x in (q, k, v)):
-        weight = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        if seen is not None:
-            weight = weight.masked_fill(~seen, -torch.inf)
-        return weight.softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-
-
-def rotary(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines ``(length, size / 2)`` of the angles of every position (2104.09864)."""
-    frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
-    angle = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * frequency
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
-
-
-def turn(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate pairs of features ``(..., L, size)`` by the angles of their position."""
-    cos, sin = angles
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)

@@ -1,9 +1,10 @@
-"""Scaled dot-product attention that also lives under forward-mode differentiation."""
+"""Scaled dot-product attention that also lives under forward-mode differentiation, and rotary positions."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.functional import scaled_dot_product_attention
@@ -23,6 +24,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tenso
             weights = weights.masked_fill(~seen, -math.inf)
         return weights.softmax(-1) @ v
     return scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+def rotary(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``(length, size / 2)`` of the angles of every position (2104.09864)."""
+    frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
+    angle = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * frequency
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def turn(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of features ``(..., L, size)`` by the angles of their position."""
+    cos, sin = angles
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 def _tangent(x: Tensor) -> Tensor | None:

@@ -1,0 +1,98 @@
+"""What speech costs: log-mel frames, batches of different length, and a vocoder against the clock.
+
+Run: python benchmarks/bench_audio.py [--rounds 20]     (one thread)
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from interleave import in_turn, interleave
+
+import flowloom as fl
+from flowloom.data import Tensors
+from flowloom.libraries import torchaudio
+from flowloom.spec import Condition, Spec
+from flowloom.training import TrainConfig
+from flowloom.training.feeds.bucketed import Bucketed
+from flowloom_audio.codecs import Mel
+from flowloom_audio.models import PeriodWave, SpeechTransformer
+from flowloom_audio.vocoder import Vocoder
+
+WARMUP = 3
+
+
+def mel_ratio(rounds):
+    """Our log-mel frames of 64 seconds of sound, and torchaudio's own call with the logarithm."""
+    waves = torch.randn(64, 8000 // 128 * 128)
+    ours = Mel(8000, 64, 512, 128)
+    settings = {"power": 1.0, "pad_mode": "constant", "norm": "slaney", "mel_scale": "slaney"}
+    theirs = torchaudio().transforms.MelSpectrogram(8000, 512, hop_length=128, n_mels=64, **settings)
+    return interleave(
+        "log-mel frames of 64 s",
+        lambda: ours(waves),
+        lambda: theirs(waves).clamp_min(1e-3).log(),
+        rounds,
+        clock="cpu",
+    )
+
+
+def bucket_ratio(rounds):
+    """A step on rows whose lengths vary by half around 64 frames, and on rows of 64 frames: time a frame."""
+    bands, longest = 64, 96
+    steps = {}
+    frames = {}
+    for name, low, high in (("varied", 32, 96), ("fixed", 64, 64)):
+        draws = torch.Generator().manual_seed(0)
+        lengths = torch.randint(low, high + 1, (2048,), generator=draws)
+        size = longest if name == "varied" else 64
+        spec = Spec((size, bands), conditions={"mask": Condition(shape=(size,), role="real")})
+        mask = torch.arange(size) < lengths[:, None]
+        data = Tensors(torch.randn(2048, size, bands), {"mask": mask}, spec=spec)
+        flow = fl.Flow(SpeechTransformer(spec, width=96, depth=3, heads=4), spec=spec)
+        feed = Bucketed(data, pool=20)
+        trainer = flow.trainer(feed, TrainConfig(steps=10**6, batch=32, lr=1e-3, log_every=1))
+        walk = iter(trainer.run())
+        steps[name] = lambda walk=walk: next(walk)
+        batches = range(WARMUP, WARMUP + rounds)
+        frames[name] = statistics.fmean(float(lengths[feed.rows(k)].sum()) for k in batches)
+    times = in_turn(steps, rounds, WARMUP, clock="cpu")
+    varied, fixed = (statistics.fmean(times[n]) / frames[n] for n in ("varied", "fixed"))
+    return varied / fixed
+
+
+def real_time(evaluations):
+    """Seconds of computing for a second of 8 kHz sound, and until its first 16 frames are there."""
+    spec = Spec((4096,), conditions={"mel": Condition(shape=(32, 64))})
+    network = PeriodWave(spec, width=16, stages=3, blocks=1, mel_width=96, mel_depth=3)
+    flow = fl.Flow(network, spec=spec, solver=fl.solvers.Euler(evaluations))
+    vocoder, frames = Vocoder(flow), torch.randn(1, 62, 64)
+    vocoder(frames)
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        vocoder(frames)
+        took.append(time.process_time() - began)
+    began = time.process_time()
+    next(vocoder.chunks(frames, size=16, context=16))
+    return min(took) / (62 * 128 / 8000), time.process_time() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(mel_ratio(args.rounds))
+    print(f"a frame in buckets / at fixed length: {bucket_ratio(args.rounds):.3f}")
+    for evaluations in (4, 8, 16):
+        factor, first = real_time(evaluations)
+        heard = f"real-time factor {factor:.2f}, first sound after {first:.2f} s"
+        print(f"vocoder at {evaluations} evaluations: {heard}")
+
+
+if __name__ == "__main__":
+    main()

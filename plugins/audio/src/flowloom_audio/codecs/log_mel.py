@@ -1,0 +1,212 @@
+"""Log-mel spectrograms: of waveforms, and back by Griffin-Lim or a vocoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from flowloom.codecs import Codec
+from flowloom.data import Dataset, Examples
+from flowloom.errors import DataError, IncompatibleError
+from flowloom.flow import Flow
+from flowloom.layout import Layout
+from flowloom.libraries import torchaudio
+from flowloom.spec import Condition, Spec
+from flowloom.state import Cond
+from flowloom.trained import Trained
+from flowloom_audio.codecs.mel import FLOOR, Mel
+from flowloom_audio.models.periodwave import PeriodWave
+from flowloom_audio.vocoder import Vocoder
+
+__all__ = ["LogMel"]
+
+
+class LogMel(Codec):
+    r"""Waveforms ``(samples,)`` as standardised log-mel spectrograms ``(frames, bands)``.
+
+    Decoding asks a vocoder for the waveform, where one is given. Without, it finds one by Griffin-Lim
+    (Griffin and Lim 1984, with the momentum of Perraudin et al. 2013) from magnitudes that the pseudo-inverse
+    of the mel bands gives. Marks of real samples become marks of real frames; the conditions named in
+    ``also`` are waveforms too and are encoded alike.
+
+    Args:
+        spec: of the data; injected from the recipe.
+        rate: samples a second.
+        bands: of a frame.
+        window: samples that a frame sees.
+        hop: samples from frame to frame.
+        also: further conditions that are waveforms; those that the data lack are passed over.
+        iterations: of Griffin-Lim.
+        vocoder: a trained flow of model periodwave that is told such frames: ``{run: runs/vocode-digits}``.
+
+    Raises:
+        IncompatibleError: the data are no waveforms, or the vocoder is of other frames.
+    """
+
+    lossy: ClassVar[bool] = True
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        rate: int = 8000,
+        bands: int = 64,
+        window: int = 512,
+        hop: int = 128,
+        also: Sequence[str] = ("prompt", "degraded", "reference"),
+        iterations: int = 60,
+        vocoder: Trained | None = None,
+    ) -> None:
+        super().__init__(spec)
+        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
+            raise IncompatibleError(
+                f"codec log-mel is for waveforms (samples,); the data has shape {spec.event_shape()}"
+            )
+        if iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {iterations}")
+        self.mel = Mel(rate, bands, window, hop)
+        self.also = tuple(name for name in also if name in spec.conditions)
+        self.iterations = iterations
+        self.vocoder = vocoder
+        if vocoder is not None:
+            self._require_frames_of(vocoder.flow)
+        self.register_buffer("mean", torch.zeros(bands))
+        self.register_buffer("std", torch.ones(()))
+
+    @property
+    def spec(self) -> Spec:
+        """Of spectrograms, with conditions over frames."""
+        (samples,), mel = self.data_spec.shape, self.mel
+        conditions: dict[str, Condition] = {}
+        for name, condition in self.data_spec.conditions.items():
+            if name in self.also:
+                frames = mel.frames(condition.shape[0])
+                conditions[name] = replace(condition, shape=(frames, mel.bands))
+            elif condition.role in ("real", "given"):
+                conditions[name] = replace(condition, shape=(mel.frames(samples),))
+            elif condition.role == "values":
+                conditions[name] = replace(condition, shape=(mel.frames(samples), mel.bands))
+            else:
+                conditions[name] = condition
+        return Spec((mel.frames(samples), mel.bands), conditions=conditions)
+
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Mean of every band and one standard deviation of all, over real frames of at most 1,000 rows."""
+        if data is None:
+            raise DataError("codec log-mel measures data, and this recipe has none")
+        rows = torch.arange(min(1000, len(data))) * len(data) // min(1000, len(data))
+        examples = data.take(rows).to(self.mean.device)
+        frames = self._frames(examples)
+        layout = Layout.of(self.spec, self.encode_conditions({k: examples.cond[k] for k in self._marks()}))
+        real = frames[layout.real] if layout is not None and layout.real is not None else frames.flatten(0, 1)
+        self.mean = real.mean(0)
+        self.std = (real - self.mean).square().mean().sqrt().clamp_min(1e-3)
+
+    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
+        """Spectrograms with conditions over frames."""
+        return Examples(
+            self.standardised(self._frames(examples)), dict(self.encode_conditions(examples.cond))
+        )
+
+    def encode_conditions(self, cond: Cond) -> Cond:
+        """Marks of frames, and spectrograms of conditions that are waveforms."""
+        found = dict(cond)
+        for name, condition in self.data_spec.conditions.items():
+            value = found.get(name)
+            if value is None:
+                continue
+            if name in self.also:
+                found[name] = self.standardised(self.mel(self._whole(value)))
+            elif condition.role == "real":
+                found[name] = self._blocks(value).any(2)
+            elif condition.role == "given":
+                # A frame that sees one unknown sample is not known.
+                found[name] = self._blocks(value).all(2)
+            elif condition.role == "values":
+                found[name] = self.standardised(self.mel(self._whole(value)))
+        return found
+
+    def decode(self, examples: Examples) -> Examples:
+        """Waveforms, silent where no frame is real, with marks of samples."""
+        assert isinstance(examples.x, Tensor)
+        samples = min(examples.x.shape[1] * self.mel.hop, self.data_spec.shape[0])
+        layout = Layout.of(self.spec, examples.cond) or Layout()
+        frames = self.logarithms(examples.x)
+        if layout.real is not None:
+            silence = torch.full_like(frames, FLOOR).log()
+            frames = torch.where(layout.real[..., None], frames, silence)
+        cond = dict(examples.cond)
+        for name, condition in self.data_spec.conditions.items():
+            if condition.role in ("real", "given") and name in cond:
+                cond[name] = cond[name].repeat_interleave(self.mel.hop, 1)[:, :samples]
+        waves = self.waveform(frames)[:, :samples]
+        if layout.real is not None:
+            waves = waves * layout.real.repeat_interleave(self.mel.hop, 1)[:, :samples]
+        return Examples(waves, cond)
+
+    def standardised(self, frames: Tensor) -> Tensor:
+        """Log magnitudes as states."""
+        return (frames - self.mean) / self.std
+
+    def logarithms(self, states: Tensor) -> Tensor:
+        """States as log magnitudes."""
+        return states * self.std + self.mean
+
+    def waveform(self, frames: Tensor) -> Tensor:
+        """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``."""
+        if self.vocoder is not None:
+            return Vocoder(self.vocoder.flow)(frames)
+        filters = self.mel.spectrum.mel_scale.fb
+        inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
+        magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)
+        # The last frame once more: a transform of F frames is of (F - 1) hops.
+        magnitudes = torch.cat([magnitudes, magnitudes[..., -1:]], -1)
+        length = frames.shape[1] * self.mel.hop
+        return torchaudio().functional.griffinlim(
+            magnitudes,
+            window=self.mel.spectrum.spectrogram.window,
+            n_fft=self.mel.window,
+            hop_length=self.mel.hop,
+            win_length=self.mel.window,
+            power=1.0,
+            n_iter=self.iterations,
+            momentum=0.99,
+            length=length,
+            rand_init=False,  # zero phases: the same spectrogram is always the same sound
+        )
+
+    def _require_frames_of(self, flow: Flow) -> None:
+        """Ask for a vocoder of the frames that this codec makes."""
+        Vocoder(flow)  # whose network is a vocoder's
+        network = flow.model
+        assert isinstance(network, PeriodWave)
+        bands = network.spec.conditions[network.name].shape[1]
+        if (network.hop, bands) != (self.mel.hop, self.mel.bands):
+            raise IncompatibleError(
+                f"the vocoder is of {bands} bands every {network.hop} samples, and codec log-mel makes "
+                f"{self.mel.bands} every {self.mel.hop}; set bands and hop alike"
+            )
+
+    def _frames(self, examples: Examples) -> Tensor:
+        waves: Any = examples.x
+        layout = Layout.of(self.data_spec, examples.cond)
+        return self.mel(self._whole(waves if layout is None else layout.zero(waves)))
+
+    def _marks(self) -> tuple[str, ...]:
+        return self.data_spec.named("real")
+
+    def _whole(self, waves: Tensor) -> Tensor:
+        """Waveforms padded to whole hops."""
+        return nn.functional.pad(waves, (0, -waves.shape[-1] % self.mel.hop))
+
+    def _blocks(self, marks: Tensor) -> Tensor:
+        """Marks of samples, a hop a row; what is padded to a whole hop is not marked."""
+        padded = nn.functional.pad(marks.bool(), (0, -marks.shape[-1] % self.mel.hop))
+        return padded.unflatten(1, (-1, self.mel.hop))

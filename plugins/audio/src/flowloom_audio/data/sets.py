@@ -1,0 +1,211 @@
+"""Data sets of recordings: spoken digits, and folders in the layouts of published speech."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowloom.data.files import fetch, folders
+from flowloom.errors import DataError
+from flowloom_audio.data.clips import SOUNDS, Clip, Layout, clips_of
+from flowloom_audio.data.recordings import Recordings
+from flowloom_audio.text.frontend import Symbols
+
+__all__ = ["AudioFolder", "SpokenDigits"]
+
+_DIGITS_HOME = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"
+_HOMES: dict[Layout, tuple[str, str]] = {
+    "ljspeech": ("LJSpeech-1.1", "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"),
+    "libritts": ("LibriTTS/train-clean-100", "https://www.openslr.org/resources/60/train-clean-100.tar.gz"),
+    "vctk": (
+        "VCTK-Corpus-0.92",
+        "https://datashare.ed.ac.uk/bitstream/handle/10283/3443/VCTK-Corpus-0.92.zip",
+    ),
+}
+"""Folder under the data home, and where it can be had; none of their homes states a SHA-256."""
+
+
+class SpokenDigits(Recordings):
+    """The Free Spoken Digit Dataset: ``{digit}_{speaker}_{take}.wav``, 8 kHz, any speakers and rates.
+
+    ``test`` is takes 0 to 4, as its authors have it. Files are looked for in ``root``, else in ``fsdd`` and
+    ``free-spoken-digit-dataset/recordings`` of the data home (``$FLOWLOOM_DATA``), and downloaded where they
+    are in neither.
+
+    Args:
+        root: folder of the recordings.
+        rate: see `Recordings`, as the others.
+        seconds: see there.
+        join: see there.
+        rows: see there.
+        pause: see there.
+        prompt: see there.
+        symbols: see there.
+        text_length: see there.
+        level: see there.
+        trim: see there.
+        mix: see there.
+        speakers: see there.
+        unseen: see there.
+        seed: see there.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        rate: int = 8000,
+        seconds: float = 1.024,
+        join: int = 1,
+        rows: int = 20_000,
+        pause: float = 0.1,
+        prompt: float = 0.0,
+        symbols: Symbols = "characters",
+        text_length: int = 24,
+        level: float | None = 0.1,
+        trim: bool = True,
+        mix: tuple[float, float] | None = None,
+        speakers: Sequence[str] = (),
+        unseen: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            rate,
+            seconds,
+            join,
+            rows,
+            pause,
+            prompt,
+            symbols,
+            text_length,
+            level,
+            trim,
+            mix,
+            speakers,
+            unseen,
+            seed,
+        )
+        self.root = root
+
+    def clips(self) -> list[Clip]:
+        """Every recording."""
+        return clips_of(self._folder(), "spoken-digits")
+
+    def belongs(self, clip: Clip, split: str) -> bool:
+        """Takes 0 to 4 are the test split."""
+        return (clip.take < 5) == (split == "test")
+
+    def _folder(self) -> Path:
+        places = ["fsdd", "free-spoken-digit-dataset/recordings"]
+        candidates = [Path(self.root)] if self.root else folders(None, places)
+        for place in candidates:
+            if place.is_dir():
+                return place
+        if self.root:
+            raise DataError(f"there is no folder {self.root}")
+        target = folders(None, ["free-spoken-digit-dataset"])[0]
+        archive = fetch([_DIGITS_HOME], None, target / "master.zip")
+        _unpack(archive, target / "recordings", flat=True)
+        return target / "recordings"
+
+
+class AudioFolder(Recordings):
+    """A folder of WAV, FLAC or OGG files with transcripts; a tenth of the files is ``test``, by their names.
+
+    Args:
+        folder: of the recordings; for a published layout its usual folder in the data home where None, which
+            is downloaded where it is not there.
+        layout: how files are named and transcripts written; see `clips_of`.
+        rate: see `Recordings`, as the others.
+        seconds: see there.
+        join: see there.
+        rows: see there.
+        pause: see there.
+        prompt: see there.
+        symbols: see there.
+        text_length: see there.
+        level: see there.
+        trim: see there.
+        mix: see there.
+        speakers: see there.
+        unseen: see there.
+        seed: see there.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        layout: Layout = "plain",
+        rate: int = 16_000,
+        seconds: float = 10.0,
+        join: int = 1,
+        rows: int = 20_000,
+        pause: float = 0.1,
+        prompt: float = 0.0,
+        symbols: Symbols = "characters",
+        text_length: int = 200,
+        level: float | None = 0.1,
+        trim: bool = True,
+        mix: tuple[float, float] | None = None,
+        speakers: Sequence[str] = (),
+        unseen: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            rate,
+            seconds,
+            join,
+            rows,
+            pause,
+            prompt,
+            symbols,
+            text_length,
+            level,
+            trim,
+            mix,
+            speakers,
+            unseen,
+            seed,
+        )
+        if folder is None and layout not in _HOMES:
+            raise ValueError(f"give the folder; only {', '.join(_HOMES)} are known by name")
+        self.folder, self.layout = folder, layout
+
+    def clips(self) -> list[Clip]:
+        """Every recording."""
+        return clips_of(self._found(), self.layout)
+
+    def belongs(self, clip: Clip, split: str) -> bool:
+        """A tenth is test, by a hash of the name: files that are added later move no other."""
+        tenth = hashlib.sha256(clip.file.name.encode()).digest()[0] % 10 == 0
+        return tenth == (split == "test")
+
+    def _found(self) -> Path:
+        if self.folder is not None:
+            return Path(self.folder).expanduser()
+        name, home = _HOMES[self.layout]
+        place = folders(None, [name])[0]
+        if not place.is_dir():
+            archive = fetch([home], None, place.parent / Path(home).name)
+            _unpack(archive, place.parent)
+        return place
+
+
+def _unpack(archive: Path, folder: Path, *, flat: bool = False) -> None:
+    """Unpack what is inside, and nothing outside of ``folder``; ``flat``: sound files alone."""
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                for name in file.namelist():
+                    if flat and Path(name).suffix.lower() in SOUNDS:
+                        folder.mkdir(parents=True, exist_ok=True)
+                        (folder / Path(name).name).write_bytes(file.read(name))
+                    elif not flat:
+                        file.extract(name, folder)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        raise DataError(f"cannot unpack {archive}: {error}; remove it and try again") from error

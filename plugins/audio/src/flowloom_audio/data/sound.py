@@ -1,0 +1,134 @@
+"""Sound files as samples: one channel, one rate, and what was done to them counted."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowloom.errors import DataError
+
+__all__ = ["Notes", "read_sound", "resampled", "write_sound"]
+
+CLIPPED = 0.999
+"""Magnitude from which a sample counts as clipped: the largest value of 16 bits, and a little less."""
+
+
+@dataclass
+class Notes:
+    """What was noticed about files, told once for every kind and not once a file.
+
+    Args:
+        found: files by what was noticed.
+    """
+
+    found: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, what: str, file: Path | str) -> None:
+        """One file more of which ``what`` is true."""
+        self.found.setdefault(what, []).append(str(file))
+
+    def tell(self) -> None:
+        """Warn of every kind in one line, with the number of files and the first of them; then forget."""
+        for what, files in self.found.items():
+            some = "1 file" if len(files) == 1 else f"{len(files)} files"
+            warnings.warn(f"{some} {what}, such as {files[0]}", stacklevel=3)
+        self.found.clear()
+
+
+def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
+    """Samples of a WAV, FLAC or OGG file as one channel at ``rate``: float32 ``(n,)`` of order 1.
+
+    Channels are averaged; whole numbers of any width are divided by their range.
+
+    Args:
+        file: to read.
+        rate: samples a second of what is returned.
+        notes: told of other rates, of several channels and of clipping.
+
+    Raises:
+        DataError: it cannot be read, is empty, or holds numbers that are not finite; names it.
+    """
+    import soundfile
+
+    notes = notes if notes is not None else Notes()
+    try:
+        samples, own = soundfile.read(file, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot read {file}: {_reason(error)}") from error
+    if not len(samples):
+        raise DataError(f"{file} holds no samples")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{file} holds samples that are not finite")
+    if samples.shape[1] > 1:
+        notes.add("with several channels, which were averaged", file)
+    if float(np.mean(np.abs(samples) >= CLIPPED)) > 1e-3:
+        notes.add("clipped in more than a thousandth of the samples", file)
+    if own != rate:
+        notes.add(f"resampled to {rate} Hz", f"{file} ({own} Hz)")
+    return resampled(torch.from_numpy(samples.mean(1)), own, rate)
+
+
+def resampled(samples: Tensor, rate: int, wanted: int) -> Tensor:
+    """Samples ``(n,)`` at another rate, by soxr's high-quality filter."""
+    if rate == wanted:
+        return samples
+    import soxr
+
+    return torch.from_numpy(np.ascontiguousarray(soxr.resample(samples.numpy(), rate, wanted)))
+
+
+def write_sound(file: Path | str, samples: Tensor, rate: int) -> None:
+    """Write samples ``(n,)`` as 16 bits; what is louder than the range is scaled down to it.
+
+    The file's ending says its format: ``.wav``, ``.flac`` or ``.ogg``.
+
+    Raises:
+        DataError: the ending is of no format that is known, or the file cannot be written.
+    """
+    import soundfile
+
+    values = samples.detach().cpu().float()
+    values = values / values.abs().amax().clamp_min(1.0)
+    known = {f".{name.lower()}" for name in soundfile.available_formats()}
+    if Path(file).suffix.lower() not in known:
+        raise DataError(f"cannot write {file}: name a file that ends in .wav, .flac or .ogg")
+    try:
+        soundfile.write(file, values.numpy(), rate)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot write {file}: {_reason(error)}") from error
+
+
+def as_wav(samples: Tensor, rate: int) -> bytes:
+    """A WAV file of 16 bits in memory, for reports."""
+    from io import BytesIO
+
+    import soundfile
+
+    values = samples.detach().cpu().float()
+    buffer = BytesIO()
+    soundfile.write(buffer, (values / values.abs().amax().clamp_min(1.0)).numpy(), rate, format="WAV")
+    return buffer.getvalue()
+
+
+def without_silence(samples: Tensor, rate: int, below: float = 40.0) -> Tensor:
+    """Samples between the first and the last moment that is less than ``below`` dB under the loudest.
+
+    Moments are 10 ms long; one is kept on either side.
+    """
+    hop = max(1, rate // 100)
+    if len(samples) < 2 * hop:
+        return samples
+    power = samples[: len(samples) // hop * hop].reshape(-1, hop).square().mean(1)
+    loud = (power > power.max() * 10 ** (-below / 10)).nonzero().flatten()
+    if not len(loud):
+        return samples
+    return samples[max(0, int(loud[0]) - 1) * hop : (int(loud[-1]) + 2) * hop]
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

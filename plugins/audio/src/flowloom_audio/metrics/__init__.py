@@ -1,0 +1,16 @@
+"""Judges of speech."""
+
+from flowloom_audio.metrics.distances import LogMelFrechet, SpectralDistance
+from flowloom_audio.metrics.paired import ShortTimeIntelligibility, SignalRatio, SpeechQuality
+from flowloom_audio.metrics.recogniser import SpeechJudge
+from flowloom_audio.metrics.sphinx import Sphinx
+
+__all__ = [
+    "LogMelFrechet",
+    "ShortTimeIntelligibility",
+    "SignalRatio",
+    "SpectralDistance",
+    "SpeechJudge",
+    "SpeechQuality",
+    "Sphinx",
+]

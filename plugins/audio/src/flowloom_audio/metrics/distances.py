@@ -1,0 +1,115 @@
+"""Distances between recordings by their spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import ShapeError
+from flowloom.metrics import Metric
+from flowloom.metrics.frechet import frechet_distance
+from flowloom_audio.codecs.mel import Mel
+from flowloom_audio.metrics.waves import lengths_of, rate_of, require_waves, waves_of
+
+__all__ = ["LogMelFrechet", "SpectralDistance", "spectral_distance"]
+
+
+class LogMelFrechet(Metric):
+    """Fréchet distance between the log-mel frames of samples and of real recordings.
+
+    Every real frame is one feature vector together with its change to the next frame, so that both what is
+    heard and how it moves are compared. No network is involved: what sounds like no speech at all can still
+    be close, so read it beside a judge of words.
+
+    Args:
+        bands: of a frame.
+        rate: samples a second; the data's own where None.
+        frames: most frames of either side, the first ones of evenly spread rows.
+    """
+
+    better: ClassVar = {"log_mel_frechet": "lower"}
+
+    def __init__(self, bands: int = 40, rate: int | None = None, frames: int = 20_000) -> None:
+        self.bands, self.rate, self.frames = bands, rate, frames
+
+    def fit(self, train: Dataset) -> None:
+        """Learn the rate."""
+        require_waves(train.spec, "log-mel-frechet")
+        rate = rate_of(train, self.rate, "log-mel-frechet")
+        hop = max(1, rate // 64)
+        self._mel = Mel(rate, self.bands, 4 * hop, hop)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """``log_mel_frechet``."""
+        self.require_rows(samples, real)
+        return {"log_mel_frechet": frechet_distance(self._features(samples), self._features(real))}
+
+    def _features(self, examples: Examples) -> Tensor:
+        waves, lengths = waves_of(examples), lengths_of(examples)
+        waves = torch.nn.functional.pad(waves, (0, -waves.shape[1] % self._mel.hop))
+        frames = self._mel(waves)
+        count = (lengths // self._mel.hop).clamp_min(2)
+        pairs = torch.cat([frames[:, 1:], frames[:, 1:] - frames[:, :-1]], -1)
+        kept = torch.arange(1, frames.shape[1]) < count[:, None]
+        return pairs[kept][: self.frames]
+
+
+class SpectralDistance(Metric):
+    """Multi-resolution STFT distance of samples from the recording of the same row.
+
+    At each of several windows, the relative error of magnitudes (spectral convergence) and the mean absolute
+    difference of their logarithms, averaged over windows (Parallel WaveGAN 1910.11480). Where lengths
+    differ, both are as long as the shorter one.
+
+    Args:
+        windows: in samples, at a hop of a quarter.
+    """
+
+    better: ClassVar = {"stft_convergence": "lower", "stft_log_magnitude": "lower"}
+    paired: ClassVar[bool] = True
+
+    def __init__(self, windows: Sequence[int] = (128, 256, 512)) -> None:
+        self.windows = tuple(windows)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Means over rows."""
+        self.require_rows(samples, real)
+        if len(samples) != len(real):
+            raise ShapeError(f"{len(samples)} samples do not belong to {len(real)} rows of truth")
+        x, y = waves_of(samples), waves_of(real)
+        both = torch.minimum(lengths_of(samples), lengths_of(real))
+        length = min(x.shape[1], y.shape[1])
+        kept = torch.arange(length) < both[:, None]
+        found = spectral_distance(x[:, :length] * kept, y[:, :length] * kept, self.windows, both)
+        return {"stft_convergence": float(found[0].mean()), "stft_log_magnitude": float(found[1].mean())}
+
+
+def spectral_distance(x: Tensor, y: Tensor, windows: Sequence[int], lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectral convergence and log-magnitude distance of every row, ``(n,)`` each, averaged over windows.
+
+    Args:
+        x: waveforms ``(n, samples)``, silent in padding.
+        y: the truth.
+        windows: in samples.
+        lengths: real samples of every row; frames beyond them do not count.
+    """
+    convergence, logarithm = [], []
+    for window in windows:
+        hop = window // 4
+        a, b = (_magnitudes(v, window, hop) for v in (x, y))
+        real = (torch.arange(a.shape[-1]) <= (lengths // hop)[:, None])[:, None].to(a.dtype)
+        a, b = a * real, b * real
+        norm = b.square().sum((1, 2)).sqrt().clamp_min(1e-6)
+        convergence.append((a - b).square().sum((1, 2)).sqrt() / norm)
+        gap = (a.clamp_min(1e-5).log() - b.clamp_min(1e-5).log()).abs() * real
+        logarithm.append(gap.sum((1, 2)) / (real.sum((1, 2)) * a.shape[1]))
+    return torch.stack(convergence).mean(0), torch.stack(logarithm).mean(0)
+
+
+def _magnitudes(waves: Tensor, window: int, hop: int) -> Tensor:
+    shape = torch.hann_window(window, dtype=waves.dtype)
+    return torch.stft(waves, window, hop, window=shape, return_complex=True, pad_mode="constant").abs()

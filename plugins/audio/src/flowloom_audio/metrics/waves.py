@@ -1,0 +1,68 @@
+"""Waveforms of examples, as metrics want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
+from flowloom.spec import Spec
+
+__all__ = ["lengths_of", "rate_of", "require_waves", "text_of", "waves_of", "word_errors"]
+
+
+def require_waves(spec: Spec, who: str) -> None:
+    """Ask for waveforms.
+
+    Raises:
+        IncompatibleError: the data are something else.
+    """
+    if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
+        raise IncompatibleError(f"{who} judges waveforms (samples,); the data has shape {spec.event_shape()}")
+
+
+def waves_of(examples: Examples) -> Tensor:
+    """Waveforms ``(n, samples)`` with silence in padding; what is not finite is silence too."""
+    x = examples.x
+    assert isinstance(x, Tensor)
+    clean = x if examples.layout is None else examples.layout.zero(x)
+    return torch.nan_to_num(clean.float(), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def lengths_of(examples: Examples) -> Tensor:
+    """How many samples of every row are real, ``(n,)``."""
+    assert isinstance(examples.x, Tensor)
+    real = (examples.layout or Layout()).real
+    n, samples = examples.x.shape
+    return torch.full((n,), samples) if real is None else real.sum(1)
+
+
+def rate_of(data: Dataset, given: int | None, who: str) -> int:
+    """Samples a second: as given, else as the data say.
+
+    Raises:
+        IncompatibleError: neither does.
+    """
+    rate = given or getattr(data, "rate", None)
+    if not isinstance(rate, int):
+        raise IncompatibleError(f"{who} must know the rate of the data, which do not say it; give rate")
+    return rate
+
+
+def text_of(ids: Tensor, tokens: Sequence[str]) -> str:
+    """The text of ids ``(symbols,)``, without padding."""
+    return "".join(tokens[i] for i in ids.tolist())
+
+
+def word_errors(said: Sequence[str], wanted: Sequence[str]) -> int:
+    """Words to insert, delete or replace to make one sequence of the other (Levenshtein 1966)."""
+    row = list(range(len(wanted) + 1))
+    for i, a in enumerate(said, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(wanted, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]

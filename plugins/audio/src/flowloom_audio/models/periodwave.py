@@ -1,0 +1,192 @@
+"""The period-aware estimator of PeriodWave: a waveform seen folded at several periods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flowloom.conditions import withheld
+from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
+from flowloom.models import ConditionEmbedding, TimeEmbedding
+from flowloom.models.sizes import require_sizes
+from flowloom.spec import Spec
+from flowloom.state import State, Time
+
+__all__ = ["PeriodWave"]
+
+
+class PeriodWave(nn.Module):
+    """Velocities of waveforms, given log-mel frames (2408.07547).
+
+    For every period p the waveform is folded to ``(samples / p, p)`` and run through one U-Net along time,
+    whose kernels never mix the p columns: each column is one phase of the period. The U-Net is the same for
+    all periods (the paper's period-conditional universal estimator), told apart by a learned embedding beside
+    that of the time. Features of all periods are unfolded and summed, and a last block makes velocities of
+    them. Frames go through ConvNeXt blocks, and are added at every resolution. Fully convolutional: any
+    number of frames, with ``hop`` samples for each.
+
+    Args:
+        spec: of the states, waveforms ``(samples,)``, with the frames as a condition; injected.
+        mel: name of the condition of frames ``(frames, bands)``.
+        periods: at which the waveform is folded; without common divisors, no two see the same.
+        width: channels at full resolution, which double with every stage.
+        stages: how often time is divided by ``stride``.
+        stride: of a stage.
+        blocks: residual blocks a stage.
+        mel_width: channels of the frames inside.
+        mel_depth: ConvNeXt blocks of the frames.
+        freeu: factors of skipped and of upsampled features when sampling (FreeU 2309.11497; the paper's are
+            0.9 and 1.1), never in training; None for none.
+
+    Raises:
+        IncompatibleError: the data are no waveforms, or lack the frames.
+    """
+
+    conditional = True
+
+    def __init__(
+        self,
+        spec: Spec,
+        mel: str = "mel",
+        periods: Sequence[int] = (1, 2, 3, 5, 7),
+        width: int = 32,
+        stages: int = 3,
+        stride: int = 4,
+        blocks: int = 2,
+        mel_width: int = 128,
+        mel_depth: int = 4,
+        freeu: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        require_sizes(width=width, stages=stages, blocks=blocks, mel_width=mel_width, mel_depth=mel_depth)
+        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
+            raise IncompatibleError(f"periodwave reads waveforms (samples,), not {spec.event_shape()}")
+        frames = spec.conditions.get(mel)
+        if frames is None or len(frames.shape) != 2 or spec.shape[0] % frames.shape[0]:
+            raise IncompatibleError(
+                f"periodwave is told frames in the condition '{mel}', each of a whole number of the "
+                f"{spec.shape[0]} samples; add the view mel-beside"
+            )
+        if not periods or min(periods) < 1 or stride < 2:
+            raise ValueError(
+                f"periods are at least 1 and stride at least 2, got {list(periods)} and {stride}"
+            )
+        self.spec, self.name, self.periods, self.freeu = spec, mel, tuple(periods), freeu
+        self.hop, self.stride = spec.shape[0] // frames.shape[0], stride
+        # A vocoder is to sound like its frames, whoever speaks: it is told nothing else but settings.
+        told = {n: c for n, c in spec.conditions.items() if c.role == "setting"}
+        self.time, self.whole = TimeEmbedding(4 * width), ConditionEmbedding(told, 4 * width)
+        self.period = nn.Embedding(len(periods), 4 * width)
+        self.silent = nn.Parameter(0.02 * torch.randn(mel_width))
+        self.frames = nn.Conv1d(frames.shape[1], mel_width, 7, padding=3)
+        self.read = nn.ModuleList(_ConvNeXt(mel_width) for _ in range(mel_depth))
+        widths = [width * 2**i for i in range(stages + 1)]
+        self.enter = nn.Conv1d(1, width, 7, padding=3)
+        self.down, self.falling = nn.ModuleList(), nn.ModuleList()
+        self.up, self.rising = nn.ModuleList(), nn.ModuleList()
+        self.tell = nn.ModuleList(nn.Conv1d(mel_width, w, 1) for w in widths)
+        for small, large in pairwise(widths):
+            self.falling.append(_Blocks(small, 4 * width, blocks))
+            self.down.append(nn.Conv1d(small, large, 2 * stride - 1, stride, stride - 1))
+            self.up.append(nn.Conv1d(large, small, 3, padding=1))
+            self.rising.append(_Blocks(small, 4 * width, blocks))
+        self.middle = _Blocks(widths[-1], 4 * width, blocks)
+        self.last = nn.ModuleList([nn.Conv1d(width, width, 7, padding=3), nn.Conv1d(width, 1, 7, padding=3)])
+
+    def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
+        """Waveforms ``(batch, samples)`` and times ``(batch,)`` to velocities of the same shape."""
+        assert isinstance(x, Tensor)
+        assert isinstance(t, Tensor)
+        layout = Layout.of(self.spec, cond)
+        x = x if layout is None else layout.zero(x)
+        frames = self._told(x, cond)
+        context = self.time(t) + self.whole(cond, len(x))
+        total: Tensor | float = 0.0
+        for i, period in enumerate(self.periods):
+            steer = F.silu(context + self.period.weight[i])
+            total = total + self._folded(x, frames, steer, period)
+        first, second = self.last
+        velocity = second(F.silu(first(F.silu(total / len(self.periods) ** 0.5))))[:, 0]
+        return velocity if layout is None else layout.zero(velocity)
+
+    def _told(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        """Frames as features ``(batch, channels, frames)``."""
+        mel = cond.get(self.name)
+        count = -(-x.shape[1] // self.hop)
+        if mel is None:
+            return self.silent[:, None].expand(len(x), -1, count)
+        features = self.frames(mel[:, :count].to(x.dtype).transpose(1, 2))
+        for block in self.read:
+            features = block(features)
+        rows = withheld(cond, self.name)
+        return features if rows is None else torch.where(rows[:, None, None], self.silent[:, None], features)
+
+    def _folded(self, x: Tensor, frames: Tensor, steer: Tensor, period: int) -> Tensor:
+        """Features ``(batch, width, samples)`` of the waveform folded at one period."""
+        batch, samples = x.shape
+        whole = period * self.stride ** len(self.down)
+        padded = F.pad(x, (0, -samples % whole))
+        # Columns stand in the batch: a kernel of (k, 1) on (samples / p, p) is a kernel of k on each of them.
+        columns = padded.unflatten(1, (-1, period)).transpose(1, 2).flatten(0, 1)[:, None]
+        steer = steer.repeat_interleave(period, 0)
+        told = [
+            tell(F.interpolate(frames, size=columns.shape[2] // self.stride**i, mode="linear"))
+            for i, tell in enumerate(self.tell)
+        ]
+        told = [v.repeat_interleave(period, 0) for v in told]
+        hidden, skipped = self.enter(columns), []
+        for i, (falling, down) in enumerate(zip(self.falling, self.down, strict=True)):
+            hidden = falling(hidden + told[i], steer)
+            skipped.append(hidden)
+            hidden = down(hidden)
+        hidden = self.middle(hidden + told[-1], steer)
+        skip, backbone = (1.0, 1.0) if self.freeu is None or self.training else self.freeu
+        for up, rising in zip(reversed(self.up), reversed(self.rising), strict=True):
+            # Fewer channels first, then longer: the same by linearity, and cheaper.
+            hidden = up(hidden).repeat_interleave(self.stride, 2)
+            hidden = rising(backbone * hidden + skip * skipped.pop(), steer)
+        features = hidden.unflatten(0, (batch, period)).permute(0, 2, 3, 1).flatten(2)
+        return features[..., :samples]
+
+
+class _ConvNeXt(nn.Module):
+    """A ConvNeXt V2 block along time (2301.00808)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.near = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.wide, self.narrow = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.scale, self.shift = nn.Parameter(torch.zeros(3 * width)), nn.Parameter(torch.zeros(3 * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, width, frames)`` to the same."""
+        hidden = F.gelu(self.wide(self.norm(self.near(x).transpose(1, 2))))
+        # Global response normalisation: channels compete for their share of the row's energy.
+        norm = hidden.square().sum(1, keepdim=True).add(1e-6).sqrt()
+        hidden = hidden * (1 + self.scale * norm / (norm.mean(-1, keepdim=True) + 1e-6)) + self.shift
+        return x + self.narrow(hidden).transpose(1, 2)
+
+
+class _Blocks(nn.Module):
+    """Residual dilated convolutions, each scaled and shifted by the context."""
+
+    def __init__(self, width: int, context: int, count: int) -> None:
+        super().__init__()
+        self.steer = nn.ModuleList(nn.Linear(context, 2 * width) for _ in range(count))
+        self.first = nn.ModuleList(
+            nn.Conv1d(width, width, 3, padding=3**i, dilation=3**i) for i in range(count)
+        )
+        self.second = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(count))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """``(batch, width, length)`` and contexts ``(batch, context)``."""
+        for steer, first, second in zip(self.steer, self.first, self.second, strict=True):
+            scale, shift = steer(context)[..., None].chunk(2, 1)
+            x = x + second(F.silu(first(F.silu(x)) * (1 + scale) + shift))
+        return x

@@ -1,0 +1,117 @@
+"""Sound in a report: players with spectrograms beside them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Examples
+from flowloom.errors import ShapeError
+from flowloom.layout import Layout
+from flowloom.renderers import Figure, Renderer
+from flowloom.spec import Spec
+from flowloom.state import State
+from flowloom_audio.codecs.mel import Mel
+from flowloom_audio.data.sound import as_wav
+
+__all__ = ["AudioPlayers"]
+
+
+class AudioPlayers(Renderer):
+    """A table of players, generated beside real, each over its spectrogram, with what was asked for.
+
+    Everything is inside the page: sounds as WAV, spectrograms as PNG.
+
+    Args:
+        spec: of the data; injected from the recipe.
+        rate: samples a second.
+        rows: most examples on a side.
+        frames: most moments shown of a trajectory.
+    """
+
+    def __init__(self, spec: Spec | None = None, rate: int = 8000, rows: int = 8, frames: int = 6) -> None:
+        if rows < 1 or frames < 2 or rate < 1:
+            raise ValueError(f"rate and rows must be at least 1, frames 2; got {rate}, {rows} and {frames}")
+        self.rate, self.rows, self.frames = rate, rows, frames
+        self.conditions = dict(spec.conditions) if spec is not None else {}
+        hop = max(1, rate // 125)
+        self._mel = Mel(rate, 48, 4 * hop, hop)
+
+    def samples(self, samples: Examples, real: Examples) -> list[Figure]:
+        """Players and spectrograms, row by row."""
+        n = min(self.rows, len(samples))
+        other = real if real is not samples else None
+        heads = ["asked for", "generated", *(["real (another take)"] if other is not None else [])]
+        lines = []
+        for i in range(n):
+            cells = [html.escape(self._asked(samples, i)), self._heard(samples, i)]
+            if other is not None:
+                cells.append(
+                    self._heard(other, i % len(other))
+                    + f"<br>{html.escape(self._asked(other, i % len(other)))}"
+                )
+            lines.append(
+                "<tr>" + "".join(f'<td style="padding:4px 12px">{cell}</td>' for cell in cells) + "</tr>"
+            )
+        head = "".join(f'<th style="text-align:left;padding:4px 12px">{name}</th>' for name in heads)
+        table = f'<table style="border-collapse:collapse"><tr>{head}</tr>{"".join(lines)}</table>'
+        caption = f"{self.rate} Hz. Spectrograms: log-mel, low bands below, from -60 dB."
+        return [Figure("Sounds", "text/html", table.encode(), caption)]
+
+    def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
+        """Spectrograms of the first row on its way from noise to sound."""
+        picked = torch.linspace(0, len(states) - 1, min(self.frames, len(states))).round().long().tolist()
+        cells = []
+        for i in dict.fromkeys(picked):
+            wave = _wave(states[i])[0]
+            cells.append(f'<td style="padding:4px">t = {times[i]:.2f}<br>{self._picture(wave)}</td>')
+        table = f"<table><tr>{''.join(cells)}</tr></table>"
+        return [Figure("From source to data", "text/html", table.encode())]
+
+    def _asked(self, examples: Examples, row: int) -> str:
+        """The conditions of a row that can be said in words."""
+        said = []
+        for name, condition in self.conditions.items():
+            value = examples.cond.get(name)
+            if value is None or condition.classes is None:
+                continue
+            if len(condition.shape) == 1 and condition.names:
+                said.append("".join(condition.names[int(i)] for i in value[row]))
+            elif not condition.shape:
+                which = int(value[row])
+                said.append(condition.names[which] if condition.names else f"{name} {which}")
+        return ", ".join(said)
+
+    def _heard(self, examples: Examples, row: int) -> str:
+        wave = _wave(examples.x)[row]
+        real = (examples.layout or Layout()).real
+        if real is not None:
+            wave = wave[: max(1, int(real[row].sum()))]
+        sound = base64.b64encode(as_wav(wave, self.rate)).decode()
+        player = f'<audio controls style="width:220px" src="data:audio/wav;base64,{sound}"></audio>'
+        return f"{player}<br>{self._picture(wave)}"
+
+    def _picture(self, wave: Tensor) -> str:
+        """The spectrogram of a waveform ``(samples,)`` as an image inside the page."""
+        from matplotlib import colormaps
+        from PIL import Image
+
+        whole = torch.nan_to_num(torch.nn.functional.pad(wave.float(), (0, -len(wave) % self._mel.hop)))
+        frames = self._mel(whole[None])[0].T.flip(0)
+        shade = ((frames - frames.max() + 6) / 6).clamp(0, 1)
+        pixels = (colormaps["magma"](shade.numpy())[..., :3] * 255).astype("uint8")
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).resize((220, 96)).save(buffer, "PNG")
+        picture = base64.b64encode(buffer.getvalue()).decode()
+        return f'<img alt="spectrogram" width="220" height="96" src="data:image/png;base64,{picture}">'
+
+
+def _wave(state: State) -> Tensor:
+    if not isinstance(state, Tensor) or state.ndim != 2:
+        raise ShapeError("renderer audio shows waveforms (batch, samples); decode states first")
+    return state.detach().cpu()

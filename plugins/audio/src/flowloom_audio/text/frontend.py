@@ -1,0 +1,137 @@
+"""From text to symbols: characters, or phonemes where espeak-ng is there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import unicodedata
+import warnings
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import DataError
+
+__all__ = ["DIGITS", "Frontend", "Symbols"]
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+Symbols = Literal["characters", "phonemes"]
+
+_LETTERS = " abcdefghijklmnopqrstuvwxyz'-.,!?;:"
+# What espeak-ng writes in the International Phonetic Alphabet. One table for all texts: symbols mean the same
+# in every run, and characters are there for machines without espeak-ng.
+_PHONES = (
+    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃˈˌːˑʼʴʰʱʲʷˠˤ˞̩̃"
+)
+
+
+class Frontend:
+    """Text as ids of symbols; id 0 is padding.
+
+    Text is put into lower case without accents, and single digits are spelled out. Phonemes come from the
+    program espeak-ng; where it is not installed, characters are used, which is said once.
+
+    Args:
+        symbols: ``characters`` or ``phonemes``.
+        language: for espeak-ng, such as ``en-us``.
+
+    Attributes:
+        tokens: text of every id, of which 0 is padding and empty.
+
+    >>> frontend = Frontend()
+    >>> frontend.decode(frontend.encode("Naïve 3!"))
+    'naive three!'
+    """
+
+    def __init__(self, symbols: Symbols = "characters", language: str = "en-us") -> None:
+        self.symbols, self.language = symbols, language
+        self.tokens = ("", *_LETTERS, *(_PHONES if symbols == "phonemes" else ""))
+        self._ids = {token: i for i, token in enumerate(self.tokens) if token}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text.
+
+        Raises:
+            DataError: it holds a character that has no symbol, or nothing; says which.
+        """
+        plain = _plain(text)
+        if not plain:
+            raise DataError("the text is empty; give some words")
+        strange = sorted({c for c in plain if c not in self._ids})
+        if strange:
+            raise DataError(
+                f"the text {text!r} holds {', '.join(map(repr, strange))}, which has no symbol; "
+                f"there are: {_LETTERS.strip()} and space"
+            )
+        if self.symbols == "phonemes":
+            spoken = phonemes(plain, self.language)
+            if spoken is not None:
+                return [self._ids[c] for c in spoken if c in self._ids]
+        return [self._ids[c] for c in plain]
+
+    def padded(self, text: str, length: int) -> Tensor:
+        """Ids of a text as ``(length,)``, padded with 0.
+
+        Raises:
+            DataError: the text is longer, or holds what has no symbol.
+        """
+        ids = self.encode(text)
+        if len(ids) > length:
+            raise DataError(
+                f"the text {text!r} has {len(ids)} symbols, more than the {length} there is room for"
+            )
+        return torch.tensor(ids + [0] * (length - len(ids)))
+
+    def decode(self, ids: list[int] | Tensor) -> str:
+        """Symbols of ids, without padding."""
+        values = ids.tolist() if isinstance(ids, Tensor) else ids
+        return "".join(self.tokens[i] for i in values)
+
+
+def _plain(text: str) -> str:
+    bare = unicodedata.normalize("NFKD", text)
+    bare = "".join(c for c in bare if not unicodedata.combining(c)).lower().replace("’", "'")
+    words = []
+    for word in bare.split():
+        # "314" is said digit by digit: numbers are read in many ways, and this is the one without a guess.
+        words.append(
+            " ".join(DIGITS[int(c)] for c in word) if word.isascii() and word.isdigit() else _digits(word)
+        )
+    return " ".join(words)
+
+
+def _digits(word: str) -> str:
+    """A word with digits inside (``3!``, ``b2``), each of them spelled out."""
+    if not any("0" <= c <= "9" for c in word):
+        return word
+    parts = [f" {DIGITS[int(c)]} " if "0" <= c <= "9" else c for c in word]
+    joined = " ".join("".join(parts).split())
+    for mark in ".,!?;:":
+        joined = joined.replace(f" {mark}", mark)
+    return joined
+
+
+@lru_cache(maxsize=65536)
+def phonemes(text: str, language: str = "en-us") -> str | None:
+    """What espeak-ng writes for a text in the International Phonetic Alphabet, None where it is missing."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        _say_once()
+        return None
+    # A program and no library: it is under the GPL, which a library would spread to whoever imports it.
+    done = subprocess.run(
+        [program, "-q", "--ipa", "-v", language, "--", text], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DataError(
+            f"espeak-ng cannot read {text!r} in {language}: {done.stderr.strip() or 'no reason given'}"
+        )
+    return " ".join(done.stdout.split())
+
+
+@lru_cache(maxsize=1)
+def _say_once() -> None:
+    warnings.warn("espeak-ng is not installed, so characters are used instead of phonemes", stacklevel=4)

@@ -1,0 +1,97 @@
+"""Sound from log-mel frames by a trained waveform flow: at once, or in chunks as frames arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from flowloom.errors import IncompatibleError
+from flowloom.flow import Flow
+from flowloom.seeds import derive
+from flowloom.solvers import Solver
+from flowloom_audio.models.periodwave import PeriodWave
+from flowloom_audio.sources import FrameEnergy
+
+__all__ = ["Vocoder"]
+
+_BLOCK = 16
+"""Frames whose noise is drawn together, so that a frame has the same noise however many come before it."""
+
+
+class Vocoder:
+    """A trained flow of `PeriodWave`, asked about any number of frames.
+
+    Chunks are solved with ``context`` frames on both sides, which are then thrown away, from the noise that
+    these frames would have in one solve over all. What is heard differs from that by what lies beyond the
+    context, and by the response normalisation of the frames, which looks at all of them; joints do not click.
+
+    Args:
+        flow: trained, its network a `PeriodWave`.
+        solver: in place of the flow's own.
+
+    Raises:
+        IncompatibleError: the network is another one, or starts from something else than normal noise.
+    """
+
+    def __init__(self, flow: Flow, solver: Solver | None = None) -> None:
+        if not isinstance(flow.model, PeriodWave):
+            raise IncompatibleError(f"a vocoder has the model periodwave, not {type(flow.model).__name__}")
+        if not isinstance(flow.source, FrameEnergy) and flow.source.std is None:
+            raise IncompatibleError("a vocoder starts from noise: source frame-energy or gaussian")
+        self.flow, self.solver, self.model = flow, solver or flow.solver, flow.model
+
+    def __call__(self, frames: Tensor, *, seed: int = 0) -> Tensor:
+        """Waveforms ``(batch, frames * hop)`` of log-mel frames ``(batch, frames, bands)``.
+
+        Args:
+            frames: log magnitudes, as the view mel-beside gives them.
+            seed: of the noise.
+        """
+        return self._solved(frames, 0, seed)
+
+    def chunks(self, frames: Tensor, *, size: int = 16, context: int = 16, seed: int = 0) -> Iterator[Tensor]:
+        """The same in pieces ``(batch, size * hop)``, the first as soon as its frames and context are there.
+
+        Args:
+            frames: see `__call__`.
+            size: frames of a piece.
+            context: frames on either side that a piece is solved with.
+            seed: of the noise.
+        """
+        if size < 1 or context < 0:
+            raise ValueError(f"size must be at least 1 and context not negative, got {size} and {context}")
+        hop, count = self.model.hop, frames.shape[1]
+        for start in range(0, count, size):
+            first, last = max(0, start - context), min(count, start + size + context)
+            piece = self._solved(frames[:, first:last], first, seed)
+            yield piece[:, (start - first) * hop : (min(count, start + size) - first) * hop]
+
+    @torch.no_grad()
+    def _solved(self, frames: Tensor, first: int, seed: int) -> Tensor:
+        """Waveforms of frames, of which the first is frame ``first`` of the whole."""
+        frames = frames.to(self.flow.device)
+        cond = {self.model.name: frames}
+        size = (len(frames), frames.shape[1] * self.model.hop)
+        with self.flow.evaluating():
+            white = self._noise(len(frames), first, frames.shape[1], seed).to(frames)
+            law = self.flow.source
+            if isinstance(law, FrameEnergy):
+                x0 = white * law.std_of(size, cond, white)
+            else:
+                assert law.std is not None
+                x0 = white * law.std
+            found = self.solver.solve(self.flow.field(), x0, cond=cond).x
+        assert isinstance(found, Tensor)
+        return found
+
+    def _noise(self, rows: int, first: int, count: int, seed: int) -> Tensor:
+        """White noise of ``count`` frames from frame ``first`` on: ``(rows, count * hop)``."""
+        hop, blocks = self.model.hop, range(first // _BLOCK, -(-(first + count) // _BLOCK))
+        drawn = []
+        for block in blocks:
+            draws = torch.Generator().manual_seed(derive(seed, "vocoder", block))
+            drawn.append(torch.randn(rows, _BLOCK * hop, generator=draws))
+        start = (first - blocks[0] * _BLOCK) * hop
+        return torch.cat(drawn, 1)[:, start : start + count * hop]

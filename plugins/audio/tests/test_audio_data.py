@@ -1,0 +1,166 @@
+"""Recordings: layouts, splits, joined words, prompts, and files that are not as they should be."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from flowloom.errors import DataError
+from flowloom_audio.data import AudioFolder, SpokenDigits, ToySpeech
+from flowloom_audio.data.clips import clips_of
+from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+
+
+def told(data):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        length = len(data)
+    return length, [str(one.message) for one in caught]
+
+
+def test_digits_have_text_speaker_and_the_published_split(digits):
+    data = SpokenDigits(digits)
+    examples, test = data.all(), data.split("test")
+    assert (len(data), len(test)) == (30, 150)
+    assert data.speakers == ("ann", "bob", "cid")
+    words = {data.words(row) for row in examples.cond["text"]}
+    assert words == {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+    lengths = examples.cond["mask"].sum(1)
+    assert int(lengths.min()) > 1000
+    assert int(lengths.max()) <= data.samples
+    assert bool((examples.x[~examples.cond["mask"]] == 0).all())
+    with pytest.raises(DataError, match="it has: train, test"):
+        data.split("val")
+
+
+def test_any_speakers_can_be_left_out_of_training(digits):
+    data = SpokenDigits(digits, unseen=["bob"])
+    bob = data.speakers.index("bob")
+    assert bob not in data.all().cond["speaker"]
+    assert bob not in data.split("test").all().cond["speaker"]
+    assert set(data.split("unseen").all().cond["speaker"].tolist()) == {bob}
+    only = SpokenDigits(digits, speakers=["ann"])
+    assert only.speakers == ("ann",)
+    with pytest.raises(DataError, match="no speaker 'eve'; there are: ann, bob, cid"):
+        len(SpokenDigits(digits, speakers=["eve"]))
+
+
+def test_joined_words_are_of_one_speaker_and_fit(digits):
+    data = SpokenDigits(digits, join=3, seconds=1.024, rows=40, prompt=0.3)
+    examples = data.all()
+    counts = {len(data.words(row).split()) for row in examples.cond["text"]}
+    assert counts == {1, 2, 3}
+    assert examples.cond["prompt"].shape == (40, 2400)
+    again = data.take(torch.tensor([7]))
+    assert torch.equal(again.x[0], examples.x[7])
+    # The tones of a speaker lie in a band of their own, so that the prompt tells whose it is.
+    for i in range(10):
+        spectrum = torch.fft.rfft(examples.cond["prompt"][i]).abs()
+        pitch = float(spectrum.argmax()) * 8000 / 2400
+        assert (pitch - 150) // 100 in (
+            float(examples.cond["speaker"][i]),
+            float(examples.cond["speaker"][i]) + 1,
+        )
+
+
+def test_mixtures_have_the_ratio_that_is_asked_for(digits):
+    data = SpokenDigits(digits, mix=(3.0, 3.0))
+    examples = data.take(torch.arange(4))
+    noise = (examples.cond["degraded"] - examples.x).square().sum(1)
+    ratio = 10 * (examples.x.square().sum(1) / noise).log10()
+    assert torch.allclose(ratio, torch.full((4,), 3.0), atol=1e-3)
+
+
+def test_strange_files_are_named_and_counted_once_a_kind(tmp_path, tone):
+    folder = tmp_path / "sounds"
+    tone(folder / "ann" / "good.wav")
+    tone(folder / "ann" / "wide.wav", subtype="PCM_24")
+    tone(folder / "ann" / "float.wav", subtype="FLOAT")
+    tone(folder / "ann" / "fast.flac", rate=16_000)
+    tone(folder / "ann" / "pair.wav", channels=2)
+    tone(folder / "ann" / "loud.wav", level=2.0)
+    tone(folder / "ann" / "quiet.wav", level=0.0)
+    tone(folder / "ann" / "empty.wav", seconds=0)
+    tone(folder / "ann" / "long.wav", seconds=3.0)
+    (folder / "ann" / "broken.wav").write_bytes(b"RIFF but no more")
+    tone(folder / "ann" / "odd.wav")
+    (folder / "ann" / "odd.txt").write_text("what is ∞?")
+    data = AudioFolder(folder, rate=8000, seconds=1.0)
+    data.belongs = lambda clip, split: True
+    length, lines = told(data)
+    assert length == 6
+    wanted = [
+        "resampled to 8000 Hz",
+        "several channels",
+        "clipped",
+        "silent",
+        "no samples",
+        "longer",
+        "'∞'",
+        "broken",
+    ]
+    for word in wanted:
+        (line,) = [line for line in lines if word in line]
+        assert line.startswith("1 file ")
+        assert "\n" not in line
+    assert all(x.shape == (8000,) for x in data.all().x)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_widths_of_samples_mean_the_same(tmp_path, tone, subtype):
+    notes = Notes()
+    wave = read_sound(tone(tmp_path / "a.wav", subtype=subtype), 8000, notes)
+    assert float(wave.abs().max()) == pytest.approx(0.5, abs=1e-3)
+    assert not notes.found
+
+
+def test_what_is_written_is_read(tmp_path):
+    wave = 0.3 * torch.randn(800, generator=torch.Generator().manual_seed(0))
+    for ending in ("wav", "flac"):
+        write_sound(tmp_path / f"a.{ending}", wave.clamp(-1, 1), 8000)
+        assert torch.allclose(read_sound(tmp_path / f"a.{ending}", 8000), wave.clamp(-1, 1), atol=1e-4)
+    with pytest.raises(DataError, match=r"ends in \.wav"):
+        write_sound(tmp_path / "a.xyz", wave, 8000)
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 8000, subtype="FLOAT")
+    with pytest.raises(DataError, match="not finite"):
+        read_sound(tmp_path / "nan.wav", 8000)
+
+
+def test_silence_at_both_ends_is_cut():
+    wave = torch.cat([torch.zeros(4000), torch.ones(800), torch.zeros(4000)])
+    cut = without_silence(wave, 8000)
+    assert 800 <= len(cut) <= 1000
+    assert len(without_silence(torch.zeros(4000), 8000)) == 4000
+
+
+def test_published_layouts(tmp_path, tone):
+    tone(tmp_path / "lj" / "wavs" / "LJ001-0001.wav")
+    (tmp_path / "lj" / "metadata.csv").write_text('LJ001-0001|Mr. "A|Mister "A\n')
+    (clip,) = clips_of(tmp_path / "lj", "ljspeech")
+    assert (clip.text, clip.speaker) == ('Mister "A', "lj")
+    tone(tmp_path / "libri" / "84" / "121123" / "84_121123_000001_000000.wav")
+    (tmp_path / "libri" / "84" / "121123" / "84_121123_000001_000000.normalized.txt").write_text("Go on.")
+    (clip,) = clips_of(tmp_path / "libri", "libritts")
+    assert (clip.text, clip.speaker) == ("Go on.", "84")
+    tone(tmp_path / "vctk" / "wav48_silence_trimmed" / "p225" / "p225_001_mic1.flac")
+    (tmp_path / "vctk" / "txt" / "p225").mkdir(parents=True)
+    (tmp_path / "vctk" / "txt" / "p225" / "p225_001.txt").write_text("Please call Stella.\n")
+    (clip,) = clips_of(tmp_path / "vctk", "vctk")
+    assert (clip.text, clip.speaker) == ("Please call Stella.", "p225")
+    with pytest.raises(DataError, match="no recordings of layout spoken-digits"):
+        clips_of(tmp_path / "lj", "spoken-digits")
+    with pytest.raises(DataError, match="there is no folder"):
+        clips_of(tmp_path / "none", "plain")
+
+
+def test_toy_speech_tells_its_voices_apart():
+    data = ToySpeech(prompt=0.128)
+    examples = data.all()
+    assert bool(examples.x.isfinite().all())
+    spectrum = torch.fft.rfft(examples.x).abs().mean(1)
+    assert float(spectrum.min()) > 0
+    assert len(data.split("test")) == len(data) // 4

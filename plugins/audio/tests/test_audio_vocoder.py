@@ -1,0 +1,66 @@
+"""Sound from frames: at once and in chunks, the same, and without a click between them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import flowloom as fl
+from flowloom.data import Examples, Tensors
+from flowloom.errors import IncompatibleError
+from flowloom.spec import Spec
+from flowloom.trained import Trained
+from flowloom_audio.codecs import LogMel
+from flowloom_audio.models import PeriodWave
+from flowloom_audio.sources import FrameEnergy
+from flowloom_audio.vocoder import Vocoder
+
+
+@pytest.fixture(scope="module")
+def flow():
+    torch.manual_seed(0)
+    frames = torch.randn(8, 20, 8)
+    data = Tensors(0.1 * torch.randn(8, 1280), {"mel": frames})
+    network = PeriodWave(data.spec, periods=(1, 2), width=4, stages=1, blocks=1, mel_width=8, mel_depth=1)
+    flow = fl.Flow(network, spec=data.spec, source=FrameEnergy(), solver=fl.solvers.Euler(2))
+    flow.fit(data, steps=4, batch=8, lr=1e-2, ema=0.0)
+    return flow
+
+
+@pytest.mark.parametrize("count", [1, 20, 47])
+def test_any_number_of_frames(flow, count):
+    frames = torch.randn(2, count, 8)
+    vocoder = Vocoder(flow)
+    wave = vocoder(frames, seed=3)
+    assert wave.shape == (2, 64 * count)
+    assert torch.equal(wave, vocoder(frames, seed=3))
+    assert not torch.equal(wave, vocoder(frames, seed=4))
+
+
+def test_chunks_are_what_one_solve_says_and_joints_do_not_click(flow):
+    frames = torch.randn(1, 50, 8, generator=torch.Generator().manual_seed(1))
+    vocoder = Vocoder(flow)
+    whole = vocoder(frames)
+    pieces = list(vocoder.chunks(frames, size=8, context=12))
+    assert [piece.shape[1] for piece in pieces] == [512] * 6 + [128]
+    joined = torch.cat(pieces, 1)
+    assert torch.allclose(joined, whole, atol=1e-3)
+    # Without context the joints are heard: the test above can fail.
+    apart = torch.cat(list(vocoder.chunks(frames, size=8, context=0)), 1)
+    assert float((apart - whole).abs().max()) > 1e-2
+
+
+def test_other_flows_are_refused():
+    data = Tensors(torch.randn(8, 2))
+    with pytest.raises(IncompatibleError, match="not MLP"):
+        Vocoder(fl.Flow(fl.models.MLP(data.spec, width=4)))
+
+
+def test_a_codec_decodes_by_its_vocoder(flow):
+    codec = LogMel(Spec((1280,)), bands=8, window=256, hop=64, vocoder=Trained(flow))
+    states = torch.randn(2, 20, 8)
+    wave = codec.decode(Examples(states)).x
+    assert torch.equal(wave, Vocoder(flow)(codec.logarithms(states)))
+    assert not any(p.requires_grad for p in codec.parameters())
+    with pytest.raises(IncompatibleError, match="8 bands every 64 samples"):
+        LogMel(Spec((1280,)), bands=8, hop=128, vocoder=Trained(flow))
