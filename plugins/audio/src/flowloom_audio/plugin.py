@@ -229,6 +229,14 @@ def _judges(reg: Registrar) -> None:
         summary="say a text in the voice of a prompt",
         within="toy-speech",
     )
+    reg.add(
+        "task",
+        "convert-voice",
+        "flowloom_audio.tasks:ConvertVoice",
+        summary="say what a recording says in the voice of a prompt, by inversion",
+        paper="2010.02502",
+        within="toy-speech",
+    )
 
 
 def _recipes(reg: Registrar) -> None:
@@ -238,6 +246,11 @@ def _recipes(reg: Registrar) -> None:
         "speechflow-digits",
         f"{home}/speechflow-digits.yaml",
         summary="generative pre-training on untranscribed digits",
+    )
+    reg.recipe(
+        "speechflow-enhance",
+        f"{home}/speechflow-enhance.yaml",
+        summary="pre-trained speech, fine-tuned to enhancement",
     )
     reg.recipe("enhance-digits", f"{home}/enhance-digits.yaml", summary="noisy digits to clean ones")
     reg.recipe(
