@@ -172,7 +172,7 @@ def test_toy_speech_tells_its_voices_apart():
 def test_the_rate_goes_with_the_data():
     from flowloom_registry.runs.same_data import spec_as_json, spec_from_json
 
-    spec = ToySpeech(voices=1, takes=1, rate=4000).spec
+    spec = ToySpeech(voices=1, takes=2, rate=4000).spec
     assert spec_from_json(spec_as_json(spec)) == spec
     assert Piece(64).spec(spec).rate == 4000
     assert LogMel(spec, bands=8).mel.rate == 4000
