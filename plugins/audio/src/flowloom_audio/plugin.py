@@ -10,6 +10,20 @@ if TYPE_CHECKING:
     from flowloom_registry.plugins.registrar import Registrar
 
 
+_SMALL_ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 8],
+    "conv_stride": [5, 4],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
     """Add recordings, log-mel, networks, judges, tasks and recipes of speech."""
@@ -99,7 +113,13 @@ def _data(reg: Registrar) -> None:
         known_failures={"check_round_trip": "phases are not kept, and Griffin-Lim finds others"},
     )
 
-    dac = {"model_type": "dac", "encoder_hidden_size": 4, "decoder_hidden_size": 16, "n_codebooks": 2}
+    dac = {
+        "model_type": "dac",
+        "sampling_rate": 8000,
+        "encoder_hidden_size": 4,
+        "decoder_hidden_size": 16,
+        "n_codebooks": 2,
+    }
     small = {
         "downsampling_ratios": [4, 4],
         "upsampling_ratios": [4, 4],
@@ -173,6 +193,14 @@ def _judges(reg: Registrar) -> None:
         "log-mel-frechet",
         f"{home}:LogMelFrechet",
         summary="Fréchet distance of log-mel frames and their changes",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "speech-frechet",
+        f"{home}:SpeechFrechet",
+        summary="Fréchet distance in the features of HuBERT, WavLM or wav2vec 2.0",
+        example={"config": {"model_type": "hubert", **_SMALL_ENCODER}},
         data="toy-speech",
     )
     reg.add(
