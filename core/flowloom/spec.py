@@ -66,6 +66,7 @@ class Spec:
         limits: lowest and highest value of a bounded real state, e.g. ``(-1.0, 1.0)`` for images.
         tokens: text of every token id (letters of an alphabet, pieces of a tokenizer), for prompts and
             reports; empty where tokens have none. A codec that embeds tokens hands it on.
+        rate: entries a second of a signal in time (8000 for sound of 8 kHz); None where nothing says it.
 
     Raises:
         ShapeError: a condition has a name that is taken, does not say of which part it speaks, or has no
@@ -78,6 +79,7 @@ class Spec:
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
     tokens: tuple[str, ...] = ()
+    rate: int | None = None
 
     def __post_init__(self) -> None:
         for name, condition in self.conditions.items():

@@ -70,6 +70,14 @@ class Task(ABC):
         """What of the questions a renderer of data can show; None where it can show nothing."""
         return asked
 
+    def untouched(self, asked: Examples) -> Examples | None:
+        """The questions where they are answers too: a noisy recording, to which nothing was done.
+
+        Runs judge them beside the answers. Data of the form of the answers; None where a question is no
+        answer, which is the default.
+        """
+        return None
+
     def read(self, given: str, data: Dataset, n: int) -> Examples:
         """What a person typed, as ``n`` examples of this task.
 

@@ -64,6 +64,10 @@ class Predict(Task):
             x = flow.decode(Examples(solution.x, solution.cond)).x
         return Examples(map_state(torch.Tensor.cpu, x), asked.cond, asked.layout)
 
+    def untouched(self, asked: Examples) -> Examples | None:
+        """What is `shown`: a noisy observation is a prediction too."""
+        return self.shown(asked)
+
     def shown(self, asked: Examples) -> Examples | None:
         """The first condition that has the form of an example (a noisy observation, say)."""
         form = shape_of(asked.x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.resources import files
 
@@ -40,9 +41,13 @@ def test_the_report_can_be_heard(run):
     page = (run / "report.html").read_text()
     sounds = re.findall(r'<audio[^>]* src="data:audio/wav;base64,', page)
     pictures = re.findall(r'<img alt="spectrogram"[^>]* src="data:image/png;base64,', page)
-    assert len(sounds) == 4  # two generated, two real
+    # Two generated and two real; of each task two prompts or recordings, answers and truths.
+    assert len(sounds) == 4 + 2 * 6
     assert len(pictures) > 4
     assert not re.search(r'src="(?!data:)', page)
+    asked = json.loads((run / "evaluation.json").read_text())["tasks"]
+    assert "as asked" in asked["convert-voice"]["columns"]  # in their own voice
+    assert "as asked" not in asked["synthesise"]["columns"]  # a text is no sound
     table = (run / "evaluation.json").read_text()
     assert "through the codec" in table
     assert "judge_words" in table
@@ -88,13 +93,15 @@ def test_what_cannot_be_said_is_told_in_one_line(run, tmp_path, tone, capsys, te
 def test_recipes_are_sound():
     from flowloom_registry import load_recipe
     from flowloom_registry.config.check import check
+    from flowloom_registry.config.stages import stages_of
 
     shipped = sorted(
         path.stem for path in files("flowloom_audio").joinpath("recipes").iterdir() if path.suffix == ".yaml"
     )
     assert "speak-digits" in shipped
     for name in shipped:
-        check(load_recipe(name))
+        for stage in stages_of(load_recipe(name)):
+            check(stage)
 
 
 def test_periodwave_has_the_size_of_the_paper():

@@ -9,10 +9,13 @@ import pytest
 import soundfile
 import torch
 
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
+from flowloom.spec import Spec
+from flowloom_audio.codecs import LogMel
 from flowloom_audio.data import AudioFolder, SpokenDigits, ToySpeech
 from flowloom_audio.data.clips import clips_of
 from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+from flowloom_audio.views import Piece, Reverberate
 
 
 def told(data):
@@ -164,3 +167,16 @@ def test_toy_speech_tells_its_voices_apart():
     spectrum = torch.fft.rfft(examples.x).abs().mean(1)
     assert float(spectrum.min()) > 0
     assert len(data.split("test")) == len(data) // 4
+
+
+def test_the_rate_goes_with_the_data():
+    from flowloom_registry.runs.same_data import spec_as_json, spec_from_json
+
+    spec = ToySpeech(voices=1, takes=2, rate=4000).spec
+    assert spec_from_json(spec_as_json(spec)) == spec
+    assert Piece(64).spec(spec).rate == 4000
+    assert LogMel(spec, bands=8).mel.rate == 4000
+    with pytest.raises(IncompatibleError, match="told a rate of 8000 Hz, and the data have 4000"):
+        Reverberate().spec(spec)
+    with pytest.raises(IncompatibleError, match="do not say it; give rate"):
+        LogMel(Spec((64,)))

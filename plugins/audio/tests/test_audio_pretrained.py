@@ -88,3 +88,10 @@ def test_weights_come_from_a_folder(tmp_path):
         PretrainedCodec(SPEC, config=CODECS["dac"], codebooks=9)
     with pytest.raises(IncompatibleError, match="for waveforms"):
         PretrainedCodec(Spec((3, 4)), config=CODECS["dac"])
+
+
+def test_a_codec_of_another_rate_is_refused():
+    from dataclasses import replace
+
+    with pytest.raises(IncompatibleError, match="sound of 8000 Hz, and the data have 16000"):
+        PretrainedCodec(replace(SPEC, rate=16_000), config=CODECS["dac"])

@@ -57,10 +57,10 @@ def test_other_flows_are_refused():
 
 
 def test_a_codec_decodes_by_its_vocoder(flow):
-    codec = LogMel(Spec((1280,)), bands=8, window=256, hop=64, vocoder=Trained(flow))
+    codec = LogMel(Spec((1280,), rate=8000), bands=8, window=256, hop=64, vocoder=Trained(flow))
     states = torch.randn(2, 20, 8)
     wave = codec.decode(Examples(states)).x
     assert torch.equal(wave, Vocoder(flow)(codec.logarithms(states)))
     assert not any(p.requires_grad for p in codec.parameters())
     with pytest.raises(IncompatibleError, match="8 bands every 64 samples"):
-        LogMel(Spec((1280,)), bands=8, hop=128, vocoder=Trained(flow))
+        LogMel(Spec((1280,), rate=8000), bands=8, hop=128, vocoder=Trained(flow))

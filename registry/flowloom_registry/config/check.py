@@ -220,6 +220,8 @@ class _Checking:
         givers = SPEC_GIVERS
         if current in givers:
             givers = givers[givers.index(current) + 1 :]
+        elif current in self.recipe.catalog.sections and self.recipe.catalog.sections[current].of_data:
+            givers = givers[givers.index("codec") + 1 :]
         giver = next((name for name in givers if name in self.present), None)
         joins = current == CONDITIONS_TAKER and CONDITIONS_GIVER in self.present
         return Scope(

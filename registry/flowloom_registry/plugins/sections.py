@@ -27,6 +27,7 @@ class Section:
             data are there), ``geometry`` for the class of the geometry. See `flowloom.defaults`.
         always: True where a flow is never without one, so that ``null`` is refused.
         judges: True where it only says what is asked of trained weights: it can change without training anew.
+        of_data: True where its components are told the spec of data, and not that of states behind a codec.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Section:
     chosen: Literal["spec", "geometry"] | None = None
     always: bool = False
     judges: bool = False
+    of_data: bool = False
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -85,7 +87,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("metrics", "components", "compare samples with real data", "metric", judges=True),
     Section("scores", "components", "what the trained flow says of held-out examples", "score", judges=True),
     Section("tasks", "components", "what is asked about held-out rows, and judged", "task", judges=True),
-    Section("renderer", "component", "shows samples in the report", "renderer", judges=True),
+    Section("renderer", "component", "shows samples in the report", "renderer", judges=True, of_data=True),
     Section("trackers", "components", "record the run as it goes", "tracker", judges=True),
     Section("train", "record", "how to train", target="flowloom.training:TrainConfig"),
     Section(

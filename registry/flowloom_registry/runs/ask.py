@@ -19,7 +19,7 @@ from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.baseline import baseline
 from flowloom_registry.runs.columns import Judge
 from flowloom_registry.runs.drawing import rehearsed
-from flowloom_registry.runs.evaluation import SAMPLES, SEEN, Asked, Columns
+from flowloom_registry.runs.evaluation import SAMPLES, SEEN, UNTOUCHED, Asked, Columns
 from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 
@@ -85,6 +85,10 @@ class _Asking:
             rows = matched_rows(assembly.require_data(""), truth, assembly.class_condition(), config.seed + 1)
             some = assembly.in_range(rows)
             columns[SEEN] = judge.of(lambda _: some, None)
+        with self.notes.about(f"task {self.name}: column '{UNTOUCHED}'"):
+            same = task.untouched(asked)
+            if same is not None:
+                columns[UNTOUCHED] = judge.of(lambda _: same, truth, task.draws)
         with self.notes.about(f"task {self.name}: the baseline"):
             simple = baseline(assembly, seen, asked, task.draws, self.notes)
             if simple is not None:

@@ -11,6 +11,7 @@ from flowloom.data import Examples
 from flowloom.renderers import Figure
 
 SAMPLES, FLOOR, SEEN, THROUGH = "samples", "held-out data", "training data", "through the codec"
+UNTOUCHED = "as asked"
 """Names of columns; that of the baseline is its own (`Evaluation.baseline`)."""
 
 Columns = dict[str, dict[str, float]]

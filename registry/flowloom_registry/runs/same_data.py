@@ -22,11 +22,12 @@ _SUMMED = 16
 """Rows, evenly spread, whose sums are kept."""
 
 _BEFORE_VIEWS = "before_views"
-_LATER = ("role", "of", "limits")
+_LATER = ("role", "of", "limits", "rate")
 
 
 def spec_as_json(spec: Spec) -> dict[str, Any]:
     """A spec as plain data; `spec_from_json` makes one of it again."""
+    seldom = {"limits": None if spec.limits is None else list(spec.limits), "rate": spec.rate}
     return {
         "shape": list(spec.shape),
         "vocab": spec.vocab,
@@ -37,7 +38,7 @@ def spec_as_json(spec: Spec) -> dict[str, Any]:
             for name, c in spec.conditions.items()
         },
         "parts": {name: spec_as_json(part) for name, part in spec.parts.items()},
-    } | ({"limits": list(spec.limits)} if spec.limits is not None else {})
+    } | {name: value for name, value in seldom.items() if value is not None}
 
 
 def spec_from_json(value: Mapping[str, Any]) -> Spec:
@@ -65,6 +66,7 @@ def spec_from_json(value: Mapping[str, Any]) -> Spec:
             conditions=conditions,
             limits=None if limits is None else (float(limits[0]), float(limits[1])),
             tokens=tuple(value["tokens"]),
+            rate=value.get("rate"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ShapeError) as error:
         raise RunError(f"a spec that was written down cannot be read: {one_line(error)}") from error

@@ -10,6 +10,20 @@ if TYPE_CHECKING:
     from flowloom_registry.plugins.registrar import Registrar
 
 
+_SMALL_ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 8],
+    "conv_stride": [5, 4],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
     """Add recordings, log-mel, networks, judges, tasks and recipes of speech."""
@@ -99,7 +113,13 @@ def _data(reg: Registrar) -> None:
         known_failures={"check_round_trip": "phases are not kept, and Griffin-Lim finds others"},
     )
 
-    dac = {"model_type": "dac", "encoder_hidden_size": 4, "decoder_hidden_size": 16, "n_codebooks": 2}
+    dac = {
+        "model_type": "dac",
+        "sampling_rate": 8000,
+        "encoder_hidden_size": 4,
+        "decoder_hidden_size": 16,
+        "n_codebooks": 2,
+    }
     small = {
         "downsampling_ratios": [4, 4],
         "upsampling_ratios": [4, 4],
@@ -177,6 +197,14 @@ def _judges(reg: Registrar) -> None:
     )
     reg.add(
         "metric",
+        "speech-frechet",
+        f"{home}:SpeechFrechet",
+        summary="Fréchet distance in the features of HuBERT, WavLM or wav2vec 2.0",
+        example={"config": {"model_type": "hubert", **_SMALL_ENCODER}},
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
         "stft-distance",
         f"{home}:SpectralDistance",
         summary="multi-resolution STFT distance from the recording of the same row",
@@ -229,6 +257,14 @@ def _judges(reg: Registrar) -> None:
         summary="say a text in the voice of a prompt",
         within="toy-speech",
     )
+    reg.add(
+        "task",
+        "convert-voice",
+        "flowloom_audio.tasks:ConvertVoice",
+        summary="say what a recording says in the voice of a prompt, by inversion",
+        paper="2010.02502",
+        within="toy-speech",
+    )
 
 
 def _recipes(reg: Registrar) -> None:
@@ -238,6 +274,11 @@ def _recipes(reg: Registrar) -> None:
         "speechflow-digits",
         f"{home}/speechflow-digits.yaml",
         summary="generative pre-training on untranscribed digits",
+    )
+    reg.recipe(
+        "speechflow-enhance",
+        f"{home}/speechflow-enhance.yaml",
+        summary="pre-trained speech, fine-tuned to enhancement",
     )
     reg.recipe("enhance-digits", f"{home}/enhance-digits.yaml", summary="noisy digits to clean ones")
     reg.recipe(

@@ -18,6 +18,7 @@ from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.data.sound import as_wav
+from flowloom_audio.rates import rate_of
 
 __all__ = ["AudioPlayers"]
 
@@ -29,25 +30,25 @@ class AudioPlayers(Renderer):
 
     Args:
         spec: of the data; injected from the recipe.
-        rate: samples a second.
+        rate: samples a second; the data's own where None.
         rows: most examples on a side.
         frames: most moments shown of a trajectory.
     """
 
-    def __init__(self, spec: Spec | None = None, rate: int = 8000, rows: int = 8, frames: int = 6) -> None:
-        if rows < 1 or frames < 2 or rate < 1:
-            raise ValueError(f"rate and rows must be at least 1, frames 2; got {rate}, {rows} and {frames}")
-        self.rate, self.rows, self.frames = rate, rows, frames
-        self.conditions = dict(spec.conditions) if spec is not None else {}
-        hop = max(1, rate // 125)
-        self._mel = Mel(rate, 48, 4 * hop, hop)
+    def __init__(self, spec: Spec, rate: int | None = None, rows: int = 8, frames: int = 6) -> None:
+        if rows < 1 or frames < 2:
+            raise ValueError(f"rows must be at least 1, frames 2; got {rows} and {frames}")
+        self.rate, self.rows, self.frames = rate_of(spec, rate, "renderer audio"), rows, frames
+        self.conditions = dict(spec.conditions)
+        hop = max(1, self.rate // 125)
+        self._mel = Mel(self.rate, 48, 4 * hop, hop)
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Players and spectrograms, row by row."""
         n = min(self.rows, len(samples))
         other = real if real is not samples else None
         heads = ["asked for", "generated", *(["real (another take)"] if other is not None else [])]
-        lines = []
+        lines: list[list[str]] = []
         for i in range(n):
             cells = [html.escape(self._asked(samples, i)), self._heard(samples, i)]
             if other is not None:
@@ -55,13 +56,18 @@ class AudioPlayers(Renderer):
                     self._heard(other, i % len(other))
                     + f"<br>{html.escape(self._asked(other, i % len(other)))}"
                 )
-            lines.append(
-                "<tr>" + "".join(f'<td style="padding:4px 12px">{cell}</td>' for cell in cells) + "</tr>"
-            )
-        head = "".join(f'<th style="text-align:left;padding:4px 12px">{name}</th>' for name in heads)
-        table = f'<table style="border-collapse:collapse"><tr>{head}</tr>{"".join(lines)}</table>'
-        caption = f"{self.rate} Hz. Spectrograms: log-mel, low bands below, from -60 dB."
-        return [Figure("Sounds", "text/html", table.encode(), caption)]
+            lines.append(cells)
+        return [self._table("Sounds", heads, lines)]
+
+    def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
+        """Players and spectrograms: asked, answered, truth, row by row."""
+        sides = [("asked", asked), ("answered", answered), ("truth", truth)]
+        shown = [(name, side) for name, side in sides if side is not None]
+        lines = [
+            [html.escape(self._asked(answered, i)), *(self._heard(side, i) for _, side in shown)]
+            for i in range(min(self.rows, len(truth)))
+        ]
+        return [self._table("Answers", ["asked for", *(name for name, _ in shown)], lines)]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Spectrograms of the first row on its way from noise to sound."""
@@ -72,6 +78,14 @@ class AudioPlayers(Renderer):
             cells.append(f'<td style="padding:4px">t = {times[i]:.2f}<br>{self._picture(wave)}</td>')
         table = f"<table><tr>{''.join(cells)}</tr></table>"
         return [Figure("From source to data", "text/html", table.encode())]
+
+    def _table(self, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Figure:
+        cells = [[f'<td style="padding:4px 12px">{cell}</td>' for cell in line] for line in lines]
+        rows = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
+        head = "".join(f'<th style="text-align:left;padding:4px 12px">{name}</th>' for name in heads)
+        table = f'<table style="border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
+        caption = f"{self.rate} Hz. Spectrograms: log-mel, low bands below, from -60 dB."
+        return Figure(title, "text/html", table.encode(), caption)
 
     def _asked(self, examples: Examples, row: int) -> str:
         """The conditions of a row that can be said in words."""

@@ -20,6 +20,7 @@ from flowloom.state import Cond
 from flowloom.trained import Trained
 from flowloom_audio.codecs.mel import FLOOR, Mel
 from flowloom_audio.models.periodwave import PeriodWave
+from flowloom_audio.rates import rate_of
 from flowloom_audio.vocoder import Vocoder
 
 __all__ = ["LogMel"]
@@ -35,7 +36,7 @@ class LogMel(Codec):
 
     Args:
         spec: of the data; injected from the recipe.
-        rate: samples a second.
+        rate: samples a second; the data's own where None.
         bands: of a frame.
         window: samples that a frame sees.
         hop: samples from frame to frame.
@@ -54,7 +55,7 @@ class LogMel(Codec):
     def __init__(
         self,
         spec: Spec,
-        rate: int = 8000,
+        rate: int | None = None,
         bands: int = 64,
         window: int = 512,
         hop: int = 128,
@@ -69,7 +70,7 @@ class LogMel(Codec):
             )
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
-        self.mel = Mel(rate, bands, window, hop)
+        self.mel = Mel(rate_of(spec, rate, "codec log-mel"), bands, window, hop)
         self.also = tuple(name for name in also if name in spec.conditions)
         self.iterations = iterations
         self.vocoder = vocoder

@@ -57,6 +57,11 @@ class PretrainedCodec(Codec):
         self.kind = str(settings.model_type)
         if self.kind not in ("encodec", "dac", "mimi"):
             raise IncompatibleError(f"codec pretrained-audio is of encodec, dac or mimi, not {self.kind}")
+        own = int(settings.sampling_rate)
+        if spec.rate is not None and spec.rate != own:
+            raise IncompatibleError(
+                f"this codec is of sound of {own} Hz, and the data have {spec.rate}; set data.rate to {own}"
+            )
         most = int(_first(settings, "num_quantizers", "n_codebooks", "num_codebooks"))
         if codebooks is not None and not 1 <= codebooks <= most:
             raise IncompatibleError(f"this codec has 1 to {most} codebooks, not {codebooks}")

@@ -127,7 +127,7 @@ class Recordings(Dataset):
             conditions["prompt"] = Condition(shape=(self.prompt_samples,))
         if self.mix is not None:
             conditions["degraded"] = Condition(shape=(self.samples,))
-        return Spec((self.samples,), conditions=conditions)
+        return Spec((self.samples,), conditions=conditions, rate=self.rate)
 
     @property
     def speakers(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from flowloom_audio.metrics.distances import LogMelFrechet, SpectralDistance
 from flowloom_audio.metrics.paired import ShortTimeIntelligibility, SignalRatio, SpeechQuality
 from flowloom_audio.metrics.recogniser import SpeechJudge
+from flowloom_audio.metrics.self_supervised import SpeechFrechet
 from flowloom_audio.metrics.sphinx import Sphinx
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ShortTimeIntelligibility",
     "SignalRatio",
     "SpectralDistance",
+    "SpeechFrechet",
     "SpeechJudge",
     "SpeechQuality",
     "Sphinx",

@@ -13,7 +13,8 @@ from flowloom.errors import ShapeError
 from flowloom.metrics import Metric
 from flowloom.metrics.frechet import frechet_distance
 from flowloom_audio.codecs.mel import Mel
-from flowloom_audio.metrics.waves import lengths_of, rate_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.rates import rate_of
 
 __all__ = ["LogMelFrechet", "SpectralDistance", "spectral_distance"]
 
@@ -39,7 +40,7 @@ class LogMelFrechet(Metric):
     def fit(self, train: Dataset) -> None:
         """Learn the rate."""
         require_waves(train.spec, "log-mel-frechet")
-        rate = rate_of(train, self.rate, "log-mel-frechet")
+        rate = rate_of(train.spec, self.rate, "log-mel-frechet")
         hop = max(1, rate // 64)
         self._mel = Mel(rate, self.bands, 4 * hop, hop)
 

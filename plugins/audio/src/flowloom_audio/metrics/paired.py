@@ -12,7 +12,8 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.metrics import Metric
-from flowloom_audio.metrics.waves import lengths_of, rate_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.rates import rate_of
 
 __all__ = ["ShortTimeIntelligibility", "SignalRatio", "SpeechQuality", "si_sdr"]
 
@@ -46,7 +47,7 @@ class _Signals(Metric):
     def fit(self, train: Dataset) -> None:
         """Learn the rate."""
         require_waves(train.spec, self.name)
-        self._rate = rate_of(train, self.rate, self.name)
+        self._rate = rate_of(train.spec, self.rate, self.name)
 
     @abstractmethod
     def of(self, x: Tensor, y: Tensor) -> float | None:

@@ -21,7 +21,8 @@ from flowloom.sources import Source
 from flowloom.training.decays import Cosine
 from flowloom.training.feeds.bucketed import Bucketed
 from flowloom_audio.codecs.log_mel import LogMel
-from flowloom_audio.metrics.waves import rate_of, require_waves, text_of, word_errors
+from flowloom_audio.metrics.waves import require_waves, text_of, word_errors
+from flowloom_audio.rates import rate_of
 
 __all__ = ["Recognise", "Recogniser", "SpeechJudge"]
 
@@ -151,7 +152,7 @@ class SpeechJudge(Metric):
         self._flow = known[key]
 
     def _trained(self, train: Dataset) -> fl.Flow:
-        spec, rate = train.spec, rate_of(train, self.rate, "speech-judge")
+        spec, rate = train.spec, rate_of(train.spec, self.rate, "speech-judge")
         tokens = spec.conditions["text"].names
         rows = torch.arange(min(2000, len(train))) * len(train) // min(2000, len(train))
         texts = {text_of(row, tokens) for row in train.take(rows).cond["text"]}

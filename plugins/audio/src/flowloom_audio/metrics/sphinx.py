@@ -13,7 +13,8 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
-from flowloom_audio.metrics.waves import lengths_of, rate_of, require_waves, text_of, waves_of, word_errors
+from flowloom_audio.metrics.waves import lengths_of, require_waves, text_of, waves_of, word_errors
+from flowloom_audio.rates import rate_of
 
 __all__ = ["Sphinx"]
 
@@ -53,7 +54,7 @@ class Sphinx(Metric):
         text = train.spec.conditions.get("text")
         if text is None:
             raise IncompatibleError("metric sphinx compares words, and the data has no condition 'text'")
-        self._rate, self._tokens = rate_of(train, self.rate, "sphinx"), text.names
+        self._rate, self._tokens = rate_of(train.spec, self.rate, "sphinx"), text.names
         some = torch.arange(min(2000, len(train))) * len(train) // min(2000, len(train))
         texts = (text_of(row, self._tokens) for row in train.take(some).cond["text"])
         vocabulary = sorted({word for one in texts for word in _words(one)})

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Spec
 
-__all__ = ["lengths_of", "rate_of", "require_waves", "text_of", "waves_of", "word_errors"]
+__all__ = ["lengths_of", "require_waves", "text_of", "waves_of", "word_errors"]
 
 
 def require_waves(spec: Spec, who: str) -> None:
@@ -39,18 +39,6 @@ def lengths_of(examples: Examples) -> Tensor:
     real = (examples.layout or Layout()).real
     n, samples = examples.x.shape
     return torch.full((n,), samples) if real is None else real.sum(1)
-
-
-def rate_of(data: Dataset, given: int | None, who: str) -> int:
-    """Samples a second: as given, else as the data say.
-
-    Raises:
-        IncompatibleError: neither does.
-    """
-    rate = given or getattr(data, "rate", None)
-    if not isinstance(rate, int):
-        raise IncompatibleError(f"{who} must know the rate of the data, which do not say it; give rate")
-    return rate
 
 
 def text_of(ids: Tensor, tokens: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
+from flowloom_audio.rates import rate_of
 
 __all__ = ["AddNoise", "Reverberate", "gain"]
 
@@ -120,6 +121,11 @@ class Reverberate(_Degraded):
         if not 0 < seconds[0] <= seconds[1] or not 0 <= wet[0] <= wet[1]:
             raise ValueError(f"seconds and wet are (lowest, highest) and positive, got {seconds} and {wet}")
         self.seconds, self.rate, self.wet = seconds, rate, wet
+
+    def spec(self, spec: Spec) -> Spec:
+        """With the copy."""
+        rate_of(spec, self.rate, "view reverberate")
+        return super().spec(spec)
 
     def changed(self, copy: Tensor, clean: Tensor, layout: Layout, generator: torch.Generator) -> Tensor:
         """Convolved."""

@@ -13,6 +13,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
 from flowloom_audio.codecs.mel import Mel
+from flowloom_audio.rates import rate_of
 
 __all__ = ["MelBeside", "Piece"]
 
@@ -42,7 +43,7 @@ class Piece(View):
                 continue
             wave = condition.shape == spec.shape and condition.classes is None
             conditions[name] = replace(condition, shape=(self.samples,)) if wave else condition
-        return Spec((self.samples,), conditions=conditions)
+        return replace(spec, shape=(self.samples,), conditions=conditions)
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
         """Pieces."""
@@ -91,6 +92,7 @@ class MelBeside(View):
                 f"view mel-beside is for waveforms of a multiple of {self.mel.hop} samples, "
                 f"not {spec.event_shape()}; cut pieces first (view sound-piece)"
             )
+        rate_of(spec, self.mel.rate, "view mel-beside")
         frames = self.mel.frames(spec.shape[0])
         return plus(spec, "mel-beside", **{self.name: Condition(shape=(frames, self.mel.bands))})
 

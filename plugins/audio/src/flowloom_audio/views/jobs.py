@@ -14,6 +14,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.state import expand
 from flowloom.views import View
 from flowloom.views.base import plus
+from flowloom_audio.rates import rate_of
 from flowloom_audio.views.degrade import AddNoise, Reverberate
 
 __all__ = ["FrontEnd", "Job"]
@@ -59,6 +60,7 @@ class FrontEnd(View):
         """With the copy and the class ``job``."""
         if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
             raise IncompatibleError(f"view front-end is for waveforms (samples,), not {spec.event_shape()}")
+        rate_of(spec, self.room.rate, "view front-end")
         mixed = spec.conditions.get(self.name)
         if "extract" in self.jobs and (mixed is None or mixed.shape != spec.shape):
             raise IncompatibleError(

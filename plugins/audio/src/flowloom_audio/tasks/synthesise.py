@@ -1,4 +1,4 @@
-"""What is asked of a trained flow of speech."""
+"""Texts, said in the voice of a prompt."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError, IncompatibleError
+from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.tasks import Task, some_rows
-from flowloom_audio.data.recordings import Recordings, fill_up
-from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+from flowloom_audio.data.recordings import Recordings
+from flowloom_audio.metrics.waves import waves_of
+from flowloom_audio.tasks.voices import heard, voice_of, write_answers
 
 __all__ = ["Synthesise"]
 
@@ -43,7 +44,7 @@ class Synthesise(Task):
         """Texts and prompts of ``n`` rows, and the recordings of them."""
         truth = some_rows(data, n, generator).laid_out(data.spec)
         told = {name: value for name, value in truth.cond.items() if name not in data.spec.named("real")}
-        return Examples(torch.zeros_like(_wave(truth)), told), truth
+        return Examples(torch.zeros_like(waves_of(truth)), told), truth
 
     def shown(self, asked: Examples) -> Examples | None:
         """The prompts, where there are any."""
@@ -61,7 +62,7 @@ class Synthesise(Task):
             raise IncompatibleError(f"synthesise is for recordings with text; {type(data).__name__} is none")
         cond = {"text": data.frontend.padded(given, data.text_length).expand(n, -1)}
         if data.prompt_samples:
-            cond["prompt"] = self._prompt(data, n)
+            cond["prompt"] = _voices(data, n) if self.prompt is None else voice_of(self.prompt, data, n)
         elif self.prompt is not None:
             raise IncompatibleError("this run was trained without prompts; leave out the prompt")
         return Examples(torch.zeros(n, data.samples), cond)
@@ -70,48 +71,13 @@ class Synthesise(Task):
         """Waveforms with marks of what is real, and the conditions they were made under."""
         known = flow.known_conditions()
         told = {name: v for name, v in asked.cond.items() if name in known}
-        solution = flow.solve(len(asked), seed=seed, cond=told)
-        with torch.no_grad(), flow.evaluating():
-            said = flow.decode(Examples(solution.x, solution.cond)).to("cpu")
-        made = {name: said.cond[name] for name in flow.objective.invents if name in said.cond}
-        answers = Examples(said.x, {**asked.cond, **made})
-        spec = flow.codec.data_spec if flow.codec is not None else flow.spec
-        return answers.laid_out(spec)
+        return heard(flow, flow.solve(len(asked), seed=seed, cond=told), asked.cond)
 
     def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
         """A sound file for every answer: ``file``, and ``file`` with a number before its ending."""
-        rate = getattr(data, "rate", None)
-        if not isinstance(rate, int):
-            raise IncompatibleError("the data does not say its rate")
-        waves, real = _wave(answers), None if answers.layout is None else answers.layout.real
-        written = []
-        for i, wave in enumerate(waves):
-            place = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
-            write_sound(place, wave if real is None else wave[: max(1, int(real[i].sum()))], rate)
-            written.append(place)
-        return written
-
-    def _prompt(self, data: Recordings, n: int) -> torch.Tensor:
-        if self.prompt is None:
-            # Any voice, the same for the same data: the seed of the answers is not known yet.
-            rows = torch.arange(n) * len(data) // n
-            return data.take(rows).cond["prompt"]
-        notes = Notes()
-        sound = read_sound(Path(self.prompt), data.rate, notes)
-        notes.tell()
-        if float(sound.abs().max()) < 1e-4:
-            raise DataError(f"the prompt {self.prompt} is silent; give a recording of the voice")
-        sound = without_silence(sound, data.rate) if data.trim else sound
-        least = data.rate // 20
-        if len(sound) < least:
-            raise DataError(
-                f"the prompt {self.prompt} has {len(sound)} samples, less than a frame; give at least {least}"
-            )
-        if data.level is not None:
-            sound = sound * (data.level / sound.square().mean().sqrt())
-        return fill_up(sound, data.prompt_samples).expand(n, -1)
+        return write_answers(answers, data, file)
 
 
-def _wave(examples: Examples) -> torch.Tensor:
-    assert isinstance(examples.x, torch.Tensor)
-    return examples.x
+def _voices(data: Recordings, n: int) -> torch.Tensor:
+    """Any voices, the same for the same data: the seed of the answers is not known yet."""
+    return data.take(torch.arange(n) * len(data) // n).cond["prompt"]

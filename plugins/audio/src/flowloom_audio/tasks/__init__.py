@@ -1,0 +1,6 @@
+"""What is asked of a trained flow of speech."""
+
+from flowloom_audio.tasks.convert import ConvertVoice
+from flowloom_audio.tasks.synthesise import Synthesise
+
+__all__ = ["ConvertVoice", "Synthesise"]

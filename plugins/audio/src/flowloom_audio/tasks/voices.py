@@ -1,0 +1,76 @@
+"""What tasks of speech share: prompts from files, answers as sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import DataError
+from flowloom.flow import Flow
+from flowloom.solvers import Solution
+from flowloom.state import Cond
+from flowloom_audio.data.recordings import Recordings, fill_up
+from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+from flowloom_audio.metrics.waves import lengths_of, waves_of
+from flowloom_audio.rates import rate_of
+
+__all__ = ["heard", "sound_of", "voice_of", "write_answers"]
+
+
+def sound_of(file: Path, data: Recordings, what: str) -> Tensor:
+    """A sound file as the recordings of ``data`` are: ``(n,)``, trimmed and as loud.
+
+    Args:
+        file: to read.
+        data: says how recordings are treated.
+        what: the file is, for messages.
+
+    Raises:
+        DataError: it cannot be read, is silent, or is shorter than 50 ms.
+    """
+    notes = Notes()
+    sound = read_sound(file, data.rate, notes)
+    notes.tell()
+    if float(sound.abs().max()) < 1e-4:
+        raise DataError(f"the {what} {file} is silent; give a recording of the voice")
+    sound = without_silence(sound, data.rate) if data.trim else sound
+    least = data.rate // 20
+    if len(sound) < least:
+        raise DataError(
+            f"the {what} {file} has {len(sound)} samples, less than a frame; give at least {least}"
+        )
+    return sound if data.level is None else sound * (data.level / sound.square().mean().sqrt())
+
+
+def voice_of(file: Path, data: Recordings, n: int) -> Tensor:
+    """A prompt from a file, ``(n, prompt samples)``: cut to what the data have, or repeated."""
+    return fill_up(sound_of(file, data, "prompt"), data.prompt_samples).expand(n, -1)
+
+
+def heard(flow: Flow, solution: Solution, asked: Cond) -> Examples:
+    """What a solve drew as waveforms on the CPU, with marks of what is real.
+
+    Args:
+        flow: that drew.
+        solution: of it.
+        asked: conditions that are handed on.
+    """
+    with torch.no_grad(), flow.evaluating():
+        said = flow.decode(Examples(solution.x, solution.cond)).to("cpu")
+    made = {name: said.cond[name] for name in flow.objective.invents if name in said.cond}
+    answers = Examples(said.x, {**asked, **made})
+    return answers.laid_out(flow.codec.data_spec if flow.codec is not None else flow.spec)
+
+
+def write_answers(answers: Examples, data: Dataset, file: Path) -> list[Path]:
+    """A sound file for every answer: ``file``, and ``file`` with a number before its ending."""
+    rate = rate_of(data.spec, None, "a sound file")
+    written = []
+    for i, (wave, n) in enumerate(zip(waves_of(answers), lengths_of(answers).tolist(), strict=True)):
+        place = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
+        write_sound(place, wave[: max(1, n)], rate)
+        written.append(place)
+    return written

@@ -1,0 +1,93 @@
+"""Tasks of speech: voices converted by inversion, questions that are answers too, pages that are heard."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import flowloom as fl
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.tasks import Predict
+from flowloom_audio.codecs import LogMel
+from flowloom_audio.data import ToySpeech
+from flowloom_audio.models import SpeechTransformer
+from flowloom_audio.objective import SpeechMatching
+from flowloom_audio.renderer import AudioPlayers
+from flowloom_audio.tasks import ConvertVoice
+from flowloom_audio.views import AddNoise
+
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return ToySpeech(voices=3, takes=3, prompt=0.128)
+
+
+@pytest.fixture(scope="module")
+def flow(data):
+    torch.manual_seed(0)
+    codec = LogMel(data.spec, bands=8, iterations=4)
+    codec.fit(data)
+    network = SpeechTransformer(codec.spec, width=16, depth=1, heads=2, ignore=["speaker"])
+    for p in network.parameters():  # zero-initialised heads would answer nothing
+        torch.nn.init.normal_(p, std=0.05)
+    objective = SpeechMatching(codec.spec, condition_dropout=0.1, ignore=["speaker"])
+    return fl.Flow(
+        network, objective=objective, codec=codec, spec=codec.spec, solver=fl.solvers.Midpoint(steps=24)
+    )
+
+
+def test_another_voice_says_the_same(data):
+    asked, truth = ConvertVoice().pose(data, 6, draws())
+    assert (asked.cond["own_speaker"] != asked.cond["speaker"]).all()
+    assert torch.equal(asked.cond["prompt"], truth.cond["prompt"])
+    assert torch.equal(asked.cond["text"], truth.cond["text"])
+    # Every word is there in every voice, so that the truth is a recording of it and not of some other word.
+    every = data.all()
+    for x, text in zip(truth.x, truth.cond["text"], strict=True):
+        row = int((every.x == x).all(1).nonzero()[0, 0])
+        assert torch.equal(every.cond["text"][row], text)
+
+
+def test_inversion_under_the_same_voice_gives_the_recording_back(flow, data):
+    asked, _ = ConvertVoice().pose(data, 4, draws())
+    own = {name: asked.cond[f"own_{name}"] for name in ("prompt", "speaker")}
+    same = Examples(asked.x, {**asked.cond, **own}, asked.layout)
+    back, other = (ConvertVoice()(flow, one).x for one in (same, asked))
+    states = flow.encode(
+        Examples(asked.x, {k: v for k, v in asked.cond.items() if k in data.spec.conditions})
+    )
+    through = flow.decode(states).x
+    kept = (back - through).square().mean().sqrt() / through.square().mean().sqrt()
+    changed = (other - through).square().mean().sqrt() / through.square().mean().sqrt()
+    assert kept < 0.1
+    assert changed > 2 * kept
+
+
+def test_one_voice_has_nobody_to_become():
+    with pytest.raises(IncompatibleError, match="another speaker"):
+        ConvertVoice().pose(ToySpeech(voices=1, takes=3, prompt=0.128), 2, draws())
+
+
+def test_a_noisy_recording_is_an_answer_too(data):
+    from flowloom.views import Viewed
+
+    noisy = Viewed(data, [AddNoise()])
+    asked, truth = Predict().pose(noisy, 3, draws())
+    same = Predict().untouched(asked)
+    assert same is not None
+    assert torch.equal(same.x, truth.cond["degraded"])
+    assert ConvertVoice().untouched(truth) is truth
+
+
+def test_question_answer_and_truth_are_heard(data):
+    (figure,) = AudioPlayers(data.spec).answers(*(data.take(torch.arange(2)).laid_out(data.spec),) * 3)
+    page = figure.data.decode()
+    assert page.count("<audio") == 6
+    assert "<th" in page
+    (without,) = AudioPlayers(data.spec).answers(None, *(data.take(torch.arange(2)),) * 2)
+    assert without.data.decode().count("<audio") == 4
