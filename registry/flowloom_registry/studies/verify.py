@@ -6,6 +6,7 @@ import datetime
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,12 +156,18 @@ def verify(
     """
     decided: list[Decided] = []
     for name, study in require_claims(claims, seeds=seeds, catalog=catalog).items():
-        folder = StudyFolder(out / folder_name([name.rpartition(":")[2].removesuffix(".yaml")]))
+        folder = StudyFolder(out / _place(name))
         cells = study.cells()
         source = functools.partial(_cells_again, name, seeds)
         run_cells(cells, folder, source, design=study.design(name, cells), jobs=jobs, device=device)
         decided += [study.decided(claim, folder) for claim in study.claims]
     return decided
+
+
+def _place(recipe: str) -> str:
+    """The folder of a recipe's study: a file's is called after its path from here."""
+    name = recipe.rpartition(":")[2] if not recipe.endswith((".yaml", ".yml")) else os.path.relpath(recipe)
+    return folder_name([name.removesuffix(".yaml").removesuffix(".yml")])
 
 
 def require_claims(
