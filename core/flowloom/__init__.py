@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from flowloom import sources as sources
     from flowloom import spec as spec
     from flowloom import state as state
+    from flowloom import symmetries as symmetries
     from flowloom import tasks as tasks
     from flowloom import testing as testing
     from flowloom import times as times

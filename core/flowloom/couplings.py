@@ -30,9 +30,12 @@ class Coupling(ABC):
     Attributes:
         permutation: True where every row of x0 is used exactly once; couplings that draw x0 with
             replacement say False.
+        moves: True where `pair` moves points of x0 by symmetries of its law (a shift, a rotation), so that
+            they change; others only rearrange what there is.
     """
 
     permutation: bool = True
+    moves: bool = False
 
     def pair(
         self,

@@ -8,12 +8,15 @@ from contextlib import suppress
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from flowloom import likelihood
 from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import read_as
 from flowloom.flow import Flow
+from flowloom.geometry import Geometry
+from flowloom.layout import Layout
 from flowloom.solvers import Dopri5, Solver
 from flowloom.state import Shape, shape_of
 
@@ -128,9 +131,25 @@ class Likelihood(Score):
         assert flow.geometry is not None
         # Some geometries do not say their dimension.
         with suppress(NotImplementedError):
-            freedom = flow.geometry.degrees_of_freedom(_event(shape_of(examples.x)))
-            values["nats_per_dim"] = values["nll"] / freedom
+            values["nats_per_dim"] = values["nll"] / _freedom(
+                flow.geometry, examples, flow.layout(examples.cond)
+            )
         return values
+
+
+def _freedom(geometry: Geometry, examples: Examples, layout: Layout | None) -> float:
+    """Degrees of freedom of an example, on average over those of different size.
+
+    Raises:
+        NotImplementedError: the geometry does not say, or examples are products of different size.
+    """
+    x = examples.x
+    if layout is None:
+        return geometry.degrees_of_freedom(_event(shape_of(x)))
+    if not isinstance(x, Tensor) or geometry.dim is None:
+        raise NotImplementedError
+    ones = torch.ones(x.shape[: x.ndim - geometry.point_ndim], device=x.device)
+    return float(layout.sum(ones).mean()) * geometry.dim
 
 
 def _event(shape: Shape) -> Shape:

@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts, within
-from flowloom.data.base import Dataset
+from flowloom.data.base import Dataset, Tensors
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, Geometry
@@ -27,6 +27,9 @@ from flowloom.state import (
     sum_event,
     to_device,
 )
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 __all__ = ["FromDataset", "Gaussian", "Mask", "Paired", "Product", "Source", "Uniform", "part_of"]
 
@@ -328,6 +331,20 @@ class Product(Source, nn.Module):
         self.std = stds.pop() if self.gaussian else None
         self.gives_data = all(s.gives_data for s in self.parts.values())
         self.reads = tuple(name for s in self.parts.values() for name in s.reads)
+
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Fit the parts that want it, each on its own part of the states (at most 10,000 rows of them)."""
+        fitted = {name: fit for name, s in self.parts.items() if (fit := getattr(s, "fit", None)) is not None}
+        if not fitted:
+            return
+        states: Any = None
+        if data is not None:
+            rows = data.take(torch.arange(min(len(data), 10_000)))
+            states = (rows if flow is None else flow.encode(rows, generator)).x
+        for name, fit in fitted.items():
+            fit(None if states is None else Tensors(states[name]), flow, generator)
 
     @property
     def density_gap(self) -> str:

@@ -13,8 +13,8 @@ from flowloom.data import Examples
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.scores import Likelihood
-from flowloom.solvers import CTMCEuler, Dopri5, EulerMaruyama
-from flowloom.spec import Spec
+from flowloom.solvers import CTMCEuler, Dopri5, Euler, EulerMaruyama
+from flowloom.spec import Condition, Spec
 
 MEAN, STD = 1.0, 0.5
 
@@ -180,3 +180,16 @@ def test_a_space_without_a_volume_is_refused_before_anything_is_integrated():
         flow.source.log_prob(x)
     still = fl.Flow(GaussianFlow(), spec=Spec(shape=(2,)), geometry=ByShape())
     assert still.source.log_prob(x).tolist() == [-3.0] * 5
+
+
+def test_nats_per_dim_of_examples_of_different_size_count_what_is_real():
+    spec = Spec((4,), conditions={"mask": Condition(shape=(4,), role="real")})
+    mask = torch.arange(4) < torch.tensor([[1], [3], [2], [2]])
+    space = fl.geometry.FlatTorus()
+    flow = fl.Flow(fl.models.MLP(spec, width=8, depth=1), spec=spec, geometry=space, solver=Euler(2))
+    torch.nn.init.zeros_(flow.model.out.weight)
+    torch.nn.init.zeros_(flow.model.out.bias)
+    values = Likelihood(solver=Euler(2))(flow, Examples(torch.rand(4, 4), {"mask": mask}))
+    # A field that stands still keeps the uniform law, of which every angle has log 2 pi nats.
+    assert values["nll"] == pytest.approx(2 * math.log(2 * math.pi), rel=1e-5)
+    assert values["nats_per_dim"] == pytest.approx(math.log(2 * math.pi), rel=1e-5)

@@ -93,8 +93,18 @@ class Ranks(OptimalTransport):
         return super().rows(x0, x1, cond, layout)
 
 
+class Stretches(Independent):
+    """Says that it moves points by symmetries of their law, and draws them together."""
+
+    moves = True
+
+    def pair(self, x0, x1, cond, layout=None, *, generator=None):
+        return 0.9 * x0
+
+
 TWINS = {
     "check_no_rows": (Ranks, ()),
+    "check_moves_are_symmetries": (Stretches, ()),
     "check_rows_are_indices": (
         Floats,
         (

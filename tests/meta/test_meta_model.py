@@ -8,6 +8,7 @@ from torch import nn
 
 from flowloom.models import MLP
 from flowloom.spec import Condition, Spec
+from flowloom.symmetries import Period, Permutation, Rotation, Translation
 
 KIND = "model"
 PLAIN = Spec((3,), conditions={"label": Condition(4)})
@@ -137,7 +138,19 @@ class NotCompilable(Base):
         return out + 1 if torch.compiler.is_compiling() else out
 
 
+class Declares(MLP):
+    """A perceptron, which has no symmetry, and says that it has one."""
+
+    def __init__(self, *symmetries):
+        super().__init__(RAGGED, width=16, depth=1)
+        self.symmetries = symmetries
+
+
 TWINS = {
+    "check_rotations": (lambda: Declares(Rotation()), ()),
+    "check_translations": (lambda: Declares(Translation()), ()),
+    "check_periods": (lambda: Declares(Period()), ()),
+    "check_permutations": (lambda: Declares(Permutation({"": 1})), ()),
     "check_output_shape": (Flattened, ()),
     "check_is_deterministic": (
         Dropout,

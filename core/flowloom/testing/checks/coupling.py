@@ -30,6 +30,14 @@ def _replaces(coupling: Coupling) -> bool:
     return not coupling.permutation
 
 
+def _rearranges(coupling: Coupling) -> bool:
+    return not coupling.moves
+
+
+def _moves(coupling: Coupling) -> bool:
+    return coupling.moves
+
+
 def _ends(coupling: Any, context: Context, n: int) -> tuple[Any, Any, dict[str, Tensor]]:
     geometry: Geometry = getattr(coupling, "geometry", None) or Euclidean()
     x0, x1 = draw_points(geometry, context, n, 1), draw_points(geometry, context, n, 2)
@@ -132,7 +140,7 @@ def check_cost_is_not_raised(make: Make, context: Context) -> None:
     context.within("mean squared distance of pairs, relative to chance", paired / chance, 1.4)
 
 
-@law("pairing rearranges x0 and invents nothing")
+@law("pairing rearranges x0 and invents nothing, unless it says that it moves points", when=_rearranges)
 def check_pairing_rearranges(make: Make, context: Context) -> None:
     """Every entry of the paired x0 is one of x0; as often as there, unless the coupling replaces."""
     coupling = make()
@@ -146,6 +154,33 @@ def check_pairing_rearranges(make: Make, context: Context) -> None:
         else:
             strangers = ~torch.isin(after, before)
             context.within("entries that x0 does not have", strangers.sum(), 0)
+
+
+@law("moving points keeps how far they are from each other, and brings them no further from x1", when=_moves)
+def check_moves_are_symmetries(make: Make, context: Context) -> None:
+    """Distances between the points of a row, sorted, before and after; and those of pairs."""
+    coupling: Any = make()
+    geometry: Geometry = getattr(coupling, "geometry", None) or Euclidean()
+    n, length = 16, 5
+    shape = with_batch(power_shape(geometry, length), n)
+    x0, x1 = (geometry.random(shape, Draw(context.generator(k), dtype=torch.float64)) for k in (8, 9))
+    paired = coupling.pair(x0, x1, {}, generator=context.generator(4))
+    i, j = torch.triu_indices(length, length, 1)
+    for (name, a), (_, b), (_, end) in zip(leaves(x0), leaves(paired), leaves(x1), strict=True):
+        space = geometry
+        for step in name.split(".") if name else ():
+            space = space.part(step)
+        if not space.continuous or a.ndim < 3:
+            context.holds("what has no points is left alone", torch.equal(a, b), name)
+            continue
+        apart = [
+            space.distance_point(v[:, i], v[:, j]).square().reshape(n, len(i), -1).sum(-1).sort(1).values
+            for v in (a, b)
+        ]
+        context.within(f"distances inside a row {name}".rstrip(), apart[0] - apart[1], 1e-9 * (1 + apart[0]))
+        cost = [space.distance(v, end).square() for v in (a, b)]
+        rise = (cost[1] - cost[0]).clamp_min(0)
+        context.within(f"squared distance to x1 that was added {name}".rstrip(), rise, 1e-9 * (1 + cost[0]))
 
 
 @law("what is padding or given pairs nobody")

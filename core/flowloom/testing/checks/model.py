@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from flowloom.layout import Layout
 from flowloom.spec import Spec
 from flowloom.state import Shape, State, concat, leaves, map_state, shape_of, take, with_batch
+from flowloom.symmetries import Period, Permutation, Rotation, Symmetry, Translation
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import (
     all_finite,
@@ -44,6 +46,10 @@ def _bf16_safe(model: nn.Module) -> bool:
 
 def _compile_safe(model: nn.Module) -> bool:
     return getattr(model, "compile_safe", True)
+
+
+def _declares(kind: type[Symmetry]) -> Callable[[nn.Module], bool]:
+    return lambda model: any(isinstance(one, kind) for one in getattr(model, "symmetries", ()))
 
 
 def _spec(model: Any, context: Context) -> Spec:
@@ -293,6 +299,61 @@ def inverted(real: Any) -> Any:
     if isinstance(real, dict):
         return {name: inverted(value) for name, value in real.items()}
     return None if real is None else ~real
+
+
+def _keeps(make: Make, context: Context, kind: type[Symmetry]) -> None:
+    """Three random elements, in float64, after a few steps of training."""
+    model: Any = _trained(make, context).double()
+    spec = _spec(model, context)
+    for stream in (51, 52, 53):
+        x, t, cond = _inputs(model, context, N, stream)
+        x, t = cast(x, torch.float64), t.double()
+        cond = {k: v.double() if v.is_floating_point() else v for k, v in cond.items()}
+        layout = Layout.of(spec, cond)
+        before = model(x, t, **cond)
+        size = float(1 + rows_max(before).max())
+        for one in model.symmetries:
+            if not isinstance(one, kind):
+                continue
+            moved = one.moved(x, cond, spec, context.generator(stream + 10))
+            after, wanted = model(moved.x, t, **moved.cond), moved.answer(before)
+            if layout is not None:
+                own = Layout.of(spec, moved.cond)
+                assert own is not None
+                after, wanted = own.zero(after), own.zero(wanted)
+            context.within(
+                f"answer to the moved state - moved answer ({one})", gap(after, wanted), 1e-7 * size
+            )
+
+
+@law("answers turn with the state, where the network declares rotations", when=_declares(Rotation))
+def check_rotations(make: Make, context: Context) -> None:
+    """Random rotations, reflections where declared, another for every row."""
+    _keeps(make, context, Rotation)
+
+
+@law(
+    "answers stay where the state is shifted, where the network declares translations",
+    when=_declares(Translation),
+)
+def check_translations(make: Make, context: Context) -> None:
+    """Random shifts, another for every row."""
+    _keeps(make, context, Translation)
+
+
+@law("answers stay where coordinates go round, where the network declares periods", when=_declares(Period))
+def check_periods(make: Make, context: Context) -> None:
+    """Random whole turns, another for every coordinate."""
+    _keeps(make, context, Period)
+
+
+@law(
+    "answers change places with the points, where the network declares permutations",
+    when=_declares(Permutation),
+)
+def check_permutations(make: Make, context: Context) -> None:
+    """Random orders, another for every row; padding and what is given go along."""
+    _keeps(make, context, Permutation)
 
 
 @law("weights survive a checkpoint")

@@ -1,0 +1,1 @@
+"""Molecules and crystals for flowloom. Importing the package costs nothing."""

@@ -1,0 +1,1 @@
+"""Crystals: the chart of their cells, their networks and judges."""

@@ -1,0 +1,1 @@
+"""Data sets of molecules and crystals, and how their files are read."""

@@ -1,0 +1,29 @@
+"""Splits that a row's own name decides, so that they stay when a file grows or is sorted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "val", "test")
+
+
+def divide(keys: Sequence[str], val: float, test: float) -> dict[str, Tensor]:
+    """Rows of every split; rows of one key are never torn apart.
+
+    Args:
+        keys: a name of every row (canonical SMILES, a material's id).
+        val: share of the validation split.
+        test: share of the test split.
+    """
+    place = torch.tensor([_unit(key) for key in keys], dtype=torch.float64)
+    in_test, in_val = place < test, (place >= test) & (place < test + val)
+    found = {"train": ~(in_test | in_val), "val": in_val, "test": in_test}
+    return {name: rows.nonzero(as_tuple=True)[0] for name, rows in found.items()}
+
+
+def _unit(key: str) -> float:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,1 @@
+"""Molecules in space: networks, judges and pictures."""

@@ -1,0 +1,149 @@
+"""Whether drawn molecules are molecules, new ones, and shaped like those of the data."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from scipy.stats import wasserstein_distance
+
+from flowloom.data import Dataset, Examples
+from flowloom.metrics import Metric
+from flowloom.spec import Spec
+from flowloom_molecules.molecules.perceived import Perceived, Perception
+
+
+class MoleculeQuality(Metric):
+    r"""What RDKit makes of the positions, elements and charges.
+
+    * ``validity``: share of rows that are one sanitised molecule (bonds perceived from distances, orders from
+      valences and total charge);
+    * ``connectivity``: share of rows whose atoms hang together;
+    * ``uniqueness``: distinct molecules among the valid ones; ``novelty``: share of those that the
+      training data does not have (0 for the training data, so it is told without a verdict);
+    * ``atom_stability``: share of atoms with as many neighbours as some atom of their element has in
+      training; ``molecule_stability``: rows of which all atoms are so, and that hang together;
+    * ``bond_lengths`` (angstrom), ``bond_angles``, ``torsions`` (degrees): Wasserstein distances from those
+      of real molecules, each kind of bond, angle or torsion by the elements in it, weighted by how common it
+      is in the real ones. Kinds that occur fewer than ``rare`` times there are left out; kinds that samples
+      lack cost the spread of the real ones.
+
+    Args:
+        spec: of the data; injected from the recipe.
+        rare: see above.
+    """
+
+    better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
+        "validity": "higher",
+        "connectivity": "higher",
+        "uniqueness": "higher",
+        "atom_stability": "higher",
+        "molecule_stability": "higher",
+        "bond_lengths": "lower",
+        "bond_angles": "lower",
+        "torsions": "lower",
+    }
+
+    def __init__(self, spec: Spec, rare: int = 20) -> None:
+        self.read, self.rare = Perception(spec), rare
+        self._known: set[str] = set()
+        self._neighbours: dict[str, set[int]] = {}
+
+    def fit(self, train: Dataset) -> None:
+        """Read the training molecules: which they are, and how many neighbours their atoms have."""
+        counts: dict[str, Counter[int]] = defaultdict(Counter)
+        for one in self.read(train.all()):
+            self._known.add(one.smiles)
+            for atom in one.connected.GetAtoms():
+                counts[atom.GetSymbol()][atom.GetDegree()] += 1
+        # One odd conformer in a hundred is no rule.
+        self._neighbours = {
+            symbol: {n for n, times in seen.items() if times >= 0.01 * seen.total()}
+            for symbol, seen in counts.items()
+        }
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """All values; shares of nothing are 0."""
+        drawn, truth = self.read(samples), self.read(real)
+        names = [one.smiles for one in drawn if one.whole is not None]
+        distinct = set(names)
+        stable = [[self._stable(atom) for atom in one.connected.GetAtoms()] for one in drawn]
+        atoms = [fine for row in stable for fine in row]
+        whole = [all(row) and one.fragments == 1 for row, one in zip(stable, drawn, strict=True)]
+        return {
+            "validity": len(names) / max(1, len(drawn)),
+            "connectivity": _share([one.fragments == 1 for one in drawn]),
+            "uniqueness": len(distinct) / max(1, len(names)),
+            "novelty": len(distinct - self._known) / max(1, len(distinct)),
+            "atom_stability": _share(atoms),
+            "molecule_stability": _share(whole),
+            **self._shapes(drawn, truth),
+        }
+
+    def _stable(self, atom: Any) -> bool:
+        return atom.GetDegree() in self._neighbours.get(atom.GetSymbol(), ())
+
+    def _shapes(self, drawn: list[Perceived], truth: list[Perceived]) -> dict[str, float]:
+        ours, theirs = _geometry(drawn), _geometry(truth)
+        return {name: _apart(ours[name], theirs[name], self.rare) for name in theirs}
+
+
+def _share(values: list[bool]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def _geometry(molecules: list[Perceived]) -> dict[str, dict[tuple[str, ...], list[float]]]:
+    """Lengths, angles and absolute torsions of all bonds, by the elements along them."""
+    found: dict[str, dict[tuple[str, ...], list[float]]] = {
+        name: defaultdict(list) for name in ("bond_lengths", "bond_angles", "torsions")
+    }
+    for one in molecules:
+        place = one.connected.GetConformer().GetPositions()
+        symbols = [atom.GetSymbol() for atom in one.connected.GetAtoms()]
+        near = [[b.GetIdx() for b in atom.GetNeighbors()] for atom in one.connected.GetAtoms()]
+
+        def add(name: str, chain: tuple[int, ...], value: float, kinds: list[str] = symbols) -> None:
+            key = tuple(kinds[i] for i in chain)
+            found[name][min(key, key[::-1])].append(value)
+
+        for bond in one.connected.GetBonds():
+            i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+            add("bond_lengths", (i, j), float(np.linalg.norm(place[i] - place[j])))
+            for a in near[i]:
+                for b in near[j]:
+                    if len({a, i, j, b}) == 4:
+                        add("torsions", (a, i, j, b), _torsion(place[[a, i, j, b]]))
+        for middle, around in enumerate(near):
+            for n, a in enumerate(around):
+                for b in around[:n]:
+                    add(
+                        "bond_angles",
+                        (a, middle, b),
+                        _angle(place[a] - place[middle], place[b] - place[middle]),
+                    )
+    return found
+
+
+def _angle(u: np.ndarray, v: np.ndarray) -> float:
+    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(u, v))), float(u @ v)))
+
+
+def _torsion(chain: np.ndarray) -> float:
+    """Absolute dihedral angle in degrees: mirror images count alike."""
+    first, axis, last = np.diff(chain, axis=0)
+    return _angle(np.cross(first, axis), np.cross(axis, last))
+
+
+def _apart(
+    ours: dict[tuple[str, ...], list[float]], theirs: dict[tuple[str, ...], list[float]], rare: int
+) -> float:
+    common = {kind: values for kind, values in theirs.items() if len(values) >= rare}
+    total = max(1, sum(map(len, common.values())))
+    return sum(
+        len(values)
+        / total
+        * (wasserstein_distance(ours[kind], values) if ours.get(kind) else max(float(np.ptp(values)), 0.1))
+        for kind, values in common.items()
+    )

@@ -1,0 +1,210 @@
+"""The rows of the molecules plugin: words only, nothing heavy is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+_FLOWMM = "2406.04713"
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add data sets, couplings, networks, metrics, renderers and recipes for molecules and crystals."""
+    _molecules(reg)
+    _crystals(reg)
+
+
+def _molecules(reg: Registrar) -> None:
+    home = "flowloom_molecules.molecules"
+    reg.add(
+        "dataset",
+        "conformers",
+        "flowloom_molecules.data.molecules:Conformers",
+        summary="conformers of the SMILES in CSV files, made by RDKit and kept on disk",
+        example={"files": ["small.csv"]},
+    )
+    reg.add(
+        "model",
+        "egnn",
+        f"{home}.egnn:EGNN",
+        summary="equivariant graph network on positions beside tokens",
+        example={"width": 16, "depth": 2},
+        paper="2102.09844",
+        within="molecules-small",
+    )
+    reg.add(
+        "metric",
+        "molecule-quality",
+        f"{home}.quality:MoleculeQuality",
+        summary="validity, uniqueness, novelty, stability, and shapes of bonds",
+        within="molecules-small",
+    )
+    reg.add(
+        "renderer",
+        "molecule-view",
+        f"{home}.renderer:MoleculeView",
+        summary="depictions, and molecules in space to turn about (offline)",
+        within="molecules-small",
+    )
+    reg.add(
+        "dataset",
+        "molecule-file",
+        "flowloom_molecules.data.sdf:MoleculeFile",
+        summary="molecules of an SDF file with its own positions; QM9 by default",
+        example={"file": "gdb9.sdf"},
+        tags=("files",),
+        paper="1703.00564",
+    )
+    reg.add(
+        "dataset",
+        "torsions",
+        "flowloom_molecules.data.torsions:Torsions",
+        summary="torsion angles of conformers, a circle for every rotatable bond",
+        example={"files": ["small.csv"], "conformers": 2},
+    )
+    reg.recipe(
+        "molecules-small",
+        "flowloom_molecules:recipes/molecules-small.yaml",
+        summary="common small molecules in space, no file needed",
+        paper="2406.07266",
+    )
+    reg.recipe(
+        "molecules-qm9",
+        "flowloom_molecules:recipes/molecules-qm9.yaml",
+        summary="QM9 in space, the literature's scale (needs an accelerator)",
+        paper="2406.07266",
+    )
+    reg.recipe(
+        "conformer-torsions",
+        "flowloom_molecules:recipes/conformer-torsions.yaml",
+        summary="torsion angles of conformers on tori (needs flowloom-geometries)",
+        paper="2302.03660",
+    )
+    reg.recipe(
+        "molecules-3d",
+        "flowloom_molecules:recipes/molecules-3d.yaml",
+        summary="small molecules in space: positions, elements and charges",
+        paper="2406.07266",
+    )
+
+
+def _crystals(reg: Registrar) -> None:
+    home = "flowloom_molecules.crystals"
+    reg.add(
+        "dataset",
+        "crystals",
+        "flowloom_molecules.data.crystals:Crystals",
+        summary="cells of CIF files, or of CSV files with a column of CIF (perov-5, carbon-24, MP-20)",
+        example={"name": "perov_5"},
+        tags=("files",),
+        paper="2110.06197",
+    )
+    reg.add(
+        "dataset",
+        "perovskites",
+        "flowloom_molecules.data.perovskites:Perovskites",
+        summary="perovskites drawn from ionic radii, no file needed",
+        example={"n": 128},
+    )
+    reg.add(
+        "codec",
+        "lattice-chart",
+        f"{home}.chart:LatticeChart",
+        summary="angles of cells on the line, elements as analog bits where they are made up",
+        paper=_FLOWMM,
+        within="perovskites",
+    )
+    reg.add(
+        "source",
+        "log-normal",
+        "flowloom_molecules.sources:LogNormal",
+        summary="positive numbers with the logarithms of the data",
+        example={"scale": 0.3},
+        paper=_FLOWMM,
+    )
+    reg.add(
+        "source",
+        "logistic",
+        "flowloom_molecules.sources:Logistic",
+        summary="logits of uniform numbers",
+        paper=_FLOWMM,
+    )
+    reg.add(
+        "coupling",
+        "aligned",
+        "flowloom_molecules.aligned:Aligned",
+        summary="x0 shifted, turned and reordered inside each row until it lies near x1",
+        example={"rotate": True, "assign": True},
+        paper="2306.15030",
+    )
+    reg.add(
+        "model",
+        "cspnet",
+        f"{home}.network:CSPNet",
+        summary="periodic graph network on fractional coordinates and lattice parameters",
+        example={"width": 16, "depth": 1, "frequencies": 2},
+        paper=_FLOWMM,
+        within="perovskites",
+    )
+    reg.add(
+        "guidance",
+        "anti-annealing",
+        f"{home}.annealing:AntiAnnealing",
+        summary="velocities of some parts times 1 + s t",
+        example={"slopes": {"frac": 2.0}},
+        paper=_FLOWMM,
+        within="perovskites",
+    )
+    reg.add(
+        "metric",
+        "structure-match",
+        f"{home}.match:StructureMatch",
+        summary="match rate and RMS of predicted crystals, beside training structures",
+        example={"baselines": False},
+        paper=_FLOWMM,
+        within="perovskites",
+    )
+    reg.add(
+        "metric",
+        "crystal-validity",
+        f"{home}.validity:CrystalValidity",
+        summary="structural and compositional validity, density, number of elements",
+        paper="2110.06197",
+        within="perovskites",
+    )
+    reg.add(
+        "renderer",
+        "crystal-view",
+        f"{home}.renderer:CrystalView",
+        summary="cells to turn about beside the real ones (offline)",
+        within="perovskites",
+    )
+    reg.recipe(
+        "crystals-mp20",
+        "flowloom_molecules:recipes/crystals-mp20.yaml",
+        summary="structure prediction on MP-20, the paper's scale (needs an accelerator)",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "crystals-perov-de-novo",
+        "flowloom_molecules:recipes/crystals-perov-de-novo.yaml",
+        summary="perov-5 from nothing: elements, coordinates and cell together",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "perovskites",
+        "flowloom_molecules:recipes/perovskites.yaml",
+        summary="structure prediction of drawn perovskites, no file needed",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "crystals-perov",
+        "flowloom_molecules:recipes/crystals-perov.yaml",
+        summary="structure prediction on perov-5",
+        paper=_FLOWMM,
+    )
