@@ -131,6 +131,32 @@ def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     assert "finished" not in capsys.readouterr().err  # it was all there
 
 
+OF_A_TASK = """
+extends: base.yaml
+tasks: [{use: inpaint, metrics: [mse]}]
+evaluate: {questions: 4}
+claim:
+  - metric: inpaint/mse
+    least: 0
+    seeds: 1
+  - metric: inpaint/mse
+    of: {column: baseline}
+    least: 0
+    seeds: 1
+"""
+
+
+def test_a_claim_may_be_about_what_a_task_answers(write, capsys) -> None:
+    first, second = verify(find_claims([str(write(OF_A_TASK))]), Path("out"))
+    (run,) = Path("out/study/cells").iterdir()
+    columns = json.loads((run / "evaluation.json").read_text())["tasks"]["inpaint"]["columns"]
+    assert first.verdict.of == (columns["samples"]["mse"],)
+    assert second.verdict.of == (columns["Gaussian"]["mse"],)
+    file = write(OF_A_TASK.replace("metric: inpaint/mse", "metric: inpaint/msse", 1))
+    assert main(["verify", str(file)]) == 2
+    assert "no value named 'inpaint/msse'; did you mean 'inpaint/mse'?" in capsys.readouterr().err
+
+
 def test_other_seeds_and_too_few(write) -> None:
     claims = find_claims([str(write(CLAIMING))])
     found = verify(claims, Path("out"), seeds=[5])

@@ -20,6 +20,7 @@ from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
+from flowloom_registry.runs.ask import names as names_of_tasks
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import read_json
 from flowloom_registry.runs.identity import asked_again
@@ -324,7 +325,11 @@ class _Study:
             known = {"train_seconds": train_seconds(run, told), "evaluations": told.get("nfe")}
             value = known.get(metric, told.get(metric))
             return None if value is None else float(value)
-        columns, scores = told.get("columns", {}), told.get("scores", {})
+        task, _, of_task = metric.rpartition("/")
+        if task in told.get("tasks", {}):
+            columns, scores, metric = told["tasks"][task].get("columns", {}), {}, of_task
+        else:
+            columns, scores = told.get("columns", {}), told.get("scores", {})
         column = told.get("baseline") if arm.column == BASELINE else arm.column
         places = (columns.get(column), scores.get(column))
         if not arm.column:
@@ -347,7 +352,14 @@ class _Study:
 def _known(assembly: Assembly) -> list[str]:
     """Names of the values that an arm will have."""
     judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
-    return [*dict.fromkeys(name for judge in judges for name in judge.better), *OF_EVERY_RUN]
+    of_tasks = [
+        f"{task}/{name}"
+        for task, one in names_of_tasks(assembly).items()
+        # A task without metrics of its own is judged by the recipe's.
+        for metric in (one.metrics or assembly.metrics)
+        for name in metric.better
+    ]
+    return [*dict.fromkeys(name for judge in judges for name in judge.better), *of_tasks, *OF_EVERY_RUN]
 
 
 def digests(claims: Sequence[Claim], catalog: Catalog | None = None) -> list[str]:
