@@ -112,6 +112,29 @@ def test_other_metrics_judge_again_and_train_nothing(write, capsys) -> None:
     assert all(p.read_bytes() == data for p, data in before.items())
 
 
+STAGED = """
+recipe: base.yaml
+arms:
+  twice:
+    stages:
+      - {name: first}
+      - {name: second, model: {run: first, frozen: false}}
+"""
+
+
+def test_a_change_of_a_stage_trains_its_cell_again_and_says_where(write, capsys) -> None:
+    Experiment(write(STAGED)).run()
+    capsys.readouterr()
+    Experiment(write(STAGED)).run()
+    assert "again" not in capsys.readouterr().err
+    results = Experiment(write(STAGED.replace("name: first}", "name: first, train: {steps: 6}}"))).run()
+    assert "twice · seed 0: trained again, for it was changed (first.train.steps: 4 -> 6)" in (
+        capsys.readouterr().err
+    )
+    assert {row["state"] for row in results.rows()} == {FINISHED}
+    assert Path("experiments/study/replaced/twice_seed0/flow.safetensors").is_file()
+
+
 def test_arms_share_weights(write) -> None:
     file = write("""
 recipe: base.yaml

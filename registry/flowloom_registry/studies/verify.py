@@ -16,14 +16,16 @@ from flowloom.metrics import Metric
 from flowloom.scores import Score
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.stages import staged
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
 from flowloom_registry.runs.ask import names as names_of_tasks
-from flowloom_registry.runs.assembly import Assembly, assemble
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import read_json
 from flowloom_registry.runs.identity import asked_again
+from flowloom_registry.runs.stages import assemble_stages
 from flowloom_registry.studies.cells import FOR_PEOPLE, Cell, folder_name
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
 from flowloom_registry.studies.design import ARM, Design
@@ -240,7 +242,7 @@ class _Study:
         first = {name: self._cell(name, arm, 0) for name, arm in self.arms.values()}
         try:
             require_sound(list(first.values()))
-            self.built = {name: assemble(cell.recipe) for name, cell in first.items()}
+            self.built = {name: _assembled(cell) for name, cell in first.items()}
         except ConfigError as error:
             return list(error.problems)
         found = []
@@ -257,7 +259,7 @@ class _Study:
     def cells(self) -> list[Cell]:
         """A cell for each arm and seed that a claim needs; arms that are trained alike share one run."""
         if not self.built:
-            self.built = {n: assemble(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
+            self.built = {n: _assembled(self._cell(n, arm, 0)) for n, arm in self.arms.values()}
         trained: dict[str, str] = {}
         shares: dict[str, str] = {}
         for name, arm in self.arms.values():
@@ -279,8 +281,10 @@ class _Study:
 
     def _trained_by(self, name: str, arm: Arm) -> str:
         """Everything that the training of an arm depends on, as text."""
-        tree = plain(self._cell(name, arm, 0).recipe.tree)
-        apart = {*asked_again(self.built[name]), *FOR_PEOPLE}
+        recipe = self._cell(name, arm, 0).recipe
+        tree = plain(recipe.tree)
+        # Sections beside stages are those of every stage.
+        apart = {*(() if staged(recipe) else asked_again(self.built[name])), *FOR_PEOPLE}
         return json.dumps({k: v for k, v in tree.items() if k not in apart}, sort_keys=True)
 
     def design(self, name: str, cells: Sequence[Cell]) -> Design:
@@ -349,14 +353,18 @@ class _Study:
         return seconds, evaluations
 
 
+def _assembled(cell: Cell) -> Assembly:
+    """Of its last stage, untrained."""
+    return list(assemble_stages(cell.recipe, Path(cell.name)).values())[-1]
+
+
 def _known(assembly: Assembly) -> list[str]:
     """Names of the values that an arm will have."""
     judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
     of_tasks = [
         f"{task}/{name}"
         for task, one in names_of_tasks(assembly).items()
-        # A task without metrics of its own is judged by the recipe's.
-        for metric in (one.metrics or assembly.metrics)
+        for metric in one.metrics
         for name in metric.better
     ]
     return [*dict.fromkeys(name for judge in judges for name in judge.better), *of_tasks, *OF_EVERY_RUN]
