@@ -121,11 +121,40 @@ def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     assert "energy_distance (study) - (study, training data) >= -1000: holds" in third
     cells = {path.name for path in Path("claims/study/cells").iterdir()}
     # What differs in the solver alone is asked of the same run.
-    assert len(cells) == 2 + 1 + 2 - 1
+    trained = ["coupling-independent", "coupling-optimal-transport"]
+    assert cells == {f"{arm}_seed{seed}" for arm in trained for seed in (0, 1)} | {
+        "solver-steps-6_seed0", "solver-steps-6_seed4"
+    }  # fmt: skip
     page = Path("claims/systems.md").read_text()
     assert page.count("\n| `") == len(systems()) == 119
     assert main(["verify", str(file)]) == 1
     assert "finished" not in capsys.readouterr().err  # it was all there
+
+
+OF_A_TASK = """
+extends: base.yaml
+tasks: [{use: inpaint, metrics: [mse]}]
+evaluate: {questions: 4}
+claim:
+  - metric: inpaint/mse
+    least: 0
+    seeds: 1
+  - metric: inpaint/mse
+    of: {column: baseline}
+    least: 0
+    seeds: 1
+"""
+
+
+def test_a_claim_may_be_about_what_a_task_answers(write, capsys) -> None:
+    first, second = verify(find_claims([str(write(OF_A_TASK))]), Path("out"))
+    (run,) = Path("out/study/cells").iterdir()
+    columns = json.loads((run / "evaluation.json").read_text())["tasks"]["inpaint"]["columns"]
+    assert first.verdict.of == (columns["samples"]["mse"],)
+    assert second.verdict.of == (columns["Gaussian"]["mse"],)
+    file = write(OF_A_TASK.replace("metric: inpaint/mse", "metric: inpaint/msse", 1))
+    assert main(["verify", str(file)]) == 2
+    assert "no value named 'inpaint/msse'; did you mean 'inpaint/mse'?" in capsys.readouterr().err
 
 
 def test_other_seeds_and_too_few(write) -> None:

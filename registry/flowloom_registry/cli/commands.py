@@ -33,7 +33,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "experiment",
         "flowloom_registry.cli.experiment",
-        "carry out many runs, arms and a grid over recipes and seeds, and compare them",
+        "carry out and compare many runs: arms, a grid, seeds",
     ),
     Command("compare", "flowloom_registry.cli.compare", "compare finished runs, or those of an experiment"),
     Command("verify", "flowloom_registry.cli.verify", "decide the claims of recipes, system by system"),

@@ -23,6 +23,7 @@ from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.carry_out import carry_out
 from flowloom_registry.runs.evaluation import Evaluation
 from flowloom_registry.runs.folder import RunFolder, read_text, write_text
+from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.used import STAGES_FOLDER, require_same_used
 
 _NOT_A_STAGES = (NAME, "versions")
@@ -55,8 +56,8 @@ def carry_out_stages(
         return carry_out(recipe, out, device, command)
     home = RunFolder(out)
     home.exists()
-    stages = [replace(one.stage, home=out) for one in stages_of(recipe) if one.stage is not None]
-    recipes = [replace(one, stage=stage) for one, stage in zip(stages_of(recipe), stages, strict=True)]
+    recipes = _at(recipe, out)
+    stages = [one.stage for one in recipes if one.stage is not None]
     plans = _checked(recipes)
     texts = [_text(one, plan, out) for one, plan in zip(recipes, plans, strict=True)]
     before = _texts_before(home)
@@ -81,6 +82,50 @@ def carry_out_stages(
     return folder, result
 
 
+def assemble_stages(recipe: Recipe, out: Path) -> dict[str, Assembly]:
+    """Every stage by name, built on those before it, untrained; the recipe itself where it has none.
+
+    Raises:
+        MisfitError: parts cannot work together.
+    """
+    return _look_ahead(_at(recipe, out)) if staged(recipe) else {recipe.name: assemble(recipe)}
+
+
+def changed_stage(recipe: Recipe, out: Path) -> str | None:
+    """The first value by which a stage was begun in ``out`` and is not any more: ``a.train.steps: 2 -> 3``;
+    None where there is none, or nothing was begun.
+
+    Args:
+        recipe: with stages.
+        out: the run folder.
+
+    Raises:
+        RunError: what the stages were cannot be read.
+        ConfigError: a stage has problems.
+    """
+    before = _texts_before(RunFolder(out))
+    if not before:
+        return None
+    recipes = _at(recipe, out)
+    plans, built = _checked(recipes), _look_ahead(recipes)
+    for one, plan in zip(recipes, plans, strict=True):
+        name = one.stage.name if one.stage is not None else ""
+        if name in before:
+            found = changed(before[name], _text(one, plan, out), built[name])
+            if found is not None:
+                return f"{name}.{found}"
+    return None
+
+
+def _at(recipe: Recipe, out: Path) -> list[Recipe]:
+    """The stages, each knowing in which folder they are."""
+    found = []
+    for one in stages_of(recipe):
+        assert one.stage is not None
+        found.append(replace(one, stage=replace(one.stage, home=out)))
+    return found
+
+
 def _checked(recipes: list[Recipe]) -> list[RecipePlan]:
     """The plans of all stages.
 
@@ -99,8 +144,8 @@ def _checked(recipes: list[Recipe]) -> list[RecipePlan]:
     return plans
 
 
-def _look_ahead(recipes: list[Recipe]) -> None:
-    """Build every stage on those before it, untrained, and forget them: parts that clash are told now."""
+def _look_ahead(recipes: list[Recipe]) -> dict[str, Assembly]:
+    """Every stage built on those before it, untrained, so that parts that clash are told now."""
     planned: dict[str, Assembly] = {}
     for one in recipes:
         assert one.stage is not None
@@ -109,6 +154,7 @@ def _look_ahead(recipes: list[Recipe]) -> None:
         if assembly.data is not None and not made:
             assembly.data.take(torch.arange(1))
         planned[one.stage.name] = assembly
+    return planned
 
 
 def _folder(stage: Stage, out: Path) -> RunFolder:

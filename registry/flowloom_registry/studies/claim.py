@@ -14,7 +14,8 @@ one arm where nothing stands under ``over``. It holds where the statistic is on 
 ``least``, and not where it is on the wrong one; nothing is decided by fewer seeds than were asked for, nor
 where the deviation of the statistic from seed to seed is larger than its gap to the limit. ``each: true``
 asks the same of the worst seed. A value may be that of another column of the table (``column: training data``
-in an arm), or its distance from a number (``from: 1``, for accuracies and ratios).
+in an arm), or its distance from a number (``from: 1``, for accuracies and ratios). ``metric: inpaint/psnr``
+is a value of the recipe's task ``inpaint``.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Claim:
         recipe: reference of the recipe.
         system: id of the system whose claim it is.
         says: in the words of people, may be empty.
-        metric: name of the value.
+        metric: name of the value; ``task/metric`` of a task.
         of: whose value.
         over: beside which; None for a value by itself.
         difference: whether values are subtracted and not divided.

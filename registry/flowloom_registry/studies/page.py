@@ -1,164 +1,115 @@
-"""Results of a study as one self-contained HTML page."""
+"""Results of a study as one HTML page: plots that answer to the pointer, and tables that sort."""
 
 from __future__ import annotations
 
-import base64
-import io
+import math
 from collections.abc import Sequence
-from html import escape
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from flowloom_registry.studies.results import Record, Results
+from flowloom_registry import pages
+from flowloom_registry.pages import Cell, Column, Line, Plot, Section, notes, plots
+from flowloom_registry.studies.results import FLOOR, Record, Results
 from flowloom_registry.studies.summary import by_solver, curve, grouped, main_records, spread, without_seed
 from flowloom_registry.studies.table import remarks, tables
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } .soft { opacity: .7; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; background: #fff; border-radius: 6px; }
-"""
-_MARKS = "osD^vPX*"
+_BASELINE = "baseline"
+_SAME = (
+    "0 is training data, 1 the baseline (a Gaussian fitted to it, say), so that all data stand in one plot."
+)
+_MEANS = "Points are means over seeds; the table has their deviations."
 
 
 def page(results: Results) -> str:
-    """Tables and figures, with nothing that is loaded from elsewhere."""
-    parts = [f"<h1>{escape(results.name)}</h1>", f'<p class="soft">{escape(results.summary)}</p>']
-    for title, canvas, caption in figures(results):
-        parts += [
-            f"<h2>{escape(title)}</h2>",
-            _image(canvas, title),
-            f'<p class="soft">{escape(caption)}</p>',
-        ]
-    for title, columns, lines in tables(results):
-        cells = "".join(f"<th>{escape(word)}</th>" for word in columns)
-        rows = "".join(f"<tr>{''.join(f'<td>{escape(w)}</td>' for w in row)}</tr>" for row in lines)
-        parts += [f"<h2>{escape(title)}</h2>", f"<table><tr>{cells}</tr>{rows}</table>"]
-    notes = "".join(f"<li>{escape(line)}</li>" for line in remarks(results))
-    if notes:
-        parts += ["<h2>What did not finish, or was left out</h2>", f"<ul>{notes}</ul>"]
-    head = f'<meta charset="utf-8"><title>{escape(results.name)} · flowloom</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en">\n{head}\n{chr(10).join(parts)}\n</html>\n'
+    """Plots and tables, with nothing that is loaded from elsewhere."""
+    sections = [
+        Section(title, pages.table([_column(results, word) for word in columns], rows))
+        for title, columns, lines in tables(results)
+        for rows in [[[_cell(word) for word in line] for line in lines]]
+    ]
+    left = remarks(results)
+    if left:
+        sections.append(Section("What did not finish, or was left out", notes(left)))
+    head = Markup("<p>{}</p>").format(results.summary) if results.summary else Markup("")
+    return pages.page(results.name, *figures(results), *sections, head=head)
 
 
-def figures(results: Results) -> list[tuple[str, Figure, str]]:
-    """Title, figure and caption of what there is to plot."""
+def figures(results: Results) -> list[Section]:
+    """What there is to plot."""
     found = []
-    same = (
-        "0 is training data, 1 the baseline (a Gaussian fitted to it, say), so that all data stand in one "
-        "plot. Bars: deviations."
-    )
-    swept = [r for r in curve(results.records) if r.quality is not None]
+    shown = curve(results.records)
+    swept = [record for record in shown if record.quality is not None]
     if len({record.evaluations for record in swept}) > 1:
-        canvas = _curves(results, swept, normal=True)
-        found.append(("Quality against network evaluations", canvas, same))
-    if len({record.evaluations for record in curve(results.records)}) > 1 and len(results.axes) > 1:
-        canvas = _panels(results)
-        found.append(
-            ("Every metric in its own units", canvas, "Dotted: training data. Dashed: the baseline.")
-        )
+        body = plots([_qualities(swept)], caption=f"{_SAME} {_MEANS}", columns=1, height=380)
+        found.append(Section("Quality against network evaluations", body, "less is better"))
+    if len({record.evaluations for record in shown}) > 1 and len(results.axes) > 1:
+        body = plots(_panels(shown), caption=f"{_MEANS} Dashed: training data, and the baseline.")
+        found.append(Section("Every metric in its own units", body))
     timed = [r for r in main_records(results.records) if r.quality is not None and r.train_seconds]
     if timed:
-        found.append(("Quality against training time", _times(results, timed), same))
+        body = plots([_times(timed)], caption=f"{_SAME} {_MEANS}", columns=1, height=380)
+        found.append(Section("Quality against training time", body, "less is better"))
     return found
 
 
-def _styles(results: Results) -> dict[tuple[object, ...], dict[str, object]]:
-    """A colour for each value of the first axis, a mark for each of the others."""
-    groups = [*grouped(results.records, without_seed), *grouped(results.records, by_solver)]
-    first = list(dict.fromkeys(key[0] for key in groups))
-    rest = list(dict.fromkeys(key[1:] for key in groups))
-    return {
-        key: {
-            "color": f"C{first.index(key[0]) % 10}",
-            "marker": _MARKS[rest.index(key[1:]) % len(_MARKS)],
-            "linestyle": ("-", "--", "-.", ":")[rest.index(key[1:]) % 4],
-        }
-        for key in groups
-    }
+def _qualities(records: Sequence[Record]) -> Plot:
+    lines = [
+        Line(_label(key), *_means([(r.evaluations, r.quality) for r in group]), style="dots")
+        for key, group in grouped(records, by_solver).items()
+    ]
+    at = sorted({float(r.evaluations) for r in records if r.evaluations})
+    lines += [Line(name, at, [y] * len(at), "level") for name, y in ((FLOOR, 0.0), (_BASELINE, 1.0))]
+    return Plot("Quality", lines, "network evaluations a sample", "quality", log_x=2)
 
 
-def _curves(results: Results, records: Sequence[Record], normal: bool) -> Figure:
-    canvas = Figure(figsize=(8.5, 4.6), layout="constrained")
-    axes = canvas.subplots()
-    _draw(axes, results, records, normal)
-    axes.axhline(0, color="gray", linestyle=":", linewidth=1)
-    axes.axhline(1, color="gray", linestyle="--", linewidth=1)
-    axes.set(ylabel="quality (less is better)")
-    values = [r.quality for r in records if r.quality is not None]
-    if max(values) > 20:
-        axes.set_yscale("symlog", linthresh=1)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return canvas
+def _panels(records: Sequence[Record]) -> list[Plot]:
+    """One for each value of the axes after the first: its own metric in its own units."""
+    found = []
+    for key, group in grouped(records, lambda record: tuple(record.labels.values())[1:]).items():
+        lines = [
+            # Arms have one colour in all panels.
+            Line(_label((name, solver)), *_means([(r.evaluations, r.value) for r in some]), style="dots")
+            for (name, solver), some in grouped(
+                group, lambda record: (next(iter(record.labels.values())), record.solver)
+            ).items()
+        ]
+        at = sorted({float(r.evaluations) for r in group if r.evaluations})
+        ends = ((FLOOR, spread(r.floor for r in group)), (_BASELINE, spread(r.baseline for r in group)))
+        lines += [Line(name, at, [end.mean] * len(at), "level") for name, end in ends if end is not None]
+        metric = f"{group[0].metric.replace('_', ' ')} ({group[0].better} is better)"
+        found.append(Plot(_label(key), lines, "network evaluations", metric, log_x=2))
+    return found
 
 
-def _draw(axes: Axes, results: Results, records: Sequence[Record], normal: bool) -> None:
-    styles = _styles(results)
-    for key, group in grouped(records, by_solver).items():
-        points = []
-        for (n,), there in grouped(group, lambda record: (record.evaluations,)).items():
-            found = spread((r.quality if normal else r.value) for r in there)
-            if found is not None:
-                points.append((n, found.mean, found.deviation or 0.0))
-        if points:
-            x, y, bars = zip(*points, strict=True)
-            label = " · ".join(str(word) for word in key if word)
-            axes.errorbar(x, y, bars, label=label, ms=4, lw=1.3, capsize=2, **styles[key])  # type: ignore[arg-type]
-    at = sorted({record.evaluations for record in records if record.evaluations})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(at, [str(n) for n in at], minor=False)
-    axes.set(xlabel="network evaluations a sample")
-    axes.grid(alpha=0.3)
-
-
-def _panels(results: Results) -> Figure:
-    """One panel for each value of the axes after the first: its own metric in its own units."""
-    panels = grouped(curve(results.records), lambda record: tuple(record.labels.values())[1:])
-    columns = min(3, len(panels))
-    height = -(-len(panels) // columns)
-    canvas = Figure(figsize=(3.9 * columns, 3.1 * height), layout="constrained")
-    places = canvas.subplots(height, columns, squeeze=False).flatten()
-    for axes, (key, records) in zip(places, panels.items(), strict=False):
-        _draw(axes, results, records, normal=False)
-        for name, line in (("floor", ":"), ("baseline", "--")):
-            level = spread(getattr(record, name) for record in records)
-            if level is not None:
-                axes.axhline(level.mean, color="gray", linestyle=line, linewidth=1)
-        axes.set_title(" · ".join(map(str, key)), fontsize=10)
-        axes.set_ylabel(f"{records[0].metric} ({records[0].better} is better)", fontsize=8)
-        axes.legend(frameon=False, fontsize=7)
-    for axes in places[len(panels) :]:
-        axes.set_visible(False)
-    return canvas
-
-
-def _times(results: Results, records: Sequence[Record]) -> Figure:
-    canvas = Figure(figsize=(8.5, 4.2), layout="constrained")
-    axes = canvas.subplots()
-    styles = _styles(results)
+def _times(records: Sequence[Record]) -> Plot:
+    """A ring for each cell, over its seeds."""
+    lines = []
     for key, group in grouped(records, without_seed).items():
-        seconds, found = spread(r.train_seconds for r in group), spread(r.quality for r in group)
-        if seconds is None or found is None:
-            continue
-        style = {k: v for k, v in styles[key].items() if k != "linestyle"}
-        bars = {"xerr": seconds.deviation or 0.0, "yerr": found.deviation or 0.0}
-        label = " · ".join(map(str, key))
-        axes.errorbar(seconds.mean, found.mean, label=label, ls="", ms=6, capsize=2, **bars, **style)  # type: ignore[arg-type]
-    axes.axhline(0, color="gray", linestyle=":", linewidth=1)
-    axes.set(xlabel="seconds of training", ylabel="quality (less is better)")
-    axes.set_xscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return canvas
+        seconds, quality = spread(r.train_seconds for r in group), spread(r.quality for r in group)
+        if seconds is not None and quality is not None:
+            lines.append(Line(_label(key), [seconds.mean], [quality.mean], "mark"))
+    return Plot("Quality", lines, "seconds of training", "quality", log_x=10)
 
 
-def _image(canvas: Figure, title: str) -> str:
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="svg", metadata={"Date": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
+def _means(points: Sequence[tuple[int | None, float | None]]) -> tuple[list[float], list[float | None]]:
+    """Numbers of evaluations, rising, and the mean over seeds at each."""
+    at = sorted({n for n, _ in points if n})
+    found = [spread(value for n, value in points if n == one) for one in at]
+    return [float(n) for n in at], [None if one is None else one.mean for one in found]
+
+
+def _label(words: Sequence[object]) -> str:
+    return " · ".join(str(word) for word in words if word)
+
+
+def _column(results: Results, word: str) -> Column:
+    return Column(word, text=word in (*results.axes, "metric", "solver"))
+
+
+def _cell(word: str) -> Cell:
+    """Sorted by the number that it begins with, as text where it is none."""
+    first = word.strip("()").partition(" ")[0]
+    try:
+        return Cell(word, float(first))
+    except ValueError:
+        return Cell(word, math.nan if word in ("", "-") else word)

@@ -6,6 +6,7 @@ import datetime
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from flowloom.metrics import Metric
 from flowloom.scores import Score
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.stages import staged
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
-from flowloom_registry.runs.assembly import Assembly, assemble
+from flowloom_registry.runs.ask import names as names_of_tasks
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import read_json
 from flowloom_registry.runs.identity import asked_again
+from flowloom_registry.runs.stages import assemble_stages
 from flowloom_registry.studies.cells import FOR_PEOPLE, Cell, folder_name
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
 from flowloom_registry.studies.design import ARM, Design
@@ -155,12 +159,18 @@ def verify(
     """
     decided: list[Decided] = []
     for name, study in require_claims(claims, seeds=seeds, catalog=catalog).items():
-        folder = StudyFolder(out / folder_name([name.rpartition(":")[2].removesuffix(".yaml")]))
+        folder = StudyFolder(out / _place(name))
         cells = study.cells()
         source = functools.partial(_cells_again, name, seeds)
         run_cells(cells, folder, source, design=study.design(name, cells), jobs=jobs, device=device)
         decided += [study.decided(claim, folder) for claim in study.claims]
     return decided
+
+
+def _place(recipe: str) -> str:
+    """The folder of a recipe's study: a file's is called after its path from here."""
+    name = recipe.rpartition(":")[2] if not recipe.endswith((".yaml", ".yml")) else os.path.relpath(recipe)
+    return folder_name([name.removesuffix(".yaml").removesuffix(".yml")])
 
 
 def require_claims(
@@ -232,7 +242,7 @@ class _Study:
         first = {name: self._cell(name, arm, 0) for name, arm in self.arms.values()}
         try:
             require_sound(list(first.values()))
-            self.built = {name: assemble(cell.recipe) for name, cell in first.items()}
+            self.built = {name: _assembled(cell) for name, cell in first.items()}
         except ConfigError as error:
             return list(error.problems)
         found = []
@@ -249,7 +259,7 @@ class _Study:
     def cells(self) -> list[Cell]:
         """A cell for each arm and seed that a claim needs; arms that are trained alike share one run."""
         if not self.built:
-            self.built = {n: assemble(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
+            self.built = {n: _assembled(self._cell(n, arm, 0)) for n, arm in self.arms.values()}
         trained: dict[str, str] = {}
         shares: dict[str, str] = {}
         for name, arm in self.arms.values():
@@ -271,8 +281,10 @@ class _Study:
 
     def _trained_by(self, name: str, arm: Arm) -> str:
         """Everything that the training of an arm depends on, as text."""
-        tree = plain(self._cell(name, arm, 0).recipe.tree)
-        apart = {*asked_again(self.built[name]), *FOR_PEOPLE}
+        recipe = self._cell(name, arm, 0).recipe
+        tree = plain(recipe.tree)
+        # Sections beside stages are those of every stage.
+        apart = {*(() if staged(recipe) else asked_again(self.built[name])), *FOR_PEOPLE}
         return json.dumps({k: v for k, v in tree.items() if k not in apart}, sort_keys=True)
 
     def design(self, name: str, cells: Sequence[Cell]) -> Design:
@@ -317,7 +329,11 @@ class _Study:
             known = {"train_seconds": train_seconds(run, told), "evaluations": told.get("nfe")}
             value = known.get(metric, told.get(metric))
             return None if value is None else float(value)
-        columns, scores = told.get("columns", {}), told.get("scores", {})
+        task, _, of_task = metric.rpartition("/")
+        if task in told.get("tasks", {}):
+            columns, scores, metric = told["tasks"][task].get("columns", {}), {}, of_task
+        else:
+            columns, scores = told.get("columns", {}), told.get("scores", {})
         column = told.get("baseline") if arm.column == BASELINE else arm.column
         places = (columns.get(column), scores.get(column))
         if not arm.column:
@@ -337,10 +353,21 @@ class _Study:
         return seconds, evaluations
 
 
+def _assembled(cell: Cell) -> Assembly:
+    """Of its last stage, untrained."""
+    return list(assemble_stages(cell.recipe, Path(cell.name)).values())[-1]
+
+
 def _known(assembly: Assembly) -> list[str]:
     """Names of the values that an arm will have."""
     judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
-    return [*dict.fromkeys(name for judge in judges for name in judge.better), *OF_EVERY_RUN]
+    of_tasks = [
+        f"{task}/{name}"
+        for task, one in names_of_tasks(assembly).items()
+        for metric in one.metrics
+        for name in metric.better
+    ]
+    return [*dict.fromkeys(name for judge in judges for name in judge.better), *of_tasks, *OF_EVERY_RUN]
 
 
 def digests(claims: Sequence[Claim], catalog: Catalog | None = None) -> list[str]:

@@ -17,7 +17,7 @@ from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.same_data import require_same_data
-from flowloom_registry.runs.stages import carry_out_stages
+from flowloom_registry.runs.stages import carry_out_stages, changed_stage
 from flowloom_registry.runs.weights import restore
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import ABSENT, FAILED, FINISHED, RUNNING, UNDEFINED, State, StudyFolder
@@ -59,8 +59,9 @@ def reason(error: BaseException) -> str:
 def difference(cell: Cell, study: StudyFolder) -> str | None:
     """What a begun cell was trained by that is not so any more: ``train.steps: 20 -> 30``; else None."""
     run = study.run_of(cell)
-    # Stages compare themselves with what their run was begun by.
-    if not run.exists() or run.untouched() or not run.recipe.is_file() or staged(cell.recipe):
+    if staged(cell.recipe):
+        return changed_stage(cell.recipe, run.path)
+    if not run.exists() or run.untouched() or not run.recipe.is_file():
         return None
     assembly = assemble(cell.recipe)
     return changed(read_text(run.recipe), assembly.built.resolved(run.path), assembly)
