@@ -31,8 +31,9 @@ class ConsistencyFM(Objective):
 
     Where r has passed a boundary B, the target is the path's own point at the end of the piece. The
     first ``stage`` of the training has B = 0 (each piece is regressed on its end), the rest
-    ``boundary``. The network is an ordinary velocity; Euler with K steps samples, and more steps are *not* better. The paper
-    writes an averaged copy for the second calls; its code, followed here, has the network itself without gradient.
+    ``boundary``. The network is an ordinary velocity; Euler with K steps samples, and
+    more steps are *not* better. The paper writes an averaged copy for the second calls; its code, followed
+    here, has the network itself without gradient.
 
     Args:
         path: see `PairObjective`; straight, or geodesic, for pieces to be straight.
