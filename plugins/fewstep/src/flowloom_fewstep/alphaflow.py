@@ -9,7 +9,7 @@ import torch
 from flowloom.objectives import Step
 from flowloom.paths import Path
 from flowloom.times import TimeLaw
-from flowloom_fewstep.composition import composition_residual
+from flowloom_fewstep.composition import composition_residual, short_step_residual
 from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual, mean_velocity_residual
 from flowloom_fewstep.pairs import Pair, PairObjective
@@ -30,8 +30,9 @@ class AlphaFlow(PairObjective):
     :math:`u_\theta(x_s, s, m)`, and ``ratio: 0.5`` are then shortcut models (Frans et al. 2410.12557), with
     intervals of any length where theirs are powers of two. Rows with s = t have the target v.
 
-    The residual is of size :math:`\alpha`: as in the paper the weight is :math:`\alpha / (|d|^2 + c)` for
-    power 1, and :math:`\alpha^{2p - 1} / (|d|^2 + c)^p` for any, so that no ratio is louder than another.
+    The adaptive weight is :math:`\alpha^{-1} / (|d / \alpha|^2 + c)^p`, as the residual d is of size
+    :math:`\alpha`. For p = 1 the paper's is :math:`\alpha / (|d|^2 + c)`, the same where c counts little;
+    where :math:`|d|^2` falls below c it would silence small ratios, and its limit would not be MeanFlow.
 
     Args:
         path: see `PairObjective`.
@@ -74,9 +75,7 @@ class AlphaFlow(PairObjective):
         if ratio == 0:
             pair.require_jvp("alphaflow at ratio 0")
             return mean_velocity_residual(pair.mean, pair.geometry, pair.x, pair.s, pair.t, pair.velocity)
-        first = pair.velocity if self.first == "velocity" else None
-        found = composition_residual(pair, torch.full_like(pair.s, ratio), first)
+        if self.first == "velocity":
+            return short_step_residual(pair, ratio)
         # Two jumps of the network differ from one by as much at any ratio: nothing shrinks with it.
-        loudness = 1.0 if self.first == "own" else ratio ** (2 * self.power - 1)
-        weight = torch.where(pair.t > pair.s, torch.full_like(pair.s, loudness), torch.ones_like(pair.s))
-        return Residual(found.point, found.error, found.mean, weight)
+        return composition_residual(pair, torch.full_like(pair.s, ratio))

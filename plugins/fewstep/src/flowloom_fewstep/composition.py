@@ -30,7 +30,7 @@ from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.pairs import Pair
 from flowloom_fewstep.tangents import scaled
 
-__all__ = ["composed", "composition_residual"]
+__all__ = ["composed", "composition_residual", "short_step_residual"]
 
 
 @torch.no_grad()
@@ -63,3 +63,14 @@ def composition_residual(pair: Pair, ratio: Tensor, first: State | None = None) 
     target = composed(pair, ratio, first)
     mean = pair.mean(pair.x, pair.s, pair.t)
     return Residual(pair.x, map_state(torch.sub, mean, target), mean)
+
+
+def short_step_residual(pair: Pair, ratio: float) -> Residual:
+    r"""The same for a first step along the pair's velocity, per unit of the ratio.
+
+    The error is of size :math:`\alpha`; over :math:`\alpha`, with a weight :math:`\alpha`, no ratio is louder
+    than another, and as it falls to 0 both error and gradient become MeanFlow's, adaptive weight included.
+    """
+    found = composition_residual(pair, torch.full_like(pair.s, ratio), pair.velocity)
+    own = torch.where(pair.t > pair.s, torch.full_like(pair.s, ratio), torch.ones_like(pair.s))
+    return Residual(found.point, scaled(found.error, 1 / own), found.mean, own)

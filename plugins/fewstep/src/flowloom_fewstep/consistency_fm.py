@@ -116,6 +116,7 @@ class ConsistencyFM(Objective):
         known = r >= limit
         target = map_state(lambda a, b: torch.where(expand(known, a), a, b), at(end), target)
         away = geometry.log(fixed(target), landed)
+        away = away if layout is None else layout.still(away)
         ends = geometry.inner(target, away, away)
         parts = {"ends": ends.detach().mean()}
         if not self.velocity_weight:

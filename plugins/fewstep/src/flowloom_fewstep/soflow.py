@@ -9,12 +9,11 @@ from flowloom.draw import Draw
 from flowloom.objectives import Step
 from flowloom.paths import Path
 from flowloom.times import TimeLaw, Uniform
-from flowloom_fewstep.composition import composition_residual
+from flowloom_fewstep.composition import short_step_residual
 from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.ratios import ExponentialRatio, Ratio, ratio_at
-from flowloom_fewstep.tangents import scaled
 
 __all__ = ["SoFlow"]
 
@@ -82,9 +81,4 @@ class SoFlow(PairObjective):
 
     def residual(self, pair: Pair, step: Step) -> Residual:
         """Two network calls, one of them with gradient."""
-        ratio = ratio_at(self.ratio, step.progress)
-        found = composition_residual(pair, torch.full_like(pair.s, ratio), pair.velocity)
-        # |d / r|^2 / sg(|d / r|^2 + c)^p has r as its remaining factor, as <F, sg(w q)> is linear in 1 / r.
-        ahead = pair.t > pair.s
-        scale = torch.where(ahead, torch.full_like(pair.s, 1 / ratio), torch.ones_like(pair.s))
-        return Residual(found.point, scaled(found.error, scale), found.mean, 1 / scale)
+        return short_step_residual(pair, ratio_at(self.ratio, step.progress))
