@@ -17,7 +17,7 @@ def register(reg: Registrar) -> None:
         summary="distils a flow into a map, by the start or the end of its jumps",
         example={"condition_dropout": 0.1},
         paper="2506.14603",
-        data="eight-gaussians",
+        within="eight-gaussians",
     )
     home = "flowloom_fewstep:recipes"
     reg.recipe(
