@@ -97,6 +97,8 @@ RECIPES = {
     "tvm-checkerboard": [],  # against its average
     "modular-meanflow-checkerboard": [],
     "consistency-fm-checkerboard": [],
+    "transition-matching-checkerboard": [],
+    "hrf-coupling-checkerboard": [],
 }
 
 
