@@ -26,7 +26,7 @@ def register(reg: Registrar) -> None:
         summary="a trunk for states and a small head for velocities",
         example={"width": 16, "depth": 2, "head_width": 16},
         known_failures={
-            "check_every_parameter_learns": "the mean velocity is the inner flow's at y = 0, where the weights "
+            "check_every_parameter_learns": "the mean velocity is that of y = 0, where the weights "
             "of y are not asked"
         },
     )
