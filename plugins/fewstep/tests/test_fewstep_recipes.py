@@ -99,6 +99,7 @@ RECIPES = {
     "consistency-fm-checkerboard": [],
     "transition-matching-checkerboard": [],
     "hrf-coupling-checkerboard": [],
+    "gmflow-checkerboard": [],
 }
 
 

@@ -84,7 +84,8 @@ class BellmanEuler(nn.Module, Euler):
     The teacher is rolled out once with ``fine`` uniform steps; the grid of K steps minimises the sum of
     :math:`c_{ij}`, the local errors of single steps, by Bellman's recursion with exactly K edges. One matrix
     of costs, a buffer of the flow, serves every K. It is the sum of local errors that is least, not the error
-    at the end: on straight paths of symmetric data there is little to gain. On manifolds steps go by exponentials.
+    at the end: on straight paths of symmetric data there is little to gain. On manifolds steps go by
+    exponentials.
 
     Args:
         teacher: whose trajectories they are: as a rule the flow itself, ``{run: ...}``.
