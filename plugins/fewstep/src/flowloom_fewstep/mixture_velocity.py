@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.draw import Draw
@@ -16,7 +17,7 @@ from flowloom.solvers.walk import Call
 from flowloom.sources import Source
 from flowloom.state import Cond, State, expand
 from flowloom_fewstep.mixture_mlp import MixtureModel
-from flowloom_fewstep.mixtures import Mixture, posterior, transition
+from flowloom_fewstep.mixtures import LEAST_NOISE, Mixture, posterior, transition
 
 __all__ = ["GMOde", "GMSde", "MixtureVelocity"]
 
@@ -57,13 +58,19 @@ class _GMSteps(FixedGrid):
     order = 1
 
     def asked(self, call: Call, x: State, t: float) -> tuple[Tensor, Tensor, Mixture]:
-        """State, time and the law of x1 there: one evaluation."""
-        field = call.field
-        assert isinstance(field, MixtureVelocity)
+        """State, time and the law of x1 there: one evaluation.
+
+        A field that answers with a mean alone, as a guided one does, is one component of almost no spread.
+        """
+        field, time = call.field, time_tensor(t, x)
         assert isinstance(x, Tensor)
-        call.nfe += 1
-        time = time_tensor(t, x)
-        return x, time, field.data(x, time, call.cond)
+        if isinstance(field, MixtureVelocity):
+            call.nfe += field.calls(t, call.cond)
+            return x, time, field.data(x, time, call.cond)
+        mean = call(x, t)
+        assert isinstance(mean, Tensor)
+        one, narrow = mean.new_zeros(len(x), 1), torch.full_like(time, LEAST_NOISE**2)
+        return x, time, posterior(Mixture(one, mean[:, None], narrow), x, time)
 
 
 class GMSde(_GMSteps):
