@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.fields import AverageVelocityMap, NetworkField
@@ -16,6 +17,7 @@ from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
 from flowloom.times import LogitNormal, Uniform
 from flowloom.trained import Trained
+from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom_fewstep.align_your_flow import AlignYourFlow
 from flowloom_fewstep.alphaflow import AlphaFlow
 from flowloom_fewstep.composition import composition_residual
@@ -354,3 +356,30 @@ def test_what_has_no_meaning_is_refused():
     for objective in (MeanFlow(), ModularMeanFlow(), TerminalVelocityMatching()):
         with pytest.raises(IncompatibleError, match="jvp_safe"):
             objective.residual(pair, step_of(None))
+
+
+def test_a_student_that_was_stopped_goes_on_bit_for_bit(tmp_path):
+    """Its teacher is frozen, and part of the checkpoint."""
+
+    def trainer():
+        torch.manual_seed(0)
+        data = fl.data.EightGaussians(64, labelled=False)
+        teacher = Trained(fl.Flow(fl.models.MLP(data.spec, width=8, depth=2)))
+        objective = AlignYourFlow(teacher, warm=0.5)
+        model = fl.models.MLP(data.spec.plus(objective.conditions()), width=8, depth=2)
+        flow = fl.Flow(model, data.spec, objective=objective, solver=fl.solvers.FlowMapSteps(1))
+        return flow.trainer(data, TrainConfig(steps=8, batch=8, ema=0.9), seed=1)
+
+    whole, first, second = trainer(), trainer(), trainer()
+    for _ in whole.run():
+        pass
+    for _ in first.run(5):
+        pass
+    load_checkpoint(second, save_checkpoint(first, tmp_path))
+    for _ in second.run():
+        pass
+    expected, found = whole.flow.state_dict(), second.flow.state_dict()
+    assert [k for k, v in expected.items() if not torch.equal(v, found[k])] == []
+    teachers = [n for n, p in whole.flow.named_parameters() if "teacher" in n]
+    assert teachers
+    assert not any(n in whole.flow.trainable() for n in teachers)

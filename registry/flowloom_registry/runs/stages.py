@@ -81,6 +81,20 @@ def carry_out_stages(
     return folder, result
 
 
+def assemble_last(recipe: Recipe) -> Assembly:
+    """A recipe built; where it has stages, the last one, on those before it, untrained.
+
+    Raises:
+        ConfigError: a stage has problems.
+    """
+    planned: dict[str, Assembly] = {}
+    for one in stages_of(recipe):
+        assembly = assemble(one, planned=planned)
+        if one.stage is not None:
+            planned[one.stage.name] = assembly
+    return assembly
+
+
 def _checked(recipes: list[Recipe]) -> list[RecipePlan]:
     """The plans of all stages.
 

@@ -15,13 +15,15 @@ from flowloom.metrics import Metric
 from flowloom.scores import Score
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.stages import staged
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
-from flowloom_registry.runs.assembly import Assembly, assemble
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import read_json
 from flowloom_registry.runs.identity import asked_again
+from flowloom_registry.runs.stages import assemble_last
 from flowloom_registry.studies.cells import FOR_PEOPLE, Cell, folder_name
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
 from flowloom_registry.studies.design import ARM, Design
@@ -232,7 +234,7 @@ class _Study:
         first = {name: self._cell(name, arm, 0) for name, arm in self.arms.values()}
         try:
             require_sound(list(first.values()))
-            self.built = {name: assemble(cell.recipe) for name, cell in first.items()}
+            self.built = {name: assemble_last(cell.recipe) for name, cell in first.items()}
         except ConfigError as error:
             return list(error.problems)
         found = []
@@ -249,7 +251,7 @@ class _Study:
     def cells(self) -> list[Cell]:
         """A cell for each arm and seed that a claim needs; arms that are trained alike share one run."""
         if not self.built:
-            self.built = {n: assemble(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
+            self.built = {n: assemble_last(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
         trained: dict[str, str] = {}
         shares: dict[str, str] = {}
         for name, arm in self.arms.values():
@@ -271,8 +273,11 @@ class _Study:
 
     def _trained_by(self, name: str, arm: Arm) -> str:
         """Everything that the training of an arm depends on, as text."""
-        tree = plain(self._cell(name, arm, 0).recipe.tree)
-        apart = {*asked_again(self.built[name]), *FOR_PEOPLE}
+        recipe = self._cell(name, arm, 0).recipe
+        tree = plain(recipe.tree)
+        # What lies under stages is every stage's: their last one alone can say what may be asked again.
+        again = set[str]() if staged(recipe) else asked_again(self.built[name])
+        apart = {*again, *FOR_PEOPLE}
         return json.dumps({k: v for k, v in tree.items() if k not in apart}, sort_keys=True)
 
     def design(self, name: str, cells: Sequence[Cell]) -> Design:
