@@ -12,9 +12,10 @@ import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.fields import AverageVelocityMap, NetworkField
-from flowloom.geometry import Sphere
+from flowloom.geometry import FlatTorus, Sphere
 from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
+from flowloom.spec import Spec
 from flowloom.times import LogitNormal, Uniform
 from flowloom.trained import Trained
 from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
@@ -383,3 +384,23 @@ def test_a_student_that_was_stopped_goes_on_bit_for_bit(tmp_path):
     teachers = [n for n, p in whole.flow.named_parameters() if "teacher" in n]
     assert teachers
     assert not any(n in whole.flow.trainable() for n in teachers)
+
+
+@pytest.mark.parametrize("space", [Sphere(2), FlatTorus(2)], ids=str)
+@pytest.mark.parametrize("name", [*SYSTEMS, "soflow", "alphaflow"])
+def test_losses_and_gradients_are_finite_on_curved_and_wrapped_spaces(name, space, draws):
+    """Rows that look no further than where they stand, and geodesics of length 0, among them."""
+    torch.manual_seed(0)
+    path, size = GeodesicPath(space), 3 if isinstance(space, Sphere) else 2
+    teacher = ExactTeacher(lambda x, t: space.to_tangent(x, torch.ones_like(x)))
+    teacher.field = lambda: NetworkField(lambda x, t: torch.ones_like(x), "velocity", path)
+    more = {"soflow": lambda p, _: SoFlow(p), "alphaflow": lambda p, _: AlphaFlow(p, ratio=0.3)}
+    objective = (SYSTEMS | more)[name](path, teacher)
+    model = fl.models.MLP(Spec((size,)).plus(objective.conditions()), width=8, depth=2)
+    x0, x1 = (space.random((32, size), Draw(draws, dtype=torch.float32)) for _ in "ab")
+    loss = objective.loss(model, Batch(x0, x1), step_of(model))
+    loss.total.backward()
+    assert bool(loss.total.isfinite())
+    grads = [p.grad for p in model.parameters()]
+    assert all(g is not None and bool(g.isfinite().all()) for g in grads)
+    assert max(float(g.abs().max()) for g in grads) > 0
