@@ -14,7 +14,7 @@ from flowloom_registry.plugins.discovery import catalog
 from flowloom_registry.studies.claim import Claim, claims_of, decide
 from flowloom_registry.studies.ledger import write_ledger
 from flowloom_registry.studies.systems import system_of_paper, systems
-from flowloom_registry.studies.verify import find_claims, verify
+from flowloom_registry.studies.verify import find_claims, require_claims, verify
 
 CLAIMING = """
 extends: base.yaml
@@ -201,3 +201,25 @@ def test_every_shipped_claim_can_be_read_and_its_arms_bound() -> None:
     assert claims
     assert {claim.system for claim in claims} <= set(systems())
     assert all(claim.system for claim in claims)
+
+
+def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
+    """Its arms are laid under the stages; they are built one on another, and share no run."""
+    file = tmp_path / "staged.yaml"
+    file.write_text(
+        "data: {use: eight-gaussians, n: 64, labelled: false}\n"
+        "model: {use: mlp, width: 8, depth: 1}\nmetrics: [energy-distance]\ntrain: {steps: 2, batch: 8}\n"
+        "stages:\n  - {name: base}\n  - {name: more, model: {run: base, frozen: false}}\n"
+        "claim:\n  - {says: it is, metric: energy_distance, over: {train: {steps: 1}}, most: 2}\n"
+        "  - {says: so, metric: energy_distance, over: {solver: {use: euler, steps: 1}}, most: 2}\n"
+    )
+    claims = find_claims([str(file)])
+    (study,) = require_claims(claims).values()
+    cells = study.cells()
+    assert len(cells) == 9
+    assert not any(cell.trains for cell in cells)
+    file.write_text(
+        file.read_text().replace("metric: energy_distance, over: {solver", "metric: nix, over: {solver")
+    )
+    with pytest.raises(ConfigError, match="nix"):
+        require_claims(find_claims([str(file)]))

@@ -55,6 +55,18 @@ def test_meanflow_has_the_paper_s_sizes(size, latents):
     assert built["objective"].guided.effective_scale == pytest.approx(2.5)
 
 
+RELATED = {"alphaflow": 676, "soflow": 676, "tvm": 676}
+
+
+@pytest.mark.parametrize("name", RELATED)
+def test_its_relatives_have_the_same_network(name, latents):
+    """DiT-XL/2 with a second time: 676 million, as in their papers (2510.20771, 2512.15657, 2511.19797)."""
+    pytest.importorskip("flowloom_images")
+    with torch.device("meta"):
+        built = build(load_recipe(f"imagenet-{name}-xl-2", overrides=[latents]))
+    assert sum(p.numel() for p in built["model"].parameters()) // 10**6 == RELATED[name]
+
+
 TIME = 256 * 1152 + 1152 + 1152 * 1152 + 1152  # the embedding that a DiT-XL has for times
 
 
@@ -81,6 +93,15 @@ RECIPES = {
     ],
     "adversarial-flow-ring": ["objective.critic_moves=2"],  # two optimisers, two moves to one
     "adversarial-flow-ring-any": [],
+    "alphaflow-checkerboard": [],  # the last steps by another loss
+    "splitmeanflow-checkerboard": [],
+    "soflow-checkerboard": [],
+    "tvm-checkerboard": [],  # against its average
+    "modular-meanflow-checkerboard": [],
+    "consistency-fm-checkerboard": [],
+    "transition-matching-checkerboard": [],
+    "hrf-coupling-checkerboard": [],
+    "gmflow-checkerboard": [],
 }
 
 

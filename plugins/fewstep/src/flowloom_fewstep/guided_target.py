@@ -23,25 +23,31 @@ class GuidedTarget:
     where :math:`v` is the velocity of the conditional path and :math:`u` the network itself, without
     gradient. The effective scale is :math:`\omega' = \omega / (1 - \kappa)`, and :math:`\omega = 1, \kappa =
     0` is none. Rows whose conditions are withheld keep :math:`v`, and so learn the unconditional flow that
-    the others are guided by.
+    the others are guided by. With ``fade``, as in
+    SoFlow (2512.15657), :math:`\omega` grows smoothly from :math:`1 - \kappa`, which is none, to its own
+    value in the first ``fade`` of the times.
 
     Args:
         scale: omega.
         mix: kappa, in ``[0, 1)``.
         interval: times of the state in which guidance is on. The paper's is ``[0, 0.75]`` of a time that has
             noise at 1, so ``(0.25, 1)`` of ours.
+        fade: time up to which guidance grows, 0 for none.
 
     Raises:
-        ValueError: ``mix`` or ``interval`` is out of range.
+        ValueError: ``mix``, ``fade`` or ``interval`` is out of range.
     """
 
     scale: float = 1.0
     mix: float = 0.0
     interval: tuple[float, float] = (0.0, 1.0)
+    fade: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.mix < 1:
             raise ValueError(f"mix must lie in [0, 1), got {self.mix}")
+        if not 0 <= self.fade <= 1:
+            raise ValueError(f"fade is a time in [0, 1], got {self.fade}")
         if self.interval[0] > self.interval[1]:
             raise ValueError(f"interval must be increasing, got {self.interval}")
 
@@ -74,7 +80,15 @@ class GuidedTarget:
             plain = plain | withheld
 
         def leaf(v: Tensor, told: Tensor, untold: Tensor) -> Tensor:
-            mixed = self.scale * v + self.mix * told + (1 - self.scale - self.mix) * untold
+            omega = expand(self._scale(s), v)
+            mixed = omega * v + self.mix * told + (1 - omega - self.mix) * untold
             return torch.where(expand(plain, v), v, mixed)
 
         return map_state(leaf, velocity, take(both, rows[0]), take(both, rows[1]))
+
+    def _scale(self, s: Tensor) -> Tensor:
+        if self.fade == 0:
+            return torch.full_like(s, self.scale)
+        grown = (s / self.fade).clamp(0, 1)
+        plain = 1 - self.mix
+        return plain + (self.scale - plain) * grown.square() * (3 - 2 * grown)

@@ -35,7 +35,8 @@ import torch
 from torch import Tensor
 
 from flowloom.geometry import Geometry
-from flowloom.state import State, axpy, map_state
+from flowloom.state import State, map_state
+from flowloom_fewstep.tangents import fixed, passing, scaled
 
 __all__ = ["Residual", "mean_velocity_residual", "total_derivative"]
 
@@ -51,11 +52,13 @@ class Residual:
         point: where the residual is a tangent: x in flat space, the end of the jump in a curved one.
         error: the residual; its gradient reaches ``u`` alone.
         mean: ``u`` itself.
+        weight: of the row in the loss, ``(batch,)`` or one for all.
     """
 
     point: State
     error: State
     mean: State
+    weight: Tensor | float = 1.0
 
 
 def total_derivative(u: TwoTimes, x: State, s: Tensor, t: Tensor, velocity: State) -> tuple[State, State]:
@@ -76,7 +79,15 @@ def total_derivative(u: TwoTimes, x: State, s: Tensor, t: Tensor, velocity: Stat
 
 
 def mean_velocity_residual(
-    u: TwoTimes, geometry: Geometry, x: State, s: Tensor, t: Tensor, velocity: State
+    u: TwoTimes,
+    geometry: Geometry,
+    x: State,
+    s: Tensor,
+    t: Tensor,
+    velocity: State,
+    tangent: State | None = None,
+    through: float = 0.0,
+    ramp: float = 1.0,
 ) -> Residual:
     """The residual of the identity above, with the gradient of MeanFlow.
 
@@ -87,18 +98,17 @@ def mean_velocity_residual(
         s: times of the states ``(batch,)``.
         t: times looked at ``(batch,)``, at or after ``s``.
         velocity: of the states at ``s``; one of the conditional path serves, as the residual is linear in it.
+        tangent: velocity along which the network is differentiated, where it is another.
+        through: share of its gradient that the derivative keeps, 0 in MeanFlow.
+        ramp: factor of the derivative, below 1 while training warms up.
     """
-    mean, derivative = total_derivative(u, x, s, t, velocity)
-    change = axpy(map_state(torch.zeros_like, x), t - s, _fixed(derivative))
+    mean, derivative = total_derivative(u, x, s, t, velocity if tangent is None else tangent)
+    change = scaled(passing(derivative, through), (t - s) * ramp)
     if geometry.flat:
         target = map_state(torch.add, velocity, change)
         return Residual(x, map_state(torch.sub, mean, target), mean)
-    ahead = axpy(map_state(torch.zeros_like, x), t - s, _fixed(mean))
+    ahead = scaled(fixed(mean), t - s)
     end, target, *_ = torch.func.jvp(geometry.exp, (x, ahead), (velocity, change))
     # Linear in what it differentiates, so that its gradient by the network is that of a regression.
     _, pushed, *_ = torch.func.jvp(lambda w: geometry.exp(x, w), (ahead,), (mean,))
-    return Residual(end, map_state(torch.sub, pushed, _fixed(target)), mean)
-
-
-def _fixed(state: State) -> State:
-    return map_state(Tensor.detach, state)
+    return Residual(end, map_state(torch.sub, pushed, target), mean)

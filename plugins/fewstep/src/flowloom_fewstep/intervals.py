@@ -10,7 +10,7 @@ from torch import Tensor
 from flowloom.draw import GLOBAL, Draw
 from flowloom.times import TimeLaw, Uniform
 
-__all__ = ["Intervals"]
+__all__ = ["Intervals", "gap_first"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,31 @@ class Intervals:
         s, t = torch.minimum(one, other), torch.maximum(one, other)
         ahead = torch.arange(n, device=s.device) < round(self.distinct * n)
         return s, torch.where(ahead, t, s)
+
+
+def gap_first(law: TimeLaw, gap: TimeLaw, n: int, draw: Draw = GLOBAL) -> tuple[Tensor, Tensor]:
+    """Times of state and target, ``(n,)`` each: the gap of one law, then the target of another, cut to fit.
+
+    Terminal velocity matching (2511.19797): t has the law ``law`` given that it is at least ``t - s``.
+
+    Args:
+        law: of t before it is cut.
+        gap: of t - s.
+        n: how many.
+        draw: where the numbers come from.
+    """
+    length = gap.sample(n, draw)
+    below = _share_below(law, length)
+    t = law.quantile(below + (1 - below) * draw.uniform((n,)).to(below)) * law.latest
+    t = torch.maximum(t.clamp(max=1.0), length)
+    return t - length, t
+
+
+def _share_below(law: TimeLaw, t: Tensor) -> Tensor:
+    """The distribution function of a law by bisection of its quantiles."""
+    low, high = torch.zeros_like(t), torch.ones_like(t)
+    for _ in range(40):
+        middle = (low + high) / 2
+        under = law.quantile(middle) * law.latest < t
+        low, high = torch.where(under, middle, low), torch.where(under, high, middle)
+    return low

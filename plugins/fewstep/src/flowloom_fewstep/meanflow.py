@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor, nn
-
-from flowloom.conditions import drop
-from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError
-from flowloom.fields import SPAN, AverageVelocityMap, Field
-from flowloom.layout import Layout
-from flowloom.objectives import Batch, Loss, Objective, Step
-from flowloom.paths import AffinePath, Path
-from flowloom.sources import Source
-from flowloom.spec import Condition
-from flowloom.state import Cond, State, batch_size
+from flowloom.objectives import Step
+from flowloom.paths import Path
 from flowloom.times import TimeLaw
 from flowloom_fewstep.guided_target import GuidedTarget
-from flowloom_fewstep.identity import mean_velocity_residual
-from flowloom_fewstep.intervals import Intervals
-from flowloom_fewstep.weighting import adaptive
+from flowloom_fewstep.identity import Residual, mean_velocity_residual
+from flowloom_fewstep.pairs import Pair, PairObjective
 
 __all__ = ["MeanFlow"]
 
 
-class MeanFlow(Objective):
+class MeanFlow(PairObjective):
     r"""Learn the average velocity between two times (Geng et al. 2505.13447; Riemannian: 2510.21608).
 
     .. math:: L = E\; w\, \big\|u_\theta(x_s, s, t) - \mathrm{sg}(u_{tgt})\big\|^2, \qquad
@@ -52,8 +39,6 @@ class MeanFlow(Objective):
         ValueError: an argument is out of range.
     """
 
-    also = ("velocity",)
-
     def __init__(
         self,
         path: Path | None = None,
@@ -63,62 +48,13 @@ class MeanFlow(Objective):
         guided: GuidedTarget | None = None,
         condition_dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.path = path or AffinePath()
-        if not self.path.geometry.continuous:
-            raise IncompatibleError(
-                "meanflow averages velocities, and discrete states have none; embed tokens first"
-            )
-        if not 0 <= condition_dropout < 1:
-            raise ValueError(f"condition_dropout must lie in [0, 1), got {condition_dropout}")
-        if power < 0:
-            raise ValueError(f"power must not be negative, got {power}")
-        self.intervals = Intervals.of(times, distinct)
-        self.power, self.guided = power, guided or GuidedTarget()
-        self.condition_dropout = condition_dropout
+        super().__init__(path, times, distinct, power, guided=guided, condition_dropout=condition_dropout)
 
-    @property
-    def kind(self) -> str:
-        """A flow map."""
-        return "flow-map"
-
-    def conditions(self) -> Mapping[str, Condition]:
-        """The time ahead, ``t - s``."""
-        return {SPAN: Condition(role="setting")}
-
-    def field(self, model: nn.Module, source: Source | None = None) -> Field:
-        """The flow map of the average velocity."""
-        return AverageVelocityMap(model, self.path, source)
-
-    def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """Draw s, t and x_s, call the network once in forward mode, compare with the identity.
+    def residual(self, pair: Pair, step: Step) -> Residual:
+        """One network call in forward mode, compared with the identity.
 
         Raises:
             IncompatibleError: the network has no forward-mode derivative.
         """
-        if not getattr(model, "jvp_safe", True):
-            raise IncompatibleError(
-                f"meanflow differentiates its network forward, and {type(model).__name__} cannot be "
-                "(jvp_safe = False)"
-            )
-        n, layout = batch_size(batch.x1), batch.layout
-        s, t = self.intervals.sample(n, Draw.like(batch.x1, step.generator))
-        point = batch.point(self.path, s, step.generator)
-        assert point.velocity is not None
-        cond = drop(batch.cond, self.condition_dropout, n, step.generator)
-        network = AverageVelocityMap(model, self.path)
-
-        def u(x: State, s: Tensor, t: Tensor, told: Cond = cond, held: Layout | None = layout) -> State:
-            mean = network.mean(x, s, t, told)
-            return mean if held is None else held.still(mean)
-
-        def now(x: State, s: Tensor, told: Cond) -> State:
-            return network.velocity(x, s, told)
-
-        velocity = self.guided(now, point.x_t, s, point.velocity, cond)
-        if layout is not None:
-            velocity = layout.still(velocity)
-        geometry = self.path.geometry
-        found = mean_velocity_residual(u, geometry, point.x_t, s, t, velocity)
-        squared = geometry.inner(found.point, found.error, found.error)
-        return Loss(adaptive(squared, self.power).mean(), {"error": squared.detach().mean()})
+        pair.require_jvp("meanflow")
+        return mean_velocity_residual(pair.mean, pair.geometry, pair.x, pair.s, pair.t, pair.velocity)

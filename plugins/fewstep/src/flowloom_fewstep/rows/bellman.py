@@ -1,0 +1,26 @@
+"""Bellman-optimal step sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+def register(reg: Registrar) -> None:
+    """Add them."""
+    reg.add(
+        "solver",
+        "bellman-euler",
+        "flowloom_fewstep.bellman:BellmanEuler",
+        summary="Euler on the grid whose local errors sum to least on a teacher's trajectories",
+        example={"steps": 4, "fine": 200, "samples": 16},
+        paper="2312.16414",
+    )
+    reg.recipe(
+        "bellman-ring",
+        "flowloom_fewstep:recipes/bellman-ring.yaml",
+        summary="eight Gaussians on a diffusion's path: the best four Euler steps, no second training",
+        paper="2312.16414",
+    )

@@ -1,0 +1,31 @@
+"""Equal pieces of the time from source to data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Segments"]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """``count`` equal pieces of [0, 1].
+
+    Args:
+        count: how many.
+
+    Raises:
+        ValueError: there is none.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"segments must be at least 1, got {self.count}")
+
+    def end(self, t: Tensor) -> Tensor:
+        """The end of the piece that holds t; 1 belongs to the last one."""
+        return ((t * self.count).floor() + 1).clamp(max=self.count) / self.count
