@@ -9,6 +9,7 @@ from torch import nn
 
 from flowloom.data.base import Dataset
 from flowloom.fields import Field
+from flowloom.models.base import speak_for
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 
@@ -45,15 +46,7 @@ class Trained(nn.Module):
         if frozen:
             flow.requires_grad_(False)
         flow.eval()
-
-    def __getattr__(self, name: str) -> Any:
-        # What the network says of itself holds here as well.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "flow":
-                raise  # it is still being made
-            return getattr(self.flow.model, name)
+        speak_for(self, flow.model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trained:
         # What never changes is shared: averaged twins of a student would else copy the teacher's data.
@@ -65,6 +58,7 @@ class Trained(nn.Module):
         kept = {"data": self.data, "data_spec": self.data_spec, "training": self.training}
         other.__dict__.update(kept)
         other.flow = copy.deepcopy(self.flow, memo)
+        speak_for(other, other.flow.model)
         return other
 
     @property

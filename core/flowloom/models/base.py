@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
 
 from flowloom.state import State, Time
 
@@ -31,3 +33,20 @@ class Model(Protocol):
 
     def __call__(self, x: State, t: Time, /) -> State:
         """Read a state at a time."""
+
+
+_SAYS: dict[str, Any] = {
+    "conditional": False,
+    "batch_independent": True,
+    "jvp_safe": True,
+    "compile_safe": True,
+    "bf16_safe": True,
+    "classifies": 0,
+}
+"""What a network may say of itself, and what holds where it says nothing."""
+
+
+def speak_for(outer: nn.Module, inner: nn.Module) -> None:
+    """Give a network around another one what that says of itself; see `Model`."""
+    for name, otherwise in _SAYS.items():
+        setattr(outer, name, getattr(inner, name, otherwise))
