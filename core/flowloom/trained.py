@@ -45,7 +45,7 @@ class Trained(nn.Module):
         self.data_spec = flow.spec if spec is None else spec
         if frozen:
             flow.requires_grad_(False)
-        flow.eval()
+        self.eval()
         speak_for(self, flow.model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trained:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from flowloom.state import State, Time
 
@@ -26,13 +27,22 @@ class Model(Protocol):
     each other sets ``batch_independent = False``, and samplers then never split its batch. One that can
     be withheld conditions sets ``conditional = True``. One that is fitted and not trained has
     ``fit(data, flow, generator)``, called once, with results in buffers. One that answers with logits of
-    classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``. Models are
+    classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``; judges ask it for
+    its features, too (`TellsFeatures`). Models are
     ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the spec of
     the data.
     """
 
     def __call__(self, x: State, t: Time, /) -> State:
         """Read a state at a time."""
+
+
+@runtime_checkable
+class TellsFeatures(Protocol):
+    """A network whose last hidden layer can be asked for, as metrics do that compare in features."""
+
+    def features(self, x: State, t: Time, cond: Mapping[str, Tensor]) -> Tensor:
+        """What the last hidden layer makes of a state, ``(batch, d)``."""
 
 
 _SAYS: dict[str, Any] = {

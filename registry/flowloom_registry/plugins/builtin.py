@@ -414,6 +414,12 @@ def _inference(reg: Registrar) -> None:
     )
     reg.add(
         "score",
+        "held-out-loss",
+        "flowloom.scores:HeldOutLoss",
+        summary="the objective's own loss of held-out examples, and accuracy or reconstruction",
+    )
+    reg.add(
+        "score",
         "likelihood",
         "flowloom.scores:Likelihood",
         summary="negative log likelihood in nats, by the change of variables",

@@ -155,7 +155,9 @@ class Assembly:
         return map_state(lambda v: v.cpu(), data.x)
 
     def encode(self, examples: Examples, device: torch.device) -> Examples:
-        """Data to states, on ``device``."""
+        """Data to states, on ``device``; data they stay where the objective encodes by itself."""
+        if self.flow.objective.encodes:
+            return examples.to(device)
         with torch.no_grad(), self.flow.evaluating():
             draws = torch.Generator(device).manual_seed(derive(self.evaluate.seed, "encode"))
             return self.flow.encode(examples.to(device), draws)
