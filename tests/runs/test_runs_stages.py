@@ -341,3 +341,18 @@ def test_parts_that_clash_in_a_later_stage_are_told_before_the_first_trains(tmp_
     told = capsys.readouterr().err
     assert "condition_dropout is set, but the data has no conditions to withhold" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_the_scale_of_classifier_guidance_is_asked_again(tmp_path):
+    """The classifier is another run's, so guidance by it is no part of what was trained here."""
+    small = ["--set", "train.steps=4", "--set", "train.batch=16", "--set", "evaluate.n=20", "--set", "seed=1"]
+    small += ["--set", "evaluate.reference=20", "--set", "evaluate.sweep_nfe=[]", "--set", "sample.n=4"]
+    out = tmp_path / "out"
+    assert main(["run", "classifier-guidance", *small, "--out", str(out)]) == 0
+    judged = json.loads((out / "stages" / "classifier" / "evaluation.json").read_text())
+    assert set(judged["scores"]["held-out data"]) >= {"loss", "accuracy", "cross_entropy"}
+    assert main(["eval", str(out), "--set", "guidance.scale=40", "--out", "strong"]) == 0
+    (strong,) = out.rglob("strong*/evaluation.json")
+    before, after = (json.loads(p.read_text()) for p in (out / "evaluation.json", strong))
+    assert before["columns"]["samples"] != after["columns"]["samples"]
+    assert main(["eval", str(out), "--set", "guidance=null", "--out", "plain"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def carry_out_stages(
     before = _texts_before(home)
     folders = [_folder(stage, out) for stage in stages]
     if not all(folder.exists() for folder in folders):
-        _look_ahead(recipes)
+        _untrained(recipes)
     folder, result = home, None
     for stage, one, plan, text, place in zip(stages, recipes, plans, texts, folders, strict=True):
         done = place.exists() and place.status()["state"] == "finished"
@@ -99,8 +100,17 @@ def _checked(recipes: list[Recipe]) -> list[RecipePlan]:
     return plans
 
 
-def _look_ahead(recipes: list[Recipe]) -> None:
-    """Build every stage on those before it, untrained, and forget them: parts that clash are told now."""
+def assemble_last(recipe: Recipe) -> Assembly:
+    """A recipe built, its last stage on those before it, which are untrained: what it will have to say.
+
+    Raises:
+        ConfigError: a stage has problems.
+    """
+    return _untrained(stages_of(recipe)) if staged(recipe) else assemble(recipe)
+
+
+def _untrained(recipes: Sequence[Recipe]) -> Assembly:
+    """Build every stage on those before it, untrained: parts that clash are told now. Returns the last."""
     planned: dict[str, Assembly] = {}
     for one in recipes:
         assert one.stage is not None
@@ -109,6 +119,7 @@ def _look_ahead(recipes: list[Recipe]) -> None:
         if assembly.data is not None and not made:
             assembly.data.take(torch.arange(1))
         planned[one.stage.name] = assembly
+    return assembly
 
 
 def _folder(stage: Stage, out: Path) -> RunFolder:

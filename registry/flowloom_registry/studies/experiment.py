@@ -9,11 +9,12 @@ from pathlib import Path
 
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.check import check
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.errors import ConfigError, MisfitError, Problem
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
-from flowloom_registry.runs.assembly import assemble
 from flowloom_registry.runs.open import pick_device
+from flowloom_registry.runs.stages import assemble_last
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.design import Design, read_design
 from flowloom_registry.studies.folder import FINISHED, UNDEFINED, State, StudyFolder
@@ -125,7 +126,8 @@ def require_sound(cells: Sequence[Cell]) -> None:
             key = tuple(cell.labels.values())
             if key not in seen:  # what a seed changes is no name and no type
                 seen.add(key)
-                check(cell.recipe, needs=("model",))
+                for one in stages_of(cell.recipe):
+                    check(one, needs=("model",))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -154,7 +156,7 @@ def _mark_undefined(cells: Sequence[Cell], study: StudyFolder) -> list[Cell]:
         key = tuple(cell.labels.values())
         if not cell.lacking and key not in refused and key not in sound:
             try:
-                assemble(cell.recipe)
+                assemble_last(cell.recipe)
                 sound.add(key)
             except MisfitError as error:
                 refused[key] = reason(error)

@@ -19,9 +19,10 @@ from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
-from flowloom_registry.runs.assembly import Assembly, assemble
+from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import read_json
 from flowloom_registry.runs.identity import asked_again
+from flowloom_registry.runs.stages import assemble_last
 from flowloom_registry.studies.cells import FOR_PEOPLE, Cell, folder_name
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
 from flowloom_registry.studies.design import ARM, Design
@@ -232,7 +233,7 @@ class _Study:
         first = {name: self._cell(name, arm, 0) for name, arm in self.arms.values()}
         try:
             require_sound(list(first.values()))
-            self.built = {name: assemble(cell.recipe) for name, cell in first.items()}
+            self.built = {name: assemble_last(cell.recipe) for name, cell in first.items()}
         except ConfigError as error:
             return list(error.problems)
         found = []
@@ -249,7 +250,7 @@ class _Study:
     def cells(self) -> list[Cell]:
         """A cell for each arm and seed that a claim needs; arms that are trained alike share one run."""
         if not self.built:
-            self.built = {n: assemble(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
+            self.built = {n: assemble_last(self._cell(n, arm, 0).recipe) for n, arm in self.arms.values()}
         trained: dict[str, str] = {}
         shares: dict[str, str] = {}
         for name, arm in self.arms.values():

@@ -35,7 +35,10 @@ class FirstOrderness(Score):
         n: ways, at most as many as there are examples.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"first_orderness": "lower"}
+    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
+        "first_orderness": "lower",
+        "curvature": "lower",
+    }
 
     def __init__(self, steps: int = 50, n: int = 1000) -> None:
         if steps < 2 or n < 1:
