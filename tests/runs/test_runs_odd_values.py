@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from flowloom_registry.runs.figures import sweep_plots
 from rich.console import Console
 
 from flowloom.errors import IncompatibleError
 from flowloom_registry.runs.evaluate import Evaluation, SweepPoint
-from flowloom_registry.runs.figures import sweep_plots
 from flowloom_registry.runs.table import print_table
 from flowloom_registry.runs.values import named_values
 

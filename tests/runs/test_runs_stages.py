@@ -93,8 +93,12 @@ def test_copies_of_used_runs_lie_side_by_side(tmp_path):
     chain = "{name: s, repeat: 3, model: {run: previous, frozen: false}, codec: {run: base}}"
     (tmp_path / "r.yaml").write_text(text + f"stages:\n  - name: base\n  - {chain}\n")
     assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
-    copies = sorted(p.parent.relative_to(tmp_path / "out") for p in (tmp_path / "out/used").rglob("data.json"))
-    assert [str(copy) for copy in copies] == ["used/base", "used/s-1", "used/s-2"]
+    copies = sorted((tmp_path / "out" / "used").rglob("data.json"))
+    assert [str(copy.parent.relative_to(tmp_path / "out")) for copy in copies] == [
+        "used/base",
+        "used/s-1",
+        "used/s-2",
+    ]
     shutil.rmtree(tmp_path / "out" / "stages")
     assert load(tmp_path / "out").sample(2, label=0).shape == (2, 2)
 

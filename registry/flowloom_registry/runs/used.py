@@ -73,7 +73,7 @@ class OtherRuns:
         opened = self.opened(plan)
         if not plan.part:
             whole = opened.assembly
-            taken: Any = Trained(whole.flow, whole.spec, whole.data)
+            taken: Any = Trained(whole.flow, whole.spec, whole.data, name=plan.name)
         else:
             taken = self._part(opened.assembly, plan)
         if isinstance(taken, nn.Module) and not plan.frozen:
@@ -225,7 +225,8 @@ def _thawed(module: nn.Module, trainable: frozenset[int]) -> nn.Module:
 
 
 def _again(trained: Trained) -> Trained:
-    return Trained(copy.deepcopy(trained.flow), trained.data_spec, trained.data, frozen=False)
+    flow = copy.deepcopy(trained.flow)
+    return Trained(flow, trained.data_spec, trained.data, frozen=False, name=trained.name)
 
 
 def _meeting(codec: Codec, spec: Spec, plan: RunPlan) -> Codec:
