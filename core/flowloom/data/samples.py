@@ -38,8 +38,9 @@ class Samples(Dataset):
     r"""Draws of a trained flow: self-distillation, training on one's own samples, reflow, data-free methods.
 
     Rows are made in chunks; chunk k is a function of (seed, name of the run, k), made when it is first asked
-    for and then kept in the run's folder. Conditions are those of random training rows of the run. Held-out splits are the
-    run's own real data, so that what learns from samples is judged by what they should look like.
+    for and then kept in the run's folder. Conditions are those of random training rows of the run. Held-out
+    splits are the run's own real data, so that what learns from samples is judged by what they should look
+    like.
 
     With ``pairs``, each sample comes with the state that it started from, as condition ``x0`` of role
     ``start``: the deterministic coupling :math:`(x_0, \phi(x_0))` of reflow (Liu et al. 2209.03003), which
