@@ -16,7 +16,7 @@ from flowloom.fields.base import evaluate, time_tensor
 from flowloom.flow import Flow
 from flowloom.metrics.straightness import straightness
 from flowloom.scores import Score
-from flowloom.state import sum_event
+from flowloom.state import first_leaf, sum_event
 from flowloom_fewstep.ddim import DDIM
 
 __all__ = ["FirstOrderness"]
@@ -72,7 +72,8 @@ class FirstOrderness(Score):
                 evaluate(noise, x, time_tensor(t, x), told, None)
                 for x, t in zip(way.trajectory[:-1], way.times[:-1], strict=True)
             ]
-            changes = [float(sum_event((one - said[0]).square()).mean()) for one in said[1:]]
+            first = first_leaf(said[0])
+            changes = [float(sum_event((first_leaf(one) - first).square()).mean()) for one in said[1:]]
             curved = straightness(read_as(field, "velocity"), x0, cond=told, steps=self.steps)
         return {"first_orderness": sum(changes) / len(changes), "curvature": curved}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ class ScaledLinearVP(Schedule):
         latest: sigma' diverges at t=1; times beyond this are evaluated here.
     """
 
-    leaves: ClassVar[float] = 0.07
+    leaves = 0.07
 
     def __init__(self, beta_min: float = 0.85, beta_max: float = 12.0, latest: float = 1 - 1e-3) -> None:
         if not 0 < beta_min < beta_max:

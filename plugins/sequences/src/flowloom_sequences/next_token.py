@@ -45,10 +45,11 @@ class NextToken(Objective):
         t = torch.full((len(x),), self.path.span[1], device=x.device)
         logits = model(x, t, **batch.cond)
         if layout is not None:
-            logits = layout.zero(logits)
+            logits = layout.still(logits)
         nats = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(x.shape)
-        real = None if layout is None else layout.real
-        kept = torch.ones_like(x, dtype=torch.bool) if real is None else real
+        # A given prompt is read, and not learned.
+        free = None if layout is None else layout.free
+        kept = torch.ones_like(x, dtype=torch.bool) if free is None else free
         mean = torch.where(kept, nats, 0.0).sum() / kept.sum().clamp_min(1)
         return Loss(mean, {"cross_entropy": mean.detach()})
 
