@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from flowloom.errors import RunError
 
-__all__ = ["load_tensors", "modules_outside", "require_same", "set_mode", "tensors"]
+__all__ = ["keep_elsewhere", "load_tensors", "modules_outside", "require_same", "set_mode", "tensors"]
+
+
+_ELSEWHERE: WeakSet[nn.Module] = WeakSet()
+
+
+def keep_elsewhere(module: nn.Module) -> None:
+    """Say that the tensors of a frozen module are kept elsewhere, so that `tensors` passes over them.
+
+    What never changes and lies in another run's folder is not written into every checkpoint. A deep copy is
+    a module of its own, which is saved again.
+    """
+    _ELSEWHERE.update(module.modules())
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and persistent buffer once, by the first dotted name under which it is found."""
+    """Every parameter and persistent buffer once, by the first dotted name under which it is found.
+
+    Those that are kept elsewhere (`keep_elsewhere`) are left out.
+    """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for prefix, part in module.named_modules():
+        if part in _ELSEWHERE:
+            continue
         own: dict[str, Tensor] = {}
         part._save_to_state_dict(own, f"{prefix}." if prefix else "", keep_vars=True)
         for name, value in own.items():

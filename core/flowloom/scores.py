@@ -17,10 +17,13 @@ from flowloom.fields import read_as
 from flowloom.flow import Flow
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
+from flowloom.objectives import Loss, Step
+from flowloom.seeds import generator as generator_of
 from flowloom.solvers import Dopri5, Solver
 from flowloom.state import Shape, shape_of
+from flowloom.training.feeds.base import Feeding, coupled, paired
 
-__all__ = ["Likelihood", "Score"]
+__all__ = ["HeldOutLoss", "Likelihood", "Score"]
 
 
 class Score(ABC):
@@ -54,7 +57,7 @@ class Score(ABC):
         Args:
             flow: a trained flow; it comes back as it was.
             examples: states as the flow's codec encodes them, on the device of the model, with their
-                conditions.
+                conditions; the data themselves where the objective encodes by itself.
             seed: of everything random.
 
         Returns:
@@ -150,6 +153,61 @@ def _freedom(geometry: Geometry, examples: Examples, layout: Layout | None) -> f
         raise NotImplementedError
     ones = torch.ones(x.shape[: x.ndim - geometry.point_ndim], device=x.device)
     return float(layout.sum(ones).mean()) * geometry.dim
+
+
+class HeldOutLoss(Score):
+    """What the objective itself says of held-out examples: its loss, and the parts that it logs.
+
+    The one score that every flow has, and the table of those from which nothing is sampled: of a classifier
+    it has ``accuracy`` and ``cross_entropy``, of an autoencoder ``reconstruction``. Several named losses are
+    summed. Times and noise are drawn from the seed, so that two flows are asked at the same points.
+
+    Args:
+        draws: times and noises for every example.
+        batch: examples at a time.
+    """
+
+    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
+        "loss": "lower",
+        "accuracy": "higher",
+        "cross_entropy": "lower",
+        "reconstruction": "lower",
+    }
+    about: ClassVar[Mapping[str, str]] = {
+        "loss": "The objective's own loss of held-out examples.",
+        "accuracy": "Share of held-out examples whose class the network tells.",
+        "cross_entropy": "Mean negative log probability of the class, in nats.",
+        "reconstruction": "Mean absolute difference of an example and its reconstruction.",
+    }
+
+    def __init__(self, draws: int = 4, batch: int = 1024) -> None:
+        if draws < 1 or batch < 1:
+            raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
+        self.draws, self.batch = draws, batch
+
+    @torch.no_grad()
+    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
+        """``loss``, and what the objective logs beside it."""
+        if not len(examples):
+            raise ShapeError("score held-out-loss: there is no example to score")
+        feeding = Feeding(flow, self.batch, seed, flow.device)
+        made = coupled if flow.objective.encodes else paired
+        totals: dict[str, float] = {}
+        with flow.evaluating():
+            for number, rows in enumerate(torch.arange(len(examples)).split(self.batch)):
+                for draw in range(self.draws):
+                    # On the device of the flow, where everything is drawn.
+                    draws = generator_of(seed, f"held-out-loss/{draw}", number, flow.device)
+                    batch = made(feeding, examples.take(rows), draws)
+                    loss = flow.objective.loss(flow.model, batch, Step(generator=draws, average=lambda: flow))
+                    for name, value in {"loss": _summed(loss), **loss.parts}.items():
+                        totals[name] = totals.get(name, 0.0) + float(value) * len(rows)
+        return {name: total / len(examples) / self.draws for name, total in totals.items()}
+
+
+def _summed(loss: Loss) -> Tensor:
+    total = loss.total
+    return total if isinstance(total, Tensor) else torch.stack(list(total.values())).sum()
 
 
 def _event(shape: Shape) -> Shape:

@@ -9,6 +9,7 @@ from torch import nn
 
 from flowloom.data.base import Dataset
 from flowloom.fields import Field
+from flowloom.models.base import speak_for
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 
@@ -32,28 +33,27 @@ class Trained(nn.Module):
         spec: of its data; of its states where left out.
         data: that it was trained on, where rows of them can be asked for.
         frozen: False leaves its parameters as they are, to be trained on.
+        name: of its run; what is drawn from two runs is drawn apart.
     """
 
     flow: Flow
 
     def __init__(
-        self, flow: Flow, spec: Spec | None = None, data: Dataset | None = None, *, frozen: bool = True
+        self,
+        flow: Flow,
+        spec: Spec | None = None,
+        data: Dataset | None = None,
+        *,
+        frozen: bool = True,
+        name: str = "",
     ) -> None:
         super().__init__()
-        self.flow, self.data = flow, data
+        self.flow, self.data, self.name = flow, data, name
         self.data_spec = flow.spec if spec is None else spec
         if frozen:
             flow.requires_grad_(False)
-        flow.eval()
-
-    def __getattr__(self, name: str) -> Any:
-        # What the network says of itself holds here as well.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "flow":
-                raise  # it is still being made
-            return getattr(self.flow.model, name)
+        self.eval()
+        speak_for(self, flow.model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trained:
         # What never changes is shared: averaged twins of a student would else copy the teacher's data.
@@ -62,9 +62,10 @@ class Trained(nn.Module):
         other = type(self).__new__(type(self))
         memo[id(self)] = other
         nn.Module.__init__(other)
-        kept = {"data": self.data, "data_spec": self.data_spec, "training": self.training}
-        other.__dict__.update(kept)
+        kept = {"data": self.data, "data_spec": self.data_spec, "name": self.name}
+        other.__dict__.update(kept, training=self.training)
         other.flow = copy.deepcopy(self.flow, memo)
+        speak_for(other, other.flow.model)
         return other
 
     @property

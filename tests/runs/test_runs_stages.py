@@ -46,6 +46,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "flow.safetensors")
 
 
+def everything(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights of a run, those that it has of other runs included."""
+    return load(folder).flow.state_dict()
+
+
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("staged")
@@ -63,8 +68,8 @@ def test_every_stage_is_a_run_and_the_folder_itself_is_the_last(staged):
 
 
 def test_what_is_frozen_keeps_its_weights_and_what_is_not_moves_on(staged):
-    coder, base, first = (weights(staged / "stages" / name) for name in ("coder", "base", "student-1"))
-    last = weights(staged)
+    coder, base, first = (everything(staged / "stages" / name) for name in ("coder", "base", "student-1"))
+    last = everything(staged)
     assert len(base["codec.mean"]) == 2  # fitted in the first stage, and not again
     for name in ("codec.mean", "codec.std"):
         assert all(one[name].equal(coder[name]) for one in (base, first, last))
@@ -75,6 +80,29 @@ def test_what_is_frozen_keeps_its_weights_and_what_is_not_moves_on(staged):
     assert not any(first[name].equal(base[name]) for name in learned if "weight" in name)
     assert not any(first[name].equal(last[name]) for name in learned if "weight" in name)
     assert all((first[name] - base[name]).abs().max() < 0.05 for name in learned)  # a few small steps away
+
+
+def test_what_comes_whole_from_another_run_is_kept_once(staged):
+    for place in (staged, staged / "stages" / "base"):
+        files = [place / "flow.safetensors", *place.glob("checkpoints/*/flow.safetensors")]
+        assert len(files) > 1
+        assert all(name.startswith("model.") for file in files for name in load_file(file))
+
+
+def test_copies_of_used_runs_lie_side_by_side(tmp_path):
+    """A chain of repetitions keeps every run once, however deep it is."""
+    text = BASE.replace("train: {steps: 6", "train: {steps: 2")
+    chain = "{name: s, repeat: 3, model: {run: previous, frozen: false}, codec: {run: base}}"
+    (tmp_path / "r.yaml").write_text(text + f"stages:\n  - name: base\n  - {chain}\n")
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    copies = sorted((tmp_path / "out" / "used").rglob("data.json"))
+    assert [str(copy.parent.relative_to(tmp_path / "out")) for copy in copies] == [
+        "used/base",
+        "used/s-1",
+        "used/s-2",
+    ]
+    shutil.rmtree(tmp_path / "out" / "stages")
+    assert load(tmp_path / "out").sample(2, label=0).shape == (2, 2)
 
 
 def test_a_frozen_part_is_in_no_optimiser_and_stays_in_evaluation_mode(staged):
@@ -135,6 +163,7 @@ def test_hashes_of_what_was_used_are_written_down(staged):
         assert hashes["weights"] == hashlib.sha256(bytes_).hexdigest()
         recipe = (staged / "stages" / name / "recipe.yaml").read_bytes()
         assert hashes["recipe"] == hashlib.sha256(recipe).hexdigest()
+        assert ("used" in hashes) is (name != "coder")
 
 
 LONG = STAGED.replace(
@@ -196,7 +225,7 @@ def test_parts_of_a_run_folder_are_named_relative_to_the_recipe(runs, tmp_path):
     assert main(["run", str(runs / "mine.yaml"), "--out", str(tmp_path / "a" / "mine")]) == 0
     recipe = (tmp_path / "a" / "mine" / "recipe.yaml").read_text()
     assert "codec:\n  run: used/base\n  part: codec\n  frozen: true\n" in recipe
-    assert weights(tmp_path / "a/mine")["codec.std"].equal(weights(runs / "base")["codec.std"])
+    assert everything(tmp_path / "a/mine")["codec.std"].equal(weights(runs / "base")["codec.std"])
 
 
 def test_the_runs_own_draws_do_not_depend_on_what_is_opened(runs, tmp_path):
@@ -339,3 +368,18 @@ def test_a_stage_extends_no_stages(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text("stages:\n  - {name: one, extends: staged.yaml}\n")
     assert main(["run", str(tmp_path / "r.yaml")]) == 2
     assert "r.yaml:2:26: extends: 'staged.yaml' has stages of its own" in capsys.readouterr().err
+
+
+def test_the_scale_of_classifier_guidance_is_asked_again(tmp_path):
+    """The classifier is another run's, so guidance by it is no part of what was trained here."""
+    small = ["--set", "train.steps=4", "--set", "train.batch=16", "--set", "evaluate.n=20", "--set", "seed=1"]
+    small += ["--set", "evaluate.reference=20", "--set", "evaluate.sweep_nfe=[]", "--set", "sample.n=4"]
+    out = tmp_path / "out"
+    assert main(["run", "classifier-guidance", *small, "--out", str(out)]) == 0
+    judged = json.loads((out / "stages" / "classifier" / "evaluation.json").read_text())
+    assert set(judged["scores"]["held-out data"]) >= {"loss", "accuracy", "cross_entropy"}
+    assert main(["eval", str(out), "--set", "guidance.scale=40", "--out", "strong"]) == 0
+    (strong,) = out.rglob("strong*/evaluation.json")
+    before, after = (json.loads(p.read_text()) for p in (out / "evaluation.json", strong))
+    assert before["columns"]["samples"] != after["columns"]["samples"]
+    assert main(["eval", str(out), "--set", "guidance=null", "--out", "plain"]) == 0

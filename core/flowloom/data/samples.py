@@ -37,9 +37,10 @@ def start_name(part: str = "") -> str:
 class Samples(Dataset):
     r"""Draws of a trained flow: self-distillation, training on one's own samples, reflow, data-free methods.
 
-    Rows are made in chunks; chunk k is a function of (seed, k), made when it is first asked for and then kept
-    in the run's folder. Conditions are those of random training rows of the run. Held-out splits are the
-    run's own real data, so that what learns from samples is judged by what they should look like.
+    Rows are made in chunks; chunk k is a function of (seed, name of the run, k), made when it is first asked
+    for and then kept in the run's folder. Conditions are those of random training rows of the run. Held-out
+    splits are the run's own real data, so that what learns from samples is judged by what they should look
+    like.
 
     With ``pairs``, each sample comes with the state that it started from, as condition ``x0`` of role
     ``start``: the deterministic coupling :math:`(x_0, \phi(x_0))` of reflow (Liu et al. 2209.03003), which
@@ -141,9 +142,9 @@ class Samples(Dataset):
     @torch.no_grad()
     def _made(self, number: int) -> Examples:
         flow, count = self.run.flow, min(self.batch, self.n - number * self.batch)
-        draws = generator_of(self.seed, "samples", number, flow.device)
+        draws = generator_of(self.seed, self._stream(), number, flow.device)
         cond = self._conditions(count, number)
-        seed = derive(self.seed, "samples/solve", number)
+        seed = derive(self.seed, self._stream("/solve"), number)
         with flow.evaluating():
             if not self.pairs:
                 solved = flow.solve(count, solver=self.sampler, seed=seed, cond=cond)
@@ -169,8 +170,12 @@ class Samples(Dataset):
         if data is None:
             names = ", ".join(self.run.data_spec.conditions)
             raise DataError(f"samples are drawn under {names} of rows, and the run had no data")
-        draws = generator_of(self.seed, "samples/rows", number)
+        draws = generator_of(self.seed, self._stream("/rows"), number)
         return dict(data.take(torch.randint(len(data), (count,), generator=draws)).cond)
+
+    def _stream(self, what: str = "") -> str:
+        """Of random numbers: that of this run, so that generations of one recipe share no noise."""
+        return f"samples{what}/{self.run.name}" if self.run.name else f"samples{what}"
 
     def _starts(self) -> dict[str, Condition]:
         return {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
 
 from flowloom.state import State, Time
 
@@ -25,10 +28,35 @@ class Model(Protocol):
     be withheld conditions sets ``conditional = True``. One whose answers move with the state, or stay, under
     a group names it in ``symmetries`` (`flowloom.symmetries`), and is held to it. One that is fitted and not
     trained has ``fit(data, flow, generator)``, called once, with results in buffers. One that answers with
-    logits of classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``. Models are
-    ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the spec of
-    the data.
+    logits of classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``; judges ask
+    it for its features, too (`TellsFeatures`). Models are ``torch.nn.Module``s; a constructor parameter
+    annotated with `flowloom.spec.Spec` receives the spec of the data.
     """
 
     def __call__(self, x: State, t: Time, /) -> State:
         """Read a state at a time."""
+
+
+@runtime_checkable
+class TellsFeatures(Protocol):
+    """A network whose last hidden layer can be asked for, as metrics do that compare in features."""
+
+    def features(self, x: State, t: Time, cond: Mapping[str, Tensor]) -> Tensor:
+        """What the last hidden layer makes of a state, ``(batch, d)``."""
+
+
+_SAYS: dict[str, Any] = {
+    "conditional": False,
+    "batch_independent": True,
+    "jvp_safe": True,
+    "compile_safe": True,
+    "bf16_safe": True,
+    "classifies": 0,
+}
+"""What a network may say of itself, and what holds where it says nothing."""
+
+
+def speak_for(outer: nn.Module, inner: nn.Module) -> None:
+    """Give a network around another one what that says of itself; see `Model`."""
+    for name, otherwise in _SAYS.items():
+        setattr(outer, name, getattr(inner, name, otherwise))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowloom.models.base import speak_for
 from flowloom.state import State, Time, first_leaf, float_dtype, map_state
 
 __all__ = ["InHalf", "half_of"]
@@ -31,13 +32,8 @@ class InHalf(nn.Module):
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
-
-    def __getattr__(self, name: str) -> Any:
-        # What the network says of itself (spec, batch_independent) holds for it here as well.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
+        self.spec = getattr(model, "spec", None)
+        speak_for(self, model)
 
     def forward(self, x: State, t: Time, /, **cond: Any) -> State:
         """Read a state at a time."""

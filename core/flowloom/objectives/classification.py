@@ -76,7 +76,8 @@ class Classification(Objective):
             x = batch.x1 if batch.layout is None else batch.layout.fill(batch.x1)
         logits = model(x, t, **cond)
         hit = (logits.detach().argmax(-1) == wanted).float().mean()
-        return Loss(F.cross_entropy(logits, wanted, label_smoothing=self.smoothing), {"accuracy": hit})
+        told = {"accuracy": hit, "cross_entropy": F.cross_entropy(logits.detach(), wanted)}
+        return Loss(F.cross_entropy(logits, wanted, label_smoothing=self.smoothing), told)
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The logits."""

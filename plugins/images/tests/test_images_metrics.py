@@ -10,6 +10,9 @@ import torch
 
 from flowloom.data import Examples, Tensors
 from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.flow import Flow
+from flowloom.models import MLP
+from flowloom.trained import Trained
 from flowloom_images.data import Digits
 from flowloom_images.metrics import (
     ClassAccuracy,
@@ -155,19 +158,29 @@ def test_the_same_seed_gives_the_same_judge(digits):
     a, b = (train_judge(digits, steps=5, seed=3) for _ in range(2))
     c = train_judge(digits, steps=5, seed=4)
     x = digits.take(torch.arange(10)).x
-    assert torch.equal(a(x), b(x))
-    assert not torch.equal(a(x), c(x))
-    assert not any(p.requires_grad for p in a.parameters())
-    assert not a.training
+    assert torch.equal(a.logits(x), b.logits(x))
+    assert not torch.equal(a.logits(x), c.logits(x))
+    assert not any(p.requires_grad for p in a.trained.parameters())
+    assert not a.trained.training
 
 
 def test_judges_fit_other_shapes():
     g = torch.Generator().manual_seed(0)
     for shape in ((3, 28, 28), (1, 4, 4), (2, 9, 17)):
         data = Tensors(torch.randn(8, *shape, generator=g), {"label": torch.arange(8) % 2})
-        judge = train_judge(data, steps=2, batch=4)
-        assert judge(data.all().x).shape == (8, 2)
+        judge = train_judge(data, steps=2)
+        assert judge.logits(data.all().x).shape == (8, 2)
         assert judge.features(data.all().x).shape == (8, 64)
+
+
+def test_a_classifier_of_another_run_judges_in_place_of_one_of_its_own(digits):
+    trained = train_judge(digits, steps=5).trained
+    held, train = digits.split("test").all(), digits.all()
+    own, given = ImageQuality(judge_steps=5), ImageQuality(judge=trained)
+    own.fit(digits)
+    assert given(held, train) == own(held, train)
+    with pytest.raises(IncompatibleError, match="the run given trained MLP; take one of model: image-class"):
+        ImageQuality(judge=Trained(Flow(MLP(digits.spec))))
 
 
 def pixels(images: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from flowloom.paths import AffinePath, MixturePath
 from flowloom.solvers import CTMCEuler, TauLeaping
 from flowloom.sources import Mask, Uniform
 from flowloom.spec import Spec
+from flowloom.trained import Trained
 from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.plugins.discovery import catalog
@@ -31,6 +32,7 @@ from flowloom_sequences.metrics import (
     NGramModel,
     Validity,
 )
+from flowloom_sequences.metrics.judge import train_judge
 from flowloom_sequences.metrics.ngram import jensen_shannon
 from flowloom_sequences.prompts import Infill, Prompted, encode_prompt
 from flowloom_sequences.renderer import SequenceText
@@ -109,6 +111,11 @@ def test_judges_rank_real_text_first():
         assert values["trigram_perplexity"] < 1.2 * values["real_perplexity"]
         assert metric(noise, real) == values
         assert abs(values["entropy"] - math.log(6)) < 0.01
+    given = JudgePerplexity(judge=train_judge(DATA.split("judge"), steps=60, batch=32, seed=0))
+    given.fit(DATA)
+    assert given(noise, real) == values
+    with pytest.raises(IncompatibleError, match="the run given has objective PosteriorMatching; take one"):
+        JudgePerplexity(judge=Trained(fl.Flow(fl.models.MLP(DATA.spec, width=8))))
     with pytest.raises(DataError, match="split 'judge'"):
         JudgePerplexity().fit(fl.data.Tensors(torch.randint(5, (10, 4))))
 

@@ -82,17 +82,17 @@ class Built:
         """Inside, errors that a part raises carry the place of that part; see `Places.placing`."""
         return self.places.placing()
 
-    def resolved(self, folder: Path | None = None) -> str:
+    def resolved(self, folder: Path | None = None, used: Mapping[str, str] | None = None) -> str:
         """The recipe with every default, full names and versions, as YAML that builds the same objects.
 
         Args:
             folder: of the run that will hold it; files of the project around it are then named relative to
-            it,
-                so that the project can move.
+                it, so that the project can move.
+            used: how the runs that it uses are seen from there, by identity; ``used/NAME`` where left out.
         """
         from flowloom_registry.config.resolve import resolve
 
-        return resolve(self.recipe, self.plan, folder)
+        return resolve(self.recipe, self.plan, folder, used=used)
 
 
 def build(

@@ -21,7 +21,12 @@ from flowloom_registry.plugins.targets import is_file_target
 
 
 def resolve(
-    recipe: Recipe, plan: RecipePlan, folder: pathlib.Path | None = None, *, apart: bool = True
+    recipe: Recipe,
+    plan: RecipePlan,
+    folder: pathlib.Path | None = None,
+    *,
+    apart: bool = True,
+    used: Mapping[str, str] | None = None,
 ) -> str:
     """YAML that builds the same objects without any default, ``extends`` or override.
 
@@ -34,8 +39,11 @@ def resolve(
             folder two above the run, which holds ``runs/``) are named relative to it, others absolutely.
         apart: whether the folder has its own copies of the runs that are used (``used/NAME``), which are then
             what is named; else stages by their names, and runs as other files.
+        used: where those copies lie instead, as the folder sees them, by the identity of the run.
     """
-    names = names_of(plan.sections) if apart and folder is not None else {}
+    names: Mapping[str, str] = used or {}
+    if used is None and apart and folder is not None:
+        names = {run: f"{USED}/{name}" for run, name in names_of(plan.sections).items()}
     writer = _Writer(Binder(recipe.catalog, Scope({}, {}, "", None), []), folder, names)
     out: dict[str, Any] = {}
     for name, value in plan.sections.items():
@@ -88,7 +96,7 @@ class _Writer:
     def _run(self, plan: RunPlan) -> str:
         """The run as this folder sees it: its own copy, a stage, or a folder elsewhere."""
         if plan.identity in self.names:
-            return f"{USED}/{self.names[plan.identity]}"
+            return self.names[plan.identity]
         return self._file(plan.folder) if plan.folder is not None else str(plan.stage)
 
     def _target(self, target: str) -> str:

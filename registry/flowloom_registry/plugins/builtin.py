@@ -23,6 +23,18 @@ def flowloom_register(reg: Registrar) -> None:
     reg.recipe(
         "eight-gaussians", "flowloom_registry:recipes/eight-gaussians.yaml", summary="an MLP in the plane"
     )
+    home = "flowloom_registry:recipes"
+    for share, summary in (
+        ("", "a flow retrained for eight generations on real data and half as many samples of its own"),
+        ("-real", "the same without samples: the control"),
+        ("-alone", "the same on its own samples alone, which drifts"),
+    ):
+        reg.recipe(
+            f"iterative-retraining{share}",
+            f"{home}/iterative-retraining{share}.yaml",
+            summary=summary,
+            paper="2310.00429",
+        )
     reg.recipe(
         "noisy-classifier",
         "flowloom_registry:recipes/noisy-classifier.yaml",
@@ -91,6 +103,14 @@ def _data(reg: Registrar) -> None:
         summary="what another run generates, as pairs for reflow if wanted",
         example={"n": 96, "batch": 40, "sampler": {"use": "euler", "steps": 2}},
         paper="2209.03003",
+    )
+    reg.add(
+        "dataset",
+        "mixed",
+        "flowloom.data:Mixed",
+        summary="several data sets as one: real rows and a model's own samples, say",
+        example={"parts": [{"use": "eight-gaussians", "n": 60}, {"use": "eight-gaussians", "n": 40}]},
+        paper="2310.00429",
     )
     reg.add("codec", "identity", "flowloom.codecs:Identity", summary="data are states already")
     reg.add("codec", "standardize", "flowloom.codecs:Standardize", summary="zero mean and unit variance")
@@ -418,6 +438,12 @@ def _inference(reg: Registrar) -> None:
         "sliced-wasserstein",
         "flowloom.metrics:SlicedWasserstein",
         summary="sliced 2-Wasserstein distance",
+    )
+    reg.add(
+        "score",
+        "held-out-loss",
+        "flowloom.scores:HeldOutLoss",
+        summary="the objective's own loss of held-out examples, and accuracy or reconstruction",
     )
     reg.add(
         "score",

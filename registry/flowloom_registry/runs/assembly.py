@@ -168,7 +168,9 @@ class Assembly:
         return {name: v for name, v in cond.items() if name not in self.flow.objective.invents}
 
     def encode(self, examples: Examples, device: torch.device) -> Examples:
-        """Data to states, on ``device``."""
+        """Data to states, on ``device``; data they stay where the objective encodes by itself."""
+        if self.flow.objective.encodes:
+            return examples.to(device)
         with torch.no_grad(), self.flow.evaluating():
             draws = torch.Generator(device).manual_seed(derive(self.evaluate.seed, "encode"))
             return self.flow.encode(examples.to(device), draws)

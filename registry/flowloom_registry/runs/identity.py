@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from flowloom.parts import tensors
 from flowloom_registry.config.build import Built
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.yaml import read
@@ -46,14 +47,14 @@ def asked_again(assembly: Assembly) -> set[str]:
     """Sections that can be asked again, differently, of a finished run.
 
     Those that say so (`Section.judges`), unless a part that is trained is given one of them, or looks at
-    samples during training, or has itself something fitted.
+    samples during training, or has itself something fitted (what it has of other runs is theirs).
     """
     built = assembly.built
     apart = {name for name, section in built.recipe.catalog.sections.items() if section.judges}
     looks = assembly.feed.refresh_every or assembly.validate.score is not None
     for name in _ASKED_OF_THE_FLOW:
         part = built.get(name)
-        stateful = isinstance(part, nn.Module) and bool(part.state_dict())
+        stateful = isinstance(part, nn.Module) and bool(tensors(part))
         if looks or stateful or callable(getattr(part, "fit", None)):
             apart.discard(name)
     return apart - _needed(built, set(built.parts) - apart)

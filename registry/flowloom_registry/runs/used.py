@@ -17,6 +17,7 @@ from torch import nn
 
 from flowloom.codecs import Codec
 from flowloom.errors import FlowloomError, RunError
+from flowloom.parts import keep_elsewhere
 from flowloom.spec import Spec
 from flowloom.trained import Trained
 from flowloom_registry.config.plan import RecipePlan
@@ -69,10 +70,10 @@ class OtherRuns:
 
     def take(self, plan: RunPlan, spec: Spec | None) -> Any:
         """The part that a plan names; see `flowloom_registry.config.taken.Runs`."""
-        opened = self._open(plan)
+        opened = self.opened(plan)
         if not plan.part:
             whole = opened.assembly
-            taken: Any = Trained(whole.flow, whole.spec, whole.data)
+            taken: Any = Trained(whole.flow, whole.spec, whole.data, name=plan.name)
         else:
             taken = self._part(opened.assembly, plan)
         if isinstance(taken, nn.Module) and not plan.frozen:
@@ -84,29 +85,25 @@ class OtherRuns:
     def keep(self, plan: RecipePlan, home: Path) -> dict[str, Any]:
         """Copy what a recipe uses into ``home/used/``: recipe, what the data were like, and weights.
 
+        What the used runs used in turn lies beside them, once for all that use it.
+
         Returns:
             Hashes of weights and recipe by name, for ``environment.json``.
         """
         names = names_of(plan.sections)
-        hashes = {}
-        for one in taken_in(plan.sections):
-            name = names[one.identity]
-            if name in hashes:
-                continue
-            opened = self._open(one)
-            assert opened.folder is not None
-            hashes[name] = fingerprint(opened.folder)
-            place = home / USED / name
-            if place.resolve() != opened.folder.path.resolve():
-                _copied(opened, place)
-        return hashes
+        opened = {names[one.identity]: self.opened(one) for one in taken_in(plan.sections)}
+        copies = _Copies(home / USED, opened)
+        for name, one in opened.items():
+            copies.lay(name, one)
+        return {name: copies.hashes[name] for name in opened}
 
     def to(self, device: torch.device) -> None:
         """Move what was opened, also where no part of the flow has it."""
         for opened in self._opened.values():
             opened.assembly.flow.to(device)
 
-    def _open(self, plan: RunPlan) -> _Opened:
+    def opened(self, plan: RunPlan) -> _Opened:
+        """The run that a plan names, opened when it is first asked for."""
         if plan.identity not in self._opened:
             with torch.random.fork_rng(devices=[]):  # what is opened draws nothing from the run's own stream
                 self._opened[plan.identity] = self._anew(plan)
@@ -165,11 +162,17 @@ def folder_of(plan: RunPlan, recipe: Recipe) -> Path:
 def fingerprint(folder: RunFolder) -> dict[str, str]:
     """Hashes (sha256) of a run's weights and recipe, and where it lay.
 
-    A copy keeps those of its original, whose recipe named files by other ways.
+    A copy keeps those of its original, whose recipe named files by other ways. ``used`` is a hash of the
+    hashes of what the run used itself: those weights are not among its own.
     """
     kept = folder.path / "original.json"
-    recipe = str(read_json(kept)["recipe"]) if kept.is_file() else _hash(folder.recipe)
-    return {"weights": _hash(folder.trained_weights()), "recipe": recipe}
+    weights = {"weights": _hash(folder.trained_weights())}
+    if kept.is_file():
+        return {**read_json(kept), **weights}
+    before = used_before(folder)
+    told = json.dumps(before, sort_keys=True).encode()
+    inner = {"used": hashlib.sha256(told).hexdigest()} if before else {}
+    return {**weights, "recipe": _hash(folder.recipe), **inner}
 
 
 def require_same_used(folder: RunFolder, plan: RecipePlan, recipe: Recipe) -> None:
@@ -184,7 +187,8 @@ def require_same_used(folder: RunFolder, plan: RecipePlan, recipe: Recipe) -> No
         name = names[one.identity]
         there = RunFolder(folder_of(one, recipe))
         known = before.get(name)
-        if not isinstance(known, dict) or known.get("weights") == fingerprint(there)["weights"]:
+        now = fingerprint(there)
+        if not isinstance(known, dict) or all(known.get(k) == now.get(k) for k in ("weights", USED)):
             continue
         raise RunError(
             f"{there.path} has other weights than when {folder.path} was begun with it; put the old ones "
@@ -206,6 +210,7 @@ def _frozen(assembly: Assembly, folder: RunFolder | None) -> _Opened:
     for parameter in assembly.flow.parameters():
         parameter.requires_grad_(False)
     assembly.flow.eval()
+    keep_elsewhere(assembly.flow)
     return _Opened(assembly, trainable, folder)
 
 
@@ -220,7 +225,8 @@ def _thawed(module: nn.Module, trainable: frozenset[int]) -> nn.Module:
 
 
 def _again(trained: Trained) -> Trained:
-    return Trained(copy.deepcopy(trained.flow), trained.data_spec, trained.data, frozen=False)
+    flow = copy.deepcopy(trained.flow)
+    return Trained(flow, trained.data_spec, trained.data, frozen=False, name=trained.name)
 
 
 def _meeting(codec: Codec, spec: Spec, plan: RunPlan) -> Codec:
@@ -242,6 +248,7 @@ def _meeting(codec: Codec, spec: Spec, plan: RunPlan) -> Codec:
     if codec.data_spec.conditions == spec.conditions:
         return codec
     own = copy.copy(codec)
+    keep_elsewhere(own)
     own.data_spec = replace(codec.data_spec, conditions=spec.conditions)
     if own.spec.conditions != spec.conditions:
         message = f"the codec of run {plan.reference!r} was made for other conditions than this data has"
@@ -249,20 +256,55 @@ def _meeting(codec: Codec, spec: Spec, plan: RunPlan) -> Codec:
     return own
 
 
-def _copied(opened: _Opened, place: Path) -> None:
-    """A run's recipe, its files named as they are seen from there, with all that opening it takes."""
-    assert opened.folder is not None
-    origin, target = opened.folder, RunFolder(place)
-    write_text(target.recipe, opened.assembly.built.resolved(place))
-    if origin.data.is_file():
-        write_bytes(target.data, origin.data.read_bytes())
-    _lay(origin.trained_weights(), target.weights)
-    write_text(place / "original.json", json.dumps(fingerprint(origin), indent=2) + "\n")
-    inner = origin.path / USED
-    if inner.is_dir():
-        shutil.copytree(inner, place / USED, dirs_exist_ok=True, copy_function=_lay)
-    status = origin.status()
-    target.set_status("finished", status["step"])
+class _Copies:
+    """Copies of runs in one folder, side by side: a run that several used is there once.
+
+    Args:
+        home: of all copies.
+        named: runs by the names that are theirs.
+    """
+
+    def __init__(self, home: Path, named: Mapping[str, _Opened]) -> None:
+        self.home, self.named = home, named
+        self.hashes: dict[str, dict[str, str]] = {}
+
+    def lay(self, name: str, opened: _Opened) -> None:
+        """Copy a run, and before it what it used: recipe, its files named as seen from there, weights."""
+        if name in self.hashes:
+            return
+        assert opened.folder is not None
+        self.hashes[name] = fingerprint(opened.folder)
+        origin, target = opened.folder, RunFolder(self.home / name)
+        if origin.path.resolve() == target.path.resolve():
+            return
+        used = {}
+        for one in taken_in(opened.assembly.built.plan.sections):
+            if one.identity not in used:
+                inner = opened.assembly.runs.opened(one)
+                beside = self._name_of(one.name, inner)
+                self.lay(beside, self.named.get(beside, inner))
+                used[one.identity] = f"../{beside}"
+        write_text(target.recipe, opened.assembly.built.resolved(target.path, used))
+        if origin.data.is_file():
+            write_bytes(target.data, origin.data.read_bytes())
+        _lay(origin.trained_weights(), target.weights)
+        write_text(target.path / "original.json", json.dumps(self.hashes[name], indent=2) + "\n")
+        target.set_status("finished", origin.status()["step"])
+
+    def _name_of(self, wanted: str, opened: _Opened) -> str:
+        """What a run that was used on the way is called here: as it was, or with a number."""
+        assert opened.folder is not None
+        mine, count, name = fingerprint(opened.folder), 2, wanted
+        while self._hashes_of(name) not in (None, mine):
+            name, count = f"{wanted}-{count}", count + 1
+        return name
+
+    def _hashes_of(self, name: str) -> dict[str, str] | None:
+        if name not in self.hashes and name in self.named:
+            folder = self.named[name].folder
+            assert folder is not None
+            return fingerprint(folder)
+        return self.hashes.get(name)
 
 
 def _lay(origin: str | Path, target: str | Path) -> None:

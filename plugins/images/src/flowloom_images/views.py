@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
 
-__all__ = ["Blur", "Crop", "Flip", "Hole"]
+__all__ = ["Blur", "Crop", "Flip", "Hole", "Resize"]
 
 
 class Flip(View):
@@ -165,6 +166,35 @@ class Hole(View):
         start = (torch.rand(n, generator=generator) * (size - length + 1)).floor()
         places = torch.arange(size)
         return (places >= start[:, None]) & (places < (start + length)[:, None])
+
+
+class Resize(View):
+    """Images of another size, by bicubic interpolation (antialiased where they shrink), within the
+    brightness that each had.
+
+    Args:
+        size: of the new images: of both sides, or ``[height, width]``.
+    """
+
+    random: ClassVar[bool] = False
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        if min(self.size) < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
+
+    def spec(self, spec: Spec) -> Spec:
+        """Of the new size."""
+        _size(spec, "resize")
+        _require_unmarked(spec, "resize")
+        return replace(spec, shape=(spec.shape[0], *self.size))
+
+    def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
+        """Every row resized."""
+        x = _images(examples)
+        resized = functional.interpolate(x, self.size, mode="bicubic", antialias=True)
+        # Cubic kernels overshoot at edges.
+        return Examples(resized.clamp(x.amin((1, 2, 3), True), x.amax((1, 2, 3), True)), examples.cond)
 
 
 def _size(spec: Spec, who: str) -> tuple[int, int]:

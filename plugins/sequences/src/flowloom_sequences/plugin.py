@@ -147,6 +147,22 @@ def _networks(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "causal-transformer",
+        f"{home}:CausalTransformer",
+        summary="a language model: every token from those before it; judges of text",
+        example={"width": 16, "depth": 1, "heads": 2},
+        known_failures={"check_time_and_state_matter": "a language model knows no time"},
+        data="dyck",
+    )
+    reg.add(
+        "objective",
+        "next-token",
+        "flowloom_sequences.next_token:NextToken",
+        summary="cross entropy of every token given those before it: trains a causal-transformer",
+        within="markov",
+    )
+    reg.add(
+        "model",
         "dilated-cnn",
         f"{home}:DilatedCNN",
         summary="dilated residual convolutions for DNA; tokens or simplex points",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
-from flowloom.models import Model
+from flowloom.models import Model, speak_for
 from flowloom.paths import Path
 from flowloom.schedules import CondOT, Schedule
 from flowloom.spec import Spec
@@ -68,10 +68,8 @@ class ConditionAware(nn.Module):
         self.schedule: Schedule = CondOT() if path is None or path.schedule is None else path.schedule
         self.source_shift = ConditionShift(spec, width, head) if shift != "target" else None
         self.target_shift = ConditionShift(spec, width, head) if shift != "source" else None
-        self.batch_independent = getattr(network, "batch_independent", True)
-        self.jvp_safe = getattr(network, "jvp_safe", True)
-        self.compile_safe = getattr(network, "compile_safe", True)
-        self.bf16_safe = getattr(network, "bf16_safe", True)
+        speak_for(self, network)
+        self.conditional = True  # the shifts are
 
     def shifts(self, cond: Cond, like: Tensor) -> tuple[Tensor, Tensor]:
         """``mu_0(y)`` and ``mu_1(y)`` beside states ``like``, 0 where an end does not move."""

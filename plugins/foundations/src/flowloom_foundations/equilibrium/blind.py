@@ -5,24 +5,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from flowloom.fields.base import time_tensor
-from flowloom.models import Model
+from flowloom.models import Model, speak_for
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time
 
-__all__ = ["TimeBlind", "ask_blind", "speak_for"]
+__all__ = ["TimeBlind", "ask_blind"]
 
 
 def ask_blind(model: nn.Module, x: State, cond: Cond) -> State:
     """What a network of state and time says where its time is always 0: any backbone serves as it is."""
     answer: State = model(x, time_tensor(0.0, x), **cond)
     return answer
-
-
-def speak_for(outer: nn.Module, inner: nn.Module) -> None:
-    """Give ``outer`` what ``inner`` says of itself; see `flowloom.models.Model`."""
-    for name in ("batch_independent", "jvp_safe", "compile_safe", "bf16_safe"):
-        setattr(outer, name, getattr(inner, name, True))
-    outer.conditional = getattr(inner, "conditional", False)  # type: ignore[assignment]
 
 
 class TimeBlind(nn.Module):

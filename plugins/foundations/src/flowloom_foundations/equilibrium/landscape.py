@@ -11,9 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowloom.energies import Energy
 from flowloom.layout import Layout
+from flowloom.models import speak_for
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time, leaves, map_state, sum_event
-from flowloom_foundations.equilibrium.blind import ask_blind, speak_for
+from flowloom_foundations.equilibrium.blind import ask_blind
 
 __all__ = ["Form", "Landscape", "Slope"]
 
@@ -72,8 +73,8 @@ class Slope(nn.Module):
     def __init__(self, model: nn.Module, form: Form | None = None, layout: Layout | None = None) -> None:
         super().__init__()
         speak_for(self, model)
-        self.model, self.form, self.layout = model, form, layout
         self.spec = getattr(model, "spec", None)
+        self.model, self.form, self.layout = model, form, layout
         if form is not None:
             self.jvp_safe = False
 

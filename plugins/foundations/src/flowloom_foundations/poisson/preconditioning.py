@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
-from flowloom.models import Model
+from flowloom.models import Model, speak_for
 from flowloom.objectives import Objective, PointObjective
 from flowloom.paths import Path
 from flowloom.spec import Spec
@@ -60,11 +60,7 @@ class Preconditioned(nn.Module):
         if data_std <= 0:
             raise ValueError(f"data_std must be positive, got {data_std}")
         self.spec, self.network, self.data_std, self.lowest = spec, network, data_std, _lowest(path)
-        self.conditional = getattr(network, "conditional", False)
-        self.batch_independent = getattr(network, "batch_independent", True)
-        self.jvp_safe = getattr(network, "jvp_safe", True)
-        self.compile_safe = getattr(network, "compile_safe", True)
-        self.bf16_safe = getattr(network, "bf16_safe", True)
+        speak_for(self, network)
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """The data expected behind states ``x`` at noise levels ``t``: ``(batch, *event)``."""

@@ -13,6 +13,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.frechet import frechet_distance
 from flowloom.state import first_leaf
+from flowloom.trained import Trained
 from flowloom_images.metrics.judge import Judge, judge_of
 from flowloom_images.metrics.manifolds import precision_recall
 
@@ -23,11 +24,12 @@ Features = Callable[[Tensor], Tensor]
 class _Judged(Metric):
     """A metric that looks at images through a judge, or through given features."""
 
-    def __init__(self, features: Features | None, judge_steps: int, seed: int) -> None:
+    def __init__(self, features: Features | None, judge: Trained | None, judge_steps: int, seed: int) -> None:
         if judge_steps < 1:
             raise ValueError(f"judge_steps must be at least 1, got {judge_steps}")
         self.judge_steps, self.seed = judge_steps, seed
         self._given = features
+        self._told = None if judge is None else Judge(judge)
         self._judge: Judge | None = None
         self._train: Dataset | None = None
 
@@ -37,11 +39,14 @@ class _Judged(Metric):
 
     @property
     def judge(self) -> Judge:
-        """The classifier trained on the real training split, shared with other metrics of the same data.
+        """The classifier that was given, else one trained on the real training split, shared with other
+        metrics of the same data.
 
         Raises:
-            IncompatibleError: `fit` has not been called.
+            IncompatibleError: there is none, and `fit` has not been called.
         """
+        if self._told is not None:
+            return self._told
         if self._judge is None:
             if self._train is None:
                 raise IncompatibleError(f"{type(self).__name__} has no judge yet; call fit(train) first")
@@ -50,15 +55,12 @@ class _Judged(Metric):
 
     def features(self, examples: Examples) -> Tensor:
         """Features ``(n, d)`` of images ``(n, C, H, W)``, on the CPU."""
-        return _in_chunks(self._given or self.judge.features, examples, self._device())
+        return _in_chunks(self._given or self.judge.features, examples)
 
     def accuracy(self, examples: Examples) -> float:
         """Share of examples whose judged class is their ``label``."""
-        judged = _in_chunks(self.judge, examples, self._device()).argmax(1)
+        judged = _in_chunks(self.judge.logits, examples).argmax(1)
         return float((judged == examples.cond["label"].cpu()).double().mean())
-
-    def _device(self) -> torch.device | None:
-        return None if self._given is not None else next(self.judge.parameters()).device
 
 
 class ClassifierFrechet(_Judged):
@@ -70,6 +72,8 @@ class ClassifierFrechet(_Judged):
     Args:
         features: a function of images ``(n, C, H, W)`` in [-1, 1] to features ``(n, d)`` to use instead of
             the classifier; in a recipe ``module:function``.
+        judge: a classifier that was trained before, in a stage or another run (``{run: NAME}``); one is
+            trained on the real data where none is given.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -80,8 +84,14 @@ class ClassifierFrechet(_Judged):
         "spreads differ by as much."
     }
 
-    def __init__(self, features: Features | None = None, judge_steps: int = 400, seed: int = 0) -> None:
-        super().__init__(features, judge_steps, seed)
+    def __init__(
+        self,
+        features: Features | None = None,
+        judge: Trained | None = None,
+        judge_steps: int = 400,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(features, judge, judge_steps, seed)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real images."""
@@ -94,6 +104,7 @@ class PrecisionRecall(_Judged):
     Args:
         k: which neighbour sets the radius of a point's ball.
         features: features to use instead; see `ClassifierFrechet`.
+        judge: see `ClassifierFrechet`.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -107,9 +118,14 @@ class PrecisionRecall(_Judged):
     }
 
     def __init__(
-        self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0
+        self,
+        k: int = 3,
+        features: Features | None = None,
+        judge: Trained | None = None,
+        judge_steps: int = 400,
+        seed: int = 0,
     ) -> None:
-        super().__init__(features, judge_steps, seed)
+        super().__init__(features, judge, judge_steps, seed)
         self.k = k
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
@@ -122,6 +138,7 @@ class ClassAccuracy(_Judged):
     """Share of conditional samples whose class, as judged by a small classifier, is the one asked for.
 
     Args:
+        judge: see `ClassifierFrechet`.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -131,8 +148,8 @@ class ClassAccuracy(_Judged):
         "class_accuracy": "Share of samples that a classifier takes for the class that was asked for."
     }
 
-    def __init__(self, judge_steps: int = 400, seed: int = 0) -> None:
-        super().__init__(None, judge_steps, seed)
+    def __init__(self, judge: Trained | None = None, judge_steps: int = 400, seed: int = 0) -> None:
+        super().__init__(None, judge, judge_steps, seed)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Judge the samples; the real ones are not looked at.
@@ -152,6 +169,7 @@ class ImageQuality(_Judged):
     Args:
         k: which neighbour sets the radius of a point's ball in precision and recall.
         features: features for all but the accuracy; see `ClassifierFrechet`.
+        judge: see `ClassifierFrechet`.
         judge_steps: training steps of the classifier, of 64 images each; harder data need more.
         seed: of the classifier.
     """
@@ -164,9 +182,14 @@ class ImageQuality(_Judged):
     about: ClassVar = {**ClassifierFrechet.about, **PrecisionRecall.about, **ClassAccuracy.about}
 
     def __init__(
-        self, k: int = 3, features: Features | None = None, judge_steps: int = 400, seed: int = 0
+        self,
+        k: int = 3,
+        features: Features | None = None,
+        judge: Trained | None = None,
+        judge_steps: int = 400,
+        seed: int = 0,
     ) -> None:
-        super().__init__(features, judge_steps, seed)
+        super().__init__(features, judge, judge_steps, seed)
         self.k = k
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
@@ -180,9 +203,6 @@ class ImageQuality(_Judged):
 
 
 @torch.no_grad()
-def _in_chunks(network: Features, examples: Examples, device: torch.device | None, size: int = 512) -> Tensor:
+def _in_chunks(network: Features, examples: Examples, size: int = 512) -> Tensor:
     images = first_leaf(examples.x)
-    parts = [
-        network(rows if device is None else rows.to(device)).cpu() for rows in images.float().split(size)
-    ]
-    return torch.cat(parts)
+    return torch.cat([network(rows).cpu() for rows in images.float().split(size)])

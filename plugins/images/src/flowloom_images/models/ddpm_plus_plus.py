@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from flowloom.spec import Spec
 from flowloom_images.models.context import Context
 from flowloom_images.models.image_spec import chosen, halved_image_shape
-from flowloom_images.models.unet import AttentionBlock, _norm, _resample, _zeroed
+from flowloom_images.models.unet import AttentionBlock, _resample, _zeroed, group_norm
 
 
 class DDPMPlusPlus(nn.Module):
@@ -85,7 +85,7 @@ class DDPMPlusPlus(nn.Module):
             if level:
                 size *= 2
                 self.up.append(block(channels, channels, resample="up"))
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, channels_in, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm_in, self.norm_out = _norm(channels_in), _norm(channels_out)
+        self.norm_in, self.norm_out = group_norm(channels_in), group_norm(channels_out)
         self.conv_in = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.steer = nn.Linear(dim, channels_out)
         self.dropout = nn.Dropout(dropout)

@@ -105,7 +105,7 @@ class UNet(nn.Module):
                     size *= 2
                 self.up.append(Stage(*parts))
                 channels = out
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, out_channels or channels_in, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resample, self.scale_shift = resample, scale_shift
-        self.norm_in, self.norm_out = _norm(channels_in), _norm(channels_out)
+        self.norm_in, self.norm_out = group_norm(channels_in), group_norm(channels_out)
         self.conv_in = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.steer = nn.Linear(dim, 2 * channels_out if scale_shift else channels_out)
         self.dropout = nn.Dropout(dropout)
@@ -188,7 +188,7 @@ class AttentionBlock(nn.Module):
                 f"{channels} channels do not divide into {self.heads} attention heads; "
                 "choose width, head_width or heads so that they do"
             )
-        self.norm = _norm(channels)
+        self.norm = group_norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zeroed(nn.Conv2d(channels, channels, 1))
 
@@ -226,7 +226,8 @@ def _resample(x: Tensor, way: str) -> Tensor:
     return F.avg_pool2d(x, 2) if way == "down" else x
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation of so many channels, in 32 groups where each then has four channels at least."""
     # 32 groups as in the paper, fewer where they would hold under four channels.
     groups = min(32, max(1, channels // 4))
     while channels % groups:

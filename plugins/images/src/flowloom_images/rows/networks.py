@@ -12,6 +12,15 @@ def register(reg: Registrar) -> None:
     """Add them."""
     reg.add(
         "model",
+        "image-classifier",
+        "flowloom_images.models:ImageClassifier",
+        summary="small convolutional classifier with features: judge of samples, guide of flows",
+        example={"width": 8, "dim": 16, "timed": True},
+        tags=("convolution", "classes"),
+        data="digits",
+    )
+    reg.add(
+        "model",
         "unet",
         "flowloom_images.models:UNet",
         summary="U-Net of the ADM family: scale-shift residual blocks, attention, skips",

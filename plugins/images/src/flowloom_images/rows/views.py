@@ -14,6 +14,7 @@ def register(reg: Registrar) -> None:
         ("flip", "Flip", "mirror images, in training only", {}),
         ("crop", "Crop", "shifts by a few pixels, in training only", {"padding": 2}),
         ("blur", "Blur", "a blurred and noisy image as a condition", {"width": 1.0}),
+        ("resize", "Resize", "images of another size, bicubic", {"size": 12}),
         ("hole", "Hole", "all but a rectangle is given, for in-painting", {}),
     ):
         reg.add(

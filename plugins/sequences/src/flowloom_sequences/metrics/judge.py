@@ -7,80 +7,48 @@ from typing import ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
+from flowloom.flow import Flow
+from flowloom.geometry import Discrete
 from flowloom.metrics import Metric
-from flowloom.models.attention import rotary
-from flowloom.models.block import Block
+from flowloom.paths import MixturePath
+from flowloom.sources import Mask
+from flowloom.trained import Trained
+from flowloom.training import AdamW, Cosine
 from flowloom_registry.runs.progress import progress
 from flowloom_sequences.metrics.ngram import fit_ngrams, ngrams, tokens_and_mask
+from flowloom_sequences.models.causal import CausalTransformer
+from flowloom_sequences.next_token import NextToken
 
 
-class Judge(nn.Module):
-    """A causal transformer: embedding, blocks that look back only, logits.
-
-    Args:
-        vocab: number of tokens.
-        width: of the blocks.
-        depth: number of blocks.
-        heads: of the attention.
-    """
-
-    def __init__(self, vocab: int, width: int = 96, depth: int = 2, heads: int = 4) -> None:
-        super().__init__()
-        self.vocab, self.size = vocab, width // heads
-        self.embed = nn.Embedding(vocab + 1, width)
-        self.blocks = nn.ModuleList(Block(width, heads, 0.0) for _ in range(depth))
-        # The blocks read a context; for a judge it is one learned vector.
-        self.context = nn.Parameter(torch.randn(1, 1, width))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, vocab)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of every token given those before it: ``(n, L)`` to ``(n, L, vocab)``."""
-        start = torch.full_like(x[:, :1], self.vocab)
-        hidden = self.embed(torch.cat([start, x[:, :-1]], 1))
-        angles = rotary(x.shape[1], self.size, hidden)
-        behind = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-        for block in self.blocks:
-            hidden = block(hidden, self.context, angles, behind)
-        return self.out(self.norm(hidden))
-
-    @torch.no_grad()
-    def log_prob(self, x: Tensor, batch: int = 256) -> Tensor:
-        """Log probability of every token, ``(n, L)``."""
-        parts = [
-            -F.cross_entropy(self(rows).transpose(1, 2), rows, reduction="none") for rows in x.split(batch)
-        ]
-        return torch.cat(parts)
-
-
-def train_judge(data: Dataset, vocab: int, *, steps: int, batch: int, seed: int) -> Judge:
-    """A judge fitted to ``data``; same data and seed, same judge."""
-    generator = torch.Generator().manual_seed(seed)
+def train_judge(data: Dataset, *, steps: int, batch: int, seed: int) -> Trained:
+    """A causal transformer fitted to ``data``; same data and seed, same judge."""
     with torch.random.fork_rng(), torch.enable_grad(), progress("judge", steps, patience=5.0) as report:
         torch.manual_seed(seed)
-        judge = Judge(vocab)
-        optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
-        for step in range(steps):
-            rows = torch.randint(len(data), (batch,), generator=generator)
-            x, mask = tokens_and_mask(data.take(rows).laid_out(data.spec))
-            nats = F.cross_entropy(judge(x).transpose(1, 2), x, reduction="none")
-            loss = nats[mask].mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            report(step + 1, {"loss": float(loss.detach())})
-    return judge.eval()
+        model = CausalTransformer(data.spec)
+        tokens = Discrete(model.vocab)
+        path = MixturePath(tokens)
+        flow = Flow(model, spec=data.spec, source=Mask(tokens), path=path, objective=NextToken(path))
+        flow.fit(
+            data,
+            seed=seed,
+            steps=steps,
+            batch=batch,
+            lr=4e-3,
+            optimizer=AdamW(betas=(0.9, 0.98), weight_decay=0.01),
+            decay=Cosine(warmup=steps // 10),
+            ema=0.0,
+            prefetch="off",
+            on_log=lambda line: report(int(line["step"]), {"loss": line["loss"]}),
+        )
+    return Trained(flow)
 
 
-_JUDGES: WeakKeyDictionary[Dataset, dict[tuple[object, ...], Judge]] = WeakKeyDictionary()
+_JUDGES: WeakKeyDictionary[Dataset, dict[tuple[object, ...], Trained]] = WeakKeyDictionary()
 
 
 class JudgePerplexity(Metric):
@@ -96,6 +64,8 @@ class JudgePerplexity(Metric):
         batch: sequences a step.
         rows: most sequences of either side that are scored.
         seed: of the judge.
+        judge: a language model that was trained before, in a stage or another run (``{run: NAME}``) of
+            objective ``next-token``; the others say how one is trained where none is given.
     """
 
     better: ClassVar = {"judge_perplexity": "lower"}
@@ -107,7 +77,15 @@ class JudgePerplexity(Metric):
         batch: int = 32,
         rows: int = 512,
         seed: int = 0,
+        judge: Trained | None = None,
     ) -> None:
+        if judge is not None and judge.flow.objective.kind != "next-token":
+            name = type(judge.flow.objective).__name__
+            raise IncompatibleError(
+                f"judge-perplexity asks a language model, and the run given has objective {name}; take one "
+                "of model: causal-transformer and objective: next-token"
+            )
+        self.judge = judge
         if steps < 1 or batch < 1 or rows < 1:
             raise ValueError(f"steps, batch and rows must be at least 1, got {steps}, {batch}, {rows}")
         self.kind, self.steps, self.batch, self.rows, self.seed = kind, steps, batch, rows, seed
@@ -123,7 +101,8 @@ class JudgePerplexity(Metric):
         if train.spec.vocab is None:
             raise IncompatibleError("judge-perplexity scores token ids, and this data is not made of tokens")
         try:
-            train.split("judge")
+            if self.judge is None:
+                train.split("judge")
         except DataError as error:
             raise DataError(f"judge-perplexity trains on the split 'judge': {error}") from error
         self._train, self._vocab = train, train.spec.vocab
@@ -132,14 +111,16 @@ class JudgePerplexity(Metric):
         """Log probability of every token under the judge, ``(n, L)``."""
         if self._train is None:
             raise IncompatibleError("fit the judge first: metric.fit(train)")
+        if self.judge is not None:
+            return log_prob(self.judge, x)
         if self.kind == "trigram":
             return fit_ngrams(self._train.split("judge"), 3, self._vocab).log_prob(x)
         key = (self.steps, self.batch, self.seed)
         known = _JUDGES.setdefault(self._train, {})
         if key not in known:
             held = self._train.split("judge")
-            known[key] = train_judge(held, self._vocab, steps=self.steps, batch=self.batch, seed=self.seed)
-        return known[key].log_prob(x)
+            known[key] = train_judge(held, steps=self.steps, batch=self.batch, seed=self.seed)
+        return log_prob(known[key], x)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``judge_perplexity``, ``real_perplexity``, ``trigram_perplexity`` and entropies in nats."""
@@ -160,6 +141,17 @@ class JudgePerplexity(Metric):
 
     def _perplexity(self, x: Tensor, mask: Tensor) -> float:
         return math.exp(-float(self.judged(x)[mask].double().mean()))
+
+
+@torch.no_grad()
+def log_prob(judge: Trained, x: Tensor, batch: int = 256) -> Tensor:
+    """Log probability of every token of ``(n, L)`` under a language model, on the CPU."""
+    found = []
+    for rows in x.to(judge.flow.device).split(batch):
+        logits = judge(rows, torch.ones(len(rows), device=rows.device))
+        assert isinstance(logits, Tensor)
+        found.append(-F.cross_entropy(logits.transpose(1, 2), rows, reduction="none").cpu())
+    return torch.cat(found)
 
 
 def entropy(x: Tensor, mask: Tensor, vocab: int) -> float:
