@@ -22,11 +22,12 @@ class Model(Protocol):
     Models must be safe under ``torch.func.jvp``, ``torch.compile`` and bf16, or say that they are not by a
     class attribute ``jvp_safe = False`` (likewise ``compile_safe``, ``bf16_safe``). A model whose rows see
     each other sets ``batch_independent = False``, and samplers then never split its batch. One that can
-    be withheld conditions sets ``conditional = True``. One that is fitted and not trained has
-    ``fit(data, flow, generator)``, called once, with results in buffers. One that answers with logits of
-    classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``. Models are
-    ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the spec of
-    the data.
+    be withheld conditions sets ``conditional = True``. One that reads some conditions as sets names them,
+    ``unordered = ("neighbours",)``: order along their first dimension then changes nothing. One that is
+    fitted and not trained has ``fit(data, flow, generator)``, called once, with results in buffers. One that
+    answers with logits of classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``.
+    Models are ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the
+    spec of the data.
     """
 
     def __call__(self, x: State, t: Time, /) -> State:
