@@ -25,9 +25,9 @@ class Model(Protocol):
     be withheld conditions sets ``conditional = True``. One that reads some conditions as sets names them,
     ``unordered = ("neighbours",)``: order along their first dimension then changes nothing. One that is
     fitted and not trained has ``fit(data, flow, generator)``, called once, with results in buffers. One that
-    answers with logits of classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``.
-    Models are ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the
-    spec of the data.
+    answers with logits of classes ``(batch, classes)``, and with no state, says how many:
+    ``classifies = 10``. Models are ``torch.nn.Module``s; a constructor parameter annotated with
+    `flowloom.spec.Spec` receives the spec of the data.
     """
 
     def __call__(self, x: State, t: Time, /) -> State:
