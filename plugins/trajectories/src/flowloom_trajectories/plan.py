@@ -24,12 +24,12 @@ __all__ = ["Plan", "Reached"]
 
 
 class Plan(Task):
-    """Walks through a maze from a start to a goal by the plans of a flow, which is asked anew on the way.
+    """Walks through a maze by the plans of a flow, which is asked anew on the way.
 
-    Steps slip: each is moved by Gaussian noise, and one that would end in a wall is not made. Every few steps
-    the flow plans from where the agent now is to the goal, for all questions in one solve; of a new plan, as
-    many points are followed as steps are left. Answers are the ways that were walked. The flow is one of plans
-    ``(horizon, 2)`` whose first and last point are given.
+    Steps slip: each is moved by Gaussian noise, and one that would meet a wall is not made. Every few steps
+    the flow plans from where the agent now is to the goal, for all questions in one solve; a new plan is
+    followed in as many points as steps are left. Answers are the ways that were walked. The flow is one of
+    plans ``(horizon, 2)`` whose first and last point are given.
 
     Args:
         maze: rows of the maze, ``#`` for walls.
