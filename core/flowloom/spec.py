@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from flowloom.errors import ShapeError
-from flowloom.state import Cond, Shape
+from flowloom.state import Shape
 
 __all__ = ["Condition", "Role", "Spec"]
+
+_T = TypeVar("_T")
 
 Role = Literal["inform", "setting", "real", "given", "values", "start", "judged"]
 """What a condition is for; see `Condition`."""
@@ -124,10 +126,10 @@ class Spec:
         """Names of the conditions of some roles."""
         return tuple(name for name, condition in self.conditions.items() if condition.role in roles)
 
-    def told(self, cond: Cond) -> Cond:
-        """Conditions without those that only judges may see."""
+    def told(self, cond: Mapping[str, _T]) -> dict[str, _T]:
+        """What is kept by name of conditions, without those that only judges may see."""
         hidden = self.named("judged")
-        return {name: value for name, value in cond.items() if name not in hidden} if hidden else cond
+        return {name: value for name, value in cond.items() if name not in hidden}
 
     def plus(self, conditions: Mapping[str, Condition]) -> Spec:
         """The same states with further conditions: what an objective asks of its network."""

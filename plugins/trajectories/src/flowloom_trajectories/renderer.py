@@ -135,8 +135,11 @@ class Fans(Renderer):
                 seen = way[way[:, 2] > 0]
                 self._line(axes, seen[:, :2].float(), _OTHER, 0.8)
         if self._plane(came):
+            # Ways go on from where the agent was last seen.
+            last = told[-1:] if told is not None and told.shape[-1:] == came.shape[-1:] else came[:0]
+            came = torch.cat([last, came])
             for way in fan:
-                self._line(axes, way, _DRAW, 0.4)
+                self._line(axes, torch.cat([last, way]), _DRAW, 0.4)
         else:
             low, middle, high = (fan[..., 0].nan_to_num(0.0).quantile(q, 0) for q in (0.05, 0.5, 0.95))
             steps = range(len(came))
