@@ -24,7 +24,7 @@ def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, A
     Args:
         known: conditions that may be given.
         n: number of rows.
-        given: by name; None counts as left out.
+        given: by name; None counts as left out, and what only judges may see is left out.
 
     Raises:
         ShapeError: an unknown condition or class, a wrong shape or number of rows; says what is accepted.
@@ -35,6 +35,8 @@ def conditions_for(known: Mapping[str, Condition], n: int, given: Mapping[str, A
         if value is None:
             continue
         condition = known.get(name)
+        if condition is not None and condition.role == "judged":
+            continue
         if condition is None and not is_null(name):
             raise ShapeError(f"unknown condition '{name}'; this flow knows: {', '.join(known) or 'none'}")
         out[name] = _rows(name, condition or Condition(), value, n, ragged)

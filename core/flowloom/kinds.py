@@ -77,6 +77,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("decay", "flowloom.training.decays:Decay", "the learning rate, step by step"),
     Kind("combiner", "flowloom.training.combiners:Combiner", "one descent from several losses"),
     Kind("metric", "flowloom.metrics:Metric", "compares samples with real data", f"{_LAWS}.metric"),
+    Kind(
+        "baseline",
+        "flowloom.baselines:Baseline",
+        "a rule of the domain that a flow has to beat",
+        f"{_LAWS}.baseline",
+    ),
     Kind("score", "flowloom.scores:Score", "what a trained flow says of held-out examples", f"{_LAWS}.score"),
     Kind("renderer", "flowloom.renderers:Renderer", "shows states in a report", f"{_LAWS}.renderer"),
     Kind(

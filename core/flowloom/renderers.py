@@ -44,7 +44,12 @@ class Renderer(ABC):
     Beside whole figures it may give the pieces of which reports make strips, players and pairs: `tiles`,
     where one example can be looked at by itself (an image, a molecule), or `scenes`, where many make a
     picture together (points).
+
+    Attributes:
+        draws: answers to each question that `answers` wants; with several, all rows once, then again.
     """
+
+    draws: int = 1
 
     @abstractmethod
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
@@ -61,7 +66,7 @@ class Renderer(ABC):
 
         Args:
             asked: what of the questions can be shown as data; None where nothing can.
-            answered: one answer to each.
+            answered: one answer to each, or ``draws`` of them.
             truth: the same rows as they are.
         """
         figures: list[Figure] = []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from flowloom.errors import ShapeError
 from flowloom.state import Shape
 
 __all__ = ["Condition", "Role", "Spec"]
 
-Role = Literal["inform", "setting", "real", "given", "values", "start"]
+_T = TypeVar("_T")
+
+Role = Literal["inform", "setting", "real", "given", "values", "start", "judged"]
 """What a condition is for; see `Condition`."""
 
 
@@ -32,6 +34,7 @@ class Condition:
             * ``given``: boolean, which entries of the state are held fixed.
             * ``values``: what stands at given entries.
             * ``start``: where each path starts (``source: paired``).
+            * ``judged``: told to metrics and renderers alone; neither training nor sampling ever sees it.
         of: dotted part of a product state that ``real``, ``given``, ``values`` and ``start`` speak of;
             several with commas between them, the whole of a state without parts where empty.
     """
@@ -46,7 +49,7 @@ class Condition:
         roles = get_args(Role)
         if self.role not in roles:
             raise ValueError(f"the role of a condition is one of {', '.join(roles)}, not {self.role!r}")
-        if self.of and self.role in ("inform", "setting"):
+        if self.of and self.role in ("inform", "setting", "judged"):
             raise ValueError(f"a condition of role {self.role} speaks of no part; of={self.of!r} names one")
 
     def parts(self) -> tuple[str, ...]:
@@ -124,6 +127,11 @@ class Spec:
     def named(self, *roles: Role) -> tuple[str, ...]:
         """Names of the conditions of some roles."""
         return tuple(name for name, condition in self.conditions.items() if condition.role in roles)
+
+    def told(self, cond: Mapping[str, _T]) -> dict[str, _T]:
+        """What is kept by name of conditions, without those that only judges may see."""
+        hidden = self.named("judged")
+        return {name: value for name, value in cond.items() if name not in hidden}
 
     def plus(self, conditions: Mapping[str, Condition]) -> Spec:
         """The same states with further conditions: what an objective asks of its network."""

@@ -76,6 +76,15 @@ class Leaky(Base):
         return out + 0.01 * cond["label"].to(x.dtype)[:, None] if "label" in cond else out
 
 
+class Ordered(Base):
+    """Says that it reads neighbours as a set, and flattens them."""
+
+    unordered = ("around",)
+
+    def __init__(self):
+        super().__init__(Spec((3,), conditions={"around": Condition(shape=(4, 2))}))
+
+
 class Deaf(Base):
     """Calls itself conditional and never looks."""
 
@@ -167,6 +176,7 @@ TWINS = {
     "check_batch_independence": (BatchNorm, ("check_null_withholds",)),
     "check_jvp": (NotJvpSafe, ()),
     "check_null_withholds": (Leaky, ()),
+    "check_sets_have_no_order": (Ordered, ()),
     "check_layout": (SeesPadding, ()),
     "check_state_round_trip": (Unsaved, ()),
     "check_bf16": (Overflows, ()),

@@ -87,7 +87,7 @@ def _shortened(spec: Spec, of: str, who: str, length: int) -> Spec:
             f"view {who} leaves nothing of examples of shape {tuple(whole.shape)}; take fewer entries"
         )
     for name, condition in spec.conditions.items():
-        if condition.role not in ("inform", "setting") and of in condition.parts():
+        if condition.role not in ("inform", "setting", "judged") and of in condition.parts():
             raise IncompatibleError(
                 f"view {who} cuts whole examples, and condition '{name}' ({condition.role}) speaks of their "
                 "entries; put the view before the one that marks them"

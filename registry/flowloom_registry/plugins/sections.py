@@ -85,6 +85,13 @@ SECTIONS: tuple[Section, ...] = (
         "solver", "component", "integrates the field", "solver", chosen="geometry", always=True, judges=True
     ),
     Section("metrics", "components", "compare samples with real data", "metric", judges=True),
+    Section(
+        "baselines",
+        "components",
+        "rules of the domain beside the flow, a column each",
+        "baseline",
+        judges=True,
+    ),
     Section("scores", "components", "what the trained flow says of held-out examples", "score", judges=True),
     Section("tasks", "components", "what is asked about held-out rows, and judged", "task", judges=True),
     Section("renderer", "component", "shows samples in the report", "renderer", judges=True, of_data=True),

@@ -16,8 +16,8 @@ from flowloom.spec import Spec
 from flowloom.tasks import Task
 from flowloom_registry.config.plan import ComponentPlan
 from flowloom_registry.runs.assembly import Assembly
-from flowloom_registry.runs.baseline import baseline
-from flowloom_registry.runs.columns import Judge
+from flowloom_registry.runs.baseline import baseline, rules
+from flowloom_registry.runs.columns import Judge, joined
 from flowloom_registry.runs.drawing import rehearsed
 from flowloom_registry.runs.evaluation import SAMPLES, SEEN, UNTOUCHED, Asked, Columns
 from flowloom_registry.runs.matched import matched_rows
@@ -77,23 +77,27 @@ class _Asking:
         seconds = time.perf_counter() - began
         columns: Columns = {}
 
-        def answer(i: int) -> Examples:
-            return self._answered(asked, truth, i) if i and self.few is None else first
+        def answer(i: int, count: int) -> list[Examples]:
+            if not i or self.few is not None:
+                return [first] * count
+            return self._again(asked, truth, i, count)
 
         columns[SAMPLES] = judge.of(answer, truth, task.draws)
         if judge.sets:
             rows = matched_rows(assembly.require_data(""), truth, assembly.class_condition(), config.seed + 1)
             some = assembly.in_range(rows)
-            columns[SEEN] = judge.of(lambda _: some, None)
+            columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
         with self.notes.about(f"task {self.name}: column '{UNTOUCHED}'"):
             same = task.untouched(asked)
             if same is not None:
-                columns[UNTOUCHED] = judge.of(lambda _: same, truth, task.draws)
+                columns[UNTOUCHED] = judge.of(lambda _, count: [same] * count, truth, task.draws)
         with self.notes.about(f"task {self.name}: the baseline"):
             simple = baseline(assembly, seen, asked, task.draws, self.notes)
             if simple is not None:
                 column, others = simple
-                columns[column] = judge.of(others.__getitem__, truth, task.draws)
+                columns[column] = judge.of(lambda i, count: others[i : i + count], truth, task.draws)
+        for column, rule in rules(assembly, asked, self.notes, truth.layout).items():
+            columns[column] = judge.of(rule, truth, task.draws)
         better: dict[str, str] = {name: way for metric in task.metrics for name, way in metric.better.items()}
         return Asked(
             len(truth), task.draws, columns, better, seconds, first, self._figures(asked, first, truth)
@@ -110,6 +114,16 @@ class _Asking:
         answers = replace(answers, layout=instead.layout)
         return rehearsed(answers, instead, len(truth), self.few, self.notes)
 
+    def _again(self, asked: Examples, truth: Examples, first: int, count: int) -> list[Examples]:
+        """Further answers to every question, as many at once as a batch holds."""
+        n, found = len(asked), list[Examples]()
+        at_once = max(1, self.assembly.evaluate.batch // max(n, 1))
+        for i in range(first, first + count, at_once):
+            rows = torch.arange(n).repeat(min(at_once, first + count - i))
+            answers = self._answered(asked.take(rows), truth.take(rows), i)
+            found += [answers.take(part) for part in torch.arange(len(rows)).split(n)]
+        return found
+
     def _figures(self, asked: Examples, answers: Examples, truth: Examples) -> list[Figure]:
         renderer = self.assembly.renderer
         if renderer is None:
@@ -121,6 +135,9 @@ class _Asking:
             sides = [None if one is None else _laid_out(one.take(n), spec) for one in (shown, answers, truth)]
             assert sides[1] is not None
             assert sides[2] is not None
+            if renderer.draws > 1 and self.few is None:
+                more = self._again(asked.take(n), truth.take(n), 1, renderer.draws - 1)
+                sides[1] = joined([sides[1], *more])
             figures = renderer.answers(sides[0], sides[1], sides[2])
         return [replace(figure, title=f"Task {self.name}: {figure.title}") for figure in figures]
 

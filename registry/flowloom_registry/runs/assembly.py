@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from flowloom.baselines import Baseline
 from flowloom.codecs import Codec
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
@@ -26,6 +27,7 @@ from flowloom.trackers import Tracker
 from flowloom.training import Feed, Rows, TrainConfig
 from flowloom.views import Viewed
 from flowloom_registry.config.build import Built, Rebuild, build
+from flowloom_registry.config.plan import ComponentPlan
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import RunPlan
 from flowloom_registry.errors import ConfigError
@@ -47,6 +49,7 @@ class Assembly:
         data: training split as the flow is judged by it, which is after all views that are not mere
             augmentation, every row by a generator of its own.
         metrics: judges of samples.
+        baselines: rules of the domain by their name, a column each.
         scores: judges of the flow.
         tasks: what is asked of the flow about held-out rows.
         renderer: shows samples, where there is one.
@@ -64,6 +67,7 @@ class Assembly:
     feed: Feed
     data: Dataset | None
     metrics: Sequence[Metric]
+    baselines: Mapping[str, Baseline]
     scores: Sequence[Score]
     tasks: Sequence[Task]
     renderer: Renderer | None
@@ -265,6 +269,7 @@ def assemble(
         feed=feed,
         data=Viewed(rows, views, built.seed) if rows is not None and views else rows,
         metrics=built.get("metrics") or (),
+        baselines=_rules(built),
         scores=built.get("scores") or (),
         tasks=built.get("tasks") or (),
         renderer=built.get("renderer"),
@@ -275,6 +280,18 @@ def assemble(
         sample=built.get("sample") or SampleConfig(),
         taken=frozenset(taken),
     )
+
+
+def _rules(built: Built) -> dict[str, Baseline]:
+    """Baselines by the name they give themselves, else that of their row; numbered where two share one."""
+    found: dict[str, Baseline] = {}
+    plans = built.plan.sections.get("baselines") or ()
+    for rule, plan in zip(built.get("baselines") or (), plans, strict=True):
+        assert isinstance(plan, ComponentPlan)
+        name = rule.name or plan.row.name
+        taken = sum(other.rsplit(" ", 1)[0] == name for other in found)
+        found[f"{name} {taken + 1}" if taken else name] = rule
+    return found
 
 
 def rows_of(data: Dataset, n: int, seed: int) -> Examples:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from flowloom.baselines import draw_baseline, name_of
+from dataclasses import replace
+
+from flowloom.baselines import Baseline, draw_baseline, name_of
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
+from flowloom.seeds import generator
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.columns import Draws
 from flowloom_registry.runs.notes import Notes
 
 
@@ -37,3 +42,40 @@ def baseline(
             notes.lines.append(line)
         return None
     return name_of(assembly.spec), [assembly.in_range(one) for one in drawn]
+
+
+def rules(
+    assembly: Assembly, asked: Examples, notes: Notes, layout: Layout | None = None
+) -> dict[str, Draws]:
+    """The recipe's own baselines, fitted, each as draws under the conditions of some rows.
+
+    Args:
+        assembly: whose baselines.
+        asked: the rows; only their conditions and what is given of them are looked at.
+        notes: told of those that cannot answer such rows, which are left out.
+        layout: what answers carry; that of ``asked`` where None.
+    """
+    found: dict[str, Draws] = {}
+    rows = asked if asked.layout is not None else asked.laid_out(assembly.spec)
+    for name, rule in assembly.baselines.items():
+        with notes.about(f"baseline {name}"):
+            if id(rule) not in assembly.fitted:
+                rule.fit(assembly.require_data("baselines are fitted to training data"))
+                assembly.fitted.add(id(rule))
+            draw = _draws(assembly, name, rule, rows, layout)
+            try:
+                draw(0, 1)
+            except IncompatibleError as error:  # a rule of one task need not know another's questions
+                notes.lines.append(f"no {name}: {error}")
+                continue
+            found[name] = draw
+    return found
+
+
+def _draws(assembly: Assembly, name: str, rule: Baseline, rows: Examples, layout: Layout | None) -> Draws:
+    def draw(first: int, count: int) -> list[Examples]:
+        seed = assembly.evaluate.seed
+        answers = [rule(rows, generator(seed, f"baseline/{name}", i)) for i in range(first, first + count)]
+        return [replace(one, layout=layout or rows.layout) for one in answers]
+
+    return draw

@@ -15,8 +15,8 @@ from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.values import named_values
 
-Draws = Callable[[int], Examples]
-"""Gives draw ``i`` of every row; 0 is the first."""
+Draws = Callable[[int, int], list[Examples]]
+"""Gives draws of every row, all at once: number of the first, and how many."""
 
 
 class Judge:
@@ -69,7 +69,7 @@ class Judge:
             draws: how many of each row paired metrics are given; as many as each wants where None.
         """
         beside = None if truth is None else self._laid_out(truth)
-        drawn = [self._laid_out(draw(0))]
+        drawn = [self._laid_out(one) for one in draw(0, 1)]
         values: dict[str, float] = {}
         for metric in list(self.metrics):
             if metric.paired and beside is None:
@@ -77,8 +77,10 @@ class Judge:
             with self._leaving_out(metric):
                 if beside is not None and metric.paired:
                     wanted = metric.draws if draws is None else draws
-                    drawn += [self._laid_out(draw(i)) for i in range(len(drawn), wanted)]
-                    values.update(named_values(metric(_joined(drawn[:wanted]), beside)))
+                    if wanted > len(drawn):
+                        more = draw(len(drawn), wanted - len(drawn))
+                        drawn += [self._laid_out(one) for one in more]
+                    values.update(named_values(metric(joined(drawn[:wanted]), beside)))
                 else:
                     values.update(named_values(metric(drawn[0], self.reference)))
         return values
@@ -111,7 +113,7 @@ def named(part: object) -> str:
     return type(part).__name__
 
 
-def _joined(drawn: list[Examples]) -> Examples:
+def joined(drawn: list[Examples]) -> Examples:
     """All rows once, then all rows again, as a paired metric wants them."""
     if len(drawn) == 1:
         return drawn[0]

@@ -67,6 +67,26 @@ def drawn(
     return Drawn(rehearsed(examples, asked, len(rows), few, notes), solution.nfe, seconds)
 
 
+def drawn_again(
+    assembly: Assembly, solver: Solver, rows: Examples, few: int | None, notes: Notes, first: int, count: int
+) -> list[Examples]:
+    """Further draws of every row, in one solve.
+
+    Args:
+        assembly: whose flow draws.
+        solver: by which.
+        rows: whose conditions they are drawn under.
+        few: as in `drawn`.
+        notes: whether this is a rehearsal.
+        first: number of the first of them.
+        count: how many of each row.
+    """
+    n = len(rows)
+    several = rows.take(torch.arange(n).repeat(count))
+    found = drawn(assembly, solver, several, few, notes, first).examples
+    return [found.take(part) for part in torch.arange(n * count).split(n)]
+
+
 def require_told(flow: Flow, cond: Mapping[str, Any]) -> None:
     """Ask that nothing is left out which training never withheld: the answers would be of no law.
 

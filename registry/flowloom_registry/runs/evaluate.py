@@ -13,9 +13,9 @@ from flowloom.metrics import Metric
 from flowloom.scores import Score
 from flowloom_registry.runs.ask import ask_all
 from flowloom_registry.runs.assembly import Assembly, rows_of
-from flowloom_registry.runs.baseline import baseline
+from flowloom_registry.runs.baseline import baseline, rules
 from flowloom_registry.runs.columns import Judge, named
-from flowloom_registry.runs.drawing import drawn
+from flowloom_registry.runs.drawing import drawn, drawn_again
 from flowloom_registry.runs.evaluation import FLOOR, SAMPLES, SEEN, THROUGH, Columns, Evaluation
 from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
@@ -116,27 +116,31 @@ class _Judging:
             first = drawn(assembly, solver, real, self.few, notes)
             nfe, seconds = first.nfe, first.seconds
 
-            def draw(i: int) -> Examples:
-                return drawn(assembly, solver, real, self.few, notes, i).examples if i else first.examples
+            def draw(i: int, count: int) -> list[Examples]:
+                if not i:
+                    return [first.examples]
+                return drawn_again(assembly, solver, real, self.few, notes, i, count)
 
             columns[SAMPLES] = judge.of(draw, real)
         if SAMPLES not in columns and notes.rehearsing:
-            judge.of(lambda _: real, real)
+            judge.of(lambda _, count: [real] * count, real)
         if self.held_out is not None:
             with notes.about(f"column '{SEEN}'"):
                 some = assembly.in_range(
                     matched_rows(self.data, real, assembly.class_condition(), config.seed + 1)
                 )
-                columns[SEEN] = judge.of(lambda _: some, None)
+                columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
         with notes.about(f"column '{THROUGH}'"):
             kept = through_the_codec(assembly, real, self.few)
             if kept is not None:
-                columns[THROUGH] = judge.of(lambda _: kept, real, 1)
+                columns[THROUGH] = judge.of(lambda _, count: [kept] * count, real, 1)
         with notes.about("the baseline"):
             simple = baseline(assembly, self.seen, real, judge.draws, notes)
             if simple is not None:
                 name, others = simple
-                columns[name] = judge.of(others.__getitem__, real)
+                columns[name] = judge.of(lambda i, count: others[i : i + count], real)
+        for other, rule in rules(assembly, real, notes).items():
+            columns[other] = judge.of(rule, real)
         rows = real.take(torch.arange(min(config.sweep_n, len(real))))
         points = sweep(assembly, judge, rows, self.few, notes)
         return replace(found, columns=columns, sweep=points, nfe=nfe, seconds=seconds, baseline=name)

@@ -12,7 +12,7 @@ from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.columns import Judge
-from flowloom_registry.runs.drawing import drawn
+from flowloom_registry.runs.drawing import drawn, drawn_again
 from flowloom_registry.runs.evaluation import SweepPoint
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.progress import progress
@@ -64,8 +64,8 @@ def _point(
     if notes.rehearsing:
         return SweepPoint(name, first.nfe, {})
 
-    def draw(i: int) -> Examples:
-        return drawn(assembly, solver, rows, few, notes, i).examples if i else first.examples
+    def draw(i: int, count: int) -> list[Examples]:
+        return drawn_again(assembly, solver, rows, few, notes, i, count) if i else [first.examples]
 
     return SweepPoint(name, first.nfe, judge.of(draw, rows))
 

@@ -28,7 +28,8 @@ def opening(
     config, data, spec = assembly.train, assembly.data, assembly.spec
     shape = ", ".join(f"{n} {_shape(p.shape)}" for n, p in spec.parts.items()) or _shape(spec.shape)
     rows = "" if data is None else f"{type(data).__name__}, {len(data):,} rows of "
-    given = f", given {', '.join(spec.conditions)}" if spec.conditions else ""
+    told = spec.told(spec.conditions)
+    given = f", given {', '.join(told)}" if told else ""
     threads = f", {environment['threads']} threads" if environment["device"] == "cpu" else ""
     objective = type(assembly.flow.objective).__name__
     lines = {

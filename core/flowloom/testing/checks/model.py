@@ -356,6 +356,26 @@ def check_permutations(make: Make, context: Context) -> None:
     _keeps(make, context, Permutation)
 
 
+@law(
+    "conditions that the network calls unordered may come in any order",
+    when=lambda model: bool(getattr(model, "unordered", ())),
+)
+def check_sets_have_no_order(make: Make, context: Context) -> None:
+    """Their first dimension turned around changes no answer, and other members change it."""
+    model: Any = _trained(make, context)
+    x, t, cond = _inputs(model, context)
+    out = model(x, t, **cond)
+    size = 1e-4 * float(1 + rows_max(out).max())
+    others = _inputs(model, context, N, 3)[2]
+    for name in model.unordered:
+        members = cond[name].shape[1]
+        order = torch.arange(members).roll(members // 2 + 1)
+        turned = {**cond, name: cond[name][:, order]}
+        context.within(f"answer with '{name}' in another order", gap(model(x, t, **turned), out), size)
+        changed = {**cond, name: others[name]}
+        context.holds(f"other '{name}', another answer", gap(model(x, t, **changed), out) > 1e-2 * size)
+
+
 @law("weights survive a checkpoint")
 def check_state_round_trip(make: Make, context: Context) -> None:
     """``load_state_dict(state_dict())`` into a fresh network gives the same answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -98,6 +98,7 @@ def coupled(feeding: Feeding, examples: Examples, generator: torch.Generator) ->
     """
     flow = feeding.flow
     examples = examples.to(feeding.device)
+    examples = replace(examples, cond=flow.spec.told(examples.cond))
     if flow.objective.encodes:
         examples = flow.formed(examples)  # which encoding does by itself
         spec = flow.spec if flow.codec is None else flow.codec.data_spec

@@ -106,7 +106,7 @@ def trimmed(examples: Examples, spec: Spec, by: str, multiple: int = 1) -> Examp
         x = with_part(x, part, part_at(x, part)[tuple(cut)])
     cond = dict(examples.cond)
     for name, condition in spec.conditions.items():
-        speaks = condition.role not in ("inform", "setting") and set(condition.parts()) & set(parts)
+        speaks = condition.role not in ("inform", "setting", "judged") and set(condition.parts()) & set(parts)
         if name in cond and speaks:
             cond[name] = cond[name][tuple(cut[: cond[name].ndim])]
     return replace(examples, x=x, cond=cond, layout=None)

@@ -1,0 +1,1 @@
+"""Motion and time series for flowloom: data, backbones, judges, baselines and recipes."""

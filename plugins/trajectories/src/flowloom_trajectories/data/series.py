@@ -1,0 +1,259 @@
+"""Series in a CSV file: windows in time, with what is missing."""
+
+from __future__ import annotations
+
+import csv
+import math
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.data.files import fetch, find, folders
+from flowloom.errors import DataError
+from flowloom.spec import Condition, Spec
+
+__all__ = ["Series", "read_series"]
+
+_MISSING = {"", "na", "nan", "null", "none", "?"}
+_HOME = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small"
+_ETT = ("ETTh1.csv", "ETTh2.csv", "ETTm1.csv", "ETTm2.csv")
+
+
+def read_series(
+    file: Path, columns: list[str] | None = None, irregular: Literal["tell", "fill"] = "tell"
+) -> Tensor:
+    """Columns of a CSV over even times, NaN where a value is missing: float64 ``(steps, columns)``.
+
+    The first column is the time where its header is ``time``, ``date``, ``datetime`` or ``timestamp``. Empty
+    cells and ``NA``, ``NaN``, ``null``, ``?`` are missing values.
+
+    Args:
+        file: with a header.
+        columns: to read, all but the time where None.
+        irregular: ``fill`` puts missing values where a time between two others is left out.
+
+    Raises:
+        DataError: names file and line of what cannot be read, of a time that stands twice or out of order,
+            and of uneven times.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.reader(lines)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {file} as a CSV in UTF-8: {error}") from error
+    if len(rows) < 2:
+        raise DataError(f"{file} holds no series: a header and a line each time are wanted")
+    header, body = rows[0][1], rows[1:]
+    timed = header[0].lower() in ("time", "date", "timestamp", "datetime")
+    names = header[1:] if timed else header
+    wanted = columns or names
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise DataError(f"{file} has no column {unknown[0]!r}; it has: {', '.join(names)}")
+    places = [header.index(name) for name in wanted]
+    values = np.full((len(body), len(places)), np.nan)
+    for i, (line, row) in enumerate(body):
+        if len(row) != len(header):
+            raise DataError(f"{file}:{line}: {len(row)} cells under {len(header)} columns")
+        for j, place in enumerate(places):
+            values[i, j] = _value(file, line, header[place], row[place])
+    if timed:
+        values = _evenly(file, [(line, row[0]) for line, row in body], values, irregular)
+    return torch.from_numpy(values)
+
+
+class Series(Dataset):
+    """Windows of a long series of one or several columns; missing values are no entries at all.
+
+    States are windows ``(length, columns)``, in standard deviations of the training part about its mean.
+    Where the file misses values, the condition ``seen`` (role real) marks those that exist. What is told of a
+    window is for views to say: ``context`` for forecasts, ``mask`` for imputation. Splits are parts of the
+    time, one after another, and no window reaches over a border.
+
+    Args:
+        file: CSV with a header, a line each time; relative names are looked for beside the working folder and
+            then in ``timeseries`` under ``$FLOWLOOM_DATA``; the four ETT files are downloaded if need be.
+        length: steps of a window.
+        columns: to read, all where None.
+        stride: steps between two windows of training; those of other splits are ``length`` apart, or this.
+        val: share of the time that is the split ``val``.
+        test: share of the time, its end, that is the split ``test``.
+        irregular: ``fill`` takes a time left out for missing values; ``tell`` refuses the file.
+
+    Raises:
+        DataError: on first use: the file cannot be read, or is shorter than a window.
+    """
+
+    reads_files: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        file: Path = Path("ETTh1.csv"),
+        length: int = 48,
+        columns: list[str] | None = None,
+        stride: int = 1,
+        val: float = 0.2,
+        test: float = 0.2,
+        irregular: Literal["tell", "fill"] = "tell",
+    ) -> None:
+        if length < 2 or stride < 1:
+            raise DataError(f"length is at least 2 and stride at least 1, got {length} and {stride}")
+        if min(val, test) <= 0 or val + test >= 1:
+            raise DataError(f"val and test are positive shares with a sum below 1, got {val} and {test}")
+        self.file, self.length, self.columns, self.stride = Path(file), length, columns, stride
+        self.val, self.test, self.irregular = val, test, irregular
+
+    @cached_property
+    def _values(self) -> Tensor:
+        place = find([Path(), *folders(None, ["timeseries"])], [str(self.file)])
+        if place is None and self.file.name in _ETT:
+            place = fetch(
+                [f"{_HOME}/{self.file.name}"], None, folders(None, ["timeseries"])[0] / self.file.name
+            )
+        if place is None:
+            raise DataError(f"there is no file {self.file}, here or in {folders(None, ['timeseries'])[0]}")
+        return read_series(place, self.columns, self.irregular)
+
+    @cached_property
+    def _parts(self) -> dict[str, Tensor]:
+        """The standardised series of each split, NaN where missing."""
+        values = self._values
+        steps = len(values)
+        ends = [round(steps * share) for share in (1 - self.val - self.test, 1 - self.test, 1.0)]
+        parts = dict(zip(("train", "val", "test"), values.tensor_split(ends[:2]), strict=True))
+        shortest = min(len(part) for part in parts.values())
+        if shortest < self.length:
+            raise DataError(
+                f"{self.file} has {steps} steps, {shortest} in its shortest split; windows of {self.length} "
+                "do not fit"
+            )
+        seen = parts["train"].isfinite()
+        count = seen.sum(0)
+        if bool((count < 2).any()):
+            raise DataError(f"{self.file}: column {int(count.argmin()) + 1} has no two values to learn from")
+        mean = parts["train"].nan_to_num(0.0).sum(0) / count
+        square = torch.where(seen, (parts["train"] - mean).square(), 0.0).sum(0) / count
+        std = torch.where(square > 0, square.sqrt(), 1.0)
+        return {name: ((part - mean) / std).float() for name, part in parts.items()}
+
+    @property
+    def missing(self) -> bool:
+        """Whether the file misses any value."""
+        return not bool(self._values.isfinite().all())
+
+    @property
+    def spec(self) -> Spec:
+        """Windows ``(length, columns)``; ``seen`` where values are missing."""
+        shape = (self.length, self._values.shape[1])
+        told = {"seen": Condition(shape=shape, role="real")} if self.missing else {}
+        return Spec(shape, conditions=told)
+
+    def __len__(self) -> int:
+        return len(self.starts("train"))
+
+    def starts(self, split: str) -> Tensor:
+        """First steps of the windows of a split, within its part of the time."""
+        last = len(self._parts[split]) - self.length
+        every = self.stride if split == "train" else max(self.stride, min(self.length, max(last // 200, 1)))
+        return torch.arange(0, last + 1, every)
+
+    def take(self, rows: Tensor) -> Examples:
+        """Windows at ``rows``."""
+        return self.windows("train", rows)
+
+    def windows(self, split: str, rows: Tensor) -> Examples:
+        """Windows of a split."""
+        places = self.starts(split)[rows][:, None] + torch.arange(self.length)
+        x = self._parts[split][places]
+        seen = x.isfinite()
+        cond = {"seen": seen} if self.missing else {}
+        return Examples(torch.where(seen, x, 0.0), cond)
+
+    def split(self, name: str) -> Dataset:
+        """``train``, ``val`` or ``test``, in the order of time."""
+        if name == "train":
+            return self
+        return _Later(self, name) if name in ("val", "test") else super().split(name)
+
+
+class _Later(Dataset):
+    """A later part of the same series."""
+
+    reads_files: ClassVar[bool] = True
+
+    def __init__(self, series: Series, name: str) -> None:
+        self.series, self.name = series, name
+
+    @property
+    def spec(self) -> Spec:
+        return self.series.spec
+
+    def __len__(self) -> int:
+        return len(self.series.starts(self.name))
+
+    def take(self, rows: Tensor) -> Examples:
+        return self.series.windows(self.name, rows)
+
+    def split(self, name: str) -> Dataset:
+        return self if name == self.name else self.series.split(name)
+
+
+def _value(file: Path, line: int, name: str, cell: str) -> float:
+    if cell.lower() in _MISSING:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        raise DataError(f"{file}:{line}: column {name!r} holds numbers, and {cell!r} here") from None
+    if math.isinf(value):
+        raise DataError(f"{file}:{line}: column {name!r} is infinite")
+    return value
+
+
+def _evenly(file: Path, cells: list[tuple[int, str]], values: np.ndarray, irregular: str) -> np.ndarray:
+    """Values at even times."""
+    seconds = np.array([_seconds(file, line, cell) for line, cell in cells])
+    gaps = np.diff(seconds)
+    if not len(gaps):
+        return values
+    for i in np.nonzero(gaps <= 0)[0][:1]:
+        what = "stands twice" if gaps[i] == 0 else "comes before the line above it"
+        raise DataError(f"{file}:{cells[i + 1][0]}: time {cells[i + 1][1]!r} {what}; sort the file by time")
+    step = float(np.median(gaps))
+    places = (seconds - seconds[0]) / step
+    whole = np.rint(places)
+    for i in np.nonzero(np.abs(places - whole) > 0.01)[0][:1]:
+        raise DataError(
+            f"{file}:{cells[i][0]}: time {cells[i][1]!r} is off the grid of {step:g} s; resample the "
+            "file evenly"
+        )
+    for i in np.nonzero(gaps > 1.5 * step)[0][:1]:
+        if irregular == "tell":
+            raise DataError(
+                f"{file}:{cells[i + 1][0]}: {round(gaps[i] / step) - 1} times are left out before "
+                f"{cells[i + 1][1]!r}; 'irregular: fill' takes them for missing values"
+            )
+    full = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
+    full[whole.astype(int)] = values
+    return full
+
+
+def _seconds(file: Path, line: int, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        pass
+    try:
+        # Naive times are an even clock; a zone would bring summer time.
+        return (datetime.fromisoformat(cell).replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+    except ValueError:
+        raise DataError(
+            f"{file}:{line}: {cell!r} is no time; write 2016-07-01 00:00:00, or a number"
+        ) from None

@@ -1,0 +1,6 @@
+"""Networks that read states over time."""
+
+from flowloom_trajectories.models.transformer import TimeTransformer
+from flowloom_trajectories.models.unet import TemporalUNet
+
+__all__ = ["TemporalUNet", "TimeTransformer"]

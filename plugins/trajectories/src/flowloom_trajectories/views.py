@@ -1,0 +1,70 @@
+"""Augmentation of ways in the plane."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.spec import Spec
+from flowloom.views import View
+
+__all__ = ["Turn"]
+
+
+class Turn(View):
+    """Turns a way and all that is told of it by one random angle, and mirrors half of them.
+
+    Points are the first two numbers along the last dimension; what follows them stays.
+
+    Args:
+        points: conditions that hold points; names that the data lack are left out.
+        mirror: whether half of the rows are mirrored.
+    """
+
+    augments: ClassVar[bool] = True
+
+    def __init__(self, points: tuple[str, ...] = ("past", "neighbours"), mirror: bool = True) -> None:
+        self.points, self.mirror = tuple(points), mirror
+
+    def spec(self, spec: Spec) -> Spec:
+        """As before."""
+        if spec.parts or spec.vocab is not None or not spec.shape or spec.shape[-1] != 2:
+            raise IncompatibleError("view turn turns ways of points in the plane, (steps, 2)")
+        for name in self.points:
+            told = spec.conditions.get(name)
+            if told is not None and (not told.shape or told.shape[-1] < 2 or told.classes is not None):
+                raise IncompatibleError(
+                    f"view turn: condition '{name}' of shape {told.shape} holds no points"
+                )
+        return spec
+
+    def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
+        """Turned rows."""
+        assert isinstance(examples.x, Tensor)
+        n = len(examples)
+        angle = 2 * math.pi * torch.rand(n, generator=generator)
+        side = torch.ones(n)
+        if self.mirror:
+            side = 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float()
+        turn = torch.stack(
+            [
+                torch.stack([angle.cos(), angle.sin()], -1),
+                torch.stack([-side * angle.sin(), side * angle.cos()], -1),
+            ],
+            1,
+        )
+        cond = dict(examples.cond)
+        for name in self.points:
+            if name in cond:
+                cond[name] = _turned(cond[name], turn)
+        return Examples(_turned(examples.x, turn), cond)
+
+
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    flat = x.flatten(1, -2)
+    return torch.cat([flat[..., :2] @ turn.to(x.dtype), flat[..., 2:]], -1).reshape(x.shape)
