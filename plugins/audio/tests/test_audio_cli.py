@@ -67,6 +67,18 @@ def test_a_text_is_said_into_a_file(run, tmp_path, tone, capsys):
     assert (tmp_path / "out-2.wav").is_file()
 
 
+def test_a_recording_is_said_by_another_voice(run, tmp_path, tone, capsys):
+    said, voice, out = tone(tmp_path / "said.wav"), tone(tmp_path / "voice.wav"), tmp_path / "out.wav"
+    words = ["task", str(run), "convert-voice", str(said), "--prompt", str(voice), "-o", str(out)]
+    assert main([*words, "--set", "text=masa"]) == 0
+    sound, rate = soundfile.read(out)
+    assert rate == 8000
+    assert 0.2 * 8000 < len(sound) <= 0.3 * 8000 + 128  # as long as what was said
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "--set text='what it says'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "more", "said"),
     [
