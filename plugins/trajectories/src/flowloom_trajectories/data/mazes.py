@@ -45,6 +45,8 @@ class Maze:
         self.rows = tuple(rows)
         self.wall = torch.tensor([[cell == "#" for cell in row] for row in rows])
         self.cells = (~self.wall).nonzero()
+        # Python's own, for the search: a tensor asked cell by cell is slow.
+        self._free = {(r, c) for r, c in self.cells.tolist()}
         if len(self.cells) < 2:
             raise DataError("a maze has at least two free cells")
 
@@ -68,8 +70,8 @@ class Maze:
         while queue and start not in before:
             r, c = queue.popleft()
             around = [(r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)]
-            for cell in sorted(around, key=lambda at: rank[at]):
-                if not bool(self.wall[cell]) and cell not in before:
+            for cell in sorted((at for at in around if at in self._free), key=lambda at: rank[at]):
+                if cell not in before:
                     before[cell] = (r, c)
                     queue.append(cell)
         if start not in before:
