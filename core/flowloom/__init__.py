@@ -15,6 +15,7 @@ _HOMES = {"Condition": "spec", "Flow": "flow", "Spec": "spec"}
 
 if TYPE_CHECKING:
     # For type checkers alone: at run time the folder itself is the list of modules.
+    from flowloom import baselines as baselines
     from flowloom import clashes as clashes
     from flowloom import codecs as codecs
     from flowloom import conditioning as conditioning

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.resources import files
+from pkgutil import iter_modules
 
 import pytest
 import yaml
@@ -23,6 +24,11 @@ class Recorder:
 
     def recipe(self, name, target, **row):
         self.recipes.append((name, target, row))
+
+    def gather(self, package):
+        home = import_module(package)
+        for module in iter_modules(home.__path__):
+            import_module(f"{package}.{module.name}").register(self)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,13 @@ def test_every_recipe_file_is_registered(told):
 def test_recipes_have_no_problems(told):
     registry = pytest.importorskip("flowloom_registry")
     from flowloom_registry.config.check import check
+    from flowloom_registry.config.stages import stages_of
 
     for name, _, _ in told.recipes:
         recipe = registry.load_recipe(name)
-        if "model" in recipe.tree.entries:  # a part is told where it is laid over data
-            check(recipe)
+        for one in stages_of(recipe):
+            if "model" in one.tree.entries:  # a part is told where it is laid over data
+                check(one)
 
 
 def test_listing_imports_nothing_heavy():
