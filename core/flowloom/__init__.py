@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowloom import guidance as guidance
     from flowloom import kinds as kinds
     from flowloom import layout as layout
+    from flowloom import libraries as libraries
     from flowloom import likelihood as likelihood
     from flowloom import metrics as metrics
     from flowloom import models as models

@@ -294,12 +294,14 @@ class Paired(Source):
     @property
     def density_gap(self) -> str:
         """That of the law which stands in."""
-        return super().density_gap if self.otherwise is None else self.otherwise.density_gap
+        if self.otherwise is None:
+            return "source Paired has no density; likelihoods need one"
+        return self.otherwise.density_gap
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """That of the law which stands in."""
         if self.otherwise is None:
-            raise IncompatibleError("source paired has no density; likelihoods need one")
+            raise IncompatibleError(self.density_gap)
         return self.otherwise.log_prob(x, cond, layout)
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:

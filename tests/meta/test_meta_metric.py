@@ -105,7 +105,7 @@ class LikesOthers(SlicedWasserstein):
 
 TWINS = {
     "check_no_rows": (OfNothing, ()),
-    "check_draws_have_no_order": (FirstOnly, ()),
+    "check_draws_have_no_order": (FirstOnly, ("check_no_rows",)),
     "check_is_paired": (Unpaired, ()),
     "check_values": (Tensorial, ()),
     "check_real_beats_noise": (Upside, ()),

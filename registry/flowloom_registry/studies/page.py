@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from flowloom_registry import pages
-from flowloom_registry.pages import Cell, Column, Line, Plot, Section, notes, plots
+from flowloom_registry.pages import Cell, Column, Line, Plot, Section, notes, plots, table
+from flowloom_registry.pages import page as whole_page
 from flowloom_registry.studies.results import FLOOR, Record, Results
 from flowloom_registry.studies.summary import by_solver, curve, grouped, main_records, spread, without_seed
 from flowloom_registry.studies.table import remarks, tables
@@ -23,7 +23,7 @@ _MEANS = "Points are means over seeds; the table has their deviations."
 def page(results: Results) -> str:
     """Plots and tables, with nothing that is loaded from elsewhere."""
     sections = [
-        Section(title, pages.table([_column(results, word) for word in columns], rows))
+        Section(title, table([_column(results, word) for word in columns], rows))
         for title, columns, lines in tables(results)
         for rows in [[[_cell(word) for word in line] for line in lines]]
     ]
@@ -31,7 +31,7 @@ def page(results: Results) -> str:
     if left:
         sections.append(Section("What did not finish, or was left out", notes(left)))
     head = Markup("<p>{}</p>").format(results.summary) if results.summary else Markup("")
-    return pages.page(results.name, *figures(results), *sections, head=head)
+    return whole_page(results.name, *figures(results), *sections, head=head)
 
 
 def figures(results: Results) -> list[Section]:
