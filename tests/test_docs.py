@@ -184,9 +184,8 @@ class Reader:
                 short["solver.steps"] = "1"
             given += [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
         if words[0] == "experiment" and not printed:
-            given += [
-                word for name in ("train.steps", "evaluate.n") for word in ("--set", f"{name}={SHORT[name]}")
-            ]
+            few = {name: SHORT[name] for name in ("train.steps", "evaluate.n")} | {"renderer": "null"}
+            given += [word for name, value in few.items() for word in ("--set", f"{name}={value}")]
         if words[0] == "verify" and not printed:
             from flowloom_registry.studies.verify import find_claims, require_claims
 

@@ -281,7 +281,7 @@ def test_a_finished_run_is_asked_differently_beside_its_own_results(
     line = refused(["eval", str(run), "--set", "model.width=8", "--out", "x"], capsys)
     assert "--set changes what" in line
     assert "(model.width: 16 -> 8)" in line
-    assert "what can be asked again: evaluate, guidance, metrics" in line
+    assert "what can be asked again: baselines, evaluate, guidance, metrics" in line
     assert "plain word" in refused(["eval", str(run), "--out", "../x"], capsys)
     line = refused(["eval", str(run), "--set", "evaluate.sweep_solvers=[dopri5]", "--out", "x"], capsys)
     assert "nothing was evaluated" in line

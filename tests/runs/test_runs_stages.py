@@ -327,7 +327,7 @@ STAGE = "  - {name: a}\n"
         ),
         ("[{name: a, model: {run: previous}}]", "model.run: there is nothing before: 'a' is the first stage"),
         ("[{name: base}, {name: b, model: {run: bsae}}]", "no run 'bsae': there is no folder"),
-        ("[{name: a}, {name: b, solver: ancestral}]", "solver"),
+        ("[{name: a}, {name: b, solver: teleport}]", "solver"),
     ],
 )
 def test_ill_stages_are_told_before_the_first_trains(tmp_path, capsys, stages, expected):

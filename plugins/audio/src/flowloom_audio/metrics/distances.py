@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import ShapeError
 from flowloom.metrics import Metric
 from flowloom.metrics.frechet import frechet_distance
+from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
 from flowloom_audio.rates import rate_of
@@ -77,16 +77,18 @@ class SpectralDistance(Metric):
         self.windows = tuple(windows)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Means over rows."""
+        """Means over rows and draws of them."""
         self.require_rows(samples, real)
-        if len(samples) != len(real):
-            raise ShapeError(f"{len(samples)} samples do not belong to {len(real)} rows of truth")
-        x, y = waves_of(samples), waves_of(real)
-        both = torch.minimum(lengths_of(samples), lengths_of(real))
+        found = torch.stack([torch.stack(self._of(drawn, real)) for drawn in drawn_rows(samples, real)])
+        convergence, logarithm = found.mean((0, 2)).tolist()
+        return {"stft_convergence": convergence, "stft_log_magnitude": logarithm}
+
+    def _of(self, drawn: Examples, real: Examples) -> tuple[Tensor, Tensor]:
+        x, y = waves_of(drawn), waves_of(real)
+        both = torch.minimum(lengths_of(drawn), lengths_of(real))
         length = min(x.shape[1], y.shape[1])
         kept = torch.arange(length) < both[:, None]
-        found = spectral_distance(x[:, :length] * kept, y[:, :length] * kept, self.windows, both)
-        return {"stft_convergence": float(found[0].mean()), "stft_log_magnitude": float(found[1].mean())}
+        return spectral_distance(x[:, :length] * kept, y[:, :length] * kept, self.windows, both)
 
 
 def spectral_distance(x: Tensor, y: Tensor, windows: Sequence[int], lengths: Tensor) -> tuple[Tensor, Tensor]:

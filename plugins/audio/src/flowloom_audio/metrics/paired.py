@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
+from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
 from flowloom_audio.rates import rate_of
 
@@ -54,13 +55,13 @@ class _Signals(Metric):
         """Of one signal ``(samples,)`` and its truth; None where it cannot be said."""
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """The mean over rows of which it can be said."""
+        """The mean over rows, and draws of them, of which it can be said."""
         self.require_rows(samples, real)
-        if len(samples) != len(real):
-            raise ShapeError(f"{len(samples)} samples do not belong to {len(real)} rows of truth")
-        both = torch.minimum(lengths_of(samples), lengths_of(real)).tolist()
-        rows = zip(waves_of(samples), waves_of(real), both, strict=True)
-        values = [v for v in (self.of(x[:n], y[:n]) for x, y, n in rows) if v is not None]
+        values: list[float] = []
+        for drawn in drawn_rows(samples, real):
+            both = torch.minimum(lengths_of(drawn), lengths_of(real)).tolist()
+            rows = zip(waves_of(drawn), waves_of(real), both, strict=True)
+            values += [v for v in (self.of(x[:n], y[:n]) for x, y, n in rows) if v is not None]
         return {next(iter(self.better)): sum(values) / len(values) if values else float("nan")}
 
 

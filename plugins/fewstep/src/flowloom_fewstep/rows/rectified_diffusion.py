@@ -39,6 +39,7 @@ def register(reg: Registrar) -> None:
         summary="how much the predicted noise changes along the flow's own ways",
         example={"steps": 4, "n": 50},
         paper="2410.07303",
+        known_failures={"check_truth_is_better": "it judges the flow's ways, and not what they end at"},
     )
     reg.recipe(
         "rectified-diffusion",

@@ -68,8 +68,11 @@ class StructureMatch(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Rates and root mean squares; the latter are the tolerance of sites where nothing matches."""
-        truth = structures(real)
-        values = dict(zip(("match_rate", "match_rms"), self.matched(structures(samples), truth), strict=True))
+        self.require_rows(samples, real)
+        truth, guesses = structures(real), structures(samples)
+        # Several draws of a row are as many pairs.
+        pairs = self.matched(guesses, truth * (len(guesses) // len(truth)))
+        values = dict(zip(("match_rate", "match_rms"), pairs, strict=True))
         if self._train:
             draws = np.random.default_rng(self.seed)
             chance = [_dressed(_any(self._train, one, draws), one) for one in truth]

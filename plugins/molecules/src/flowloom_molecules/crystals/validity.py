@@ -49,6 +49,7 @@ class CrystalValidity(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Shares and distances; where no row is a cell, the latter are those from 0."""
+        self.require_rows(samples, real)
         drawn, truth = structures(samples), structures(real)
         apart = [s is not None and minimum_distance(s) > 0.5 for s in drawn]
         neutral = [s is not None and _neutral(s) for s in drawn]

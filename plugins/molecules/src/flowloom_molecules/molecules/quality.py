@@ -66,6 +66,7 @@ class MoleculeQuality(Metric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """All values; shares of nothing are 0."""
+        self.require_rows(samples, real)
         drawn, truth = self.read(samples), self.read(real)
         names = [one.smiles for one in drawn if one.whole is not None]
         distinct = set(names)
