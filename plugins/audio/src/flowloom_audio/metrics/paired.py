@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, MissingDependencyError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
@@ -93,6 +93,10 @@ class ShortTimeIntelligibility(_Signals):
     better: ClassVar = {"stoi": "higher"}
     name: ClassVar[str] = "stoi"
 
+    def __init__(self, rate: int | None = None) -> None:
+        super().__init__(rate)
+        _package("pystoi", "stoi")  # told before anything is trained
+
     def of(self, x: Tensor, y: Tensor) -> float | None:
         """At most 1; None for silence."""
         stoi = _package("pystoi", "stoi").stoi
@@ -116,6 +120,10 @@ class SpeechQuality(_Signals):
 
     better: ClassVar = {"pesq": "higher"}
     name: ClassVar[str] = "pesq"
+
+    def __init__(self, rate: int | None = None) -> None:
+        super().__init__(rate)
+        _package("pesq", "pesq")  # told before anything is trained
 
     def fit(self, train: Dataset) -> None:
         """Learn the rate.
@@ -143,6 +151,6 @@ def _package(name: str, who: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise IncompatibleError(
+        raise MissingDependencyError(
             f"metric {who} needs the package {name}; pip install {name}, or flowloom-audio[judges]"
         ) from error
