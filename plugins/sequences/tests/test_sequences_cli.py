@@ -133,13 +133,13 @@ def test_a_student_of_a_run_takes_one_step(tmp_path, capsys):
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     assert main(["run", "dirichlet-toy", "--out", str(teacher), *tiny, "--set", "data.vocab=5"]) == 0
     words = ["run", "dirichlet-toy", "--with", "one-step", "--out", str(student), *tiny]
-    assert main([*words, "--set", f"data.run={teacher}"]) == 0
+    assert main([*words, "--set", f"data.folder={teacher}"]) == 0
     result = json.loads((student / "evaluation.json").read_text())
     assert result["nfe"] == 1
     assert {"samples", "training data"} <= set(result["columns"])
     assert main(["sample", str(student), "-n", "5"]) == 0
     assert load_file(student / "samples" / "drawn" / "samples.safetensors")["x"].shape == (5, 4)
-    missing = refused([*words[:4], "--out", str(tmp_path / "x"), "--set", "data.run=nowhere"], capsys)
+    missing = refused([*words[:4], "--out", str(tmp_path / "x"), "--set", "data.folder=nowhere"], capsys)
     assert "there is no run nowhere" in missing
 
 

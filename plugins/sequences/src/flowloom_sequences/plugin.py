@@ -79,7 +79,7 @@ def _data(reg: Registrar) -> None:
         "distilled",
         "flowloom_sequences.simplex.distil:Distilled",
         summary="what a trained simplex flow makes of noise: data of its one-step student",
-        example={"run": "runs/teacher"},
+        example={"folder": "runs/teacher"},
         paper=_DIRICHLET,
         tags=("files",),
     )
@@ -295,7 +295,7 @@ _RECIPES = {
     "discrete-flow-uniform": ("part: the same from uniform tokens, with a corrector", _DFM),
     "dirichlet-flow": ("part: Dirichlet flow matching", _DIRICHLET),
     "linear-flow": ("part: linear simplex flow matching", _DIRICHLET),
-    "one-step": ("part: a one-step student of a run on the simplex; set data.run", _DIRICHLET),
+    "one-step": ("part: a one-step student of a run on the simplex; set data.folder", _DIRICHLET),
     "catflow": ("part: variational flow matching from Gaussian noise", _CATFLOW),
 }
 

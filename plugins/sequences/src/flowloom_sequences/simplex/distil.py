@@ -70,7 +70,7 @@ class Distilled(Dataset):
     teacher. See `distillation_pairs`.
 
     Args:
-        run: folder of the teacher.
+        folder: run folder of the teacher.
         n: pairs in the training split; the others have a tenth.
         steps: of the teacher.
         finish: how the teacher ends; the paper's argmax makes it a function of x0, which can be learned.
@@ -79,7 +79,7 @@ class Distilled(Dataset):
 
     def __init__(
         self,
-        run: Path,
+        folder: Path,
         n: int = 40_000,
         steps: int = 60,
         finish: Literal["argmax", "draw"] = "argmax",
@@ -87,7 +87,7 @@ class Distilled(Dataset):
     ) -> None:
         if n < 10:
             raise DataError(f"n must be at least 10, got {n}")
-        self.run, self.n, self.seed = run, n, seed
+        self.folder, self.n, self.seed = folder, n, seed
         self.solver = SimplexEuler(steps, finish=finish)
         self._teacher: Run | None = None
         self._pairs: Examples | None = None
@@ -102,11 +102,13 @@ class Distilled(Dataset):
             IncompatibleError: its states are not rows of probabilities.
         """
         if self._teacher is None:
-            if not Path(self.run).is_dir():
-                raise DataError(f"there is no run {self.run}; train the teacher first, and name its folder")
-            teacher = load(self.run, "cpu")
+            if not Path(self.folder).is_dir():
+                raise DataError(
+                    f"there is no run {self.folder}; train the teacher first, and name its folder"
+                )
+            teacher = load(self.folder, "cpu")
             if not isinstance(teacher.flow.codec, OneHot):
-                raise IncompatibleError(f"{self.run} is no flow on the simplex: it has no codec one-hot")
+                raise IncompatibleError(f"{self.folder} is no flow on the simplex: it has no codec one-hot")
             self._teacher = teacher
         return self._teacher
 
