@@ -35,6 +35,7 @@ from flowloom_registry.plugins.sections import SECTIONS
 ROOT = Path(__file__).parents[1]
 MADE = {"contracts.md"}  # from the docstrings, whose examples are run where they stand
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
+DEAR = {"experiments.md"}  # it carries out some dozens of runs, in minutes
 NO_CODE = ("text", "math")  # outputs, trees of files, equations
 STEPS = 2
 SHORT = {
@@ -274,7 +275,13 @@ def reader(
     made.forget()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in DEAR else [])
+        for page in PAGES
+    ],
+)
 def test_every_block_runs(page: Path, reader: Reader) -> None:
     torch.manual_seed(0)
     for block in blocks(page.read_text()):
