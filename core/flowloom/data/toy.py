@@ -9,42 +9,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flowloom.data.base import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.data.base import Examples
+from flowloom.data.drawn import Drawn
 from flowloom.spec import Condition, Spec
 
 
-class _Drawn(Dataset):
-    """``n`` examples of a law; the other splits are further draws of the same size."""
-
-    def __init__(self, n: int = 20_000, seed: int = 0) -> None:
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed = n, seed
-        self._drawn: Examples | None = None
-
-    @abstractmethod
-    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
-        """Examples of the law."""
-
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, rows: Tensor) -> Examples:
-        """The examples at ``rows``."""
-        if self._drawn is None:
-            self._drawn = self.draw_examples(self.n, torch.Generator().manual_seed(self.seed))
-        return self._drawn.take(rows)
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws."""
-        offset = {"train": 0, "val": 1_000_003, "test": 2_000_003}
-        if name not in offset:
-            return super().split(name)
-        return self if name == "train" else type(self)(self.n, self.seed + offset[name])
-
-
-class _Planar(_Drawn):
+class _Planar(Drawn):
     """Points of a planar density, with the index of their component as ``label`` unless it is withheld."""
 
     classes = 1
@@ -57,13 +27,6 @@ class _Planar(_Drawn):
     def spec(self) -> Spec:
         """Points of shape ``(2,)`` with the index of their component as ``label``."""
         return Spec(shape=(2,), conditions={"label": Condition(self.classes)} if self.labelled else {})
-
-    def split(self, name: str) -> Dataset:
-        """As for all drawn data; other splits have labels where this one has."""
-        other = super().split(name)
-        assert isinstance(other, _Planar)
-        other.labelled = self.labelled
-        return other
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -117,7 +80,7 @@ class Checkerboard(_Planar):
         return corner + torch.rand(n, 2, generator=generator), label
 
 
-class Molecules(_Drawn):
+class Molecules(Drawn):
     """Zigzag chains of 2 to 6 atoms in the plane: positions and types side by side, padded to 6 atoms.
 
     Bonds have length 1 and turn by 60 degrees to the left and right in turn; the chain is centred, turned by

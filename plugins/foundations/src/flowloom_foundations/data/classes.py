@@ -8,14 +8,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.data import Drawn, Examples
 from flowloom.spec import Condition, Spec
 
-_SPLITS = {"train": 0, "val": 1_000_003, "test": 2_000_003}
 
-
-class NormalClasses(Dataset):
+class NormalClasses(Drawn):
     """Examples of one diagonal Gaussian a class, drawn once from a seed; ``label`` is the class.
 
     Args:
@@ -24,12 +21,8 @@ class NormalClasses(Dataset):
     """
 
     def __init__(self, n: int = 20_000, seed: int = 0) -> None:
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed = n, seed
-        self.offset = _SPLITS["train"]
+        super().__init__(n, seed)
         self.means, self.stds = self.law()
-        self._drawn: Examples | None = None
 
     @abstractmethod
     def law(self) -> tuple[Tensor, Tensor]:
@@ -41,31 +34,11 @@ class NormalClasses(Dataset):
         classes, d = self.means.shape
         return Spec((d,), conditions={"label": Condition(classes)})
 
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, rows: Tensor) -> Examples:
-        """The examples at ``rows``."""
-        if self._drawn is None:
-            draws = torch.Generator().manual_seed(self.seed + self.offset)
-            label = torch.randint(len(self.means), (self.n,), generator=draws)
-            noise = torch.randn(self.n, self.means.shape[1], generator=draws)
-            self._drawn = Examples(self.means[label] + self.stds[label] * noise, {"label": label})
-        return self._drawn.take(rows)
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws of the same size."""
-        if name not in _SPLITS:
-            return super().split(name)
-        if name == "train":
-            return self
-        other = type(self)(**self.settings())
-        other.offset = _SPLITS[name]
-        return other
-
-    def settings(self) -> dict[str, int]:
-        """Arguments that make the same data set."""
-        return {"n": self.n, "seed": self.seed}
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Classes as often as each other, on average."""
+        label = torch.randint(len(self.means), (n,), generator=generator)
+        noise = torch.randn(n, self.means.shape[1], generator=generator)
+        return Examples(self.means[label] + self.stds[label] * noise, {"label": label})
 
     def class_of(self, x: Tensor) -> Tensor:
         """Bayes' guess of the class of points ``(n, d)``: the most probable one under the true law."""
@@ -92,10 +65,6 @@ class ScatteredClasses(NormalClasses):
         draws = torch.Generator().manual_seed(2509)
         means = 3.0 * torch.randn(self.classes, self.dim, generator=draws)
         return means, 0.1 + 0.65 * torch.rand(self.classes, self.dim, generator=draws)
-
-    def settings(self) -> dict[str, int]:
-        """Arguments that make the same data set."""
-        return {**super().settings(), "dim": self.dim, "classes": self.classes}
 
 
 class OverlappingClasses(NormalClasses):

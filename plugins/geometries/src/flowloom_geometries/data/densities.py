@@ -9,24 +9,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowloom.data.base import Dataset, Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
 
 
-class KnownDensity(Dataset):
+class KnownDensity(Drawn):
     """``n`` draws of a density that can also be evaluated; other splits are other draws.
 
     Args:
         n: rows.
         seed: of the draws.
     """
-
-    def __init__(self, n: int = 20_000, seed: int = 0) -> None:
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed = n, seed
-        self._drawn: Tensor | None = None
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
@@ -36,24 +30,9 @@ class KnownDensity(Dataset):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density with respect to the volume of the space, ``(n,)``."""
 
-    @abstractmethod
-    def _with_seed(self, seed: int) -> KnownDensity: ...
-
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, rows: Tensor) -> Examples:
-        """The examples at ``rows``."""
-        if self._drawn is None:
-            self._drawn = self.draw(self.n, torch.Generator().manual_seed(self.seed))
-        return Examples(self._drawn[rows])
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws."""
-        offset = {"train": 0, "val": 1_000_003, "test": 2_000_003}
-        if name not in offset:
-            return super().split(name)
-        return self if name == "train" else self._with_seed(self.seed + offset[name])
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Points without conditions."""
+        return Examples(self.draw(n, generator))
 
 
 class VonMisesFisherMixture(KnownDensity):
@@ -109,9 +88,6 @@ class VonMisesFisherMixture(KnownDensity):
         constant = math.log(k / (2 * math.pi)) - math.log(-math.expm1(-2 * k)) - math.log(len(self.means))
         return constant + torch.logsumexp(k * (x.double() @ self._centres.T.to(x.device) - 1), 1)
 
-    def _with_seed(self, seed: int) -> KnownDensity:
-        return VonMisesFisherMixture(self.means, self.concentration, self.n, seed)
-
 
 class WrappedNormalMixture(KnownDensity):
     r"""Clusters on the flat torus ``[0, 2 pi)^d``: normals of standard deviation ``std``, wrapped.
@@ -156,6 +132,3 @@ class WrappedNormalMixture(KnownDensity):
         constant = -0.5 * math.log(2 * math.pi) - math.log(self.std)
         per_coordinate = torch.logsumexp(-0.5 * away.square(), -1) + constant
         return torch.logsumexp(per_coordinate.sum(-1), 1) - math.log(len(self.means))
-
-    def _with_seed(self, seed: int) -> KnownDensity:
-        return WrappedNormalMixture(self.means, self.std, self.n, seed)

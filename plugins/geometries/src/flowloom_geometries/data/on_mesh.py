@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowloom.data.base import Dataset, Examples
+from flowloom.data import Drawn, Examples
 from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
@@ -14,7 +14,7 @@ from flowloom_geometries.mesh.laplacian import spectrum
 from flowloom_geometries.mesh.surface import MeshSurface
 
 
-class MeshEigenfunction(Dataset):
+class MeshEigenfunction(Drawn):
     """Points of a mesh with density proportional to the positive part of an eigenfunction.
 
     The target densities of Chen and Lipman on the bunny and on Spot (2302.03660, section 5).
@@ -31,17 +31,14 @@ class MeshEigenfunction(Dataset):
             raise IncompatibleError(f"data mesh-function needs geometry: mesh, not {geometry}")
         if index < 1 or n < 1:
             raise DataError(f"index and n must be at least 1, got {index} and {n}")
-        self.mesh, self.index, self.n, self.seed = geometry, index, n, seed
-        self._drawn: Tensor | None = None
+        super().__init__(n, seed)
+        self.mesh, self.index = geometry, index
         self._values: Tensor | None = None
 
     @property
     def spec(self) -> Spec:
         """Points ``(3,)``."""
         return Spec(shape=(3,))
-
-    def __len__(self) -> int:
-        return self.n
 
     def density(self, x: Tensor) -> Tensor:
         """The density up to a constant, ``(n,)``."""
@@ -53,29 +50,14 @@ class MeshEigenfunction(Dataset):
         face, weights = self.mesh.locate(x)
         return (self._values[self.mesh.triangles[face]] * weights.double()).sum(1)
 
-    def take(self, rows: Tensor) -> Examples:
-        """The examples at ``rows``."""
-        if self._drawn is None:
-            self._drawn = self._draw(torch.Generator().manual_seed(self.seed))
-        return Examples(self._drawn[rows])
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws."""
-        offset = {"train": 0, "val": 1_000_003, "test": 2_000_003}
-        if name not in offset:
-            return super().split(name)
-        if name == "train":
-            return self
-        return MeshEigenfunction(self.mesh, self.index, self.n, self.seed + offset[name])
-
-    def _draw(self, generator: torch.Generator) -> Tensor:
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Rejection from the uniform law."""
         self.density(self.mesh.vertices[:1].float())
         assert self._values is not None
         top = float(self._values.max())
         kept: list[Tensor] = []
-        while sum(map(len, kept)) < self.n:
-            x = self.mesh.random((4 * self.n, 3), Draw(generator, dtype=torch.float32))
+        while sum(map(len, kept)) < n:
+            x = self.mesh.random((4 * n, 3), Draw(generator, dtype=torch.float32))
             level = torch.rand(len(x), generator=generator, dtype=torch.float64) * top
             kept.append(x[level < self.density(x)])
-        return torch.cat(kept)[: self.n]
+        return Examples(torch.cat(kept)[:n])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.data import Drawn, Examples
 from flowloom.spec import Spec
 from flowloom_images.layouts.spec import layout_spec
 
 NAMES = ("title", "text", "figure", "table", "footer")
-_SPLITS = {"train": 0, "val": 1_000_003, "test": 2_000_003}
 _MARGIN, _GUTTER, _SPACE = 0.06, 0.04, 0.02
 
 
-class Pages(Dataset):
+class Pages(Drawn):
     """Two-column pages: a title over both columns, one to five blocks in each, a footer; 4 to 12 elements.
 
     Blocks of a column fill it from edge to edge and touch nothing; two thirds are text, the others figures
@@ -29,34 +27,16 @@ class Pages(Dataset):
     elements = 12
 
     def __init__(self, n: int = 5000, seed: int = 0) -> None:
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed, self.offset = n, seed, 0
-        self._drawn: Examples | None = None
+        super().__init__(n, seed)
 
     @property
     def spec(self) -> Spec:
         """Layouts of 12 elements of five types."""
         return layout_spec(self.elements, NAMES)
 
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, rows: Tensor) -> Examples:
-        """The pages at ``rows``."""
-        if self._drawn is None:
-            self._drawn = _pages(self.n, torch.Generator().manual_seed(self.seed + self.offset))
-        return self._drawn.take(rows)
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: other pages, as many."""
-        if name not in _SPLITS:
-            return super().split(name)
-        if name == "train":
-            return self
-        other = Pages(self.n, self.seed)
-        other.offset = _SPLITS[name]
-        return other
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
+        """Pages."""
+        return _pages(n, generator)
 
 
 def _pages(n: int, draws: torch.Generator) -> Examples:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError
+from flowloom.data import Drawn, Examples
 from flowloom.spec import Condition, Spec
 from flowloom.state import State
 from flowloom_molecules.elements import NUMBERS, SYMBOLS
@@ -21,7 +19,7 @@ _RADII = {
 }  # fmt: skip
 
 
-class Perovskites(Dataset):
+class Perovskites(Drawn):
     """Cubic cells ABX3 at a random place of the torus, each as long as its ionic radii ask, atoms displaced.
 
     Cells are ``sqrt(2) (r_A + r_X) / 2 + (r_B + r_X)`` long (Shannon's radii; half from each rule of touching
@@ -34,10 +32,7 @@ class Perovskites(Dataset):
     """
 
     def __init__(self, n: int = 512, seed: int = 0) -> None:
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed = n, seed
-        self._drawn: Examples | None = None
+        super().__init__(n, seed)
 
     @property
     def spec(self) -> Spec:
@@ -52,25 +47,9 @@ class Perovskites(Dataset):
             conditions={"atoms": Condition(shape=(5,), role="real", of="frac, types")},
         )
 
-    def __len__(self) -> int:
-        return self.n
-
-    def take(self, rows: Tensor) -> Examples:
+    def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Cells, with zeros where there is no atom."""
-        if self._drawn is None:
-            self._drawn = self._draw(torch.Generator().manual_seed(self.seed))
-        return self._drawn.take(rows)
-
-    def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws."""
-        offset = {"train": 0, "val": 1_000_003, "test": 2_000_003}
-        if name not in offset:
-            return super().split(name)
-        return self if name == "train" else Perovskites(self.n, self.seed + offset[name])
-
-    def _draw(self, draws: torch.Generator) -> Examples:
-        n = self.n
-        chosen = [torch.randint(len(kinds), (n,), generator=draws) for kinds in (_A, _B, _X)]
+        chosen = [torch.randint(len(kinds), (n,), generator=generator) for kinds in (_A, _B, _X)]
         radii = [
             torch.tensor([_RADII[s] for s in kinds])[i] for kinds, i in zip((_A, _B, _X), chosen, strict=True)
         ]
@@ -81,9 +60,9 @@ class Perovskites(Dataset):
         a, b, x = radii
         length = 2**0.5 * (a + x) / 2 + (b + x)
         real = torch.ones(n, 5, dtype=torch.bool)
-        real[:, 4] = torch.rand(n, generator=draws) >= 0.25
-        shift = torch.rand(n, 1, 3, generator=draws)
-        frac = torch.tensor(_PLACES) + shift + 0.01 * torch.randn(n, 5, 3, generator=draws)
+        real[:, 4] = torch.rand(n, generator=generator) >= 0.25
+        shift = torch.rand(n, 1, 3, generator=generator)
+        frac = torch.tensor(_PLACES) + shift + 0.01 * torch.randn(n, 5, 3, generator=generator)
         types = torch.stack([ids[0], ids[1], ids[2], ids[2], ids[2]], 1)
         state: State = {
             "frac": (frac % 1.0) * real[..., None],

@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from flowloom.data import Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
-from flowloom_trajectories.data.drawn import Drawn
 
 __all__ = ["Crossroads"]
 
@@ -46,7 +45,7 @@ class Crossroads(Drawn):
             raise DataError(f"observed is at least 2 and predicted at least 1, got {observed}, {predicted}")
         if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise DataError(f"shares are three probabilities that sum to 1, got {tuple(shares)}")
-        super().__init__(n, seed, observed=observed, predicted=predicted, shares=tuple(shares))
+        super().__init__(n, seed)
         self.observed, self.predicted, self.shares = observed, predicted, tuple(shares)
 
     @property

@@ -6,10 +6,9 @@ import math
 
 import torch
 
-from flowloom.data import Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
-from flowloom_trajectories.data.drawn import Drawn
 
 __all__ = ["Crowd"]
 
@@ -40,7 +39,7 @@ class Crowd(Drawn):
                 "neighbours and predicted are at least 1 and observed at least 2, got "
                 f"{neighbours}, {predicted} and {observed}"
             )
-        super().__init__(n, seed, neighbours=neighbours, observed=observed, predicted=predicted)
+        super().__init__(n, seed)
         self.neighbours, self.observed, self.predicted = neighbours, observed, predicted
 
     @property

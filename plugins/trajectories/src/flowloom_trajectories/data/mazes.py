@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowloom.data import Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
-from flowloom_trajectories.data.drawn import Drawn
 
 __all__ = ["MEDIUM", "Maze", "MazePlans"]
 
@@ -101,7 +100,7 @@ class MazePlans(Drawn):
     ) -> None:
         if horizon < 3:
             raise DataError(f"horizon is at least 3, got {horizon}")
-        super().__init__(n, seed, horizon=horizon, maze=tuple(maze))
+        super().__init__(n, seed)
         self.horizon, self.rows = horizon, tuple(maze)
 
     @cached_property

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from flowloom.data import Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
-from flowloom_trajectories.data.drawn import Drawn
 
 __all__ = ["Branching"]
 
@@ -32,7 +31,7 @@ class Branching(Drawn):
     def __init__(self, n: int = 5000, seed: int = 0, times: int = 5, noise: float = 0.03) -> None:
         if times < 2 or noise < 0:
             raise DataError(f"times is at least 2 and noise not negative, got {times}, {noise}")
-        super().__init__(n, seed, times=times, noise=noise)
+        super().__init__(n, seed)
         self.times, self.noise = times, noise
 
     @property

@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from flowloom.data import Examples
+from flowloom.data import Drawn, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
-from flowloom_trajectories.data.drawn import Drawn
 
 __all__ = ["GaussianProcess", "Periodic", "covariance"]
 
@@ -46,7 +45,7 @@ class GaussianProcess(Drawn):
                 f"length is at least 2, lengthscale positive and noise not negative; got {length}, "
                 f"{lengthscale}, {noise}"
             )
-        super().__init__(n, seed, length=length, lengthscale=lengthscale, noise=noise)
+        super().__init__(n, seed)
         self.length, self.lengthscale, self.noise = length, lengthscale, noise
 
     @property
@@ -80,7 +79,7 @@ class Periodic(Drawn):
                 f"length is at least 2, period positive and noise not negative; got {length}, {period}, "
                 f"{noise}"
             )
-        super().__init__(n, seed, length=length, period=period, noise=noise)
+        super().__init__(n, seed)
         self.length, self.period, self.noise = length, period, noise
 
     @property

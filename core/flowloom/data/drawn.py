@@ -1,14 +1,14 @@
-"""Data sets that are drawn from a law by a seed."""
+"""Data sets that are drawn from a law, once, by a seed."""
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 
 __all__ = ["Drawn"]
@@ -19,17 +19,15 @@ _OFFSETS = {"train": 0, "val": 1_000_003, "test": 2_000_003}
 class Drawn(Dataset):
     """``n`` examples of a law; the other splits are further draws of the same size.
 
-    Subclasses keep their arguments under their names, so that another split is the same law again.
-
     Args:
         n: examples in every split.
         seed: of the draws.
     """
 
-    def __init__(self, n: int, seed: int, **settings: Any) -> None:
+    def __init__(self, n: int = 20_000, seed: int = 0) -> None:
         if n < 1:
             raise DataError(f"n must be at least 1, got {n}")
-        self.n, self.seed, self._settings = n, seed, settings
+        self.n, self.seed = n, seed
         self._drawn: Examples | None = None
 
     @abstractmethod
@@ -46,9 +44,11 @@ class Drawn(Dataset):
         return self._drawn.take(rows)
 
     def split(self, name: str) -> Dataset:
-        """``train`` (itself), or ``val`` and ``test``: independent draws."""
+        """``train`` (itself), or ``val`` and ``test``: independent draws of the same law."""
         if name not in _OFFSETS:
             return super().split(name)
         if name == "train":
             return self
-        return type(self)(n=self.n, seed=self.seed + _OFFSETS[name], **self._settings)
+        other = copy.copy(self)
+        other.seed, other._drawn = self.seed + _OFFSETS[name], None
+        return other
