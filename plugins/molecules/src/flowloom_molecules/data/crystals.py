@@ -19,7 +19,7 @@ from flowloom.state import State
 from flowloom_molecules.data import cif
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refusal, Refused, report
-from flowloom_molecules.data.splits import SPLITS, divide
+from flowloom_molecules.data.splits import SPLITS, divide, require_shares
 from flowloom_molecules.elements import SYMBOLS
 
 _HOME = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
@@ -58,8 +58,7 @@ class Crystals(Dataset):
     ) -> None:
         if most_atoms is not None and most_atoms < 1:
             raise DataError(f"most_atoms must be at least 1, got {most_atoms}")
-        if not (val >= 0 and test >= 0 and val + test < 1):
-            raise DataError(f"val and test are shares that leave something to train on, got {val} and {test}")
+        require_shares(val, test)
         self.name, self.most_atoms, self.val, self.test, self.root = name, most_atoms, val, test, root
         self._split = "train"
         self._splits: dict[str, tuple[Prepared, Tensor]] = {}
@@ -89,12 +88,12 @@ class Crystals(Dataset):
         kept, mine = self._splits[self._split]
         chosen = mine[rows]
         x: State = {
-            "frac": kept.padded("frac", n)[chosen],
+            "frac": kept.padded("frac", n, chosen),
             "lengths": kept.fixed["lengths"][chosen],
             "angles": kept.fixed["angles"][chosen],
-            "types": kept.padded("types", n)[chosen],
+            "types": kept.padded("types", n, chosen),
         }
-        return Examples(x, {"atoms": kept.real(n)[chosen]})
+        return Examples(x, {"atoms": kept.real(n, chosen)})
 
     def split(self, name: str) -> Dataset:
         """``train``, ``val`` or ``test``.

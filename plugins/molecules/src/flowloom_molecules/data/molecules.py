@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,25 +10,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.data.files import find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom.state import State
 from flowloom_molecules.data.conformers import conformers
+from flowloom_molecules.data.divided import Divided
 from flowloom_molecules.data.prepared import Prepared, fingerprint, joined, prepared
 from flowloom_molecules.data.refused import Refused, report
-from flowloom_molecules.data.splits import divide
 from flowloom_molecules.elements import NUMBERS, SYMBOLS
 
 
-class Conformed(Dataset):
+class Conformed(Divided):
     """Molecules in space: positions, elements and formal charges, padded to the largest.
 
     The state has the parts ``pos`` (``(atoms, 3)``, angstrom, centred), ``types`` (``(atoms,)``, ids of
     ``elements``) and ``charges`` (``(atoms,)``, ids of ``charges``). The condition ``atoms`` says which
     exist.
-    Subclasses prepare the rows; whether a row is in a split is decided by its key.
+    Subclasses prepare the rows, with ragged ``pos``, ``types`` and ``charges``.
 
     Args:
         elements: symbols of the elements that may occur.
@@ -45,22 +44,13 @@ class Conformed(Dataset):
             raise DataError(f"elements are symbols such as C, N and O, each once; got {given}")
         if 0 not in charges:
             raise DataError(f"charges are formal charges, 0 among them; got {list(charges)}")
-        if not (val >= 0 and test >= 0 and val + test < 1):
-            raise DataError(f"val and test are shares that leave something to train on, got {val} and {test}")
+        super().__init__(val, test)
         self.elements, self.charges = tuple(elements), tuple(charges)
-        self.val, self.test = val, test
-        self._split = "train"
-        self._all: Prepared | None = None
-        self._rows: dict[str, Tensor] = {}
-
-    def prepare(self) -> Prepared:
-        """All rows, with ragged ``pos``, ``numbers`` and ``charges``."""
-        raise NotImplementedError
 
     @property
     def spec(self) -> Spec:
         """The three parts, and ``atoms``."""
-        n = int(self._load().sizes.max())
+        n = self.most
         parts = {
             "pos": Spec((n, 3)),
             "types": Spec((n,), vocab=len(self.elements), tokens=self.elements),
@@ -70,44 +60,15 @@ class Conformed(Dataset):
             parts=parts, conditions={"atoms": Condition(shape=(n,), role="real", of=", ".join(parts))}
         )
 
-    def __len__(self) -> int:
-        self._load()
-        return len(self._rows[self._split])
-
     def take(self, rows: Tensor) -> Examples:
         """Molecules, with zeros where there is no atom."""
-        kept = self._load()
-        n = int(kept.sizes.max())
-        chosen = self._rows[self._split][rows]
-        x: State = {name: kept.padded(name, n)[chosen] for name in ("pos", "types", "charges")}
-        return Examples(x, {"atoms": kept.real(n)[chosen]})
-
-    def split(self, name: str) -> Dataset:
-        """``train``, ``val`` or ``test``.
-
-        Raises:
-            DataError: there is no such split, or it is empty.
-        """
-        self._load()
-        if name not in self._rows or len(self._rows[name]) == 0:
-            has = ", ".join(k for k, rows in self._rows.items() if len(rows))
-            raise DataError(f"{type(self).__name__} has no split '{name}'; it has: {has}")
-        other = copy.copy(self)
-        other._split = name
-        return other
+        kept, n, chosen = self.prepared, self.most, self.own[rows]
+        x: State = {name: kept.padded(name, n, chosen) for name in ("pos", "types", "charges")}
+        return Examples(x, {"atoms": kept.real(n, chosen)})
 
     def keys(self) -> list[str]:
         """Canonical SMILES of the rows of this split."""
-        kept = self._load()
-        return [kept.keys[int(i)] for i in self._rows[self._split]]
-
-    def _load(self) -> Prepared:
-        if self._all is None:
-            kept = self.prepare()
-            if not len(kept):
-                raise DataError(f"{type(self).__name__}: there is no molecule")
-            self._all, self._rows = kept, divide(kept.keys, self.val, self.test)
-        return self._all
+        return [self.prepared.keys[int(i)] for i in self.own]
 
 
 class Conformers(Conformed):

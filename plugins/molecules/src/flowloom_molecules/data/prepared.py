@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,22 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def padded(self, name: str, length: int) -> Tensor:
-        """A ragged array as ``(rows, length, ...)``, zeros behind the points of each row."""
-        flat = self.ragged[name]
-        out = flat.new_zeros((len(self), length, *flat.shape[1:]))
-        out[self.real(length)] = flat
+    def padded(self, name: str, length: int, rows: Tensor) -> Tensor:
+        """A ragged array of some rows as ``(n, length, ...)``, zeros behind the points of each."""
+        flat, real = self.ragged[name], self.real(length, rows)
+        out = flat.new_zeros((len(rows), length, *flat.shape[1:]))
+        places = self._starts[rows][:, None] + torch.arange(length)
+        out[real] = flat[places[real]]
         return out
 
-    def real(self, length: int) -> Tensor:
-        """Which of ``length`` entries of each row exist, boolean ``(rows, length)``."""
-        return torch.arange(length) < self.sizes[:, None]
+    def real(self, length: int, rows: Tensor) -> Tensor:
+        """Which of ``length`` entries of some rows exist, boolean ``(n, length)``."""
+        return torch.arange(length) < self.sizes[rows][:, None]
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        """Where every row begins in the ragged arrays."""
+        return self.sizes.cumsum(0) - self.sizes
 
 
 def fingerprint(contents: bytes, settings: Mapping[str, Any]) -> str:

@@ -8,7 +8,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowloom.errors import DataError
+
 SPLITS = ("train", "val", "test")
+
+
+def require_shares(val: float, test: float) -> None:
+    """Ask for shares that leave something to train on.
+
+    Raises:
+        DataError: they do not.
+    """
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise DataError(f"val and test are shares that leave something to train on, got {val} and {test}")
 
 
 def divide(keys: Sequence[str], val: float, test: float) -> dict[str, Tensor]:

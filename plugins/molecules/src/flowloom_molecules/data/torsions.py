@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom_molecules.data.conform import KINDS
 from flowloom_molecules.data.conformers import conformers
+from flowloom_molecules.data.divided import Divided
 from flowloom_molecules.data.molecules import find_smiles, read_smiles
 from flowloom_molecules.data.prepared import Prepared, fingerprint, joined, prepared
 from flowloom_molecules.data.refused import Refused, report
-from flowloom_molecules.data.splits import divide
 
 
-class Torsions(Dataset):
+class Torsions(Divided):
     r"""Torsions of RDKit's conformers of the molecules of SMILES files, in :math:`[0, 2\pi)`.
 
     A bond is rotatable that is single, in no ring, and between two atoms that each hold another heavy one.
@@ -59,10 +58,8 @@ class Torsions(Dataset):
                 "most_heavy, most_bonds and conformers must be at least 1, got "
                 f"{most_heavy}, {most_bonds} and {conformers}"
             )
-        if not (val >= 0 and test >= 0 and val + test < 1):
-            raise DataError(f"val and test are shares that leave something to train on, got {val} and {test}")
+        super().__init__(val, test)
         self.files, self.root, self.workers = tuple(files), root, workers
-        self.val, self.test = val, test
         self.settings: dict[str, Any] = {
             "most_heavy": most_heavy,
             "hydrogens": True,
@@ -74,53 +71,33 @@ class Torsions(Dataset):
             "seconds": 60,
             "most_bonds": most_bonds,
         }
-        self._split = "train"
-        self._all: Prepared | None = None
-        self._rows: dict[str, Tensor] = {}
 
     @property
     def spec(self) -> Spec:
         """Angles, with ``bonds`` and ``kinds``."""
-        n = int(self._load().sizes.max())
+        n = self.most
         conditions = {
             "bonds": Condition(shape=(n,), role="real"),
             "kinds": Condition(shape=(n, 2 * len(KINDS))),
         }
         return Spec((n,), conditions=conditions)
 
-    def __len__(self) -> int:
-        self._load()
-        return len(self._rows[self._split])
+    @property
+    def called(self) -> str:
+        """As recipes do."""
+        return "torsions"
 
     def take(self, rows: Tensor) -> Examples:
         """Angles, with zeros where there is no bond."""
-        kept = self._load()
-        n = int(kept.sizes.max())
-        chosen = self._rows[self._split][rows]
-        cond = {"bonds": kept.real(n)[chosen], "kinds": kept.padded("kinds", n)[chosen]}
-        return Examples(kept.padded("angles", n)[chosen], cond)
+        kept, n, chosen = self.prepared, self.most, self.own[rows]
+        cond = {"bonds": kept.real(n, chosen), "kinds": kept.padded("kinds", n, chosen)}
+        return Examples(kept.padded("angles", n, chosen), cond)
 
-    def split(self, name: str) -> Dataset:
-        """``train``, ``val`` or ``test``.
-
-        Raises:
-            DataError: there is no such split, or it is empty.
-        """
-        self._load()
-        if name not in self._rows or len(self._rows[name]) == 0:
-            has = ", ".join(k for k, rows in self._rows.items() if len(rows))
-            raise DataError(f"torsions has no split '{name}'; it has: {has}")
-        other = copy.copy(self)
-        other._split = name
-        return other
-
-    def _load(self) -> Prepared:
-        if self._all is None:
-            if not self.files:
-                raise DataError("torsions needs files; give files: [mine.csv]")
-            kept = joined([self._prepared(find_smiles(name, self.root)) for name in self.files])
-            self._all, self._rows = kept, divide(kept.keys, self.val, self.test)
-        return self._all
+    def prepare(self) -> Prepared:
+        """The torsions of all files."""
+        if not self.files:
+            raise DataError("torsions needs files; give files: [mine.csv]")
+        return joined([self._prepared(find_smiles(name, self.root)) for name in self.files])
 
     def _prepared(self, file: Path) -> Prepared:
         import rdkit
