@@ -37,13 +37,33 @@ def si_sdr(x: Tensor, y: Tensor, floor: float = 1e-8) -> Tensor:
 
 
 class _Signals(Metric):
-    """Metrics of one signal and its truth, averaged over rows."""
+    """Metrics of one signal and its truth, averaged over rows and draws.
+
+    Raises:
+        MissingDependencyError: the package that judges is not installed.
+    """
 
     paired: ClassVar[bool] = True
     name: ClassVar[str]
 
     def __init__(self, rate: int | None = None) -> None:
         self.rate = rate
+        self.library()  # told before anything is trained
+
+    def library(self) -> Any:
+        """The package that judges; None where none is needed.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        return None
+
+    def lacking(self, package: str) -> MissingDependencyError:
+        """What is told where a package is not installed."""
+        return MissingDependencyError(
+            f"metric {self.name} needs the package {package}; pip install {package}, or "
+            "flowloom-audio[judges]"
+        )
 
     def fit(self, train: Dataset) -> None:
         """Learn the rate."""
@@ -93,13 +113,17 @@ class ShortTimeIntelligibility(_Signals):
     better: ClassVar = {"stoi": "higher"}
     name: ClassVar[str] = "stoi"
 
-    def __init__(self, rate: int | None = None) -> None:
-        super().__init__(rate)
-        _package("pystoi", "stoi")  # told before anything is trained
+    def library(self) -> Any:
+        """The package."""
+        try:
+            import pystoi
+        except ModuleNotFoundError as error:
+            raise self.lacking("pystoi") from error
+        return pystoi
 
     def of(self, x: Tensor, y: Tensor) -> float | None:
         """At most 1; None for silence."""
-        stoi = _package("pystoi", "stoi").stoi
+        stoi = self.library().stoi
         times = -(-self._rate // max(1, len(y)))
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
@@ -121,9 +145,13 @@ class SpeechQuality(_Signals):
     better: ClassVar = {"pesq": "higher"}
     name: ClassVar[str] = "pesq"
 
-    def __init__(self, rate: int | None = None) -> None:
-        super().__init__(rate)
-        _package("pesq", "pesq")  # told before anything is trained
+    def library(self) -> Any:
+        """The package."""
+        try:
+            import pesq
+        except ModuleNotFoundError as error:
+            raise self.lacking("pesq") from error
+        return pesq
 
     def fit(self, train: Dataset) -> None:
         """Learn the rate.
@@ -137,20 +165,9 @@ class SpeechQuality(_Signals):
 
     def of(self, x: Tensor, y: Tensor) -> float | None:
         """From -0.5 to 4.5; None where it finds no utterance."""
-        library = _package("pesq", "pesq")
+        library = self.library()
         band = "nb" if self._rate == 8000 else "wb"
         try:
             return float(library.pesq(self._rate, y.numpy(), x.numpy(), band))
         except (library.NoUtterancesError, library.BufferTooShortError):
             return None
-
-
-def _package(name: str, who: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"metric {who} needs the package {name}; pip install {name}, or flowloom-audio[judges]"
-        ) from error
