@@ -176,13 +176,17 @@ class RunFolder:
                 file.unlink(missing_ok=True)
         write_text(self.recipe, recipe)
 
+    def kept_weights(self) -> Path | None:
+        """The file with the weights of the end, or the best so far; None where there is neither."""
+        return next((file for file in (self.weights, self.best) if file.is_file()), None)
+
     def trained_weights(self) -> Path:
         """The file with the weights of a run that came to its end.
 
         Raises:
             RunError: there is none.
         """
-        found = next((file for file in (self.weights, self.best) if file.is_file()), None)
+        found = self.kept_weights()
         if found is None:
             raise RunError(f"{self.path} has no weights; go on with it: flowloom run {self.path}")
         return found

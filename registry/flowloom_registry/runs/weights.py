@@ -47,9 +47,9 @@ def restore(flow: Flow, folder: RunFolder) -> None:
 
 def _weights(folder: RunFolder) -> Path:
     """The file of the weights that count: of the end, the best so far, or of the last checkpoint."""
-    for weights in (folder.weights, folder.best):
-        if weights.is_file():
-            return weights
+    kept = folder.kept_weights()
+    if kept is not None:
+        return kept
     saved = checkpoints(folder.checkpoints)
     if not saved:
         raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
