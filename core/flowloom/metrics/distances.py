@@ -39,8 +39,9 @@ def energy_distance(x: Tensor, y: Tensor, chunk: int = 2048) -> float:
         raise ShapeError(f"energy distance needs at least 2 points a side, got {len(x)} and {len(y)}")
 
     # Distances are made of products, which far from the origin, or between far clusters, cost the digits.
-    centre = y.double().mean(0)
-    x, y = x.double() - centre, y.double() - centre
+    x, y = x.double(), y.double()
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
 
     def total(a: Tensor, b: Tensor) -> float:
         return math.fsum(float(torch.cdist(rows, b).sum()) for rows in a.split(chunk))

@@ -24,7 +24,13 @@ Features = Callable[[Tensor], Tensor]
 class _Judged(Metric):
     """A metric that looks at images through a judge, or through given features."""
 
-    def __init__(self, features: Features | None, judge: Trained | None, judge_steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        features: Features | None = None,
+        judge: Trained | None = None,
+        judge_steps: int = 400,
+        seed: int = 0,
+    ) -> None:
         if judge_steps < 1:
             raise ValueError(f"judge_steps must be at least 1, got {judge_steps}")
         self.judge_steps, self.seed = judge_steps, seed
@@ -83,15 +89,6 @@ class ClassifierFrechet(_Judged):
         "frechet": "Fréchet distance between Gaussians fitted to features of both sets: their means and "
         "spreads differ by as much."
     }
-
-    def __init__(
-        self,
-        features: Features | None = None,
-        judge: Trained | None = None,
-        judge_steps: int = 400,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(features, judge, judge_steps, seed)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare samples with real images."""
