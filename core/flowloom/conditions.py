@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flowloom.state import Cond
 
-__all__ = ["doubled", "drop", "is_null", "withheld", "without"]
+__all__ = ["doubled", "drop", "is_null", "require_dropout", "withheld", "without"]
 
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:
@@ -34,6 +34,16 @@ def without(cond: Cond, n: int, names: Iterable[str] = (), device: torch.device 
     everything = torch.ones(n, dtype=torch.bool, device=device)
     keys = [f"null_{name}" for name in names] or ["null"]
     return {**cond, **dict.fromkeys(keys, everything)}
+
+
+def require_dropout(rate: float) -> None:
+    """Ask for a share of rows from which conditions can be withheld.
+
+    Raises:
+        ValueError: it is none, or leaves no row told.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"condition_dropout must lie in [0, 1), got {rate}")
 
 
 def drop(cond: Cond, rate: float, n: int, generator: torch.Generator | None) -> Cond:

@@ -10,14 +10,14 @@ from torch import Tensor
 from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.layout import Layout
-from flowloom.metrics.base import Metric
+from flowloom.metrics.paired import PairedMetric
 from flowloom.metrics.pairs import drawn_rows
 from flowloom.state import leaves
 
 __all__ = ["Accuracy"]
 
 
-class Accuracy(Metric):
+class Accuracy(PairedMetric):
     """How many tokens of the answers are those of the truth.
 
     * ``accuracy``: mean over rows and draws of the share of real and free tokens that are right, over all
@@ -32,12 +32,10 @@ class Accuracy(Metric):
     """
 
     better: ClassVar = {"accuracy": "higher", "exact": "higher", "accuracy_voted": "higher"}
-    paired: ClassVar[bool] = True
 
     def __init__(self, draws: int = 1, condition: str = "") -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self.draws, self.condition = draws, condition
+        super().__init__(draws)
+        self.condition = condition
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every token with its truth.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from flowloom.codecs import Codec
 from flowloom.data.base import Examples
-from flowloom.geometry import Geometry
-from flowloom.metrics.base import Metric
-from flowloom.metrics.pairs import Ruler, drawn_rows
+from flowloom.metrics.paired import MeasuredMetric
+from flowloom.metrics.pairs import drawn_rows
 
 __all__ = ["BestOf"]
 
 
-class BestOf(Metric):
+class BestOf(MeasuredMetric):
     r"""Best of K: how far the nearest of K draws is from the truth, beside how far one is.
 
     * ``rmse``: mean over rows and draws of :math:`d(x, y)`, the root mean square distance over real and free
@@ -28,12 +26,6 @@ class BestOf(Metric):
     """
 
     better: ClassVar = {"rmse": "lower", "best_rmse": "lower"}
-    paired: ClassVar[bool] = True
-
-    def __init__(self, draws: int = 8, geometry: Geometry | None = None, codec: Codec | None = None) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self.draws, self.ruler = draws, Ruler(geometry, codec)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every draw with its truth."""

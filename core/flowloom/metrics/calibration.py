@@ -10,8 +10,8 @@ from torch import Tensor
 from flowloom.codecs import Codec
 from flowloom.data.base import Examples
 from flowloom.geometry import Geometry
-from flowloom.metrics.base import Metric
-from flowloom.metrics.pairs import Entries, Ruler
+from flowloom.metrics.paired import MeasuredMetric
+from flowloom.metrics.pairs import Entries
 
 __all__ = ["Calibration", "rank_shares"]
 
@@ -36,7 +36,7 @@ def rank_shares(drawn: Tensor, truth: Tensor) -> Tensor:
     return ranks.cumsum(0)[:-1] / max(truth.numel(), 1)
 
 
-class Calibration(Metric):
+class Calibration(MeasuredMetric):
     r"""Coverage of central intervals and calibration of ranks, over all real and free entries.
 
     With K draws the truth of a calibrated forecast is as likely at each of the K + 1 ranks among them.
@@ -60,7 +60,6 @@ class Calibration(Metric):
     """
 
     better: ClassVar = {"calibration_error": "lower", "interval_score": "lower"}
-    paired: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,11 +68,10 @@ class Calibration(Metric):
         geometry: Geometry | None = None,
         codec: Codec | None = None,
     ) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+        super().__init__(draws, geometry, codec)
         if not 0 < level < 1:
             raise ValueError(f"level is a share in (0, 1), got {level}")
-        self.draws, self.level, self.ruler = draws, level, Ruler(geometry, codec)
+        self.level = level
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Rank every truth among its draws."""

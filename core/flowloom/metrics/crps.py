@@ -7,11 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowloom.codecs import Codec
 from flowloom.data.base import Examples
-from flowloom.geometry import Geometry
-from flowloom.metrics.base import Metric
-from flowloom.metrics.pairs import Entries, Ruler
+from flowloom.metrics.paired import MeasuredMetric
+from flowloom.metrics.pairs import Entries
 
 __all__ = ["CRPS", "fair_crps"]
 
@@ -36,7 +34,7 @@ def fair_crps(drawn: Tensor, truth: Tensor) -> Tensor:
     return error - (weights * drawn.sort(0).values).sum(0) / (k * (k - 1))
 
 
-class CRPS(Metric):
+class CRPS(MeasuredMetric):
     r"""Continuous ranked probability score, mean over real and free entries (see `fair_crps`).
 
     Gneiting and Raftery (2007): a strictly proper score of the law of one number, in its units; that of a
@@ -50,12 +48,6 @@ class CRPS(Metric):
     """
 
     better: ClassVar = {"crps": "lower"}
-    paired: ClassVar[bool] = True
-
-    def __init__(self, draws: int = 8, geometry: Geometry | None = None, codec: Codec | None = None) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self.draws, self.ruler = draws, Ruler(geometry, codec)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare the draws of every entry with its truth."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from flowloom.codecs import Codec
 from flowloom.data.base import Examples
-from flowloom.geometry import Geometry
-from flowloom.metrics.base import Metric
-from flowloom.metrics.pairs import Ruler, drawn_rows
+from flowloom.metrics.paired import MeasuredMetric
+from flowloom.metrics.pairs import drawn_rows
 
 __all__ = ["EnergyScore"]
 
 
-class EnergyScore(Metric):
+class EnergyScore(MeasuredMetric):
     r"""Energy score of the draws of a row: :math:`E\,d(x, y) - \tfrac12 E\,d(x, x')`.
 
     Gneiting and Raftery (2007), eq. 21. Its expectation is smallest for the true conditional law alone: it
@@ -29,12 +27,6 @@ class EnergyScore(Metric):
     """
 
     better: ClassVar = {"energy_score": "lower"}
-    paired: ClassVar[bool] = True
-
-    def __init__(self, draws: int = 8, geometry: Geometry | None = None, codec: Codec | None = None) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self.draws, self.ruler = draws, Ruler(geometry, codec)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare the draws of every row with its truth, and with each other."""

@@ -8,13 +8,13 @@ from flowloom.codecs import Codec
 from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
-from flowloom.metrics.base import Metric
-from flowloom.metrics.pairs import Entries, Ruler, drawn_rows
+from flowloom.metrics.paired import MeasuredMetric
+from flowloom.metrics.pairs import Entries, drawn_rows
 
 __all__ = ["MSE"]
 
 
-class MSE(Metric):
+class MSE(MeasuredMetric):
     r"""Mean squared error of draws from the truth of their row, by entry.
 
     * ``mse``: mean over rows and draws of :math:`d(x, y)^2 / m` over the m real and free entries of a row,
@@ -29,12 +29,9 @@ class MSE(Metric):
     """
 
     better: ClassVar = {"mse": "lower", "mse_of_mean": "lower"}
-    paired: ClassVar[bool] = True
 
     def __init__(self, draws: int = 1, geometry: Geometry | None = None, codec: Codec | None = None) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self.draws, self.ruler = draws, Ruler(geometry, codec)
+        super().__init__(draws, geometry, codec)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every draw, and their mean, with its truth."""

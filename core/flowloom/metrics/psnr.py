@@ -8,7 +8,7 @@ import torch
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import IncompatibleError
-from flowloom.metrics.base import Metric
+from flowloom.metrics.paired import PairedMetric
 from flowloom.metrics.pairs import Entries, Ruler
 
 __all__ = ["PSNR"]
@@ -17,7 +17,7 @@ _CEILING = 120.0
 """Decibels that stand for no error at all."""
 
 
-class PSNR(Metric):
+class PSNR(PairedMetric):
     r"""Peak signal-to-noise ratio of draws in decibels, :math:`10 \log_{10}(R^2 / \mathrm{MSE})` of each row.
 
     R is the range of the data, not of a sample; the mean squared error is over real and free entries (the
@@ -32,14 +32,12 @@ class PSNR(Metric):
     """
 
     better: ClassVar = {"psnr": "higher", "psnr_best": "higher"}
-    paired: ClassVar[bool] = True
 
     def __init__(self, draws: int = 1, data_range: float | None = None) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+        super().__init__(draws)
         if data_range is not None and not data_range > 0:
             raise ValueError(f"data_range is a width above 0, got {data_range}")
-        self.draws, self.data_range = draws, data_range
+        self.data_range = data_range
 
     def fit(self, train: Dataset) -> None:
         """Take the range from the data's limits.

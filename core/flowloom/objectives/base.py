@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
-from flowloom.conditions import drop
+from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import ShapeError, TrainingError
 from flowloom.fields import Field, Kind
@@ -240,8 +240,7 @@ class PointObjective(Objective):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= condition_dropout < 1:
-            raise ValueError(f"condition_dropout must lie in [0, 1), got {condition_dropout}")
+        require_dropout(condition_dropout)
         self.path, self.times, self.weight = path, times or Uniform(), weight
         self.condition_dropout = condition_dropout
 

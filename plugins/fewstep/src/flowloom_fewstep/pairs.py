@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import drop
+from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import SPAN, AverageVelocityMap, Field, read_as
@@ -133,8 +133,7 @@ class PairObjective(Objective):
                 f"{type(self).__name__} averages velocities, and discrete states have none; "
                 "embed tokens first"
             )
-        if not 0 <= condition_dropout < 1:
-            raise ValueError(f"condition_dropout must lie in [0, 1), got {condition_dropout}")
+        require_dropout(condition_dropout)
         if power < 0 or floor <= 0:
             raise ValueError(
                 f"power must not be negative and floor be positive, got power={power}, floor={floor}"

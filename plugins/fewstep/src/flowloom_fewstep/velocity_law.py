@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import drop
+from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
@@ -122,8 +122,7 @@ class VelocityLaw(Objective):
             )
         if (grid is not None and grid < 1) or draws < 1 or inner_steps < 1:
             raise ValueError("grid, draws and inner_steps are at least 1")
-        if not 0 <= condition_dropout < 1:
-            raise ValueError(f"condition_dropout must lie in [0, 1), got {condition_dropout}")
+        require_dropout(condition_dropout)
         self.grid, self.draws, self.inner_steps = grid, draws, inner_steps
         self.condition_dropout = condition_dropout
 
