@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -140,7 +136,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_of_two_players_goes_on_bit_for_bit(tmp_path):
+def test_a_killed_run_of_two_players_goes_on_bit_for_bit(tmp_path, apart):
     """SIGKILL, then the same command again: weights, averages and both optimisers have the same bits."""
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(
@@ -149,22 +145,12 @@ def test_a_killed_run_of_two_players_goes_on_bit_for_bit(tmp_path):
         "train: {steps: 200, batch: 32, checkpoint_every: 25, log_every: 5}\n"
     )
 
-    def start(out):
-        command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    def finish(process):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-
-    finish(start(tmp_path / "whole"))
-    process, log = start(tmp_path / "run"), tmp_path / "run" / "metrics.jsonl"
-    while not (log.exists() and len(log.read_text().splitlines()) > 12):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
+    apart.finish(apart.start(recipe, tmp_path / "whole"), 300)
+    process = apart.start(recipe, tmp_path / "run")
+    apart.wait_for_step(tmp_path / "run", 65, process, 300)
     process.kill()
     process.communicate()
-    finish(start(tmp_path / "run"))
+    apart.finish(apart.start(recipe, tmp_path / "run"), 300)
     last = sorted((tmp_path / "whole" / "checkpoints").iterdir())[-1].name
     for file in ("flow", "ema", "optimizers"):
         expected, found = (

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -132,27 +127,16 @@ stages:
 """
 
 
-def test_a_killed_retraining_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_a_killed_retraining_goes_on_bit_for_bit(tmp_path, apart):
     recipe = tmp_path / "small.yaml"
     recipe.write_text(SMALL.format(name="rectified-diffusion"))
 
-    def start(out):
-        command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    def finish(process):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-
-    finish(start(tmp_path / "whole"))
-    process, log = start(tmp_path / "run"), tmp_path / "run" / "metrics.jsonl"
-    while not (log.exists() and len(log.read_text().splitlines()) > 7):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    apart.finish(apart.start(recipe, tmp_path / "whole"), 300)
+    process = apart.start(recipe, tmp_path / "run")
+    apart.wait_for_step(tmp_path / "run", 40, process, 300)
+    process.kill()
     process.communicate()
-    finish(start(tmp_path / "run"))
+    apart.finish(apart.start(recipe, tmp_path / "run"), 300)
     expected, found = (load_file(tmp_path / run / "flow.safetensors") for run in ("whole", "run"))
     assert expected.keys() == found.keys()
     assert all(value.equal(found[name]) for name, value in expected.items())

@@ -1,4 +1,4 @@
-"""Runs in a process of their own, which can be killed."""
+"""What tests of the project and of its plugins share: runs in a process of their own, which can be killed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Apart:
 
     @staticmethod
     def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+        """``flowloom run``, of a recipe into a folder."""
         command = [sys.executable, "-m", "flowloom_registry", "run", str(recipe), "--out", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
@@ -24,13 +25,15 @@ class Apart:
         )
 
     @staticmethod
-    def finish(process: subprocess.Popen[str]) -> None:
-        _, errors = process.communicate(timeout=120)
+    def finish(process: subprocess.Popen[str], seconds: float = 120) -> None:
+        """Wait for its end, which has to be a good one."""
+        _, errors = process.communicate(timeout=seconds)
         assert process.returncode == 0, errors
 
     @staticmethod
-    def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-        deadline = time.monotonic() + 90
+    def wait_for_step(out: Path, step: int, process: subprocess.Popen[str], seconds: float = 90) -> None:
+        """Wait until it has logged a step; it must not have ended before."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             lines = (
                 (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").exists() else []
