@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flowloom_registry.pages import Picture
+from flowloom import renderers
 from flowloom_registry.runs.folder import RunFolder
 from flowloom_registry.runs.found import find
 
@@ -75,7 +75,7 @@ def main(run: Path, out: Path) -> None:
         canvas.savefig(out, dpi=120)
 
 
-def opened(picture: Picture) -> Image.Image:
+def opened(picture: renderers.Figure) -> Image.Image:
     """A tile as an image."""
     return Image.open(io.BytesIO(picture.data)).convert("L")
 

@@ -26,8 +26,9 @@ class Figure:
     """Something to see or hear.
 
     Args:
-        title: short heading.
-        mime: ``image/png``, ``image/svg+xml``, ``audio/wav`` or ``text/html``.
+        title: short heading; also what a screen reader says.
+        mime: ``image/png``, ``image/svg+xml``, ``audio/wav`` or ``text/html``. HTML is put in as it is:
+            whoever made it has escaped what it shows.
         data: the encoded content.
         caption: one or two sentences below it.
     """

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
+from flowloom.renderers import Figure
 from flowloom_registry.pages import (
     Cell,
     Column,
     Frame,
     Line,
-    Picture,
     Plot,
     Section,
     Strip,
@@ -75,7 +75,7 @@ def example():
     drawn = plots([Plot(HOSTILE, lines, "evaluations", log_x=2, log_y=True)])
     rows = [[Cell(HOSTILE, hint=HOSTILE), 1.5, None], ["b", Cell("2", 2.0, best=True), math.inf]]
     data = table([Column(HOSTILE, hint=HOSTILE), "one", "two"], rows, caption=HOSTILE)
-    picture = Picture(HOSTILE, "image/png", PNG)
+    picture = Figure(HOSTILE, "image/png", PNG)
     moving = player([Frame(HOSTILE, [picture]), Frame("t", [picture])], Markup("<p>still</p>"))
     return page(
         HOSTILE,

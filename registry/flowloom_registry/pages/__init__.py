@@ -8,7 +8,7 @@ experiment's page are made of these.
 The plots are uPlot's (MIT, 51 kB, in ``assets``): Altair and Plotly would put 0.9 and 4.8 MB into every file.
 """
 
-from flowloom_registry.pages.media import Frame, Picture, Strip, embed, player, strips
+from flowloom_registry.pages.media import Frame, Strip, embed, player, strips
 from flowloom_registry.pages.page import Section, page, render
 from flowloom_registry.pages.parts import badges, bar, command, notes
 from flowloom_registry.pages.plot import Line, Plot, plots
@@ -19,7 +19,6 @@ __all__ = [
     "Column",
     "Frame",
     "Line",
-    "Picture",
     "Plot",
     "Section",
     "Strip",

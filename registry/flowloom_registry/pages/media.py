@@ -6,31 +6,17 @@ import base64
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-__all__ = ["Frame", "Picture", "Strip", "embed", "player", "strips"]
+if TYPE_CHECKING:
+    from flowloom.renderers import Figure
+
+__all__ = ["Frame", "Strip", "embed", "player", "strips"]
 
 _SMALL = 96
 """Images narrower than this are enlarged pixel by pixel, larger ones smoothly."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Something to see or hear.
-
-    Args:
-        title: what it is; also what a screen reader says.
-        mime: ``image/png``, ``image/svg+xml``, ``audio/wav`` or ``text/html``. HTML is put in as it is:
-            whoever made it has escaped what it shows.
-        data: the encoded content.
-        caption: a sentence or two below it.
-    """
-
-    title: str
-    mime: str
-    data: bytes
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,7 @@ class Strip:
     """
 
     label: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
@@ -56,10 +42,10 @@ class Frame:
     """
 
     label: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[Figure]
 
 
-def embed(picture: Picture) -> Markup:
+def embed(picture: Figure) -> Markup:
     """A picture with its content inside the page."""
     if picture.mime == "text/html":
         return Markup('<div class="own">{}</div>').format(Markup(picture.data.decode("utf-8", "replace")))
@@ -107,7 +93,7 @@ def player(frames: Sequence[Frame], still: Markup, *, caption: str = "") -> Mark
     ).format(body, still, below)
 
 
-def _width(picture: Picture) -> int | None:
+def _width(picture: Figure) -> int | None:
     """Width of a PNG, None of anything else."""
     if picture.mime != "image/png" or len(picture.data) < 24:
         return None

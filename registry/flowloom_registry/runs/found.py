@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flowloom.errors import RunError
+from flowloom.renderers import Figure
 from flowloom_registry.config.nodes import MapNode, plain
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError
-from flowloom_registry.pages import Picture
 from flowloom_registry.runs.folder import RunFolder, read_json, read_text
 from flowloom_registry.runs.pictures import Pictures, read_answers, read_figures, read_pictures
 
@@ -47,9 +47,9 @@ class Found:
     data: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, Any]] = ()
-    figures: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    figures: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     pictures: Pictures = field(default_factory=Pictures)
-    answers: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def said(self, name: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flowloom.errors import RunError
 from flowloom.renderers import Figure
-from flowloom_registry.pages import Picture
 from flowloom_registry.runs.folder import read_json, write_bytes, write_text
 
 __all__ = ["Pictures", "read_answers", "read_figures", "read_pictures", "write_figures", "write_pictures"]
@@ -34,11 +34,11 @@ class Pictures:
     """
 
     alone: bool = True
-    samples: list[Picture] = field(default_factory=list)
-    real: list[Picture] = field(default_factory=list)
-    near: list[tuple[Picture, Picture]] = field(default_factory=list)
+    samples: list[Figure] = field(default_factory=list)
+    real: list[Figure] = field(default_factory=list)
+    near: list[tuple[Figure, Figure]] = field(default_factory=list)
     searched: int = 0
-    frames: list[tuple[float, list[Picture]]] = field(default_factory=list)
+    frames: list[tuple[float, list[Figure]]] = field(default_factory=list)
 
 
 def write_pictures(pictures: Pictures, folder: Path) -> None:
@@ -93,7 +93,7 @@ def list_figures(figures: Mapping[str, Sequence[Figure]], folder: Path) -> None:
     write_text(folder / "figures.json", json.dumps({"figures": index}, indent=2) + "\n")
 
 
-def read_figures(folder: Path) -> dict[str, list[Picture]]:
+def read_figures(folder: Path) -> dict[str, list[Figure]]:
     """The figures that ``figures.json`` lists, by what they show; none where there is no such file.
 
     Raises:
@@ -102,16 +102,14 @@ def read_figures(folder: Path) -> dict[str, list[Picture]]:
     file = folder / "figures.json"
     if not file.exists():
         return {}
-    found: dict[str, list[Picture]] = {}
-    try:
+    found: dict[str, list[Figure]] = {}
+    with _whole(file):
         for one in read_json(file)["figures"]:
             found.setdefault(str(one["shows"]), []).append(_read(one, folder))
-    except (OSError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged: {type(error).__name__} {error}") from error
     return found
 
 
-def read_answers(folder: Path) -> dict[str, list[Picture]]:
+def read_answers(folder: Path) -> dict[str, list[Figure]]:
     """The figures of every task that ``tasks.json`` lists; none where there is no such file.
 
     Raises:
@@ -120,23 +118,25 @@ def read_answers(folder: Path) -> dict[str, list[Picture]]:
     file = folder / "tasks.json"
     if not file.exists():
         return {}
-    try:
+    with _whole(file):
         return {
             name: [_read(one, folder) for one in task["figures"]] for name, task in read_json(file).items()
         }
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Inside, what an index lacks or should not hold is told as damage of its file."""
+    try:
+        yield
     except (OSError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged: {type(error).__name__} {error}") from error
 
 
-def _read(one: Mapping[str, Any], folder: Path) -> Picture:
+def _read(one: Mapping[str, Any], folder: Path) -> Figure:
     # A name, so that nothing outside of this folder is read.
     data = (folder / Path(str(one["file"])).name).read_bytes()
-    return Picture(str(one["title"]), str(one["mime"]), data, str(one["caption"]))
-
-
-def as_picture(figure: Figure, title: str = "") -> Picture:
-    """A renderer's figure for a page, under another title where one is given."""
-    return Picture(title or figure.title, figure.mime, figure.data, figure.caption)
+    return Figure(str(one["title"]), str(one["mime"]), data, str(one["caption"]))
 
 
 def listed(figure: Figure, folder: Path) -> dict[str, str]:
@@ -156,10 +156,10 @@ def _write(figure: Figure, folder: Path) -> Path:
     return file
 
 
-def _plain(picture: Picture) -> dict[str, str]:
+def _plain(picture: Figure) -> dict[str, str]:
     data = base64.b64encode(picture.data).decode()
     return {"title": picture.title, "mime": picture.mime, "data": data}
 
 
-def _picture(value: Any) -> Picture:
-    return Picture(str(value["title"]), str(value["mime"]), base64.b64decode(value["data"], validate=True))
+def _picture(value: Any) -> Figure:
+    return Figure(str(value["title"]), str(value["mime"]), base64.b64decode(value["data"], validate=True))

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from flowloom.renderers import Figure
 from flowloom_registry.pages import (
     Cell,
     Column,
     Frame,
-    Picture,
     Section,
     Strip,
     badges,
@@ -354,7 +354,7 @@ def _environment(found: Found) -> Section | None:
     )
 
 
-def _figures(title: str, figures: Sequence[Picture]) -> Section | None:
+def _figures(title: str, figures: Sequence[Figure]) -> Section | None:
     body = Markup("\n").join(
         (Markup("<h3>{}</h3>").format(one.title) if i and one.title != title else Markup("")) + _figure(one)
         for i, one in enumerate(figures)
@@ -362,7 +362,7 @@ def _figures(title: str, figures: Sequence[Picture]) -> Section | None:
     return Section(title, body) if body else None
 
 
-def _figure(picture: Picture) -> Markup:
+def _figure(picture: Figure) -> Markup:
     below = (
         Markup('<figcaption class="soft">{}</figcaption>').format(picture.caption) if picture.caption else ""
     )

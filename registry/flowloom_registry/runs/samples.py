@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from flowloom_registry.runs.neighbours import nearest_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.pictures import (
     Pictures,
-    as_picture,
     list_figures,
     listed,
     slug,
@@ -95,7 +95,7 @@ class _Showing:
             (real, "real example", pictures.real),
         ):
             few = ones.take(_spread(len(ones), _STRIP))
-            into += [as_picture(f, f"{name} {i + 1}") for i, f in enumerate(self.renderer.tiles(few))]
+            into += [replace(f, title=f"{name} {i + 1}") for i, f in enumerate(self.renderer.tiles(few))]
         return figures
 
     def trajectory(self, pictures: Pictures) -> list[Figure]:
@@ -112,17 +112,17 @@ class _Showing:
         if alone:
             for time, group in zip(walk.times, moving, strict=True):
                 tiles = self.renderer.tiles(group.laid_out(spec))
-                pictures.frames.append((time, [as_picture(f, f"at t = {time:.2f}") for f in tiles]))
+                pictures.frames.append((time, [replace(f, title=f"at t = {time:.2f}") for f in tiles]))
         else:
             groups = [group.laid_out(spec) for group in (*moving, self.examples, self.real)]
             scenes = self.renderer.scenes(groups)
             if scenes:
                 *frames, samples, real = scenes
                 pictures.alone = False
-                pictures.samples = [as_picture(samples, f"{len(self.examples)} generated examples")]
-                pictures.real = [as_picture(real, f"{len(self.real)} real examples")]
+                pictures.samples = [replace(samples, title=f"{len(self.examples)} generated examples")]
+                pictures.real = [replace(real, title=f"{len(self.real)} real examples")]
                 pictures.frames = [
-                    (time, [as_picture(frame, f"at t = {time:.2f}")])
+                    (time, [replace(frame, title=f"at t = {time:.2f}")])
                     for time, frame in zip(walk.times, frames, strict=True)
                 ]
         still = _spread(len(moving), config.frames).tolist()
@@ -144,8 +144,8 @@ class _Showing:
         pictures.searched = found.searched
         pictures.near = [
             (
-                as_picture(a, f"generated example {i + 1}"),
-                as_picture(b, f"training example nearest to {i + 1}"),
+                replace(a, title=f"generated example {i + 1}"),
+                replace(b, title=f"training example nearest to {i + 1}"),
             )
             for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
         ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
+from flowloom_trajectories.data.parts import InParts
 from flowloom_trajectories.data.tracks import read_tracks
 from flowloom_trajectories.data.windows import Windows, cut
 
@@ -34,7 +35,7 @@ _TRAINED_ON = ("crowds_zara03", "uni_examples")
 _HOME = "https://raw.githubusercontent.com/abduallahmohamed/Social-STGCNN/master/datasets/raw/all_data"
 
 
-class Walks(Dataset):
+class Walks(InParts):
     """Windows of walks in files of frame, id, x and y, with what was seen before them.
 
     States are positions ``(predicted, 2)`` in metres about the last observed one. Conditions: ``past``
@@ -53,8 +54,6 @@ class Walks(Dataset):
     Raises:
         DataError: on first use, where a file is missing, damaged or too short; names file and line.
     """
-
-    reads_files: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,24 +85,12 @@ class Walks(Dataset):
             told["ahead"] = Condition(shape=(self.neighbours, self.predicted, 3), role="judged")
         return Spec((self.predicted, 2), conditions=told)
 
-    def __len__(self) -> int:
-        return len(self._splits["train"].start)
-
-    def take(self, rows: Tensor) -> Examples:
-        """Futures at ``rows``."""
-        return self._of("train", rows)
-
-    def split(self, name: str) -> Dataset:
-        """``train``, ``val`` or ``test``."""
-        if name == "train":
-            return self
-        return _Held(self, name) if name in ("val", "test") else super().split(name)
-
     def size(self, split: str) -> int:
         """Number of examples of a split."""
         return len(self._splits[split].start)
 
-    def _of(self, split: str, rows: Tensor) -> Examples:
+    def rows_of(self, split: str, rows: Tensor) -> Examples:
+        """Futures of a split."""
         some = self._splits[split].take(rows)
         cond = {"past": some.past}
         if self.neighbours:
@@ -153,28 +140,6 @@ class Walks(Dataset):
                 f"gap has {tracks.longest()}"
             )
         return found
-
-
-class _Held(Dataset):
-    """Another split of the same files."""
-
-    reads_files: ClassVar[bool] = True
-
-    def __init__(self, walks: Walks, name: str) -> None:
-        self.walks, self.name = walks, name
-
-    @property
-    def spec(self) -> Spec:
-        return self.walks.spec
-
-    def __len__(self) -> int:
-        return self.walks.size(self.name)
-
-    def take(self, rows: Tensor) -> Examples:
-        return self.walks._of(self.name, rows)
-
-    def split(self, name: str) -> Dataset:
-        return self if name == self.name else self.walks.split(name)
 
 
 class Pedestrians(Walks):

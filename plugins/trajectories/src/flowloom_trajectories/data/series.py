@@ -7,16 +7,17 @@ import math
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
+from flowloom_trajectories.data.parts import InParts
 
 __all__ = ["Series", "read_series"]
 
@@ -69,7 +70,7 @@ def read_series(
     return torch.from_numpy(values)
 
 
-class Series(Dataset):
+class Series(InParts):
     """Windows of a long series of one or several columns; missing values are no entries at all.
 
     States are windows ``(length, columns)``, in standard deviations of the training part about its mean.
@@ -90,8 +91,6 @@ class Series(Dataset):
     Raises:
         DataError: on first use: the file cannot be read, or is shorter than a window.
     """
-
-    reads_files: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -155,8 +154,9 @@ class Series(Dataset):
         told = {"seen": Condition(shape=shape, role="real")} if self.missing else {}
         return Spec(shape, conditions=told)
 
-    def __len__(self) -> int:
-        return len(self.starts("train"))
+    def size(self, split: str) -> int:
+        """Number of windows of a split."""
+        return len(self.starts(split))
 
     def starts(self, split: str) -> Tensor:
         """First steps of the windows of a split, within its part of the time."""
@@ -164,45 +164,13 @@ class Series(Dataset):
         every = self.stride if split == "train" else max(self.stride, min(self.length, max(last // 200, 1)))
         return torch.arange(0, last + 1, every)
 
-    def take(self, rows: Tensor) -> Examples:
-        """Windows at ``rows``."""
-        return self.windows("train", rows)
-
-    def windows(self, split: str, rows: Tensor) -> Examples:
+    def rows_of(self, split: str, rows: Tensor) -> Examples:
         """Windows of a split."""
         places = self.starts(split)[rows][:, None] + torch.arange(self.length)
         x = self._parts[split][places]
         seen = x.isfinite()
         cond = {"seen": seen} if self.missing else {}
         return Examples(torch.where(seen, x, 0.0), cond)
-
-    def split(self, name: str) -> Dataset:
-        """``train``, ``val`` or ``test``, in the order of time."""
-        if name == "train":
-            return self
-        return _Later(self, name) if name in ("val", "test") else super().split(name)
-
-
-class _Later(Dataset):
-    """A later part of the same series."""
-
-    reads_files: ClassVar[bool] = True
-
-    def __init__(self, series: Series, name: str) -> None:
-        self.series, self.name = series, name
-
-    @property
-    def spec(self) -> Spec:
-        return self.series.spec
-
-    def __len__(self) -> int:
-        return len(self.series.starts(self.name))
-
-    def take(self, rows: Tensor) -> Examples:
-        return self.series.windows(self.name, rows)
-
-    def split(self, name: str) -> Dataset:
-        return self if name == self.name else self.series.split(name)
 
 
 def _value(file: Path, line: int, name: str, cell: str) -> float:
