@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, MissingDependencyError
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
 from flowloom_audio.metrics.waves import lengths_of, require_waves, text_of, waves_of, word_errors
@@ -37,18 +37,22 @@ class Sphinx(Metric):
         rows: most rows of a column, the first ones.
         words: most different words of the grammar.
         seed: of the noise.
+
+    Raises:
+        MissingDependencyError: the package is not installed.
     """
 
     better: ClassVar = {"sphinx_words": "higher"}
 
     def __init__(self, rate: int | None = None, rows: int = 200, words: int = 1000, seed: int = 0) -> None:
         self.rate, self.rows, self.words, self.seed = rate, rows, words, seed
+        _library()  # told before anything is trained
 
     def fit(self, train: Dataset) -> None:
         """Read the words that there are.
 
         Raises:
-            IncompatibleError: the package is missing, or the data have no text.
+            IncompatibleError: the data have no text, or words that the recogniser cannot take.
         """
         require_waves(train.spec, "sphinx")
         text = train.spec.conditions.get("text")
@@ -104,15 +108,21 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
+def _library() -> Any:
+    """The package."""
+    try:
+        import pocketsphinx
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "metric sphinx needs the package pocketsphinx; pip install pocketsphinx, or "
+            "flowloom-audio[judges]"
+        ) from error
+    return pocketsphinx
+
+
 def _decoder(words: list[str]) -> tuple[Any, list[str]]:
     """The recogniser, and those of the words that its dictionary has."""
-    try:
-        from pocketsphinx import Decoder
-    except ImportError as error:
-        raise IncompatibleError(
-            "metric sphinx needs the package pocketsphinx; pip install pocketsphinx"
-        ) from error
-    decoder = Decoder(lm=None, loglevel="FATAL")
+    decoder = _library().Decoder(lm=None, loglevel="FATAL")
     known = [word for word in words if decoder.lookup_word(word) is not None]
     if not known:
         raise IncompatibleError("metric sphinx knows none of the words of the data")
