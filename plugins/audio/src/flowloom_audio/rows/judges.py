@@ -1,0 +1,111 @@
+"""Judges, renderers and tasks of speech."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+_SMALL_ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8, 8],
+    "conv_kernel": [10, 8],
+    "conv_stride": [5, 4],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def register(reg: Registrar) -> None:
+    """Add them."""
+    home = "flowloom_audio.metrics"
+    reg.add(
+        "metric",
+        "speech-judge",
+        f"{home}:SpeechJudge",
+        summary="words and speakers, as heard by a network trained on real recordings",
+        example={"steps": 150},
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "log-mel-frechet",
+        f"{home}:LogMelFrechet",
+        summary="Fréchet distance of log-mel frames and their changes",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "speech-frechet",
+        f"{home}:SpeechFrechet",
+        summary="Fréchet distance in the features of HuBERT, WavLM or wav2vec 2.0",
+        example={"config": {"model_type": "hubert", **_SMALL_ENCODER}},
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "stft-distance",
+        f"{home}:SpectralDistance",
+        summary="multi-resolution STFT distance from the recording of the same row",
+        paper="1910.11480",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "si-sdr",
+        f"{home}:SignalRatio",
+        summary="scale-invariant signal-to-distortion ratio",
+        paper="1811.02508",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "stoi",
+        f"{home}:ShortTimeIntelligibility",
+        summary="short-time objective intelligibility",
+        requires=("pystoi",),
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "pesq",
+        f"{home}:SpeechQuality",
+        summary="perceptual evaluation of speech quality",
+        requires=("pesq",),
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
+        "sphinx",
+        f"{home}:Sphinx",
+        summary="words as PocketSphinx hears them, with a grammar of the data's words",
+        requires=("pocketsphinx",),
+        data="toy-speech",
+    )
+    reg.add(
+        "renderer",
+        "audio",
+        "flowloom_audio.renderer:AudioPlayers",
+        summary="players over spectrograms, generated beside real",
+        data="toy-speech",
+    )
+    reg.add(
+        "task",
+        "synthesise",
+        "flowloom_audio.tasks:Synthesise",
+        summary="say a text in the voice of a prompt",
+        within="toy-speech",
+    )
+    reg.add(
+        "task",
+        "convert-voice",
+        "flowloom_audio.tasks:ConvertVoice",
+        summary="say what a recording says in the voice of a prompt, by inversion",
+        paper="2010.02502",
+        within="toy-speech",
+    )

@@ -1,0 +1,47 @@
+"""Networks, sources and objectives of speech."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+def register(reg: Registrar) -> None:
+    """Add them."""
+    reg.add(
+        "model",
+        "speech-transformer",
+        "flowloom_audio.models:SpeechTransformer",
+        summary="frames with text spread over them, voices before them, recordings beside them",
+        paper="2506.13053",
+        example={"width": 16, "depth": 1, "heads": 2, "ignore": ["speaker"]},
+        within="toy-speech",
+    )
+    reg.add(
+        "model",
+        "periodwave",
+        "flowloom_audio.models:PeriodWave",
+        summary="waveforms folded at several periods, given log-mel frames: a vocoder",
+        paper="2408.07547",
+        example={"width": 8, "stages": 2, "blocks": 1, "mel_width": 16, "mel_depth": 1, "periods": [1, 2, 3]},
+        within="toy-vocoder",
+    )
+    reg.add(
+        "source",
+        "frame-energy",
+        "flowloom_audio.sources:FrameEnergy",
+        summary="noise as loud as the log-mel frames that are given",
+        paper="2106.06406",
+        within="toy-vocoder",
+    )
+    reg.add(
+        "objective",
+        "speech",
+        "flowloom_audio.objective:SpeechMatching",
+        summary="flow matching of frames, and the length of an utterance given text and voice",
+        known_failures={"check_exact_answers_have_no_loss": "the length is learned as well, and never exact"},
+        example={"ignore": ["speaker"]},
+        within="toy-speech",
+    )

@@ -1,0 +1,38 @@
+"""Recipes of speech."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+def register(reg: Registrar) -> None:
+    """Add them."""
+    home = "flowloom_audio:recipes"
+    reg.recipe("speak-digits", f"{home}/speak-digits.yaml", summary="text and a prompt to spoken digits")
+    reg.recipe(
+        "speechflow-digits",
+        f"{home}/speechflow-digits.yaml",
+        summary="generative pre-training on untranscribed digits",
+    )
+    reg.recipe(
+        "speechflow-enhance",
+        f"{home}/speechflow-enhance.yaml",
+        summary="pre-trained speech, fine-tuned to enhancement",
+    )
+    reg.recipe("enhance-digits", f"{home}/enhance-digits.yaml", summary="noisy digits to clean ones")
+    reg.recipe(
+        "uniflow-digits",
+        f"{home}/uniflow-digits.yaml",
+        summary="enhancement, dereverberation and extraction of a voice by one network",
+    )
+    reg.recipe("vocode-digits", f"{home}/vocode-digits.yaml", summary="log-mel frames to waveforms")
+    reg.recipe(
+        "toy-vocoder", f"{home}/toy-vocoder.yaml", summary="log-mel frames of synthetic words to sound"
+    )
+    reg.recipe(
+        "periodwave-libritts", f"{home}/periodwave-libritts.yaml", summary="PeriodWave at the paper's scale"
+    )
+    reg.recipe("toy-speech", f"{home}/toy-speech.yaml", summary="synthetic words, in two minutes")
