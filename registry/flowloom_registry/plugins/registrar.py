@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 from flowloom.kinds import Kind
 from flowloom_registry.errors import PluginError
-from flowloom_registry.plugins.rows import ExperimentRow, Plugin, RecipeRow, Row
+from flowloom_registry.plugins.rows import ExperimentRow, FileRow, Plugin, RecipeRow, Row
 from flowloom_registry.plugins.sections import Form, Section
 
 _NAME = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_RECIPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[^:\\]+\.ya?ml")
+_FILE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[^:\\]+\.ya?ml")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _PAPER = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
+_File = TypeVar("_File", bound=FileRow)
 
 
 class Registrar:
@@ -117,16 +118,7 @@ class Registrar:
         Raises:
             PluginError: one of them is malformed, or the plugin adds the same name twice.
         """
-        where = f"recipe {name!r}"
-        self._check(_NAME, name, where, "a name is lower-case words joined by '-', such as 'digits-unet'")
-        self._check(
-            _RECIPE, target, where, "a recipe is 'package:path.yaml', such as 'my_package:recipes/a.yaml'"
-        )
-        self._check_summary(summary, where)
-        self._check_paper(paper, where)
-        if any(recipe.name == name for recipe in self.recipes):
-            raise self._error(where, "added twice")
-        self.recipes.append(RecipeRow(name, target, summary, self.plugin, paper))
+        self._add_file(self.recipes, RecipeRow(name, target, summary, self.plugin, paper))
 
     def experiment(self, name: str, target: str, *, summary: str) -> None:
         """Add an experiment that the plugin ships: many runs, compared.
@@ -139,18 +131,7 @@ class Registrar:
         Raises:
             PluginError: one of them is malformed, or the plugin adds the same name twice.
         """
-        where = f"experiment {name!r}"
-        self._check(_NAME, name, where, "a name is lower-case words joined by '-', such as 'all-couplings'")
-        self._check(
-            _RECIPE,
-            target,
-            where,
-            "an experiment is 'package:path.yaml', such as 'my_package:studies/a.yaml'",
-        )
-        self._check_summary(summary, where)
-        if any(experiment.name == name for experiment in self.experiments):
-            raise self._error(where, "added twice")
-        self.experiments.append(ExperimentRow(name, target, summary, self.plugin))
+        self._add_file(self.experiments, ExperimentRow(name, target, summary, self.plugin))
 
     def kind(self, name: str, *, contract: str, meaning: str, laws: str | None = None) -> None:
         """Add a kind of component of the plugin's own.
@@ -248,6 +229,17 @@ class Registrar:
             if not callable(register):
                 raise self._error(where, f"module {name!r} has no function register(reg)")
             register(self)
+
+    def _add_file(self, rows: list[_File], row: _File) -> None:
+        where = f"{row.kind} {row.name!r}"
+        self._check(_NAME, row.name, where, "a name is lower-case words joined by '-', such as 'digits-unet'")
+        accepted = f"the target of a file is 'package:path.yaml', such as 'my_package:{row.kind}s/a.yaml'"
+        self._check(_FILE, row.target, where, accepted)
+        self._check_summary(row.summary, where)
+        self._check_paper(row.paper, where)
+        if any(other.name == row.name for other in rows):
+            raise self._error(where, "added twice")
+        rows.append(row)
 
     def _check(self, pattern: re.Pattern[str], value: object, where: str, accepted: str) -> None:
         if not (isinstance(value, str) and pattern.fullmatch(value)):

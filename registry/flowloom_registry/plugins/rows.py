@@ -83,18 +83,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class RecipeRow:
-    """One recipe that a plugin ships.
+class FileRow:
+    """One YAML file that a plugin ships.
 
     Args:
-        name: word by which ``flowloom run`` finds it.
+        name: word by which the command line finds it.
         target: ``package:path/inside/it.yaml``.
         summary: one line.
         plugin: who provides it.
         paper: arXiv id.
     """
 
-    kind: ClassVar[str] = "recipe"
+    kind: ClassVar[str]
 
     name: str
     target: str
@@ -108,26 +108,13 @@ class RecipeRow:
         return f"{self.plugin.name}:{self.name}"
 
 
-@dataclass(frozen=True)
-class ExperimentRow:
-    """One experiment that a plugin ships.
+class RecipeRow(FileRow):
+    """A recipe: ``flowloom run`` finds it by its name."""
 
-    Args:
-        name: word by which ``flowloom experiment`` finds it.
-        target: ``package:path/inside/it.yaml``.
-        summary: one line.
-        plugin: who provides it.
-    """
+    kind = "recipe"
 
-    kind: ClassVar[str] = "experiment"
-    paper: ClassVar[None] = None
 
-    name: str
-    target: str
-    summary: str
-    plugin: Plugin
+class ExperimentRow(FileRow):
+    """An experiment, many runs compared: ``flowloom experiment`` finds it by its name."""
 
-    @property
-    def qualified(self) -> str:
-        """Spelling that is never ambiguous: ``plugin:name``."""
-        return f"{self.plugin.name}:{self.name}"
+    kind = "experiment"
