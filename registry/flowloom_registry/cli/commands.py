@@ -26,6 +26,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("run", "flowloom_registry.cli.run", "carry out a recipe, or go on with a run"),
+    Command("plan", "flowloom_registry.cli.plan", "what a recipe would cost: parameters, operations, memory"),
     Command("sample", "flowloom_registry.cli.sample", "draw from a trained run"),
     Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
