@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,9 +66,10 @@ class Call:
 
     def __call__(self, x: State, t: float) -> State:
         """Evaluate at time ``t`` for every row."""
-        self.nfe += self.field.calls(t, self.cond)
+        field = self.field
+        self.nfe += field.calls(t, self.cond)
         if self.layout is None:
-            return evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
+            return evaluate(field, x, time_tensor(t, x), self.cond, self.generator)
         x = self.layout.hold(x)
         answer = evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
         return _quiet(answer, self.field.kind, self.layout)
@@ -168,6 +170,8 @@ def kept_indices(count: int, keep: int) -> set[int]:
 
 def _total(x: State) -> Tensor:
     """A sum that is finite only if the state is; nobody waits for its value."""
+    if isinstance(x, Tensor) and x.dtype in (torch.float32, torch.float64):
+        return x.detach().sum()
     sums = [
         leaf.detach().sum(dtype=torch.promote_types(leaf.dtype, torch.float32))
         for _, leaf in leaves(x)
@@ -180,14 +184,13 @@ def _total(x: State) -> Tensor:
 
 def _require_finite_steps(totals: Mapping[float, Tensor]) -> None:
     """Look at all sums (by the time before their step) at once: an accelerator is waited for once a solve."""
-    finite = torch.stack(list(totals.values())).isfinite()
     try:
-        fine = bool(finite.all())
+        seen = torch.stack(list(totals.values())).tolist()
     except RuntimeError:  # Inside torch.func.vmap no value can be read.
         return
-    if not fine:
-        t = list(totals)[finite.tolist().index(False)]
-        require_finite(torch.nan, t, "the state after the step")
+    for t, total in zip(totals, seen, strict=True):
+        if not math.isfinite(total):
+            require_finite(total, t, "the state after the step")
 
 
 def require_finite(value: Any, t: float, what: str) -> None:
