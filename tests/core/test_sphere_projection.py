@@ -17,7 +17,16 @@ SPHERE = Sphere(2)
 def lengths(dtype):
     """Rows from the shortest numbers to the longest, with ordinary ones between."""
     limits = torch.finfo(dtype)
-    sizes = [limits.tiny, limits.tiny**0.7, limits.tiny**0.45, 1e-3, 1.0, 50.0, limits.max**0.55, limits.max / 4]
+    sizes = [
+        limits.tiny,
+        limits.tiny**0.7,
+        limits.tiny**0.45,
+        1e-3,
+        1.0,
+        50.0,
+        limits.max**0.55,
+        limits.max / 4,
+    ]
     return torch.tensor([[3 * s, 0.0, -4 * s] for s in sizes], dtype=torch.float64).div(5).to(dtype)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
-from flowloom.geometry.numerics import safe_norm, sinc
+from flowloom.geometry.numerics import dot, safe_norm, sinc
 from flowloom.state import Shape, expand
 
 
@@ -38,14 +38,15 @@ class Sphere(Geometry):
         # Squares of very short and very long vectors leave the range of numbers. A look at the norms costs less
         # than to be safe from them, except on an accelerator, which would have to be waited for, and in a graph.
         if x.is_cpu and x.numel() and not torch.compiler.is_compiling():
-            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            few = x.numel() <= 4096
+            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True) if few else dot(x, x).sqrt()
             if _can_divide(norm):
                 return x / norm
         return _scaled_to_one(x)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""
-        return torch.addcmul(v, (x * v).sum(-1, keepdim=True), x, value=-1)
+        return torch.addcmul(v, dot(x, v), x, value=-1)
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """``cos|v| x + sin|v| v/|v|``."""

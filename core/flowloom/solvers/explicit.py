@@ -61,12 +61,13 @@ class ExplicitRungeKutta(FixedGrid):
             The slopes, and the last stage: its state, and the field there.
         """
         geometry, slopes = call.field.geometry, [first]
+        as_it_is = self.retraction == "project"
         stage, slope = x, first
         tableau = self.tableau
         for i in range(1, stages):
             stage = move(geometry, x, dt, tableau.stages[i], slopes, self.retraction)
             slope = call(stage, t + tableau.nodes[i] * dt)
-            slopes.append(slope_at_start(geometry, x, stage, slope, self.retraction))
+            slopes.append(slope if as_it_is else slope_at_start(geometry, x, stage, slope, self.retraction))
         return slopes, (stage, slope)
 
 
