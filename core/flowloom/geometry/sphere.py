@@ -35,8 +35,9 @@ class Sphere(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""
-        # Squares of very short and very long vectors leave the range of numbers. A look at the norms costs less
-        # than to be safe from them, except on an accelerator, which would have to be waited for, and in a graph.
+        # Squares of very short and very long vectors leave the range of numbers. A look at the norms costs
+        # less than to be safe from them, except on an accelerator, which would have to be waited for, and
+        # in a graph.
         if x.is_cpu and x.numel() and not torch.compiler.is_compiling():
             few = x.numel() <= 4096
             norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True) if few else dot(x, x).sqrt()
