@@ -46,7 +46,7 @@ def apply_override(tree: MapNode, override: str, defaults: Mapping[str, str | No
 def _in_stage(
     tree: MapNode, keys: list[str], value: Node, at: Position, defaults: Mapping[str, str | None]
 ) -> MapNode:
-    """The recipe with one key of one stage changed, which is laid over the stage as the stage over the recipe."""
+    """The recipe with one key of one stage changed, which is laid over what the stage says."""
     word, rest = keys[0], keys[1:]
     stages = _stages(tree)
     names = [name for name, _ in stages]
