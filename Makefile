@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # One single-threaded worker a core: the tests' tensors are too small to share a core's work.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo picture test test-slow lint docs bench clean
+.PHONY: demo picture test test-slow lint docs bench bench-peers clean
 
 demo: $(READY)
 	$(BIN)/flowloom run digits --out runs/digits
@@ -43,6 +43,10 @@ $(READY): pyproject.toml constraints.txt $(PLUGINS)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench_step.py
+
+# What some benchmarks measure beside; it asks for torch and is given the one that is there.
+bench-peers: $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[bench]"
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
+from flowloom.codecs import Codec
 from flowloom.data.base import Examples
 from flowloom.errors import ShapeError
+from flowloom.spec import Spec
 from flowloom.state import State, first_leaf
 
 if TYPE_CHECKING:
@@ -59,6 +62,17 @@ class Renderer(ABC):
     @abstractmethod
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Figures of a few rows on their way from source to data; ``states[i]`` belongs to ``times[i]``."""
+
+    def misfit(self, spec: Spec) -> str:
+        """Why data of this spec cannot be shown, in one line; empty where they can."""
+        return ""
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """What of ``parts`` cannot be shown; see `flowloom.clashes`."""
+        codec = parts.get("codec")
+        spec = codec.data_spec if isinstance(codec, Codec) else parts.get("spec")
+        if isinstance(spec, Spec) and (said := self.misfit(spec)):
+            yield Clash("renderer", "data", said)
 
     def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
         """Figures of what a task asked, what was answered and what was right, row beside row.
@@ -167,6 +181,15 @@ class Atoms(Renderer):
         if bond <= 0 or side <= 0 or rows < 1:
             raise ValueError("bond and side must be positive, and rows at least 1")
         self.points, self.types, self.bond, self.side, self.rows = points, types, bond, side, rows
+
+    def misfit(self, spec: Spec) -> str:
+        """States without the two parts."""
+        if {self.points, self.types} <= spec.parts.keys():
+            return ""
+        return (
+            f"renderer atoms shows states with the parts {self.points!r} and {self.types!r} (points, types); "
+            f"the data have {spec.in_words()}"
+        )
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated and real examples, a figure of each."""

@@ -168,6 +168,10 @@ class Uniform(Source):
         """Uniform points."""
         return self.geometry.random(shape, draw)
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A space of its own that is another than the states'."""
+        yield from _elsewhere(self, self.geometry, parts)
+
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Minus the log volume of a row's real and free points; minus infinity where a row has left a
         bounded space.
@@ -192,6 +196,19 @@ class Uniform(Source):
             x = layout.fill(x)
         outside = _outside(self.geometry, x)
         return inside if outside is None else inside.masked_fill(outside, -math.inf)
+
+
+def _elsewhere(source: Source, own: Geometry, parts: Parts) -> Iterable[Clash]:
+    """A clash where a source lives on another space than the states."""
+    space = parts.get("geometry")
+    if isinstance(space, Geometry) and not space.like(own):
+        who = type(source).__name__
+        yield Clash(
+            "source",
+            "geometry",
+            f"{who} draws from {own}, and the states live on {space}; leave the source's own geometry out, "
+            "or say the same one",
+        )
 
 
 def _without_volume(geometry: Geometry) -> Geometry | None:
@@ -228,7 +245,7 @@ class Mask(Source):
     def __init__(self, geometry: Geometry) -> None:
         if not isinstance(geometry, Discrete):
             raise IncompatibleError(f"source mask needs a discrete geometry, got {geometry}")
-        self.token = geometry.vocab
+        self.geometry, self.token = geometry, geometry.vocab
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """A constant state of mask ids, int64."""
@@ -239,6 +256,8 @@ class Mask(Source):
         space = parts.get("geometry")
         if isinstance(space, Geometry) and space.continuous:
             yield Clash("source", "geometry", f"a mask is a token, and {space} is continuous")
+        else:
+            yield from _elsewhere(self, self.geometry, parts)
 
 
 class FromDataset(Source):

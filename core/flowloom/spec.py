@@ -112,6 +112,13 @@ class Spec:
                     f"{takes} of {whose}, which is {tuple(shapes[part])}"
                 )
 
+    def in_words(self) -> str:
+        """What states are, in a few words, for messages."""
+        if self.parts:
+            return f"the parts {', '.join(map(repr, self.parts))}"
+        what = f"tokens (vocabulary {self.vocab})" if self.discrete else "real values"
+        return f"{what} of shape {tuple(self.shape)}"
+
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Spec]]:
         """Dotted name and spec of every part that is one tensor, empty for a state without parts."""
         if not self.parts:

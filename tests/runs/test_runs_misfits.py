@@ -29,6 +29,9 @@ HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 
         ("geometry: {use: sphere, dim: 2}\nsource: uniform\npath: geodesic", ["geometry + data", "have the shape (3,), the data has rows of (2,)"]),
         ("geometry: {use: torus, periods: [8.0, 8.0, 8.0]}\nsource: uniform\npath: geodesic", ["geometry + data", "(3,)"]),
         ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: posterior\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
+        ("path: {use: geodesic, geometry: {use: sphere, dim: 1}}", ["path + geometry", "GeodesicPath moves on Sphere(dim=1)", "states live on Euclidean()"]),
+        ("geometry: {use: sphere, dim: 1}\nsource: {use: uniform, geometry: {use: torus, periods: [1.0, 1.0]}}", ["source + geometry", "Uniform draws from FlatTorus", "states live on Sphere(dim=1)"]),
+        ("objective: {use: flow-matching, path: {use: geodesic, geometry: {use: sphere, dim: 1}}}", ["objective + geometry", "moves on Sphere(dim=1)"]),
     ],
 )  # fmt: skip
 def test_misfits(tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: str, said: list[str]) -> None:
@@ -79,3 +82,40 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
     for examples in seen:
         assert 0 <= float(examples.x.min()) <= float(examples.x.max()) <= 8
     assert len(seen) == 6, "samples, floor and baseline, each beside the reference"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("source={use: mask, geometry: {use: discrete, vocab: 5}}", "Mask draws from Discrete(vocab=5)"),
+        (
+            "source={use: uniform, geometry: {use: discrete, vocab: 5}}",
+            "Uniform draws from Discrete(vocab=5)",
+        ),
+        (
+            "path={use: mixture, geometry: {use: discrete, vocab: 12}}",
+            "MixturePath moves on Discrete(vocab=12)",
+        ),
+        (
+            "objective={use: posterior, path: {use: mixture, geometry: {use: discrete, vocab: 12}}}",
+            "MixturePath moves on Discrete(vocab=12)",
+        ),
+    ],
+)
+def test_a_vocabulary_of_a_parts_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], words, said) -> None:
+    head = ["run", "markov", "--set", "train.steps=1", "--out", str(tmp_path / "run")]
+    assert main([*head, "--set", words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_space_said_twice_in_the_same_words_is_one(tmp_path: Path) -> None:
+    words = [
+        "source={use: uniform, geometry: {use: sphere, dim: 2}}",
+        "path={use: geodesic, geometry: {use: sphere, dim: 2}}",
+    ]
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "data: {use: von-mises-fisher, n: 50}\nmodel: {use: mlp, width: 8}\ngeometry: {use: sphere, dim: 2}\n"
+    )
+    assemble(load_recipe(recipe, overrides=words))

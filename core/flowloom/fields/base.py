@@ -167,5 +167,7 @@ def evaluate(field: Field, x: State, t: Any, cond: Cond, generator: torch.Genera
 
 def time_tensor(t: float, like: State) -> torch.Tensor:
     """A time of shape ``(batch,)`` beside the state ``like``."""
+    if isinstance(like, Tensor) and like.is_floating_point():
+        return like.new_full((like.shape[0],), t)
     leaf = first_leaf(like)
     return torch.full((leaf.shape[0],), t, device=leaf.device, dtype=float_dtype(like))

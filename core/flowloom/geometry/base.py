@@ -239,6 +239,10 @@ class Geometry(ABC):
         """The space of one part of a state of several: a product's own for it, else the space itself."""
         return self
 
+    def like(self, other: Geometry) -> bool:
+        """Whether another space may stand for this one: of the same words, or pieces of R^n both."""
+        return other is self or (self.straight and other.straight) or repr(other) == repr(self)
+
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """What of ``parts`` this space cannot work with; see `flowloom.clashes`."""
         spec = parts.get("spec")

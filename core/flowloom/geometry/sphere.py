@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry.base import Geometry
-from flowloom.geometry.numerics import safe_norm, sinc
+from flowloom.geometry.numerics import dot, safe_norm, sinc
 from flowloom.state import Shape, expand
 
 
@@ -35,19 +35,19 @@ class Sphere(Geometry):
 
     def project(self, x: Tensor) -> Tensor:
         """Divide by the norm; the origin has no nearest point and stays, for `require` to name it."""
-        # Squares of very short and very long vectors leave the range of numbers: they are taken in double
-        # precision, and vectors that have it already are scaled first, which costs as much again.
-        limits = torch.finfo(x.dtype)
-        if x.dtype != torch.float64:
-            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
-            return x / norm.to(x.dtype).clamp_min(limits.tiny * limits.eps)
-        largest = x.detach().abs().amax(-1, keepdim=True)
-        x = x / torch.where(largest > 0, largest, 1)
-        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(limits.tiny)
+        # Squares of very short and very long vectors leave the range of numbers. A look at the norms costs
+        # less than to be safe from them, except on an accelerator, which would have to be waited for, and
+        # in a graph.
+        if x.is_cpu and x.numel() and not torch.compiler.is_compiling():
+            few = x.numel() <= 4096
+            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True) if few else dot(x, x).sqrt()
+            if _can_divide(norm):
+                return x / norm
+        return _scaled_to_one(x)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """``v - <x, v> x``."""
-        return torch.addcmul(v, (x * v).sum(-1, keepdim=True), x, value=-1)
+        return torch.addcmul(v, dot(x, v), x, value=-1)
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         """``cos|v| x + sin|v| v/|v|``."""
@@ -95,6 +95,33 @@ class Sphere(Geometry):
 
     def __repr__(self) -> str:
         return f"Sphere(dim={self.dim})"
+
+
+def _can_divide(norm: Tensor) -> bool:
+    """Whether the squares behind every norm stayed within the range of numbers, as far as can be seen."""
+    least, most = torch.aminmax(norm)
+    shortest, longest = _NORMS_OF_FULL_PRECISION[norm.dtype]
+    try:
+        return shortest < least.item() and most.item() < longest
+    except RuntimeError:  # Inside torch.func.vmap no value can be read.
+        return False
+
+
+_NORMS_OF_FULL_PRECISION = {
+    dtype: (torch.finfo(dtype).tiny ** 0.4, torch.finfo(dtype).max ** 0.4)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
+
+
+def _scaled_to_one(x: Tensor) -> Tensor:
+    """``x / |x|`` for vectors of any length; 0 stays."""
+    limits = torch.finfo(x.dtype)
+    if x.dtype != torch.float64:  # Double precision holds the squares of all others.
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+        return x / norm.to(x.dtype).clamp_min(limits.tiny * limits.eps)
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / torch.where(largest > 0, largest, 1)
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(limits.tiny)
 
 
 def _coordinates_first(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -316,6 +316,9 @@ class PointObjective(Objective):
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Conditions to withhold that the data lacks or the network needs; times that are not the path's."""
         yield from self._untimely()
+        if self.path is not parts.get("path"):  # one of its own
+            for clash in self.path.clashes(parts):
+                yield replace(clash, first="objective")
         spec, model = parts.get("spec"), parts.get("model")
         if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
             yield Clash(

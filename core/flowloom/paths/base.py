@@ -137,3 +137,10 @@ class Path(ABC):
             yield Clash(
                 "path", "geometry", f"{type(self).__name__} moves through real values; use path: mixture"
             )
+        elif isinstance(geometry, Geometry) and not geometry.like(self.geometry):
+            yield Clash(
+                "path",
+                "geometry",
+                f"{type(self).__name__} moves on {self.geometry}, and the states live on {geometry}; leave "
+                "the path's own geometry out, or say the same one",
+            )

@@ -35,12 +35,12 @@ class ExplicitRungeKutta(FixedGrid):
     @property
     def evaluations_per_step(self) -> int:
         """One per stage that has a weight."""
-        return len(self.tableau.weights) - (1 if self.tableau.last_is_first else 0)
+        return self.tableau.own
 
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step; the field is evaluated once per stage."""
         dt, geometry = t_next - t, call.field.geometry
-        stages = self.evaluations_per_step
+        stages = self.tableau.own
         slopes, _ = self.slopes(call, x, t, dt, call(x, t), stages)
         return move(geometry, x, dt, self.tableau.weights[:stages], slopes, self.retraction)
 
@@ -61,11 +61,13 @@ class ExplicitRungeKutta(FixedGrid):
             The slopes, and the last stage: its state, and the field there.
         """
         geometry, slopes = call.field.geometry, [first]
+        as_it_is = self.retraction == "project"
         stage, slope = x, first
-        for node, row in zip(self.tableau.nodes[1:stages], self.tableau.stages[1:stages], strict=True):
-            stage = move(geometry, x, dt, row, slopes, self.retraction)
-            slope = call(stage, t + node * dt)
-            slopes.append(slope_at_start(geometry, x, stage, slope, self.retraction))
+        tableau = self.tableau
+        for i in range(1, stages):
+            stage = move(geometry, x, dt, tableau.stages[i], slopes, self.retraction)
+            slope = call(stage, t + tableau.nodes[i] * dt)
+            slopes.append(slope if as_it_is else slope_at_start(geometry, x, stage, slope, self.retraction))
         return slopes, (stage, slope)
 
 

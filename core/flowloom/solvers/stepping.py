@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from flowloom.geometry import Geometry, Product
-from flowloom.state import State, map_state
+from flowloom.state import State, axpy, map_state
 
 Retraction = Literal["project", "exp"]
 
@@ -33,14 +33,16 @@ def move(
             Runge-Kutta method applied to the extended field), or follow the geodesic of the combined
             tangent vector.
     """
-    terms = [(c, k) for c, k in zip(coefficients, slopes, strict=True) if c]
     # Where steps are sums, fuse them; an exponential would cost one pass more.
     if geometry.straight or (how == "project" and not geometry.flat):
-        for c, k in terms:
-            x = map_state(lambda a, b, s=dt * c: torch.add(a, b, alpha=s), x, k)
+        for c, k in zip(coefficients, slopes, strict=True):
+            if c:
+                x = axpy(x, dt * c, k)
         return x if geometry.straight else geometry.project(x)
     direction: Any = None
-    for c, k in terms:
+    for c, k in zip(coefficients, slopes, strict=True):
+        if not c:
+            continue
         scaled = map_state(lambda b, s=dt * c: b * s, k)
         direction = scaled if direction is None else map_state(torch.add, direction, scaled)
     if direction is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 __all__ = ["BOGACKI_SHAMPINE", "DORMAND_PRINCE", "EULER", "HEUN", "MIDPOINT", "RK4", "Tableau"]
 
@@ -25,7 +26,12 @@ class Tableau:
     error: tuple[float, ...] = ()
     error_order: int = 0
 
-    @property
+    @cached_property
+    def own(self) -> int:
+        """Stages that a step has to itself: without the last where the next step begins with it."""
+        return len(self.weights) - self.last_is_first
+
+    @cached_property
     def last_is_first(self) -> bool:
         """Whether the last stage of a step is the first of the next, which then costs nothing."""
         return self.nodes[-1] == 1 and (*self.stages[-1], 0.0) == self.weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,9 +66,12 @@ class Call:
 
     def __call__(self, x: State, t: float) -> State:
         """Evaluate at time ``t`` for every row."""
-        self.nfe += self.field.calls(t, self.cond)
+        field = self.field
+        self.nfe += field.calls(t, self.cond)
+        if self.layout is None and not field.stochastic:
+            return field(x, time_tensor(t, x), self.cond)
         if self.layout is None:
-            return evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
+            return evaluate(field, x, time_tensor(t, x), self.cond, self.generator)
         x = self.layout.hold(x)
         answer = evaluate(self.field, x, time_tensor(t, x), self.cond, self.generator)
         return _quiet(answer, self.field.kind, self.layout)
@@ -114,9 +118,10 @@ class Walk:
         self._times: list[float] = []
         self._states: list[State] = []
         self._totals: dict[float, Tensor] = {}
-        # Eight looks are enough to tell where a field went wrong, and cost nothing beside many small steps.
-        self._every = 1 if steps is None else (steps - 1) // 8 + 1
-        self._record()
+        # Four looks are enough to tell where a field went wrong, and cost nothing beside many small steps.
+        self._every = 1 if steps is None else (steps - 1) // 4 + 1
+        if keep:
+            self._record()
 
     def arrive(self, x: State, t: float) -> bool:
         """Take the state after a step to time ``t``; True where a hook replaced it."""
@@ -132,12 +137,13 @@ class Walk:
         if self.steps is not None and (self.taken % self._every == 0 or last):
             self._totals[before] = _total(self.x)
         self.taken += 1
-        self._record()
+        if self.keep:
+            self._record()
         return replaced is not None
 
     def _record(self) -> None:
         wanted = self._wanted
-        if self.keep and (wanted is None or self.taken in wanted):
+        if wanted is None or self.taken in wanted:
             self._times.append(self.t)
             self._states.append(self.x)
 
@@ -168,6 +174,8 @@ def kept_indices(count: int, keep: int) -> set[int]:
 
 def _total(x: State) -> Tensor:
     """A sum that is finite only if the state is; nobody waits for its value."""
+    if isinstance(x, Tensor) and x.dtype in (torch.float32, torch.float64):
+        return x.detach().sum() if x.requires_grad else x.sum()
     sums = [
         leaf.detach().sum(dtype=torch.promote_types(leaf.dtype, torch.float32))
         for _, leaf in leaves(x)
@@ -180,14 +188,13 @@ def _total(x: State) -> Tensor:
 
 def _require_finite_steps(totals: Mapping[float, Tensor]) -> None:
     """Look at all sums (by the time before their step) at once: an accelerator is waited for once a solve."""
-    finite = torch.stack(list(totals.values())).isfinite()
     try:
-        fine = bool(finite.all())
+        seen = torch.stack(list(totals.values())).tolist()
     except RuntimeError:  # Inside torch.func.vmap no value can be read.
         return
-    if not fine:
-        t = list(totals)[finite.tolist().index(False)]
-        require_finite(torch.nan, t, "the state after the step")
+    for t, total in zip(totals, seen, strict=True):
+        if not math.isfinite(total):
+            require_finite(total, t, "the state after the step")
 
 
 def require_finite(value: Any, t: float, what: str) -> None:

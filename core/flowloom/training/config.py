@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,9 @@ from typing import Literal
 from flowloom.training.combiners import Combiner
 from flowloom.training.decays import Decay
 from flowloom.training.optimizers import Optimizer
+
+_MOST = 2**24
+"""Examples of a batch: beyond it, the list of its rows alone fills memory before anything is told."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class TurnConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} of a turn must not be negative, got {value}")
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} of a turn must be a number, and not negative; got {value}")
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,17 @@ class TrainConfig:
         for name in ("batch", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch > _MOST:
+            raise ValueError(f"train.batch is at most {_MOST:,} examples, got {self.batch}; accumulate more")
         for name in ("steps", "lr", "clip"):
-            if not getattr(self, name) >= 0:  # NaN is not
-                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:  # NaN is neither
+                raise ValueError(
+                    f"train.{name} must be a number, and not negative; got {getattr(self, name)}"
+                )
         for pattern, factor in self.rates.items():
-            if not factor >= 0:
-                raise ValueError(f"train.rates: the factor of '{pattern}' must not be negative, got {factor}")
+            if not 0 <= factor < math.inf:
+                raise ValueError(
+                    f"train.rates: the factor of '{pattern}' must be a number, and not negative; got {factor}"
+                )
         if not 0 <= self.ema < 1:
             raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")

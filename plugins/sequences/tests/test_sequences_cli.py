@@ -69,7 +69,7 @@ def test_infilling_from_the_command_line(run, capsys):
         (["infill", "ROW"], "the prompt: character 'R' at position 0 is not in the alphabet"),
         (["infill", "row " * 5], "the prompt has 20 tokens, more than the 16 of this run"),
         (["infil", "row"], "did you mean 'infill'?"),
-        (["infill", "row", "-n", "0"], "-n must be at least 1, got 0"),
+        (["infill", "row", "-n", "0"], "a whole number from 1 is wanted, got '0'"),
         (["infill", "row", "--set", "hole=ab"], "hole is one character, got 'ab'"),
         (["infill", "row", "--cond", "label=1"], "label"),
     ],

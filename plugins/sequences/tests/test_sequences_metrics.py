@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom import views
 from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete
@@ -34,11 +35,12 @@ from flowloom_sequences.metrics import (
 )
 from flowloom_sequences.metrics.judge import train_judge
 from flowloom_sequences.metrics.ngram import jensen_shannon
-from flowloom_sequences.prompts import Infill, Prompted, encode_prompt
+from flowloom_sequences.prompts import Infill, encode_prompt
 from flowloom_sequences.renderer import SequenceText
 from flowloom_sequences.simplex import DirichletPath, DirichletSource, OneHot, SimplexEuler
 
 DATA = Markov(vocab=6, order=1, length=16, n=4000)
+PROMPTS = views.Mask(most=0.8, prefix=0.5, name="prompt_mask")
 
 
 def test_language_gap_is_zero_for_the_language_and_known_for_noise():
@@ -174,7 +176,7 @@ def test_infilling_on_the_simplex():
 
 
 def test_prompts_are_held_clean_by_simplex_flows_that_know_them():
-    data = Prompted(DATA, most=0.8)
+    data = views.Viewed(DATA, [PROMPTS])
     codec, seen = OneHot(data.spec), []
 
     class Spy(MLP):
@@ -205,12 +207,11 @@ def test_prompts_are_held_clean_by_simplex_flows_that_know_them():
 
 
 def test_training_on_prompts_ignores_what_is_given():
-    data = Prompted(DATA, most=0.8)
+    data = views.Viewed(DATA, [PROMPTS])
     examples = data.take(torch.arange(500))
     given = examples.cond["prompt_mask"]
     assert torch.equal(data.take(torch.tensor([7])).cond["prompt_mask"][0], given[7])
     assert 0.3 < float(given.double().mean()) < 0.5
-    assert data.language is DATA.language
     flow = discrete_flow(data, mask=False)
     layout = Layout.of(data.spec, examples.cond)
     seen = []

@@ -165,7 +165,7 @@ def _class(item: Any, condition: Condition, place: str) -> int:
 
     if str(item) in condition.names:
         return condition.names.index(str(item))
-    if isinstance(item, bool) or not isinstance(item, (int, float)) or item != int(item):
+    if isinstance(item, bool) or not isinstance(item, (int, float)) or item % 1 != 0:
         names = listing(condition.names) or "none, so give its number"
         hint = join_hints(did_you_mean(str(item), condition.names), f"names: {names}")
         raise FlowloomError(f"{place}: there is no class {str(item)!r}; {hint}")

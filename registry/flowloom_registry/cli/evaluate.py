@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flowloom_registry.cli.given import examples
+from flowloom_registry.cli.given import count, examples
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("-n", type=int, help="examples a column (default: the recipe's)")
+    parser.add_argument("-n", type=count, help="examples a column (default: the recipe's)")
     parser.add_argument(
         "--with",
         dest="layers",

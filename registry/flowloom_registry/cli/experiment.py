@@ -6,12 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from flowloom_registry.cli.given import count
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("experiment", help="an experiment's name, or a YAML file with arms: and grid:")
     parser.add_argument("--out", type=Path, help="folder of the study (default: experiments/NAME)")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, each in a process (default: 1)")
+    parser.add_argument(
+        "--jobs", type=count, default=1, help="cells at a time, each in a process (default: 1)"
+    )
     parser.add_argument("--small", action="store_true", help="its small form, where the file has one")
     parser.add_argument(
         "--set",

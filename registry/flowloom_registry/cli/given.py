@@ -13,6 +13,21 @@ def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
     parser.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
+def count(text: str) -> int:
+    """How many, from 1: the ``type`` of an argument.
+
+    Raises:
+        ArgumentTypeError: it is no such number.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is wanted, got {text!r}")
+    return number
+
+
 def settings(words: Iterable[str]) -> dict[str, Any]:
     """Constructor arguments from ``hole=?`` or ``steps=8``; values are read as `value` reads them.
 

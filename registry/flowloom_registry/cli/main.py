@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from flowloom_registry.cli.commands import COMMANDS
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from flowloom.errors import FlowloomError
 
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         code = _run(words)
         sys.stdout.flush()
@@ -64,6 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            "there is not enough memory for this: take fewer examples at once, or a smaller network; "
+            "FLOWLOOM_DEBUG=1 shows where",
+            file=sys.stderr,
+        )
+        if os.environ.get("FLOWLOOM_DEBUG") == "1":
+            traceback.print_exc()
+        return EXIT_USER
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -72,8 +85,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER
 
 
+def _open_streams() -> None:
+    """Streams that are there, and take every character: what theirs cannot show becomes a question mark."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Python's own error, and torch's, which on the CPU is a plain RuntimeError."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one line, as all others are told."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and what shows more."""
+        self.exit(EXIT_USER, f"{self.prog}: {message}; '{self.prog} --help' shows what it takes\n")
+
+
 def _run(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="flowloom",
         description="Flow matching and its relatives on every kind of data.",
         epilog="Plugins may add commands of their own; each command has --help.",

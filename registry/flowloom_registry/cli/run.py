@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="A.B=VALUE",
-        help="change one value, written as in YAML; may be given several times",
+        help="change one value, written as in YAML (stages.NAME.A.B=VALUE: of one stage); may be "
+        "given several times",
     )
     parser.add_argument("--steps", type=int, help="short for --set train.steps=STEPS")
     parser.add_argument("--seed", type=int, help="seed of everything random")

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from flowloom_registry.cli.conditions import HELP
-from flowloom_registry.cli.given import examples
+from flowloom_registry.cli.given import count, examples
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("-n", type=int, default=16, help="how many (default: 16)")
+    parser.add_argument("-n", type=count, default=16, help="how many (default: 16)")
     parser.add_argument("--solver", help="name of a solver (default: the recipe's)")
-    parser.add_argument("--steps", type=int, help="its number of steps")
+    parser.add_argument("--steps", type=count, help="its number of steps")
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
@@ -68,8 +68,6 @@ def _solver(args: argparse.Namespace, own: Any, assembly: Any) -> Any:
     from flowloom.solvers import FixedGrid
     from flowloom_registry.config.example import build_component
 
-    if args.steps is not None and args.steps < 1:
-        raise FlowloomError(f"--steps must be at least 1, got {args.steps}")
     if args.solver is not None:
         settings = {} if args.steps is None else {"steps": args.steps}
         catalog = assembly.built.recipe.catalog

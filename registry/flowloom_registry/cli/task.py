@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.conditions import HELP
+from flowloom_registry.cli.given import count
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="GIVEN",
         help="what it is about: the prompt 'ROMEO: ____' of infill, the held-out row 17 of inpaint",
     )
-    parser.add_argument("-n", type=int, help="how many answers (default: 4, and 1 for a file)")
+    parser.add_argument("-n", type=count, help="how many answers (default: 4, and 1 for a file)")
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument(
         "--set",
@@ -50,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print what can be printed, and write answers and pictures."""
     from dataclasses import replace
 
-    from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
     from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.config.example import build_component
@@ -61,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
     require_seed(args.seed)
     file = args.out if args.out is not None and args.out.suffix else None
     n = args.n if args.n is not None else (4 if file is None else 1)
-    if n < 1:
-        raise FlowloomError(f"-n must be at least 1, got {n}")
     said = settings(args.arguments) | ({} if args.prompt is None else {"prompt": args.prompt})
     task = build_component("task", args.task, said, catalog=catalog(), place=f"task {args.task}")
     device = pick_device(args.device)

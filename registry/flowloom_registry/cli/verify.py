@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from flowloom_registry.cli.given import count
+
 _PAGE = Path("docs/systems.md")
 
 
@@ -21,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("claims"), help="folder of the runs (default: claims)"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process (default: 1)")
+    parser.add_argument(
+        "--jobs", type=count, default=1, help="runs at a time, each in a process (default: 1)"
+    )
     parser.add_argument(
         "--page",
         type=Path,

@@ -271,6 +271,8 @@ class Binder:
         value = node.value
         if is_none(annotation):
             return None if value is None else self._refuse(node, annotation, path)
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            return self._note(node.at, path, f"an integer of {len(str(abs(value)))} digits is no setting")
         if annotation is float and type(value) is int:
             return float(value)
         if isinstance(value, float) and math.isnan(value):

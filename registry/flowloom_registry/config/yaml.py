@@ -6,6 +6,7 @@ and ``2024-01-01`` are text, a key given twice is an error. Tags that make objec
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -180,7 +181,12 @@ class _Converter:
             self.problems.append(at.problem(path, f"{text!r} does not fit its tag {tag!r}"))
             return None
         try:
-            return _value(tag, text)
+            value = _value(tag, text)
+            if isinstance(value, float) and math.isinf(value) and text.strip("+-").lower() != ".inf":
+                said = f"{text} is beyond the range of numbers"
+                self.problems.append(at.problem(path, said, "infinity is written .inf"))
+                return None
+            return value
         except ValueError:
             self.problems.append(at.problem(path, f"a number of {len(text)} digits is too long to read"))
             return None

@@ -141,12 +141,18 @@ class Assembly:
         return self.data
 
     def held_out(self) -> Dataset | None:
-        """The held-out split, None where the data has none."""
+        """The held-out split, None where the data has none.
+
+        Raises:
+            DataError: the recipe names another split than the usual one, and the data lack it.
+        """
         if self.data is None:
             return None
         try:
             return self.data.split(self.evaluate.split)
         except DataError:
+            if self.evaluate.split != EvaluateConfig.split:
+                raise
             return None
 
     def in_range(self, examples: Examples) -> Examples:

@@ -22,11 +22,11 @@ class EvaluateConfig:
             are what the Gaussian is fitted to.
         batch: examples sampled at a time.
         seed: of the samples and of the baseline.
-        split: held-out split.
+        split: held-out split; one that the data lack is a mistake, unless it is the default.
         baseline: ``gaussian`` fits one Gaussian (one for each class, where the data has classes).
         sweep_solvers: solvers whose quality against network evaluations is measured; three ODE solvers
             where left out and the flow is an ODE.
-        sweep_nfe: network evaluations at which they are measured; 0 entries switch the sweep off.
+        sweep_nfe: network evaluations at which they are measured; no entries switch the sweep off.
         sweep_n: examples a point of the sweep.
         questions: what a task asks about, at most as many rows as are held out.
     """
@@ -46,6 +46,8 @@ class EvaluateConfig:
         for name in ("n", "reference", "batch", "sweep_n", "questions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
+        if any(nfe < 1 for nfe in self.sweep_nfe):
+            raise ValueError(f"evaluate.sweep_nfe counts evaluations from 1, got {list(self.sweep_nfe)}")
 
 
 @dataclass(frozen=True)

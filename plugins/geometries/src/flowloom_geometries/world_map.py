@@ -17,6 +17,7 @@ from flowloom.geometry import Sphere
 from flowloom.renderers import Figure, Renderer
 from flowloom.scores import Likelihood
 from flowloom.solvers import Dopri5
+from flowloom.spec import Spec
 from flowloom.state import State, first_leaf
 from flowloom_geometries.coastline import coastlines
 from flowloom_geometries.data.earth import to_degrees, to_sphere
@@ -39,6 +40,13 @@ class WorldMap(Renderer):
         if resolution < 2 or limit < 1:
             raise ValueError(f"resolution must be at least 2 and limit 1, got {resolution} and {limit}")
         self.resolution, self.limit = resolution, limit
+
+    def misfit(self, spec: Spec) -> str:
+        """Anything but points in space."""
+        first = next(iter(spec.leaves()))[1]
+        if first.vocab is None and first.shape[-1:] == (3,):
+            return ""
+        return f"renderer world-map shows points of the sphere, (3,); the data have {spec.in_words()}"
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated and real points, one map each."""

@@ -47,6 +47,12 @@ class ImageGrid(Renderer):
         label = spec.conditions.get("label") if spec else None
         self.names = label.names if label else ()
 
+    def misfit(self, spec: Spec) -> str:
+        """Anything but images."""
+        if not spec.parts and spec.vocab is None and len(spec.shape) == 3:
+            return ""
+        return f"renderer image-grid shows images, (channels, height, width); the data have {spec.in_words()}"
+
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """One figure: generated images on the left, real ones on the right, a row for each class."""
         titles = ["generated", "real"]

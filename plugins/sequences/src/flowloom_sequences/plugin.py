@@ -68,14 +68,6 @@ def _data(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
-        "prompted",
-        "flowloom_sequences.prompts:Prompted",
-        summary="any token data with a part of each example as prompt",
-        example={"dataset": {"use": "markov", "n": 256}},
-        paper=_DFM,
-    )
-    reg.add(
-        "dataset",
         "distilled",
         "flowloom_sequences.simplex.distil:Distilled",
         summary="what a trained simplex flow makes of noise: data of its one-step student",
@@ -220,7 +212,7 @@ def _inference(reg: Registrar) -> None:
         "flowloom_sequences.prompts:Infill",
         summary="fill in what a prompt leaves open; given tokens stay",
         paper=_DFM,
-        data="prompted",
+        data="markov",
     )
     reg.add(
         "score",

@@ -1,84 +1,22 @@
-"""Prompts: tokens that are given and stay, in training, in sampling and as a task."""
+"""Prompts: tokens that are given and stay, as a task. Training on them is the view ``mask``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Spec
 from flowloom.tasks import Inpaint
 from flowloom.views import View
 from flowloom_sequences.data.vocabulary import Named, Vocabulary, require_ids
-
-
-class Prompted(Dataset):
-    """A data set whose examples come with a part of themselves as prompt.
-
-    Each row keeps a share of its tokens, uniform between 0 and ``most`` (drawn by ``seed`` and row, so the
-    same row has the same prompt in every process): a prefix, or tokens here and there. They come as
-    ``prompt`` (the tokens) and ``prompt_mask`` (which of them are given).
-
-    Args:
-        dataset: of tokens.
-        most: largest share of given tokens.
-        prefix: probability that the given tokens are the first ones instead of any.
-        seed: of the prompts.
-    """
-
-    def __init__(self, dataset: Dataset, most: float = 0.9, prefix: float = 0.5, seed: int = 0) -> None:
-        if not 0 < most <= 1 or not 0 <= prefix <= 1:
-            raise ValueError(f"most and prefix are shares, got {most} and {prefix}")
-        self.dataset, self.most, self.prefix, self.seed = dataset, most, prefix, seed
-
-    @property
-    def spec(self) -> Spec:
-        """The data's, with the two conditions."""
-        spec = self.dataset.spec
-        return spec.plus(
-            {
-                "prompt": Condition(shape=spec.shape, role="values"),
-                "prompt_mask": Condition(shape=spec.shape, role="given"),
-            }
-        )
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def take(self, rows: Tensor) -> Examples:
-        """Examples with their prompts."""
-        examples = self.dataset.take(rows)
-        x = examples.x
-        if not isinstance(x, Tensor) or x.is_floating_point():
-            raise DataError("data prompted is for token sequences")
-        length = x.shape[1]
-        # A hash of the row, not a stream of draws: rows may be asked for in any order.
-        generator = torch.Generator().manual_seed(self.seed)
-        salt = torch.rand(3 + length, generator=generator, dtype=torch.float64)
-        noise = torch.frac(
-            torch.sin((rows.double()[:, None] + 1) * 12.9898 + salt * 78.233) * 43758.5453
-        ).abs()
-        share, is_prefix = noise[:, :1] * self.most, noise[:, 1:2] < self.prefix
-        place = torch.arange(length) / length
-        given = torch.where(is_prefix, place < share, noise[:, 3:] < share)
-        return Examples(x, {**examples.cond, "prompt": x, "prompt_mask": given})
-
-    def split(self, name: str) -> Dataset:
-        """The same split of the data, prompted."""
-        return Prompted(self.dataset.split(name), self.most, self.prefix, self.seed)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("language", "vocabulary"):
-            return getattr(self.dataset, name)
-        raise AttributeError(name)
 
 
 class Infill(Inpaint):

@@ -43,6 +43,12 @@ class SequenceText(Renderer):
         label = spec.conditions.get("label") if spec is not None else None
         self.names = label.names if label is not None else ()
 
+    def misfit(self, spec: Spec) -> str:
+        """Anything but sequences of tokens, or of points of a simplex."""
+        if not spec.parts and (len(spec.shape) == 1 if spec.discrete else len(spec.shape) == 2):
+            return ""
+        return f"renderer sequence-text shows sequences of tokens, (length,); the data have {spec.in_words()}"
+
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated sequences beside real ones, and a logo where they are DNA."""
         table = self._beside({"generated": samples, "real": real})

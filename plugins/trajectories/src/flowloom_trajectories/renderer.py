@@ -12,6 +12,7 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import ShapeError
 from flowloom.renderers import Figure, Renderer
+from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_trajectories.data.mazes import Maze
 
@@ -57,6 +58,12 @@ class Fans(Renderer):
             neighbours,
         )
         self.maze = Maze(tuple(maze)) if maze else None
+
+    def misfit(self, spec: Spec) -> str:
+        """Anything but ways and series."""
+        if not spec.parts and not spec.discrete and len(spec.shape) == 2:
+            return ""
+        return f"renderer fans shows ways and series, (steps, channels); the data have {spec.in_words()}"
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """Generated examples and real ones: all ways of a kind over each other."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowloom.data import Examples
 from flowloom.renderers import Figure, Renderer
+from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_molecules import viewer
 from flowloom_molecules.crystals.structures import structures
@@ -25,6 +26,15 @@ class CrystalView(Renderer):
         if repeat < 1 or frames < 2:
             raise ValueError(f"repeat must be at least 1 and frames at least 2, got {repeat} and {frames}")
         self.repeat, self.frames = repeat, frames
+
+    def misfit(self, spec: Spec) -> str:
+        """States that are no cells with atoms."""
+        if {"frac", "types", "lengths", "angles"} <= spec.parts.keys():
+            return ""
+        return (
+            "renderer crystal-view shows states with the parts frac, types, lengths and angles; "
+            f"the data have {spec.in_words()}"
+        )
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
         """One page of both."""

@@ -1,0 +1,140 @@
+"""Mistakes at the command line: each is one line, with exit code 2, before anything is trained or written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flowloom_registry.cli import main
+
+TINY = """data: {use: eight-gaussians, n: 200}
+model: {use: mlp, width: 8, depth: 1}
+solver: {use: euler, steps: 2}
+metrics: [energy-distance]
+evaluate: {n: 20, reference: 40, sweep_nfe: []}
+sample: {n: 6, frames: 2, rows: 2}
+train: {steps: 4, batch: 8, checkpoint_every: 2, log_every: 1}
+"""
+FILES = {
+    "tiny.yaml": TINY.encode(),
+    "twice.yaml": (TINY + "train: {steps: 5}\n").encode(),
+    "inner.yaml": TINY.replace("steps: 4,", "steps: 4, steps: 5,").encode(),
+    "tab.yaml": b"data:\n\tuse: eight-gaussians\nmodel: mlp\n",
+    "latin.yaml": "summary: é\n".encode("latin-1") + TINY.encode(),
+    "utf16.yaml": TINY.encode("utf-16"),
+    "nul.yaml": TINY.encode() + b"\0",
+    "empty.yaml": b"",
+    "list.yaml": b"- a\n",
+    "documents.yaml": f"{TINY}---\n{TINY}".encode(),
+    "open.yaml": b"data: {use: eight-gaussians\nmodel: mlp\n",
+    "file": b"x",
+    "empty.csv": b"",
+    "broken.npz": b"\x93NUMPYxx",
+    "typo.yaml": b"recpe: tiny.yaml\n",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "loop").symlink_to(folder / "loop")
+    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "RUN"), "--device", "cpu"]) == 0
+    return folder
+
+
+def run(*changes: str) -> list[str]:
+    return ["run", "tiny.yaml", *(word for change in changes for word in ("--set", change)), "--out", "OUT"]
+
+
+CASES: list[tuple[list[str], str]] = [
+    (["run", "nosuch"], "no recipe is named 'nosuch'"),
+    (["run", "folder"], "folder"),
+    (["run", "file"], "file"),
+    (["run", "loop"], "loop"),
+    (["run", "twice.yaml"], "twice.yaml:8:1"),
+    (["run", "inner.yaml"], "inner.yaml:7"),
+    (["run", "tab.yaml"], "indent with spaces, not tabs"),
+    (["run", "latin.yaml"], "UTF-8"),
+    (["run", "utf16.yaml"], "UTF-8"),
+    (["run", "nul.yaml"], "nul.yaml"),
+    (["run", "empty.yaml"], "empty.yaml"),
+    (["run", "list.yaml"], "list.yaml"),
+    (["run", "documents.yaml"], "documents.yaml"),
+    (["run", "open.yaml"], "open.yaml"),
+    (["run", "tiny.yaml", "--out", "file"], "file"),
+    (["run", "tiny.yaml", "--out", "OUT", "--steps", "x"], "invalid int value: 'x'"),
+    (["run", "tiny.yaml", "--out", "OUT", "--steps", "-1"], "must be a number, and not negative; got -1"),
+    (["run", "tiny.yaml", "--out", "OUT", "--device", "banana"], "banana"),
+    (run("train.lr=1e400"), "1e400 is beyond the range of numbers; infinity is written .inf"),
+    (run("train.lr=.inf"), "train.lr must be a number, and not negative; got inf"),
+    (run("train.lr=.nan"), "NaN is no setting"),
+    (run("train.clip=.inf"), "train.clip must be a number"),
+    (run("train.rates={'*': .inf}"), "train.rates"),
+    (run(f"train.lr={'9' * 400}"), "an integer of 400 digits is no setting"),
+    (run(f"train.batch={'9' * 20}"), "an integer of 20 digits is no setting"),
+    (run("train.batch=1000000000"), "train.batch is at most 16,777,216 examples, got 1000000000"),
+    (run("train.steps=1.5"), "train.steps"),
+    (run("train.steps=true"), "train.steps"),
+    (run("train..steps=3"), "no dotted path"),
+    (run("train.steps=["), "--set train.steps=["),
+    (run("model.width=-3"), "width"),
+    (run("model.widht=3"), "did you mean 'width'?"),
+    (run("data.n=0"), "n"),
+    (run("evaluate.sweep_nfe=[0]"), "evaluate.sweep_nfe counts evaluations from 1, got [0]"),
+    (run("evaluate.sweep_nfe=[4,-2]"), "evaluate.sweep_nfe counts evaluations from 1, got [4, -2]"),
+    (run("evaluate.split=valid"), "has no split 'valid'"),
+    (run("renderer=image-grid"), "renderer image-grid shows images, (channels, height, width)"),
+    (run("renderer=world-map"), "renderer world-map shows points of the sphere, (3,)"),
+    (run("renderer=sequence-text"), "renderer sequence-text shows sequences of tokens"),
+    (run("renderer=atoms"), "renderer atoms shows states with the parts 'pos' and 'types'"),
+    (run("renderer=fans"), "renderer fans shows ways and series"),
+    (run("data={use: tensors, file: nosuch.npz}"), "nosuch.npz"),
+    (run("data={use: tensors, file: folder}"), "folder"),
+    (run("data={use: tensors, file: broken.npz}"), "broken.npz"),
+    (run("data={use: tensors, file: empty.csv}"), "empty.csv"),
+    (["sample", "nosuch"], "nosuch"),
+    (["sample", "RUN", "-n", "-3"], "a whole number from 1 is wanted, got '-3'"),
+    (["sample", "RUN", "-n", "1e400"], "a whole number from 1 is wanted, got '1e400'"),
+    (["sample", "RUN", "--steps", "0"], "a whole number from 1 is wanted, got '0'"),
+    (["sample", "RUN", "--cond", "label=1e400"], "there is no class '1e400'"),
+    (["sample", "RUN", "--cond", "label=.inf"], "there is no class '.inf'"),
+    (["sample", "RUN", "--cond", "lable=1"], "lable"),
+    (["sample", "RUN", "--solver", "nosuch"], "nosuch"),
+    (["eval", "RUN", "-n", "0"], "a whole number from 1 is wanted, got '0'"),
+    (["eval", "folder"], "folder"),
+    (["task", "RUN", "nosuch", "x"], "nosuch"),
+    (["check", "nosuch"], "nosuch"),
+    (["compare", "RUN", "nosuch"], "nosuch"),
+    (["experiment", "typo.yaml"], "recpe"),
+    (["experiment", "methods-everywhere", "--jobs", "0"], "a whole number from 1 is wanted, got '0'"),
+    (["verify", "nosuch"], "nosuch"),
+    (["report", "folder"], "folder"),
+    (["runs", "nosuch"], "nosuch"),
+    (["runn", "tiny.yaml"], "runn"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), CASES, ids=[" ".join(words)[:60] for words, _ in CASES])
+def test_one_line_and_nothing_written(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(os.listdir())
+    code = main(words)
+    printed = capsys.readouterr()
+    assert code == 2, printed
+    last = printed.err.strip().splitlines()[-1]
+    assert said in last
+    assert "Traceback" not in printed.err
+    # What a run says of itself stands before a mistake that only its rehearsal can find.
+    assert "rehears" in printed.err or "training" in printed.err or printed.err.count("\n") == 1
+    assert sorted(os.listdir()) == before
