@@ -120,7 +120,7 @@ def test_every_stage_is_told_and_steps_are_timed(capsys):
         (["--like", "2", "--classes", "label=none"], "a whole number above 0"),
         (["--like", "2", "--vocab", "1"], "at least 2"),
         (["--share", "0"], "(0, 1]"),
-        (["--measure", "-1"], "must not be negative"),
+        (["--measure", "-1"], "a whole number from 1"),
     ],
 )
 def test_mistakes_are_one_line(words, message, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from flowloom_registry.cli.given import examples
+from flowloom_registry.cli.given import count, examples
 
 if TYPE_CHECKING:
     from flowloom.spec import Spec
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="share of a device's operations that a training reaches, small networks less (default: 0.4)",
     )
     parser.add_argument(
-        "--measure", type=int, default=0, metavar="N", help="also time N steps on this machine"
+        "--measure", type=count, metavar="N", help="also time N steps on this machine"
     )
     parser.add_argument("--device", help="where to time them: cpu, cuda ... (default: the best one present)")
     examples(
@@ -66,8 +66,6 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.share <= 1:
         raise FlowloomError(f"--share lies in (0, 1], got {args.share:g}")
-    if args.measure < 0:
-        raise FlowloomError(f"--measure must not be negative, got {args.measure}")
     device = pick_device(args.device)
     like = _form(args)
     recipe = load_recipe(args.recipe, layers=args.layers, overrides=args.overrides)
