@@ -18,7 +18,9 @@ from typing import Any
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.metrics import Metric
 from flowloom.scores import Score
+from flowloom_registry.config.nodes import MapNode
 from flowloom_registry.config.stages import staged
+from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
@@ -34,6 +36,8 @@ from flowloom_registry.studies.folder import StudyFolder
 
 OF_EVERY_RUN = ("loss", "train_seconds", "evaluations", "parameters")
 """Values that a claim may be about besides metrics and scores: of training, and the cost."""
+_LEAN = read("evaluate: {sweep_nfe: []}\nrenderer: null\n", "claims").root
+"""The sweep and the pictures: no claim looks at them, and they often take longer than training."""
 _TITLE = 90
 _SAID_IN_NAMES = ("data", "model", "objective")
 
@@ -133,7 +137,8 @@ class Needed:
         return self._arms[key]
 
     def _new(self, claim: Claim, arm: Arm) -> _Known:
-        cell = _cell(arm, self.catalog, self._read, _title(claim, arm))
+        assert isinstance(_LEAN, MapNode)
+        cell = _cell(arm, self.catalog, self._read, _title(claim, arm), (_LEAN,))
         words = {k: v for k, v in cell.asked["recipe"].items() if k != "seed"}
         # Names in a file are relative to it.
         home = str(Path(claim.recipe).parent) if claim.recipe.endswith((".yaml", ".yml")) else ""
@@ -182,27 +187,29 @@ def sides(claim: Claim) -> Iterator[Arm]:
         yield claim.over
 
 
-def digest_of(claim: Claim, catalog: Catalog, read: dict[str, Any]) -> str:
+def digest_of(claim: Claim, catalog: Catalog, known: dict[str, Any]) -> str:
     """Of everything that the arms of a claim are: another one makes a verdict stale.
 
     Args:
         claim: the claim.
         catalog: where names are looked up.
-        read: files that were read before.
+        known: files that were read before.
     """
-    words = [_cell(arm, catalog, read, "").asked for arm in sides(claim)]
+    words = [_cell(arm, catalog, known, "").asked for arm in sides(claim)]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _cell(arm: Arm, catalog: Catalog, read: dict[str, Any], title: str) -> Cell:
+def _cell(
+    arm: Arm, catalog: Catalog, known: dict[str, Any], title: str, above: Sequence[MapNode] = ()
+) -> Cell:
     return Cell(
         name="claim",
         labels={ARM: title},
         seed=0,
-        layers=arm.layers,
+        layers=(*arm.layers, *above),
         catalog=catalog,
         at=arm.layers[-1].at,
-        read=read,
+        read=known,
     )
 
 

@@ -26,7 +26,7 @@ _NO_CLOSED_FORM = dict.fromkeys(
 
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
-    """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, and recipes."""
+    """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, a metric, recipes."""
     _spaces(reg)
     _data(reg)
     reg.add(
@@ -73,6 +73,14 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_geometries.world_map:WorldMap",
         summary="points of the sphere on a plate carrée map, with densities",
         example={"resolution": 16},
+        data="von-mises-fisher",
+    )
+    reg.add(
+        "metric",
+        "geodesic-mmd",
+        "flowloom_geometries.metrics:GeodesicMMD",
+        summary="maximum mean discrepancy with a kernel of geodesic distances",
+        example={"geometry": {"use": "sphere", "dim": 2}},
         data="von-mises-fisher",
     )
     _recipes(reg)
