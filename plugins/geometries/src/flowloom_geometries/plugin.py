@@ -26,7 +26,7 @@ _NO_CLOSED_FORM = dict.fromkeys(
 
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
-    """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, a metric, recipes."""
+    """Add manifolds, the premetric path, data on manifolds, a sharp network, a metric and recipes."""
     _spaces(reg)
     _data(reg)
     reg.add(
