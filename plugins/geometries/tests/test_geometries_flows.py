@@ -269,5 +269,6 @@ def test_trajectories_stay_on_the_space_and_fields_in_its_tangents(case):
         for t, x in zip(solution.times, solution.trajectory, strict=True):
             assert float(space.violation(x).max()) <= 1e-5
             v = flow.field()(x, torch.full((len(x),), t), {})
-            assert float((v - space.to_tangent(x, v)).abs().max()) <= 1e-5 * float(v.abs().max())
+            # Rounding of what the network said, of which the tangent part is a small one here.
+            assert float((v - space.to_tangent(x, v)).abs().max()) <= 1e-5
             assert float(v.abs().max()) > 0.1
