@@ -76,7 +76,13 @@ class Experiment:
             ConfigError: the recipe of a cell has a mistake; nothing was trained.
             RunError: the folder holds something else.
         """
-        run_cells(self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design)
+        try:
+            run_cells(
+                self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design
+            )
+        except KeyboardInterrupt:  # what there is so far is worth a look
+            self.results().write(self.folder)
+            raise
         results = self.results()
         results.write(self.folder)
         return results

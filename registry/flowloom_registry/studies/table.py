@@ -58,7 +58,7 @@ def _own(results: Results) -> tuple[list[str], list[list[str]]]:
         main = main_records(records)
         words = [str(label) for label in labels]
         if not main:
-            words += [_states(records), *[""] * 6, str(len({record.seed for record in records}))]
+            words += [_states(records), *[""] * 6, seeds(records)]
             lines.append(words)
             continue
         name = f"{main[0].metric} {_ARROWS.get(main[0].better, '')}".strip()
@@ -67,7 +67,7 @@ def _own(results: Results) -> tuple[list[str], list[list[str]]]:
             for k in ("value", "floor", "baseline", "quality", "evaluations", "train_seconds")
         )
         ends, cost = map(_short, (floor, baseline)), map(_short, (evaluations, seconds))
-        lines.append([*words, name, told(value), *ends, told(quality), *cost, str(len(main))])
+        lines.append([*words, name, told(value), *ends, told(quality), *cost, seeds(records)])
     return head, lines
 
 
@@ -97,6 +97,13 @@ def told(values: Spread | None) -> str:
 
 def _short(values: Spread | None) -> str:
     return "-" if values is None else f"{values.mean:.3g}"
+
+
+def seeds(records: Sequence[Record]) -> str:
+    """How many seeds there are results of: ``3``, or ``2 of 3`` while others did not finish."""
+    asked = {record.seed for record in records}
+    done = {record.seed for record in records if record.state == FINISHED}
+    return str(len(asked)) if done == asked else f"{len(done)} of {len(asked)}"
 
 
 def _states(records: Sequence[Record]) -> str:
