@@ -209,6 +209,7 @@ def test_every_shipped_claim_can_be_read_and_its_arms_bound() -> None:
     assert claims
     assert {claim.system for claim in claims} <= set(systems())
     assert all(claim.system for claim in claims)
+    assert require_claims(claims).cells  # every arm is built, and has the metric
 
 
 def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
