@@ -303,6 +303,7 @@ _RECIPES = {
     "markov": ("an order-2 language whose likelihood is exact; --with another flow", _DFM),
     "dyck": ("balanced brackets from masks", _DFM),
     "dirichlet-toy": ("the Dirichlet paper's toy; its baseline --with linear-flow", _DIRICHLET),
+    "dirichlet-one-step": ("the same toy in one evaluation, distilled from sixty", _DIRICHLET),
     "dna-guided": ("DNA with the motif of a class, guided on the simplex", _DIRICHLET),
     "dna-toy": ("two classes of short DNA, guided, in a minute", _DIRICHLET),
     "catflow-graphs": ("small graphs by CatFlow, half a minute", _CATFLOW),
