@@ -31,7 +31,6 @@ from flowloom_sequences.simplex import (
 )
 
 SEEDS = (0, 1, 2)
-DRAWS = 8192
 
 
 def mean(values) -> float:
