@@ -83,6 +83,14 @@ def flowloom_register(reg: Registrar) -> None:
         example={"geometry": {"use": "sphere", "dim": 2}},
         data="von-mises-fisher",
     )
+    reg.add(
+        "score",
+        "enters-box",
+        "flowloom_geometries.crossing:EntersBox",
+        summary="share of trajectories that pass through a box: a wall, say",
+        example={"low": [-1, -1, -1], "high": [0, 0, 0]},
+        data="von-mises-fisher",
+    )
     _recipes(reg)
 
 
@@ -190,6 +198,13 @@ def _data(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
+        "box",
+        f"{home}:Box",
+        summary="uniform points of a box",
+        example={"low": [0, 0], "high": [1, 2], "n": 256},
+    )
+    reg.add(
+        "dataset",
         "mesh-function",
         f"{home}:MeshEigenfunction",
         summary="points of a mesh where an eigenfunction is large",
@@ -222,5 +237,11 @@ def _recipes(reg: Registrar) -> None:
         "mesh-eigenfunction",
         "flowloom_geometries:recipes/mesh-eigenfunction.yaml",
         summary="flow on a triangle mesh along spectral distances",
+        paper="2302.03660",
+    )
+    reg.recipe(
+        "walled-square",
+        "flowloom_geometries:recipes/walled-square.yaml",
+        summary="from room to room, round a wall, on a mesh",
         paper="2302.03660",
     )
