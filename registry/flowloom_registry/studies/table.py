@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from flowloom_registry.studies.folder import FINISHED
+from flowloom_registry.studies.folder import ABSENT, FINISHED, UNDEFINED
 from flowloom_registry.studies.results import Record, Results
 from flowloom_registry.studies.summary import (
     Spread,
@@ -100,9 +100,11 @@ def _short(values: Spread | None) -> str:
 
 
 def seeds(records: Sequence[Record]) -> str:
-    """How many seeds there are results of: ``3``, or ``2 of 3`` while others did not finish."""
-    asked = {record.seed for record in records}
+    """How many seeds there are results of: ``3``, ``2 of 3`` while others did not finish, or none at all."""
+    asked = {record.seed for record in records if record.state not in (UNDEFINED, ABSENT)}
     done = {record.seed for record in records if record.state == FINISHED}
+    if not asked:
+        return "-"
     return str(len(asked)) if done == asked else f"{len(done)} of {len(asked)}"
 
 
