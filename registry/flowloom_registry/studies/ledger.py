@@ -22,6 +22,8 @@ kept in `{file}`. A claim whose recipe was changed since is open again.*
 
 """
 
+_MANY = {"holds": "hold", "does not hold": "do not hold", "not decided": "are not decided"}
+
 
 class Ledger:
     """Verdicts that are kept, and the page of all systems.
@@ -98,7 +100,7 @@ def _told(one: Decided) -> dict[str, Any]:
 def _page(file: str, claims: Sequence[Claim], kept: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> str:
     rows = [_row(system, claims, kept, catalog) for system in systems().values()]
     answers = [value["answer"] for value in kept.values()]
-    counts = ", ".join(f"{answers.count(word)} {word}" for word in dict.fromkeys(sorted(answers)))
+    counts = ", ".join(f"{answers.count(word)} {many}" for word, many in _MANY.items() if word in answers)
     of = {claim.system for claim in claims if claim.system}
     lines = [
         f"{len(rows)} systems, {len(of)} of them with claims; {len(claims)} claims"
