@@ -13,7 +13,7 @@ from flowloom_registry.cli import main
 from flowloom_registry.errors import ConfigError, UnknownComponentError
 from flowloom_registry.plugins.discovery import catalog
 from flowloom_registry.studies.claim import Claim, claims_of, decide
-from flowloom_registry.studies.ledger import write_ledger
+from flowloom_registry.studies.ledger import Ledger
 from flowloom_registry.studies.systems import system_of_paper, systems
 from flowloom_registry.studies.verify import find_claims, require_claims, verify
 
@@ -115,17 +115,21 @@ def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
 def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     file = write(CLAIMING)
     assert main(["verify", str(file), "--jobs", jobs]) == 1  # six steps are twelve evaluations, not five
-    first, second, third = capsys.readouterr().out.splitlines()[:3]
+    # As they are decided; by where they stand in the recipe: a ratio, a value, a difference.
+    lines = capsys.readouterr().out.splitlines()[:3]
+    first, second, third = (
+        next(x for x in lines if word in x) for word in ("1000: h", "(solver", ">= -1000")
+    )
     assert "(coupling optimal-transport) / (coupling independent) <= 1000: holds: " in first
     assert "seeds 0, 1" in first
     assert "evaluations (solver steps 6) <= 5: does not hold: 6; worst 6; seeds 4" in second
     assert "energy_distance (study) - (study, training data) >= -1000: holds" in third
-    cells = {path.name for path in Path("claims/study/cells").iterdir()}
     # What differs in the solver alone is asked of the same run.
-    trained = ["coupling-independent", "coupling-optimal-transport"]
-    assert cells == {f"{arm}_seed{seed}" for arm in trained for seed in (0, 1)} | {
-        "solver-steps-6_seed0", "solver-steps-6_seed4"
-    }  # fmt: skip
+    cells = sorted(path.name for path in Path("claims/cells").iterdir())
+    assert sorted(name.rpartition("_")[2] for name in cells) == [
+        "seed0", "seed0", "seed0", "seed1", "seed1", "seed4"
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"eight-gaussians-mlp-[0-9a-f]{8}_seed\d", name) for name in cells)
     page = Path("claims/systems.md").read_text()
     assert page.count("\n| `") == len(systems()) == 119
     assert main(["verify", str(file)]) == 1
@@ -149,7 +153,7 @@ claim:
 
 def test_a_claim_may_be_about_what_a_task_answers(write, capsys) -> None:
     first, second = verify(find_claims([str(write(OF_A_TASK))]), Path("out"))
-    (run,) = Path("out/study/cells").iterdir()
+    (run,) = Path("out/cells").iterdir()
     columns = json.loads((run / "evaluation.json").read_text())["tasks"]["inpaint"]["columns"]
     assert first.verdict.of == (columns["samples"]["mse"],)
     assert second.verdict.of == (columns["Gaussian"]["mse"],)
@@ -171,16 +175,19 @@ def test_the_ledger_keeps_verdicts_until_the_recipe_changes(write, tmp_path) -> 
     claims = find_claims([str(file)])
     found = verify(claims[1:2], Path("out"))
     page = tmp_path / "docs" / "systems.md"
-    write_ledger(page, found, claims, catalog())
+    Ledger(page, claims, catalog()).write(found)
     row = next(line for line in page.read_text().splitlines() if line.startswith("| `multisample-fm`"))
     assert len(re.findall(r"\bopen\b", row)) == 2
     assert "**does not hold**: 6; worst 6; seeds 4" in row
-    write_ledger(page, [], claims, catalog())
+    ledger = Ledger(page, claims, catalog())
+    ledger.write([])
     assert "does not hold" in page.read_text()
+    assert ledger.open(claims) == [claims[0], claims[2]]
+    assert all(seconds > 0 for seconds in ledger.seconds().values())
     write(
         CLAIMING.replace("steps: 6", "steps: 6, churn: 0").replace(", churn: 0", "") + "model: {width: 9}\n"
     )
-    write_ledger(page, [], find_claims([str(file)]), catalog())
+    Ledger(page, find_claims([str(file)]), catalog()).write([])
     assert "does not hold" not in page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["verdicts"] == {}
 
@@ -202,6 +209,7 @@ def test_every_shipped_claim_can_be_read_and_its_arms_bound() -> None:
     assert claims
     assert {claim.system for claim in claims} <= set(systems())
     assert all(claim.system for claim in claims)
+    assert require_claims(claims).cells  # every arm is built, and has the metric
 
 
 def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
@@ -215,8 +223,7 @@ def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
         "  - {says: so, metric: energy_distance, over: {solver: {use: euler, steps: 1}}, most: 2}\n"
     )
     claims = find_claims([str(file)])
-    (study,) = require_claims(claims).values()
-    cells = study.cells()
+    cells = require_claims(claims).cells
     assert len(cells) == 9
     assert not any(cell.trains for cell in cells)
     file.write_text(
@@ -224,3 +231,70 @@ def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
     )
     with pytest.raises(ConfigError, match="nix"):
         require_claims(find_claims([str(file)]))
+
+
+def test_arms_that_are_alike_share_a_run_whichever_recipes_they_are_of(write, capsys) -> None:
+    of = "metric: energy_distance, most: 1000, seeds: 1"
+    one = write(
+        f"extends: base.yaml\nclaim: {{{of}, of: {{coupling: stable}}, over: base.yaml}}\n", "one.yaml"
+    )
+    other = write(
+        f"extends: base.yaml\nclaim:\n  - {{{of}, over: {{column: training data}}, as: difference}}\n"
+        f"  - {{{of}, of: {{solver: {{steps: 3}}}}, over: {{}}}}\n",
+        "other.yaml",
+    )
+    assert main(["verify", str(other)]) == 0
+    first = {path: path.stat().st_mtime_ns for path in Path("claims").rglob("*.*") if "/cells/" in str(path)}
+    capsys.readouterr()
+    assert main(["verify", str(one), str(other)]) == 0
+    told = capsys.readouterr().err
+    assert "3 cells, 1 to carry out" in told
+    assert "one, coupling stable · seed 0: finished" in told
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    assert len(list(Path("claims/cells").iterdir())) == 2
+
+
+def test_verdicts_are_told_and_written_as_soon_as_they_are_there(write) -> None:
+    told: list[tuple[str, int]] = []
+    claims = find_claims([str(write(CLAIMING))])
+    verify(claims, Path("out"), told=lambda one: told.append(
+        (one.claim.metric, len(list(Path("out/states").iterdir())))
+    ))  # fmt: skip
+    assert [name for name, _ in told] == [claim.metric for claim in claims]
+    assert told[0][1] < told[1][1] < told[2][1]
+
+
+def test_how_long_it_will_take_is_told_at_the_start(write, capsys) -> None:
+    file = write(CLAIMING)
+    claims = find_claims([str(file)])
+    page = Path("page.md")
+    decided = verify(claims, Path("first"))
+    assert "6 cells, 6 to carry out\n" in capsys.readouterr().err
+    ledger = Ledger(page, claims, catalog())
+    ledger.write(decided)
+    verify(claims, Path("second"), seconds=ledger.seconds())
+    err = capsys.readouterr().err
+    assert re.search(r"6 cells, 6 to carry out; about \d+ s, as long as the last time\n", err)
+    assert ledger.open(claims) == []
+
+
+def test_data_that_are_not_here_stop_no_other_claim(write, capsys) -> None:
+    write("""
+from flowloom.data import Dataset
+from flowloom.errors import DataError
+
+class Away(Dataset):
+    spec = None
+    def split(self, name): return self
+    def __init__(self): raise DataError("could not download it")
+    def __len__(self): return 0
+    def take(self, rows): raise NotImplementedError
+""", "away.py")  # fmt: skip
+    away = write("extends: base.yaml\ndata: null\nclaim: [{metric: energy_distance, most: 1000, seeds: 1,\n"
+                 "  of: {data: {use: './away.py:Away'}}}]\n", "away.yaml")  # fmt: skip
+    assert main(["verify", str(away), str(write(CLAIMING))]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "not decided: " in lines[0]
+    assert "could not download it" in lines[0]
+    assert [line.rpartition(" study")[0] != "" for line in lines[1:4]]
+    assert "holds" in lines[1]

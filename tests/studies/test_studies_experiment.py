@@ -354,3 +354,24 @@ def test_a_damaged_study_is_one_line(write) -> None:
     with pytest.raises(RunError, match="another format"):
         experiment.results()
     assert experiment.folder.state("nobody").state == WAITING
+
+
+def test_what_is_partly_done_is_shown_as_such(write, monkeypatch, capsys) -> None:
+    from flowloom_registry.studies import experiment as module
+
+    carry_out = module.carry_out_cells
+
+    def stopped(cells, *args, **kwargs):
+        carry_out(cells[:3], *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "carry_out_cells", stopped)
+    text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}, c: {coupling: sinkhorn}}\nseeds: [0, 1]\n"
+    assert main(["experiment", str(write(text))]) == 130
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "energy" in line}
+    assert all("1 of 2" in rows[arm] for arm in "abc")
+    with Path("experiments/study/results.csv").open() as file:
+        assert [line["state"] for line in csv.DictReader(file)].count("waiting") == 3
+    monkeypatch.setattr(module, "carry_out_cells", carry_out)
+    assert main(["experiment", "study.yaml"]) == 0
+    assert " of 2" not in capsys.readouterr().out

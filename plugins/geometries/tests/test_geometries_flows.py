@@ -9,7 +9,7 @@ import flowloom as fl
 from flowloom.data.base import Tensors
 from flowloom.draw import Draw
 from flowloom.geometry import FlatTorus, Sphere
-from flowloom.solvers import Dopri5
+from flowloom.solvers import Dopri5, Midpoint
 from flowloom.spec import Condition, Spec
 from flowloom.testing import check
 from flowloom.training import Cosine
@@ -249,3 +249,26 @@ def test_networks_say_what_they_cannot_read():
         GridMLP(Spec(shape=(3, 3)))
     with pytest.raises(ValueError, match="one real tensor of angles"):
         PeriodicMLP(Spec(shape=(3,), vocab=5))
+
+
+@pytest.mark.parametrize("case", ["sphere", "torus"])
+def test_trajectories_stay_on_the_space_and_fields_in_its_tangents(case):
+    """In float32, whatever the weights are: nothing has to be learned for it."""
+    torch.manual_seed(0)
+    if case == "sphere":
+        data, space = VonMisesFisherMixture(n=64), Sphere(2)
+        model = fl.models.MLP(data.spec, width=32, depth=2)
+    else:
+        data, space = WrappedNormalMixture(n=64), FlatTorus()
+        model = PeriodicMLP(data.spec, width=32, depth=2)
+    for parameter in model.parameters():  # fields of some size
+        torch.nn.init.normal_(parameter, std=0.3)
+    flow = fl.Flow(model, geometry=space, spec=data.spec)
+    solution = flow.solve(200, seed=0, solver=Midpoint(50), keep=11)
+    with torch.no_grad():
+        for t, x in zip(solution.times, solution.trajectory, strict=True):
+            assert float(space.violation(x).max()) <= 1e-5
+            v = flow.field()(x, torch.full((len(x),), t), {})
+            # Rounding of what the network said, of which the tangent part is a small one here.
+            assert float((v - space.to_tangent(x, v)).abs().max()) <= 1e-5
+            assert float(v.abs().max()) > 0.1

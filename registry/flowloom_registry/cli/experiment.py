@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         results = experiment.run(jobs=args.jobs, device=args.device)
     except KeyboardInterrupt:
+        print_results(experiment.results())
         print("stopped; the same command goes on", file=sys.stderr)
         raise
     print_results(results)

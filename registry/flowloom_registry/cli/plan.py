@@ -45,9 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.4,
         help="share of a device's operations that a training reaches, small networks less (default: 0.4)",
     )
-    parser.add_argument(
-        "--measure", type=count, metavar="N", help="also time N steps on this machine"
-    )
+    parser.add_argument("--measure", type=count, metavar="N", help="also time N steps on this machine")
     parser.add_argument("--device", help="where to time them: cpu, cuda ... (default: the best one present)")
     examples(
         parser,

@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SYSTEM",
         help="ids of systems, names of recipes, or recipe files (default: every claim of what is installed)",
     )
+    parser.add_argument(
+        "--open", action="store_true", help="only claims that the page has no verdict of, or an outdated one"
+    )
     parser.add_argument("--seeds", metavar="SEEDS", help="in place of the claims' own: 3,4,5 or 3-5")
     parser.add_argument(
         "--out", type=Path, default=Path("claims"), help="folder of the runs (default: claims)"
@@ -39,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.given import seeds
     from flowloom_registry.plugins.discovery import catalog
-    from flowloom_registry.studies.ledger import write_ledger
-    from flowloom_registry.studies.verify import find_claims, verify
+    from flowloom_registry.studies.ledger import Ledger
+    from flowloom_registry.studies.verify import Decided, find_claims, verify
 
     found = catalog()
     given = seeds(args.seeds)
@@ -49,14 +52,29 @@ def run(args: argparse.Namespace) -> int:
         raise FlowloomError(
             f"no recipe claims anything of {', '.join(args.systems) or 'what is installed'} yet"
         )
+    page: Path = args.page or (_PAGE if _PAGE.is_file() else args.out / _PAGE.name)
+    ledger = Ledger(page, find_claims((), found), found)
+    claims = ledger.open(claims) if args.open else claims
+
+    def told(one: Decided) -> None:
+        print(one, flush=True)
+        if given is None:  # the page tells of the claims' own seeds
+            ledger.write([one])
+
     try:
-        decided = verify(claims, args.out, seeds=given, jobs=args.jobs, device=args.device, catalog=found)
+        decided = verify(
+            claims,
+            args.out,
+            seeds=given,
+            jobs=args.jobs,
+            device=args.device,
+            catalog=found,
+            told=told,
+            seconds=ledger.seconds(),
+        )
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         raise
-    for one in decided:
-        print(one)
-    page: Path = args.page or (_PAGE if _PAGE.is_file() else args.out / _PAGE.name)
-    write_ledger(page, decided, find_claims((), found), found)
+    ledger.write([])
     print(f"page: {page}")
     return 0 if all(one.holds for one in decided) else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flowloom.errors import FlowloomError
@@ -18,9 +18,10 @@ from flowloom_registry.runs.stages import assemble_stages
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.design import Design, read_design
 from flowloom_registry.studies.folder import FINISHED, UNDEFINED, State, StudyFolder
+from flowloom_registry.studies.progress import Progress
 from flowloom_registry.studies.results import Results, read_results
 from flowloom_registry.studies.work import difference, reason
-from flowloom_registry.studies.workers import Progress, Source, carry_out_cells
+from flowloom_registry.studies.workers import Source, carry_out_cells
 
 
 class Experiment:
@@ -75,7 +76,13 @@ class Experiment:
             ConfigError: the recipe of a cell has a mistake; nothing was trained.
             RunError: the folder holds something else.
         """
-        run_cells(self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design)
+        try:
+            run_cells(
+                self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design
+            )
+        except KeyboardInterrupt:  # what there is so far is worth a look
+            self.results().write(self.folder)
+            raise
         results = self.results()
         results.write(self.folder)
         return results
@@ -93,8 +100,20 @@ def run_cells(
     design: Design,
     jobs: int = 1,
     device: str | None = None,
+    ended: Callable[[Sequence[Cell]], None] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Check all cells, then carry out those that are not done.
+
+    Args:
+        cells: all of them.
+        study: where.
+        source: makes them anew in another process.
+        design: what they are of.
+        jobs: cells at a time.
+        device: the best one present where None.
+        ended: called with those that are done at the start, and with each that comes to an end.
+        seconds: that cells took elsewhere, by their names without seeds.
 
     Raises:
         ConfigError: mistakes in recipes of cells; nothing was trained.
@@ -106,8 +125,18 @@ def run_cells(
     study.begin(design.name, design.summary, design.axes, cells)
     waiting = [cell for cell in cells if not _done(cell, study)]
     defined = _mark_undefined(waiting, study)
-    progress = Progress(len(cells), len(cells) - len(defined), jobs)
-    carry_out_cells(defined, study, where, source=source, jobs=jobs, told=progress)
+    progress = Progress(defined, len(cells), study, jobs, seconds or {})
+    progress.begin()
+
+    def told(cell: Cell, state: State) -> None:
+        progress(cell, state)
+        if ended is not None:
+            ended([cell])
+
+    if ended is not None:
+        names = {cell.name for cell in defined}
+        ended([cell for cell in cells if cell.name not in names])
+    carry_out_cells(defined, study, where, source=source, jobs=jobs, told=told)
 
 
 def require_sound(cells: Sequence[Cell]) -> None:

@@ -11,8 +11,9 @@ from flowloom.errors import RunError
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.runs.folder import read_json, write_text
 from flowloom_registry.studies.claim import Claim
+from flowloom_registry.studies.needed import digest_of
 from flowloom_registry.studies.systems import System, system_of_paper, systems
-from flowloom_registry.studies.verify import Decided, digests, figures
+from flowloom_registry.studies.verify import Decided, figures
 
 _HEAD = """# Systems
 
@@ -21,27 +22,53 @@ kept in `{file}`. A claim whose recipe was changed since is open again.*
 
 """
 
+_MANY = {"holds": "hold", "does not hold": "do not hold", "not decided": "are not decided"}
 
-def write_ledger(page: Path, decided: Sequence[Decided], claims: Sequence[Claim], catalog: Catalog) -> None:
-    """Add verdicts to those that were kept, and write the page of all systems anew.
+
+class Ledger:
+    """Verdicts that are kept, and the page of all systems.
 
     Args:
         page: the page; verdicts lie beside it in a JSON file of the same name.
-        decided: new verdicts.
         claims: of everything installed, for rows that are open.
         catalog: for the recipes of every system.
 
     Raises:
-        RunError: the file of verdicts is damaged, or nothing can be written.
+        RunError: the file of verdicts is damaged.
     """
-    file = page.with_suffix(".json")
-    kept = _kept(file)
-    for one in decided:
-        kept[_key(one.claim)] = _told(one)
-    now = dict(zip(map(_key, claims), digests(claims, catalog), strict=True))
-    kept = {key: value for key, value in kept.items() if now.get(key) == value["digest"]}
-    write_text(file, json.dumps({"format": 1, "verdicts": kept}, indent=2) + "\n")
-    write_text(page, _page(file.name, claims, kept, catalog))
+
+    def __init__(self, page: Path, claims: Sequence[Claim], catalog: Catalog) -> None:
+        self.page, self.claims, self.catalog = page, claims, catalog
+        self.file = page.with_suffix(".json")
+        read: dict[str, Any] = {}
+        self._now = {_key(claim): digest_of(claim, catalog, read) for claim in claims}
+
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """Verdicts by the words of their claims, but those whose claim was changed since."""
+        found = _kept(self.file)
+        return {key: value for key, value in found.items() if self._now.get(key) == value["digest"]}
+
+    def open(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Those that have no verdict, or none any more."""
+        kept = self.kept()
+        return [claim for claim in claims if _key(claim) not in kept]
+
+    def seconds(self) -> dict[str, float]:
+        """What runs took the last time, by their names without seeds."""
+        return {name: took for one in self.kept().values() for name, took in one.get("seconds", {}).items()}
+
+    def write(self, decided: Sequence[Decided]) -> None:
+        """Add verdicts to those that were kept, and write the page anew.
+
+        Raises:
+            RunError: nothing can be written.
+        """
+        kept = self.kept()
+        for one in decided:
+            if self._now.get(_key(one.claim)) == one.digest:
+                kept[_key(one.claim)] = _told(one)
+        write_text(self.file, json.dumps({"format": 1, "verdicts": kept}, indent=2) + "\n")
+        write_text(self.page, _page(self.file.name, self.claims, kept, self.catalog))
 
 
 def _kept(file: Path) -> dict[str, dict[str, Any]]:
@@ -66,13 +93,14 @@ def _told(one: Decided) -> dict[str, Any]:
         "seeds": one.seeds,
         "date": one.date,
         "digest": one.digest,
+        "seconds": dict(one.seconds),
     }
 
 
 def _page(file: str, claims: Sequence[Claim], kept: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> str:
     rows = [_row(system, claims, kept, catalog) for system in systems().values()]
     answers = [value["answer"] for value in kept.values()]
-    counts = ", ".join(f"{answers.count(word)} {word}" for word in dict.fromkeys(sorted(answers)))
+    counts = ", ".join(f"{answers.count(word)} {many}" for word, many in _MANY.items() if word in answers)
     of = {claim.system for claim in claims if claim.system}
     lines = [
         f"{len(rows)} systems, {len(of)} of them with claims; {len(claims)} claims"

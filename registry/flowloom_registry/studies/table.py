@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from flowloom_registry.studies.folder import FINISHED
+from flowloom_registry.studies.folder import ABSENT, FINISHED, UNDEFINED
 from flowloom_registry.studies.results import Record, Results
 from flowloom_registry.studies.summary import (
     Spread,
@@ -58,7 +58,7 @@ def _own(results: Results) -> tuple[list[str], list[list[str]]]:
         main = main_records(records)
         words = [str(label) for label in labels]
         if not main:
-            words += [_states(records), *[""] * 6, str(len({record.seed for record in records}))]
+            words += [_states(records), *[""] * 6, seeds(records)]
             lines.append(words)
             continue
         name = f"{main[0].metric} {_ARROWS.get(main[0].better, '')}".strip()
@@ -67,7 +67,7 @@ def _own(results: Results) -> tuple[list[str], list[list[str]]]:
             for k in ("value", "floor", "baseline", "quality", "evaluations", "train_seconds")
         )
         ends, cost = map(_short, (floor, baseline)), map(_short, (evaluations, seconds))
-        lines.append([*words, name, told(value), *ends, told(quality), *cost, str(len(main))])
+        lines.append([*words, name, told(value), *ends, told(quality), *cost, seeds(records)])
     return head, lines
 
 
@@ -97,6 +97,15 @@ def told(values: Spread | None) -> str:
 
 def _short(values: Spread | None) -> str:
     return "-" if values is None else f"{values.mean:.3g}"
+
+
+def seeds(records: Sequence[Record]) -> str:
+    """How many seeds there are results of: ``3``, ``2 of 3`` while others did not finish, or none at all."""
+    asked = {record.seed for record in records if record.state not in (UNDEFINED, ABSENT)}
+    done = {record.seed for record in records if record.state == FINISHED}
+    if not asked:
+        return "-"
+    return str(len(asked)) if done == asked else f"{len(done)} of {len(asked)}"
 
 
 def _states(records: Sequence[Record]) -> str:

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flowloom.metrics import Metric
-from flowloom.scores import Score
-from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.config.stages import staged
 from flowloom_registry.errors import ConfigError, Problem, UnknownComponentError
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
-from flowloom_registry.runs.ask import names as names_of_tasks
-from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.folder import read_json
-from flowloom_registry.runs.identity import asked_again
-from flowloom_registry.runs.stages import assemble_stages
-from flowloom_registry.studies.cells import FOR_PEOPLE, Cell, folder_name
+from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
 from flowloom_registry.studies.design import ARM, Design
-from flowloom_registry.studies.experiment import require_sound, run_cells
+from flowloom_registry.studies.experiment import run_cells
 from flowloom_registry.studies.folder import FINISHED, StudyFolder
+from flowloom_registry.studies.needed import OF_EVERY_RUN, Needed, sides
+from flowloom_registry.studies.progress import without_seed
 from flowloom_registry.studies.results import HELD_OUT, SAMPLES, train_seconds
 from flowloom_registry.studies.systems import systems
 
-OF_EVERY_RUN = ("loss", "train_seconds", "evaluations", "parameters")
-"""Values that a claim may be about besides metrics and scores: of training, and the cost."""
 _LAST = 0.1
 """Share of the logged lines whose mean is the loss."""
 
@@ -51,6 +40,7 @@ class Decided:
         costs: seconds of training and evaluations a sample of each arm, means over seeds.
         date: of the decision.
         digest: of everything that its arms are; another one makes the verdict stale.
+        seconds: that each of its runs took, by their names without seeds.
     """
 
     claim: Claim
@@ -59,6 +49,7 @@ class Decided:
     costs: tuple[tuple[float | None, float | None], ...]
     date: str
     digest: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -75,7 +66,8 @@ def figures(one: Decided) -> str:
     found = one.verdict
     parts = []
     if found.value is not None:
-        parts.append(f"{found.value:.3g}")
+        arms = " beside ".join(f"{sum(v) / len(v):.4g}" for v in (found.of, found.over) if v)
+        parts.append(f"{found.value:.3g}" + (f" ({arms})" if found.over else ""))
         spread = f", deviation {found.deviation:.2g}" if found.deviation is not None else ""
         parts.append(f"worst {found.worst:.3g}{spread}")
     parts.append(f"seeds {', '.join(map(str, one.seeds))}")
@@ -140,237 +132,141 @@ def verify(
     jobs: int = 1,
     device: str | None = None,
     catalog: Catalog | None = None,
+    told: Callable[[Decided], None] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> list[Decided]:
-    """Carry out what is needed to decide claims, and decide them.
+    """Carry out what is needed to decide claims, and decide each as soon as its runs are there.
 
-    Arms that are trained alike share a run; what finished before is not run again.
+    Arms that are trained alike share a run, whichever recipes they are of; what finished before is not run
+    again.
 
     Args:
         claims: of any recipes.
-        out: folder for a study of every recipe.
+        out: folder of the study that all runs are cells of.
         seeds: in place of those of every claim.
         jobs: cells at a time.
         device: the best one present where None.
         catalog: where names are looked up; everything installed when None.
+        told: called with every claim when it is decided.
+        seconds: that runs took elsewhere, by their names without seeds, to tell how long it will take.
 
     Raises:
         ConfigError: a claim names a metric that its recipe does not have, or an arm has a mistake; nothing
             was trained.
     """
-    decided: list[Decided] = []
-    for name, study in require_claims(claims, seeds=seeds, catalog=catalog).items():
-        folder = StudyFolder(out / _place(name))
-        cells = study.cells()
-        source = functools.partial(_cells_again, name, seeds)
-        run_cells(cells, folder, source, design=study.design(name, cells), jobs=jobs, device=device)
-        decided += [study.decided(claim, folder) for claim in study.claims]
-    return decided
+    known = installed() if catalog is None else catalog
+    folder = StudyFolder(out)
+    needed = Needed(claims, folder, seeds, known)
+    source = functools.partial(_cells_again, tuple(claims), out, seeds)
+    waiting = list(claims)
+    decided: dict[int, Decided] = {}
+    ended: set[str] = set()
 
+    def look(done: Iterable[Cell]) -> None:
+        ended.update(cell.name for cell in done)
+        for claim in list(waiting):
+            if all(cell.name in ended for cell in needed.of(claim)):
+                waiting.remove(claim)
+                decided[id(claim)] = one = _decided(claim, needed)
+                if told is not None:
+                    told(one)
 
-def _place(recipe: str) -> str:
-    """The folder of a recipe's study: a file's is called after its path from here."""
-    name = recipe.rpartition(":")[2] if not recipe.endswith((".yaml", ".yml")) else os.path.relpath(recipe)
-    return folder_name([name.removesuffix(".yaml").removesuffix(".yml")])
+    cells = needed.cells
+    design = Design(out.name, "claims", cells[0].at.file if cells else "", [ARM], cells)
+    run_cells(
+        cells, folder, source, design=design, jobs=jobs, device=device, ended=look, seconds=seconds or {}
+    )
+    return [decided[id(claim)] for claim in claims]
 
 
 def require_claims(
-    claims: Sequence[Claim], *, seeds: Sequence[int] | None = None, catalog: Catalog | None = None
-) -> dict[str, _Study]:
-    """The study of every recipe, ready to be carried out; see `verify`.
+    claims: Sequence[Claim],
+    *,
+    out: Path = Path("claims"),
+    seeds: Sequence[int] | None = None,
+    catalog: Catalog | None = None,
+) -> Needed:
+    """The cells of claims; nothing is carried out.
 
     Raises:
         ConfigError: a claim names a metric that its recipe does not have, or an arm has a mistake.
     """
-    known = installed() if catalog is None else catalog
-    recipes = dict.fromkeys(claim.recipe for claim in claims)
-    studies = {name: _Study([c for c in claims if c.recipe == name], seeds, known) for name in recipes}
-    problems = [problem for study in studies.values() for problem in study.problems()]
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
-    return studies
+    return Needed(claims, StudyFolder(out), seeds, installed() if catalog is None else catalog)
 
 
-def _cells_again(recipe: str, seeds: Sequence[int] | None) -> Sequence[Cell]:
-    """The cells of all claims of a recipe, in another process."""
-    return _Study(find_claims([recipe]), seeds, installed()).cells()
+def _cells_again(claims: Sequence[Claim], out: Path, seeds: Sequence[int] | None) -> Sequence[Cell]:
+    """The cells of claims, in another process."""
+    return require_claims(claims, out=out, seeds=seeds).cells
 
 
-class _Study:
-    """The claims of one recipe as one study: an arm for each recipe that they speak of."""
+def _decided(claim: Claim, needed: Needed) -> Decided:
+    """A claim decided by what lies in the folder."""
+    seeds, folder = needed.seeds_of(claim), needed.folder
+    cells = [[needed.cell(claim, arm, seed) for seed in seeds] for arm in sides(claim)]
+    arms = list(zip(sides(claim), cells, strict=True))
+    verdict = decide(claim, *([_value(claim.metric, arm, cell, folder) for cell in row] for arm, row in arms))
+    whys = dict.fromkeys(why for row in cells for cell in row if (why := _unfinished(cell, folder)))
+    if whys:
+        verdict = replace(verdict, why="; ".join(whys))
+    took: dict[str, list[float]] = {}
+    for row in cells:
+        for cell in row:
+            for name in dict.fromkeys((cell.trains or cell.name, cell.name)):
+                took.setdefault(without_seed(name), []).append(folder.state(name).seconds)
+    return Decided(
+        claim,
+        verdict,
+        seeds,
+        tuple(_costs(arm, row, folder) for arm, row in arms),
+        datetime.date.today().isoformat(),
+        needed.digest(claim),
+        {name: round(sum(values) / len(values), 1) for name, values in took.items()},
+    )
 
-    def __init__(self, claims: Sequence[Claim], seeds: Sequence[int] | None, catalog: Catalog) -> None:
-        self.claims, self.catalog, self.given = claims, catalog, seeds
-        self.read: dict[str, Any] = {}
-        self.arms: dict[str, tuple[str, Arm]] = {}
-        for claim in claims:
-            for arm in (claim.of, claim.over):
-                if arm is not None:
-                    self._add(arm)
-        self.built: dict[str, Assembly] = {}
 
-    def _add(self, arm: Arm) -> None:
-        key = json.dumps(arm.words)
-        if key not in self.arms:
-            title = arm.title.removesuffix(f", {arm.column}") if arm.column else arm.title
-            short = folder_name([title])[:60]
-            taken = [name for name, _ in self.arms.values()]
-            names = (short if n == 1 else f"{short}-{n}" for n in range(1, len(taken) + 2))
-            self.arms[key] = next(name for name in names if name not in taken), arm
+def _unfinished(cell: Cell, folder: StudyFolder) -> str:
+    """Why a cell has no results, empty where it has; of one that is asked of a run, what befell the run."""
+    for name in (cell.trains, cell.name):
+        state = folder.state(name) if name else None
+        if state is not None and state.state != FINISHED:
+            return f"{cell.title}: {state.why or state.state}"
+    return ""
 
-    def name(self, arm: Arm) -> str:
-        """Of the arm among those of this study."""
-        return self.arms[json.dumps(arm.words)][0]
 
-    def seeds(self, claim: Claim) -> tuple[int, ...]:
-        """On which a claim is decided."""
-        return claim.seeds if self.given is None else tuple(self.given)
-
-    def _cell(self, name: str, arm: Arm, seed: int, trains: str = "") -> Cell:
-        return Cell(
-            name=folder_name([name, f"seed{seed}"]),
-            labels={ARM: name},
-            seed=seed,
-            layers=arm.layers,
-            catalog=self.catalog,
-            at=arm.layers[-1].at,
-            trains=folder_name([trains, f"seed{seed}"]) if trains else "",
-            read=self.read,
-        )
-
-    def problems(self) -> list[Problem]:
-        """What is wrong with the arms, and metrics that no arm has."""
-        first = {name: self._cell(name, arm, 0) for name, arm in self.arms.values()}
-        try:
-            require_sound(list(first.values()))
-            self.built = {name: _assembled(cell) for name, cell in first.items()}
-        except ConfigError as error:
-            return list(error.problems)
-        found = []
-        for claim in self.claims:
-            for arm in (claim.of, claim.over):
-                known = _known(self.built[self.name(arm)]) if arm is not None else [claim.metric]
-                if claim.metric not in known:
-                    hint = join_hints(did_you_mean(claim.metric, known), f"there are {', '.join(known)}")
-                    title = arm.title if arm is not None else ""
-                    message = f"{title} has no value named {claim.metric!r}"
-                    found.append(claim.metric_node.at.problem("claim.metric", message, hint))
-        return found
-
-    def cells(self) -> list[Cell]:
-        """A cell for each arm and seed that a claim needs; arms that are trained alike share one run."""
-        if not self.built:
-            self.built = {n: _assembled(self._cell(n, arm, 0)) for n, arm in self.arms.values()}
-        trained: dict[str, str] = {}
-        shares: dict[str, str] = {}
-        for name, arm in self.arms.values():
-            key = self._trained_by(name, arm)
-            shares[name] = trained.setdefault(key, name)
-        found: dict[str, Cell] = {}
-        for claim in self.claims:
-            for seed in self.seeds(claim):
-                for side in (claim.of, claim.over):
-                    if side is None:
-                        continue
-                    name = self.name(side)
-                    for one in dict.fromkeys((shares[name], name)):
-                        arm = next(arm for known, arm in self.arms.values() if known == one)
-                        trains = shares[one] if shares[one] != one else ""
-                        cell = self._cell(one, arm, seed, trains)
-                        found.setdefault(cell.name, cell)
-        return list(found.values())
-
-    def _trained_by(self, name: str, arm: Arm) -> str:
-        """Everything that the training of an arm depends on, as text."""
-        recipe = self._cell(name, arm, 0).recipe
-        tree = plain(recipe.tree)
-        # Sections beside stages are those of every stage.
-        apart = {*(() if staged(recipe) else asked_again(self.built[name])), *FOR_PEOPLE}
-        return json.dumps({k: v for k, v in tree.items() if k not in apart}, sort_keys=True)
-
-    def design(self, name: str, cells: Sequence[Cell]) -> Design:
-        """As an experiment, for its folder."""
-        return Design(name, "; ".join(c.statement for c in self.claims), cells[0].at.file, [ARM], cells)
-
-    def decided(self, claim: Claim, folder: StudyFolder) -> Decided:
-        """A claim decided by what lies in the folder."""
-        seeds = self.seeds(claim)
-        arms = [arm for arm in (claim.of, claim.over) if arm is not None]
-        values = [[self._value(claim.metric, arm, seed, folder) for seed in seeds] for arm in arms]
-        verdict = decide(claim, *values)
-        costs = tuple(self._costs(arm, seeds, folder) for arm in arms)
-        date = datetime.date.today().isoformat()
-        return Decided(claim, verdict, seeds, costs, date, self.digest(claim))
-
-    def digest(self, claim: Claim) -> str:
-        """Of everything that the arms of a claim are."""
-        arms = [arm for arm in (claim.of, claim.over) if arm is not None]
-        words = [self._cell(self.name(arm), arm, 0).asked for arm in arms]
-        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
-
-    def _entry(self, arm: Arm, seed: int, folder: StudyFolder) -> tuple[Any, Any] | None:
-        """Run folder with the results of an arm, and its table; None where it did not finish."""
-        name = folder_name([self.name(arm), f"seed{seed}"])
-        entry = next((one for one in folder.entries() if one.name == name), None)
-        if entry is None or folder.state(name).state != FINISHED:
-            return None
-        run = folder.results_of(entry)
-        return run, read_json(run.evaluation) if run.evaluation.is_file() else {}
-
-    def _value(self, metric: str, arm: Arm, seed: int, folder: StudyFolder) -> float | None:
-        found = self._entry(arm, seed, folder)
-        if found is None:
-            return None
-        run, told = found
-        if metric == "loss":
-            losses = [line["loss"] for line in run.read_metrics() if "loss" in line]
-            last = losses[-max(1, round(_LAST * len(losses))) :]
-            return sum(last) / len(last) if last else None
-        if metric in OF_EVERY_RUN:
-            known = {"train_seconds": train_seconds(run, told), "evaluations": told.get("nfe")}
-            value = known.get(metric, told.get(metric))
-            return None if value is None else float(value)
-        task, _, of_task = metric.rpartition("/")
-        if task in told.get("tasks", {}):
-            columns, scores, metric = told["tasks"][task].get("columns", {}), {}, of_task
-        else:
-            columns, scores = told.get("columns", {}), told.get("scores", {})
-        column = told.get("baseline") if arm.column == BASELINE else arm.column
-        places = (columns.get(column), scores.get(column))
-        if not arm.column:
-            places = (columns.get(SAMPLES), scores.get(HELD_OUT), scores.get(SAMPLES))  # type: ignore[assignment]
-        value = next((place[metric] for place in places if place and metric in place), None)
+def _value(metric: str, arm: Arm, cell: Cell, folder: StudyFolder) -> float | None:
+    """Of an arm; None where its cell did not finish."""
+    if folder.state(cell.name).state != FINISHED:
+        return None
+    run = folder.results_of(cell)
+    told: Mapping[str, Any] = read_json(run.evaluation) if run.evaluation.is_file() else {}
+    if metric == "loss":
+        losses = [line["loss"] for line in folder.run_of(cell).read_metrics() if "loss" in line]
+        last = losses[-max(1, round(_LAST * len(losses))) :]
+        return sum(last) / len(last) if last else None
+    if metric in OF_EVERY_RUN:
+        known = {
+            "train_seconds": train_seconds(folder.run_of(cell), told),
+            "evaluations": told.get("nfe"),
+        }
+        value = known.get(metric, told.get(metric))
         return None if value is None else float(value)
-
-    def _costs(
-        self, arm: Arm, seeds: Sequence[int], folder: StudyFolder
-    ) -> tuple[float | None, float | None]:
-        names = ("train_seconds", "evaluations")
-        values = [[self._value(name, arm, seed, folder) for seed in seeds] for name in names]
-        seconds, evaluations = (
-            None if None in one or not one else sum(v for v in one if v is not None) / len(one)
-            for one in values
-        )
-        return seconds, evaluations
-
-
-def _assembled(cell: Cell) -> Assembly:
-    """Of its last stage, untrained."""
-    return list(assemble_stages(cell.recipe, Path(cell.name)).values())[-1]
+    task, _, of_task = metric.rpartition("/")
+    if task in told.get("tasks", {}):
+        columns, scores, metric = told["tasks"][task].get("columns", {}), {}, of_task
+    else:
+        columns, scores = told.get("columns", {}), told.get("scores", {})
+    column = told.get("baseline") if arm.column == BASELINE else arm.column
+    places = (columns.get(column), scores.get(column))
+    if not arm.column:
+        places = (columns.get(SAMPLES), scores.get(HELD_OUT), scores.get(SAMPLES))  # type: ignore[assignment]
+    value = next((place[metric] for place in places if place and metric in place), None)
+    return None if value is None else float(value)
 
 
-def _known(assembly: Assembly) -> list[str]:
-    """Names of the values that an arm will have."""
-    judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
-    of_tasks = [
-        f"{task}/{name}"
-        for task, one in names_of_tasks(assembly).items()
-        for metric in one.metrics
-        for name in metric.better
-    ]
-    return [*dict.fromkeys(name for judge in judges for name in judge.better), *of_tasks, *OF_EVERY_RUN]
+def _costs(arm: Arm, cells: Sequence[Cell], folder: StudyFolder) -> tuple[float | None, float | None]:
+    def mean(name: str) -> float | None:
+        values = [_value(name, arm, cell, folder) for cell in cells]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
 
-
-def digests(claims: Sequence[Claim], catalog: Catalog | None = None) -> list[str]:
-    """What each claim's arms are now, to tell a stale verdict."""
-    known = installed() if catalog is None else catalog
-    return [_Study([claim], None, known).digest(claim) for claim in claims]
+    return mean("train_seconds"), mean("evaluations")

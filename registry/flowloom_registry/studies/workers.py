@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -43,7 +42,7 @@ def carry_out_cells(
         KeyboardInterrupt: stopped; cells in training have written a checkpoint.
     """
     if jobs == 1:
-        for cell in sorted(cells, key=lambda cell: bool(cell.trains)):
+        for cell in _trainers_first(cells):
             with _told_to(study.log_file(cell.name)):
                 state = work(cell, study, device)
             told(cell, state)
@@ -56,6 +55,17 @@ def _told_to(file: Path) -> Iterator[None]:
     """Inside, what is printed goes to the end of a file."""
     with open(file, "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         yield
+
+
+def _trainers_first(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells in their order, but those whose weights others are asked with before these."""
+    known = {cell.name: cell for cell in cells}
+    order: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.trains in known:
+            order.setdefault(cell.trains, known[cell.trains])
+        order.setdefault(cell.name, cell)
+    return list(order.values())
 
 
 class _Pool:
@@ -151,34 +161,3 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class Progress:
-    """One line a cell on stderr, with the time that is left.
-
-    Args:
-        total: cells in all.
-        done: of them, done before.
-        jobs: cells at a time.
-    """
-
-    def __init__(self, total: int, done: int, jobs: int) -> None:
-        self.total, self.done, self.jobs = total, done, jobs
-        self.before, self.began = done, time.monotonic()
-
-    def __call__(self, cell: Cell, state: State) -> None:
-        """Say how a cell ended."""
-        self.done += 1
-        each = (time.monotonic() - self.began) / (self.done - self.before)
-        left = each * (self.total - self.done)
-        why = f": {state.why}" if state.why and state.state != "finished" else ""
-        line = f"[{self.done}/{self.total}] {cell.title}: {state.state}{why}"
-        more = f"  (about {duration(left)} left)" if self.done < self.total else ""
-        print(line + more, file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the words of people: ``45 s``, ``12 min``, ``1.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

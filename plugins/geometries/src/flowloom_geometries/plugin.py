@@ -26,7 +26,7 @@ _NO_CLOSED_FORM = dict.fromkeys(
 
 @hookimpl
 def flowloom_register(reg: Registrar) -> None:
-    """Add manifolds, the premetric path, data on manifolds, a network for sharp densities, and recipes."""
+    """Add manifolds, the premetric path, data on manifolds, a sharp network, a metric and recipes."""
     _spaces(reg)
     _data(reg)
     reg.add(
@@ -73,6 +73,22 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_geometries.world_map:WorldMap",
         summary="points of the sphere on a plate carrée map, with densities",
         example={"resolution": 16},
+        data="von-mises-fisher",
+    )
+    reg.add(
+        "metric",
+        "geodesic-mmd",
+        "flowloom_geometries.metrics:GeodesicMMD",
+        summary="maximum mean discrepancy with a kernel of geodesic distances",
+        example={"geometry": {"use": "sphere", "dim": 2}},
+        data="von-mises-fisher",
+    )
+    reg.add(
+        "score",
+        "enters-box",
+        "flowloom_geometries.crossing:EntersBox",
+        summary="share of trajectories that pass through a box: a wall, say",
+        example={"low": [-1, -1, -1], "high": [0, 0, 0]},
         data="von-mises-fisher",
     )
     _recipes(reg)
@@ -182,6 +198,13 @@ def _data(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
+        "box",
+        f"{home}:Box",
+        summary="uniform points of a box",
+        example={"low": [0, 0], "high": [1, 2], "n": 256},
+    )
+    reg.add(
+        "dataset",
         "mesh-function",
         f"{home}:MeshEigenfunction",
         summary="points of a mesh where an eigenfunction is large",
@@ -214,5 +237,11 @@ def _recipes(reg: Registrar) -> None:
         "mesh-eigenfunction",
         "flowloom_geometries:recipes/mesh-eigenfunction.yaml",
         summary="flow on a triangle mesh along spectral distances",
+        paper="2302.03660",
+    )
+    reg.recipe(
+        "walled-square",
+        "flowloom_geometries:recipes/walled-square.yaml",
+        summary="from room to room, round a wall, on a mesh",
         paper="2302.03660",
     )

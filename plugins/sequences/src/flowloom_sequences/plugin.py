@@ -68,6 +68,14 @@ def _data(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
+        "small-graphs",
+        "flowloom_sequences.graphs:SmallGraphs",
+        summary="graphs of ten nodes as edges: communities and stars",
+        example={"n": 256},
+        paper=_CATFLOW,
+    )
+    reg.add(
+        "dataset",
         "distilled",
         "flowloom_sequences.simplex.distil:Distilled",
         summary="what a trained simplex flow makes of noise: data of its one-step student",
@@ -267,6 +275,13 @@ def _inference(reg: Registrar) -> None:
         data="independent-tokens",
     )
     reg.add(
+        "metric",
+        "graph-statistics",
+        "flowloom_sequences.graphs:GraphStatistics",
+        summary="distance of degrees and triangles of small graphs",
+        data="small-graphs",
+    )
+    reg.add(
         "renderer",
         "sequence-text",
         "flowloom_sequences.renderer:SequenceText",
@@ -280,7 +295,10 @@ _RECIPES = {
     "markov": ("an order-2 language whose likelihood is exact; --with another flow", _DFM),
     "dyck": ("balanced brackets from masks", _DFM),
     "dirichlet-toy": ("the Dirichlet paper's toy; its baseline --with linear-flow", _DIRICHLET),
+    "dirichlet-one-step": ("the same toy in one evaluation, distilled from sixty", _DIRICHLET),
     "dna-guided": ("DNA with the motif of a class, guided on the simplex", _DIRICHLET),
+    "dna-toy": ("two classes of short DNA, guided, in a minute", _DIRICHLET),
+    "catflow-graphs": ("small graphs by CatFlow, half a minute", _CATFLOW),
     "text-paper": ("the 150M transformer of masked and discrete flows, at paper scale", _DFM),
     "dna-paper": ("the paper's 20-layer network for promoters and enhancers", _DIRICHLET),
     "discrete-flow": ("part, to lay over token data: discrete flow matching from masks", _DFM),

@@ -18,10 +18,12 @@ from flowloom.geometry.numerics import safe_norm
 from flowloom_geometries.mesh.closest import Finder, search
 from flowloom_geometries.mesh.laplacian import face_areas, spectrum
 from flowloom_geometries.mesh.reading import read_mesh
-from flowloom_geometries.mesh.shapes import icosphere
+from flowloom_geometries.mesh.shapes import icosphere, walled_square
 
 Premetric = Literal["biharmonic", "diffusion"]
-Shape = Literal["icosphere", "icosphere-0", "icosphere-1", "icosphere-2", "icosphere-3", "icosphere-4"]
+Shape = Literal[
+    "icosphere", "icosphere-0", "icosphere-1", "icosphere-2", "icosphere-3", "icosphere-4", "walled-square"
+]
 
 
 class MeshSurface(Geometry):
@@ -45,7 +47,7 @@ class MeshSurface(Geometry):
 
     Args:
         file: an ``.obj`` or ``.off`` file, or ``icosphere`` for a sphere of 642 vertices
-            (``icosphere-1`` of 42, ``icosphere-2`` of 162).
+            (``icosphere-1`` of 42, ``icosphere-2`` of 162), or ``walled-square`` for a square with a wall.
         vertices: ``(V, 3)``, in place of a file.
         triangles: ``(F, 3)``, in place of a file.
         count: number of eigenpairs k.
@@ -76,6 +78,8 @@ class MeshSurface(Geometry):
         level = re.fullmatch(r"icosphere(?:-([0-4]))?", str(file))
         if level is not None:
             vertices, triangles = icosphere(int(level[1] or 3))
+        elif str(file) == "walled-square":
+            vertices, triangles = walled_square()
         elif file is not None:
             vertices, triangles = read_mesh(file)
         if vertices is None or triangles is None:

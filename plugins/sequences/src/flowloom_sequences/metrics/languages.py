@@ -126,9 +126,19 @@ class TokenKL(_Asks):
 
     Meaningful for ``independent-tokens``, whose law is a table; ``kl_floor`` is the value of as many real
     examples.
+
+    Args:
+        law: data whose law is asked, where those that are trained on have none (a teacher's samples, say).
     """
 
     better: ClassVar = {"token_kl": "lower"}
+
+    def __init__(self, law: Dataset | None = None) -> None:
+        self.law = law
+
+    def fit(self, train: Dataset) -> None:
+        """Take the law from the data."""
+        super().fit(train if self.law is None else self.law)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``token_kl`` and ``kl_floor``, nats a position."""
