@@ -101,7 +101,8 @@ def test_patches_touch_walls_and_spaces_without_walls_are_refused():
 def test_the_papers_size(tmp_path):
     pytest.importorskip("flowloom_images")
     (tmp_path / "fake.py").write_text(
-        "import torch\nfrom flowloom.data import Dataset, Examples\nfrom flowloom.spec import Condition, Spec\n"
+        "import torch\nfrom flowloom.data import Dataset, Examples\n"
+        "from flowloom.spec import Condition, Spec\n"
         "class Pixels(Dataset):\n    spec = Spec((3, 64, 64), conditions={'label': Condition(1000)})\n"
         "    def __len__(self):\n        return 1\n    def take(self, rows):\n"
         "        n = len(rows)\n        return Examples(torch.zeros(n, 3, 64, 64), "

@@ -1,4 +1,4 @@
-"""Flows on bounded convex sets: reflected (2405.16577), mirrored (2510.08929), and what both are measured by."""
+"""Flows on bounded convex sets: reflected (2405.16577) and mirrored (2510.08929)."""
 
 from flowloom_geometries.bounded.feasibility import Feasibility
 from flowloom_geometries.bounded.mirror import MirrorMap

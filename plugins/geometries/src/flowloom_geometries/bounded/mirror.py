@@ -18,16 +18,18 @@ class MirrorMap(StateCodec):
 
     .. math:: y = \nabla\phi(x) = \sum_i a_i\,(b_i - a_i \cdot x)^{-\kappa} + \rho\,x
 
-    is a bijection onto :math:`R^n`, so an unconstrained flow of y never leaves the set: no sample is infeasible. The
-    log barrier (:math:`\kappa = 1,\ \rho = 0`) sends a density that does not vanish at a wall to tails of index 1,
-    without a mean, for which flow matching has no finite loss. With :math:`\kappa < 1` the index is
-    :math:`1 / \kappa`, and moments below it are finite; :math:`\rho > 0` makes :math:`\phi` strongly convex and
-    so the inverse Lipschitz. A Student-t source with :math:`\nu = 1 / \kappa` (``poisson-kernel`` with ``extra_dims``
+    is a bijection onto :math:`R^n`, so an unconstrained flow of y never leaves the set: no sample is
+    infeasible. The log barrier (:math:`\kappa = 1,\ \rho = 0`) sends a density that does not vanish at a
+    wall to tails of index 1, without a mean, for which flow matching has no finite loss. With
+    :math:`\kappa < 1` the index is
+    :math:`1 / \kappa`, and moments below it are finite; :math:`\rho > 0` makes :math:`\phi` strongly
+    convex and so the inverse Lipschitz. A Student-t source with :math:`\nu = 1 / \kappa`
+    (``poisson-kernel`` with ``extra_dims``
     :math:`\nu`, ``sigma`` 1: they are one law) has tails of the same index.
 
-    The paper's text was not at hand when this was written: the power law is a map with the properties that its
-    abstract states. The inverse minimises :math:`\phi(x) - x \cdot y` by Newton's method in float64, whose steps
-    go at most 0.9 of the way to the nearest wall.
+    The paper's text was not at hand when this was written: the power law is a map with the properties that
+    its abstract states. The inverse minimises :math:`\phi(x) - x \cdot y` by Newton's method in float64,
+    whose steps go at most 0.9 of the way to the nearest wall.
 
     Args:
         spec: of the data, points ``(n,)``; injected from the recipe.

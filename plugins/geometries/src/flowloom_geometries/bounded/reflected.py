@@ -23,9 +23,9 @@ def reflect(space: Geometry, y: Tensor, bounces: int = 50) -> Tensor:
     .. math:: y \leftarrow 2 P(y) - y
 
     with P the nearest point of the set. At a flat wall :math:`a \cdot x \le b` that is
-    :math:`y - 2 (a \cdot y - b)_+ a / |a|^2`, in a box the folding of every coordinate, and each time the point
-    comes nearer to all points inside. Beyond a slanted corner it is the reflection at the nearest point rather
-    than the path of a ray, which hits the walls one by one: equal as steps shrink.
+    :math:`y - 2 (a \cdot y - b)_+ a / |a|^2`, in a box the folding of every coordinate, and each time the
+    point comes nearer to all points inside. Beyond a slanted corner it is the reflection at the nearest
+    point rather than the path of a ray, which hits the walls one by one: equal as steps shrink.
 
     Args:
         space: a convex geometry.
@@ -75,11 +75,11 @@ class _Reflected(ExplicitRungeKutta):
 class ReflectedEuler(_Reflected, Euler):
     r"""Euler's method for the reflected equation :math:`d\phi = v(\phi, t)\,dt + dL_t` (2405.16577).
 
-    L acts at the boundary only, along its inward normal. Training needs nothing of it: between two points of a
-    convex set the straight path stays inside, so plain ``flow-matching`` is exact where the source lies in the
-    set (``uniform``, ``truncated-gaussian``). No sample leaves the set, however coarse the steps or large the
-    guidance, and none sticks to its walls, as clipped samples do. Reflected ways have no inverse: a
-    likelihood (an ODE solver's) speaks of the ways that meet no wall.
+    L acts at the boundary only, along its inward normal. Training needs nothing of it: between two points
+    of a convex set the straight path stays inside, so plain ``flow-matching`` is exact where the source
+    lies in the set (``uniform``, ``truncated-gaussian``). No sample leaves the set, however coarse the
+    steps or large the guidance, and none sticks to its walls, as clipped samples do. Reflected ways have
+    no inverse: a likelihood (an ODE solver's) speaks of the ways that meet no wall.
 
     Args:
         steps: see `flowloom.solvers.Euler`.
