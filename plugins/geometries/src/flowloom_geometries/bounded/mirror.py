@@ -73,6 +73,8 @@ class MirrorMap(StateCodec):
     def decode_state(self, x: Tensor) -> Tensor:
         """The point whose gradient is ``x``, strictly inside in the precision of ``x``."""
         y = x.double()
+        # Nearer than 1e-6 to a wall single precision holds no point, and doubles no Hessian.
+        y = y * (1e-6**-self.kappa / y.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
         a, _ = self._faces(y)
         point = self.centre.to(y).expand(y.shape)
         for _ in range(self.iterations):
@@ -90,10 +92,12 @@ class MirrorMap(StateCodec):
         return found
 
     def _inside(self, x: Tensor) -> Tensor:
-        """``x``, a little towards the centre where it would touch a wall."""
-        centre = self.centre.to(x)
-        near = self.domain.margin(x).amin(-1, keepdim=True) < 1e-6
-        return torch.where(near, centre + (1 - 4e-6) * (self.domain.project(x) - centre), x)
+        """``x``, or where its ray from the centre is still 2e-6 before the walls."""
+        centre, (a, _) = self.centre.to(x), self._faces(x)
+        way = (x - centre) @ a.mT
+        share = (self.domain.margin(centre) - 2e-6) / way.clamp_min(1e-9)
+        share = share.amin(-1, keepdim=True)
+        return torch.where(share < 1, centre + share * (x - centre), x)
 
     def _gradient(self, x: Tensor) -> Tensor:
         a, _ = self._faces(x)
