@@ -26,7 +26,8 @@ def test_aligned_noise_is_as_long_as_the_data(draws):
     data = Tensors(3 + 0.1 * torch.randn(500, 2, 4, generator=draws))
     source = NormAligned(Gaussian(2.0))
     source.fit(data, None, draws)
-    lengths = [v.flatten(1).norm(dim=1).mean() for v in (source.noise((20_000, 2, 4), Draw(draws)), data.all().x)]
+    both = source.noise((20_000, 2, 4), Draw(draws)), data.all().x
+    lengths = [v.flatten(1).norm(dim=1).mean() for v in both]
     assert abs(float(lengths[0] / lengths[1]) - 1) < 0.02
     other = NormAligned(Gaussian(2.0))
     other.load_state_dict(source.state_dict())
@@ -79,17 +80,9 @@ def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
     assert survives_a_kill("better-source-aligned")["source.ratio"] < 1
 
 
-def test_the_papers_size(tmp_path):
+def test_the_papers_size(at_paper_scale, tmp_path):
     pytest.importorskip("flowloom_images")
-    from flowloom_images.models import UNet
-
-    from flowloom.spec import Spec
-
-    with torch.device("meta"):
-        size = sum(
-            p.numel()
-            for p in UNet(
-                Spec((3, 32, 32)), width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), head_width=64
-            ).parameters()
-        )
-    assert abs(size / 35.75e6 - 1) < 0.02  # torchcfm's U-Net, 35.7 M parameters
+    built = at_paper_scale("better-source-cifar10", (3, 32, 32), views=[], stages=[], metrics=[])
+    size = sum(p.numel() for p in built["model"].parameters())
+    assert size == 35_746_307  # torchcfm's U-Net
+    assert isinstance(built["source"], NormAligned)
