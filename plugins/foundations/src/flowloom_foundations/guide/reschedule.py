@@ -13,8 +13,8 @@ class Reschedule(Guidance):
     r"""A field of an affine path, walked on another schedule without retraining (2412.06264, section 4.9).
 
     :math:`\bar x_r = s(r)\,x_{t(r)}` with :math:`t(r)` where the ratio of signal and noise is the same, and
-    :math:`s(r) = \bar\sigma_r / \sigma_{t(r)}`. The law of samples stays; what changes is where a solver of few
-    steps spends them. Any kind of field is read as a velocity. See `flowloom.fields.Rescheduled`.
+    :math:`s(r) = \bar\sigma_r / \sigma_{t(r)}`. The law of samples stays; what changes is where few steps
+    are spent. Any kind of field is read as a velocity. See `flowloom.fields.Rescheduled`.
 
     Args:
         schedule: the new one.
@@ -34,6 +34,6 @@ class Reschedule(Guidance):
         found = Rescheduled(field, self.schedule)
         if abs(found.source_scale() - 1) > 1e-3:
             raise IncompatibleError(
-                f"reschedule: {type(self.schedule).__name__} begins at {found.source_scale():g} times the noise"
+                f"reschedule: {type(self.schedule).__name__} has {found.source_scale():g} times the noise"
             )
         return found

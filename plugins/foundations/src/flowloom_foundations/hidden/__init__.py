@@ -1,4 +1,4 @@
-"""Methods that look inside the network: contrast near the data (2509.20952), and a memory bank (2512.08648)."""
+"""Methods that look inside the network: local contrast (2509.20952), a memory bank (2512.08648)."""
 
 from flowloom_foundations.hidden.local_contrast import LocalContrast
 from flowloom_foundations.hidden.memory_bank import MemoryBank
