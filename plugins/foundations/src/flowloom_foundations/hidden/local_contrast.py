@@ -23,8 +23,8 @@ from flowloom_foundations.hidden.tap import tapped
 class LocalContrast(FlowMatching):
     r"""Flow matching down to a noise level, and contrast of features below it (2509.20952).
 
-    With little noise s = 1 - t, states that differ by O(s) have targets that differ by O(1): the regression has
-    a Lipschitz constant of 1 / s, and the network spends its features on noise. So
+    With little noise s = 1 - t, states that differ by O(s) have targets that differ by O(1): the regression
+    has a Lipschitz constant of 1 / s, and the network spends its features on noise. So
 
     .. math:: L = E\big[1_{s \ge s_{min}} |v(x_t, t) - (x_1 - x_0)|^2
               - \lambda\,1_{s < s_{min}} \log\frac{\exp(-|h_i - a_i|^2 / \tau)}{\sum_j \exp(-|h_i - a_j|^2

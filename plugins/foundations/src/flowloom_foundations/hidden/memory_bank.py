@@ -95,7 +95,7 @@ class MemoryBank(FlowMatching):
         return Loss(near + self.strength * far, parts)
 
     def repulsion(self, z: Tensor) -> Tensor:
-        """Mean log of the mean kernel between rows ``(n, dim)`` and their negatives; 0 where there are none."""
+        """Mean log of the mean kernel between rows ``(n, dim)`` and negatives; 0 where there are none."""
         if not self.queue:
             others = torch.cdist(z, z).square() / -self.temperature
             own = torch.eye(len(z), dtype=torch.bool, device=z.device)

@@ -35,8 +35,8 @@ class CentreError(Score):
         "over_bayes": "lower",
     }
     about: ClassVar[Mapping[str, str]] = {
-        "centre_error": "Squared distance of the generated cluster's centre to the true one, over the
-        dimension.", "over_bayes": "The same over the error of the posterior mean.",
+        "centre_error": "Squared distance of the generated centre to the true one, over the dimension.",
+        "over_bayes": "The same over the error of the posterior mean.",
         "over_theory": "The same over what the theory says of infinitely many dimensions: 1.",
     }
 
