@@ -45,6 +45,7 @@ class At(fl.times.TimeLaw):
     """A law that is one time, or several in turn."""
 
     def __init__(self, *t):
+        super().__init__()
         self.t = torch.tensor(t)
 
     def quantile(self, u):
