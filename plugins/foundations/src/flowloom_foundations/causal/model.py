@@ -23,8 +23,8 @@ class CausalTrajectory(nn.Module):
 
     .. math:: z \sim N(\mu(h), \sigma(h)^2), \qquad \hat x_{k+1} = D(z).
 
-    As a network of the flow it takes one state alone for the whole history, and answers with the mean of the
-    next.
+    As a network of the flow it takes one state alone for the whole history, and answers with the mean of
+    the next.
 
     Args:
         spec: of the data: one real tensor; injected from the recipe.

@@ -49,15 +49,15 @@ class NextStates(Field):
 class NextState(Objective):
     r"""The next state of a straight trajectory from all before it, through a latent (CaLMFlow, 2410.05292).
 
-    The flow is a Volterra equation :math:`z(t) = z(0) + \int_0^t G(z(s), t, s)\,ds`, whose solution may depend
-    on all of its past. On states :math:`x_k` at times k / N of a path, by teacher forcing,
+    The flow is a Volterra equation :math:`z(t) = z(0) + \int_0^t G(z(s), t, s)\,ds`, whose solution may
+    depend on all of its past. On states :math:`x_k` at times k / N of a path, by teacher forcing,
 
     .. math:: E \sum_{k < N} \|x_{k+1} - D(z_k)\|^2 + \beta\,KL\big(N(\mu_k, \sigma_k^2)\,\|\,N(0, 1)\big).
 
-    The latent does not see its target, so it cannot stand for the choice that independent ends leave open at the
-    first step: give ``coupling: optimal-transport``. Contexts of several trajectories and prompts of a language
-    model are not here; conditions are embedded as everywhere. Logs ``square`` and ``kl``. The paper's sizes are
-    our reading.
+    The latent does not see its target, so it cannot stand for the choice that independent ends leave open
+    at the first step: give ``coupling: optimal-transport``. Contexts of several trajectories and prompts of
+    a language model are not here; conditions are embedded as everywhere. Logs ``square`` and ``kl``. The
+    paper's sizes are our reading.
 
     Args:
         path: affine, in flat space; injected from the recipe.
