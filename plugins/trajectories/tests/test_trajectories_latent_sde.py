@@ -1,4 +1,4 @@
-"""The drift of the posterior against simulation, its bound against the exact likelihood, one number by two ways."""
+"""The drift of the posterior by simulation, its bound beside the exact likelihood, one number by two ways."""
 
 import torch
 

@@ -50,7 +50,7 @@ class Rollout(Solver):
             or not isinstance(x0, Tensor)
         ):
             raise IncompatibleError(
-                "rollout walks whole trajectories of one free tensor, from source to data"
+                "trajectory-rollout walks whole trajectories of one free tensor, from source to data"
             )
         call = Call(field, cond, generator)
         walk, states = Walk(call, x0, 0.0, keep=keep, on_step=on_step, steps=field.steps), [x0]

@@ -29,7 +29,7 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "solver",
-        "rollout",
+        "trajectory-rollout",
         f"{home}:Rollout",
         summary="draws state after state from all before it",
         paper=paper,
