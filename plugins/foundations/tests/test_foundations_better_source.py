@@ -80,9 +80,9 @@ def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
     assert survives_a_kill("better-source-aligned")["source.ratio"] < 1
 
 
-def test_the_papers_size(at_paper_scale, tmp_path):
+def test_the_papers_size(at_paper_scale):
     pytest.importorskip("flowloom_images")
-    built = at_paper_scale("better-source-cifar10", (3, 32, 32), views=[], stages=[], metrics=[])
+    built = at_paper_scale("better-source-cifar10", (3, 32, 32), views=[], stages=None, metrics=[])
     size = sum(p.numel() for p in built["model"].parameters())
     assert size == 35_746_307  # torchcfm's U-Net
     assert isinstance(built["source"], NormAligned)

@@ -70,7 +70,7 @@ def test_the_rollout_hands_on_the_whole_history():
     model = Shifts(Spec((4,)), 4, width=16, heads=2)
     field = NextState(temperature=0.0).field(model)
     x0 = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    solution = Rollout().solve(field, x0, generator=torch.Generator().manual_seed(0), keep=5)
+    solution = Rollout(4).solve(field, x0, generator=torch.Generator().manual_seed(0), keep=5)
     assert torch.allclose(solution.x, 8 * x0)  # 1, 1, 2, 4, 8
     assert solution.nfe == 4
     assert torch.allclose(solution.trajectory[2], 2 * x0)
@@ -96,7 +96,7 @@ def test_conditions_are_heard_and_refusals_are_clear():
     assert not torch.allclose(*both, atol=1e-4)
     with pytest.raises(IncompatibleError, match="do not divide"):
         CausalTrajectory(Spec((3,)), pieces=2)
-    flow = fl.Flow(made(), objective=NextState(), solver=Rollout())
+    flow = fl.Flow(made(), objective=NextState(), solver=Rollout(4))
     with pytest.raises(IncompatibleError, match="whole trajectories"):
         flow.solver.solve(flow.objective.field(flow.model), torch.zeros(2, 4), span=(0.5, 1.0))
 

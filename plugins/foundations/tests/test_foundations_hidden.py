@@ -171,10 +171,13 @@ def test_rank_and_probes():
     assert 1 < found["effective_rank"] < 32
 
 
-def test_killed_runs_go_on_bit_for_bit(survives_a_kill):
+def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
+    survives_a_kill("local-contrast", "train.batch=64")
+
+
+def test_a_killed_run_has_its_queue_again(survives_a_kill):
     tensors = survives_a_kill("repulsor", "objective.queue=64", "objective.averaged=true")
     assert int(tensors["objective.held"]) == 64
-    survives_a_kill("local-contrast", "train.batch=64")
 
 
 def test_the_papers_size(at_paper_scale):

@@ -19,7 +19,8 @@ from flowloom_trajectories.latent_sde.objective import gap
 def made(data, seed=0, **more):
     torch.manual_seed(seed)
     model = LatentSDE(data.spec, **{"latent": 1, "width": 16, "until": data.until, "reach": 0.3, **more})
-    torch.nn.init.normal_(model.g_out, std=0.5)  # a diffusion that bends with z
+    with torch.no_grad():  # a diffusion that bends with z
+        model.g_out.copy_(0.25 * model.g_in[0].sign())
     return model
 
 
@@ -42,13 +43,13 @@ def test_the_process_has_the_likelihood_of_its_kalman_filter():
 def test_the_posterior_drift_keeps_the_marginals():
     """Euler-Maruyama along f ends in m(t), s(t), also where g bends: without its derivative it would not."""
     data = OrnsteinUhlenbeck(1, length=5)
-    model, n = made(data), 40_000
+    model, n = made(data), 6000
     times, x = data.times.expand(n, -1), data.all().x.expand(n, -1, -1)
     with torch.no_grad():
         seen = model.read(x[:1], times[:1]).expand(n, -1, -1)
         draws = torch.Generator().manual_seed(0)
         mean, std = model.posterior(seen, times, torch.zeros(n))
-        z, steps, until = mean + std * torch.randn(n, 1, generator=draws), 150, 1.5
+        z, steps, until = mean + std * torch.randn(n, 1, generator=draws), 80, 1.0
         for k in range(steps):
             t, dt = torch.full((n,), k * until / steps), until / steps
             mean, std = model.posterior(seen, times, t)
@@ -56,7 +57,7 @@ def test_the_posterior_drift_keeps_the_marginals():
             g = model.diffusion(z)
             z = z + dt * (model.drift(z, t) + g * off) + g * dt**0.5 * torch.randn(n, 1, generator=draws)
         mean, std = model.posterior(seen, times, torch.full((n,), until))
-    assert abs(float(z.mean() - mean[0])) < 0.02 * float(std[0]) + 0.01
+    assert abs(float((z.mean() - mean[0]) / std[0])) < 0.05
     assert abs(float(z.std() / std[0]) - 1) < 0.03
 
 
@@ -92,7 +93,7 @@ def test_the_bound_scales_with_time_and_observations():
             mean, _ = model.posterior(seen, cond["times"], cond["times"][:, i])
             terms["observations"] -= float(model.log_likelihood(x[:, i], mean).mean())
         for t in torch.linspace(0.0, data.until, 101)[1:]:
-            _, off = gap(model, seen, cond["times"], t.expand(64), torch.zeros(64, 1))
+            _, off = gap(model, seen, cond["times"], torch.full((64,), float(t)), torch.zeros(64, 1))
             terms["drift"] += float(0.5 * off.square().sum(1).mean()) * data.until / 100
 
         real = torch.randn

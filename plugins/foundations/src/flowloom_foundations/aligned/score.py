@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.metrics.distances import energy_distance
 from flowloom.scores import Score
@@ -40,6 +40,8 @@ class LatentLaw(Score):
         self.require(flow)
         model = flow.model
         assert isinstance(model, VectorAutoencoder) and isinstance(examples.x, Tensor)
+        if not len(examples):
+            raise ShapeError("score latent-law: there is no example to score")
         wanted = self.target.take(torch.arange(min(len(self.target), self.rows))).x
         assert isinstance(wanted, Tensor)
         with flow.evaluating():

@@ -78,7 +78,9 @@ class CausalTrajectory(nn.Module):
             cond: conditions of the rows.
         """
         n, k = history.shape[:2]
-        tokens = self.enter(history.reshape(n, k * self.pieces, -1)) + self.place.repeat(k, 1)
+        tokens = self.enter(history.reshape(n, k * self.pieces, self.enter.in_features)) + self.place.repeat(
+            k, 1
+        )
         told = self.condition(cond, n)
         context = self.time(t)
         context = context + (told[:, None] if isinstance(told, Tensor) else told)
@@ -88,7 +90,7 @@ class CausalTrajectory(nn.Module):
         angles = rotary(len(when), tokens.shape[-1] // self.heads, tokens)
         for block in self.blocks:
             tokens = block(tokens, context, angles, seen)
-        mean, log_var = self.to_latent(self.norm(tokens)).reshape(n, k, self.pieces, -1).chunk(2, -1)
+        mean, log_var = self.to_latent(self.norm(tokens)).unflatten(1, (k, self.pieces)).chunk(2, -1)
         return mean, log_var.clamp(-12, 6)
 
     def decode(self, z: Tensor) -> Tensor:

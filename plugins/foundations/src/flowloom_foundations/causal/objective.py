@@ -34,12 +34,12 @@ class NextStates(Field):
 
     def __init__(self, model: CausalTrajectory, path: Path, temperature: float) -> None:
         self.model, self.path, self.geometry = model, path, path.geometry
-        self.temperature, self.steps = temperature, model.steps
+        self.temperature = temperature
         self.told_by(model)
 
     def __call__(self, x: Any, t: Tensor, cond: Cond, generator: torch.Generator | None = None) -> Tensor:
         """The state after the last one; ``t`` is that of the last, and says nothing that k does not."""
-        times = torch.arange(x.shape[1], device=x.device, dtype=x.dtype) / self.steps
+        times = torch.arange(x.shape[1], device=x.device, dtype=x.dtype) / self.model.steps
         mean, log_var = self.model.posterior(x, times.expand(len(x), -1), dict(cond))
         noise = Draw.like(mean, generator).normal(tuple(mean[:, -1:].shape))
         z = mean[:, -1:] + self.temperature * (log_var[:, -1:] / 2).exp() * noise

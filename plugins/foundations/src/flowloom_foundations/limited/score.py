@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom_foundations.limited.denoiser import TwoClusterDenoiser
@@ -51,6 +51,8 @@ class CentreError(Score):
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``centre_error``, ``over_bayes`` and ``over_theory``."""
         self.require(flow)
+        if not len(examples):
+            raise ShapeError("score centre-error: there is no example to score")
         model = flow.model
         assert isinstance(model, TwoClusterDenoiser)
         x = flow.sample(self.draws, seed=seed)

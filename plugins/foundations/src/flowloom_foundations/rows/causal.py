@@ -25,6 +25,10 @@ def register(reg: Registrar) -> None:
         f"{home}:NextState",
         summary="the next state of a trajectory from all before it, through a latent",
         paper=paper,
+        known_failures={
+            "check_exact_answers_have_no_loss": "its network answers with laws of latents",
+            "check_field_is_of_its_kind": "its field is called with histories",
+        },
         within="calmflow",
     )
     reg.add(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.objectives import Batch, Step
 from flowloom.scores import Score
@@ -42,6 +42,8 @@ class NelboGap(Score):
         """``nelbo_gap``, and the two that it is the difference of."""
         x, objective = examples.x, SDEMatching()
         assert isinstance(x, Tensor)
+        if not len(x):
+            raise ShapeError("score nelbo-gap: there is no example to score")
         total = 0.0
         with flow.evaluating():
             for k in range(self.draws):
