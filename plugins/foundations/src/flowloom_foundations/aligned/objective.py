@@ -52,7 +52,8 @@ class FlowPrior(Objective):
     likelihood. Logs ``mse`` (mean over entries) and ``alignment``.
 
     Args:
-        prior: a flow that was trained on samples of the law, in the shape of the latents.
+        prior: a flow that was trained on samples of the law, in the shape of the latents; None for an
+            autoencoder whose latents are left alone.
         path: injected from the recipe; the loss has no times of its own.
         strength: :math:`\lambda`.
         draws: of time and noise for every latent.
@@ -61,7 +62,11 @@ class FlowPrior(Objective):
     generates = False
 
     def __init__(
-        self, prior: Trained, path: Path | None = None, strength: float = 0.01, draws: int = 1
+        self,
+        prior: Trained | None = None,
+        path: Path | None = None,
+        strength: float = 0.01,
+        draws: int = 1,
     ) -> None:
         super().__init__()
         if strength < 0 or draws < 1:
@@ -80,12 +85,14 @@ class FlowPrior(Objective):
         if not isinstance(model, VectorAutoencoder) or not isinstance(x, Tensor):
             raise ShapeError("objective flow-prior trains model: vector-autoencoder, on one tensor")
         y = model.encode(x)
+        square = (x - model.decode(y)).square().flatten(1)
+        total, told = square.sum(1).mean(), {"mse": square.detach().mean()}
+        if self.prior is None:
+            return Loss(total, told)
         flow, draw = self.prior.flow, Draw.like(y, step.generator)
         field = read_as(self.prior.field(), "velocity")
         off = misalignment(field, y, flow.source, flow.objective.path, draw, self.draws).mean()
-        square = (x - model.decode(y)).square().flatten(1)
-        told = {"mse": square.detach().mean(), "alignment": off.detach()}
-        return Loss(square.sum(1).mean() + self.strength * off, told)
+        return Loss(total + self.strength * off, {**told, "alignment": off.detach()})
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The reconstructions."""
@@ -93,10 +100,11 @@ class FlowPrior(Objective):
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """A network without latents, or with others than the prior's."""
-        model, shape = parts.get("model"), tuple(self.prior.spec.shape)
+        model = parts.get("model")
         if model is not None and not isinstance(model, VectorAutoencoder):
             yield Clash("objective", "model", "flow-prior aligns latents; take model: vector-autoencoder")
-        elif isinstance(model, VectorAutoencoder) and shape != (model.latent,):
-            yield Clash(
-                "objective", "model", f"the prior's states are {shape}, and latents are ({model.latent},)"
-            )
+        elif isinstance(model, VectorAutoencoder) and self.prior is not None:
+            shape = tuple(self.prior.spec.shape)
+            if shape != (model.latent,):
+                said = f"the prior's states are {shape}, and latents are ({model.latent},)"
+                yield Clash("objective", "model", said)
