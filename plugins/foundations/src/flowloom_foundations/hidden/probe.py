@@ -11,6 +11,7 @@ from torch import Tensor
 from flowloom.conditions import without
 from flowloom.data import Examples
 from flowloom.draw import Draw
+from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.seeds import generator as generator_of
@@ -48,6 +49,8 @@ class HiddenFeatures(Score):
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``effective_rank``, and ``probe_error`` where there are classes."""
+        if not len(examples):
+            raise ShapeError("score hidden-features: there is no example to score")
         found: dict[str, list[float]] = {}
         told = examples.cond.get(self.label) if self.label else None
         cond = without(examples.cond, len(examples)) if examples.cond else {}
