@@ -84,10 +84,11 @@ def survives_a_kill(tmp_path, monkeypatch):
 def at_paper_scale(tmp_path):
     """The flow of a recipe for images or their latents, on the meta device."""
 
-    def make(recipe, shape=(4, 32, 32)):
+    def make(recipe, shape=(4, 32, 32), **sections):
         (tmp_path / "fake.py").write_text(f"SHAPE = {shape}\n{FAKE}")
         file = tmp_path / "full.yaml"
-        file.write_text(f"extends: {recipe}\ndata: './fake.py:Latents'\n")
+        sections = {"extends": recipe, "data": "./fake.py:Latents", **sections}
+        file.write_text(json.dumps(sections))
         with torch.device("meta"):
             return build(load_recipe(str(Path(file))))
 

@@ -92,6 +92,7 @@ def flowloom_register(reg: Registrar) -> None:
         data="von-mises-fisher",
     )
     _recipes(reg)
+    reg.gather("flowloom_geometries.rows")
 
 
 def _spaces(reg: Registrar) -> None:

@@ -1,0 +1,48 @@
+"""Whether latents follow the law that they were to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.flow import Flow
+from flowloom.metrics.distances import energy_distance
+from flowloom.scores import Score
+from flowloom_foundations.aligned.autoencoder import VectorAutoencoder
+
+
+class LatentLaw(Score):
+    """Energy distance of the latents of held-out examples to samples of a law.
+
+    Args:
+        target: the samples.
+        rows: of them, at most.
+    """
+
+    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"latent_distance": "lower"}
+
+    def __init__(self, target: Dataset, rows: int = 2000) -> None:
+        self.target, self.rows = target, rows
+
+    def require(self, flow: Flow) -> None:
+        """Ask for latents."""
+        if not isinstance(flow.model, VectorAutoencoder):
+            raise IncompatibleError("score latent-law is of latents; take model: vector-autoencoder")
+
+    @torch.no_grad()
+    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
+        """``latent_distance``."""
+        self.require(flow)
+        model = flow.model
+        assert isinstance(model, VectorAutoencoder) and isinstance(examples.x, Tensor)
+        if not len(examples):
+            raise ShapeError("score latent-law: there is no example to score")
+        wanted = self.target.take(torch.arange(min(len(self.target), self.rows))).x
+        assert isinstance(wanted, Tensor)
+        with flow.evaluating():
+            return {"latent_distance": energy_distance(model.encode(examples.x).cpu(), wanted)}

@@ -1,0 +1,58 @@
+"""Rows that see each other: symmetry over the batch, the graph without edges, and what it costs."""
+
+import torch
+
+import flowloom as fl
+from flowloom.spec import Spec
+from flowloom_foundations.graph import NeighbourAware
+
+
+def made(**more):
+    torch.manual_seed(0)
+    spec = Spec((3,))
+    model = NeighbourAware(spec, fl.models.MLP(spec, width=8, depth=1), width=8, **more)
+    torch.nn.init.normal_(model.out.weight)
+    return model
+
+
+X, T = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.linspace(0.1, 0.9, 6)
+
+
+def test_it_does_not_know_the_order_of_rows_but_their_company():
+    model, order = made(), torch.tensor([3, 1, 5, 0, 2, 4])
+    assert torch.allclose(model(X[order], T[order]), model(X, T)[order], atol=1e-5)
+    company = torch.cat([X[:1], X[1:] + 1])
+    assert not torch.allclose(model(company, T)[0], model(X, T)[0], atol=1e-3)
+    assert not model.batch_independent
+
+
+def test_without_edges_rows_are_alone_and_parameters_as_many():
+    model, other = made(connected=False), made()
+    assert torch.allclose(model(X, T)[0], model(X[:1], T[:1])[0], atol=1e-6)
+    assert model.batch_independent
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (model, other)]
+    assert sizes[0] == sizes[1]
+
+
+def test_it_starts_as_the_reaction_and_copies_say_nothing():
+    spec = Spec((3,))
+    plain = NeighbourAware(spec, fl.models.MLP(spec, width=8, depth=1))
+    assert torch.equal(plain(X, T), plain.network(X, T))
+    # Along edges go differences: a batch of one row, repeated, hears what the graph without edges hears.
+    model, same = made(), X[:1].expand(6, 3)
+    model.connected = False
+    alone = model(same, T[:1].expand(6))
+    model.connected = True
+    assert torch.allclose(model(same, T[:1].expand(6)), alone, atol=1e-5)
+
+
+def test_the_papers_size():
+    from flowloom_images.models import DiT
+
+    spec = Spec((4, 32, 32))
+    with torch.device("meta"):
+        reaction = DiT(spec, "B", 2)
+        model = NeighbourAware(spec, reaction, width=512, layers=2)
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (reaction, model)]
+    assert round(sizes[0] / 1e6) == 130
+    assert sizes[1] / sizes[0] < 1.07

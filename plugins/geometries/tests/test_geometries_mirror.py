@@ -1,0 +1,81 @@
+"""The mirror map against its potential, its inverse, its determinant and its tails."""
+
+import pytest
+import torch
+
+from flowloom.data import Examples
+from flowloom.draw import Draw
+from flowloom.errors import DataError, IncompatibleError
+from flowloom.sources import Gaussian
+from flowloom.spec import Spec
+from flowloom_foundations.poisson import PoissonKernel
+from flowloom_geometries.bounded import MirrorMap, MirrorTail
+from flowloom_geometries.spaces import Polytope
+
+SQUARE = Polytope([[1, 0], [-1, 0], [0, 1], [0, -1]], [1, 1, 1, 1])
+TRIANGLE = Polytope([[-1, 0], [0, -1], [1, 1]], [0, 0, 1])
+
+
+def points(domain, n=300):
+    return domain.random((n, 2), Draw(torch.Generator().manual_seed(0), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("domain", [SQUARE, TRIANGLE])
+@pytest.mark.parametrize(("kappa", "ridge"), [(0.3, 1.0), (0.6, 0.5), (1.0, 0.0)])
+def test_it_is_the_gradient_of_its_barrier_and_has_an_inverse(domain, kappa, ridge):
+    codec, x = MirrorMap(Spec((2,)), domain, kappa, ridge), points(domain)
+
+    def barrier(x):
+        margin = domain.margin(x)
+        walls = -margin.log() if kappa == 1 else -margin.pow(1 - kappa) / (1 - kappa)
+        return walls.sum(-1) + ridge * x.square().sum(-1) / 2
+
+    with torch.enable_grad():
+        wanted = torch.autograd.functional.jacobian(lambda z: barrier(z).sum(), x)
+    y = codec.encode_state(x)
+    assert torch.allclose(y, wanted, rtol=1e-9)
+    assert torch.allclose(codec.decode_state(y), x, atol=1e-8)
+    hessian = torch.func.vmap(torch.func.hessian(lambda z: barrier(z[None])[0]))(x)
+    assert torch.allclose(codec.log_det(Examples(x)), hessian.det().log(), rtol=1e-6, atol=1e-8)
+
+
+def test_every_state_is_a_point_inside_even_in_single_precision(draws):
+    codec = MirrorMap(Spec((2,)), TRIANGLE)
+    y = torch.cat([10.0**k * torch.randn(200, 2, generator=draws) for k in range(-1, 6)])
+    x = codec.decode_state(y)
+    assert x.dtype == torch.float32
+    assert (TRIANGLE.margin(x) > 0).all()
+    near = y.norm(dim=1) < 20
+    assert torch.allclose(codec.encode_state(x)[near], y[near], rtol=1e-2, atol=1e-3)
+
+
+def test_tails_have_the_index_one_over_kappa():
+    """A density that does not vanish at the wall: P(|y| > r) ~ r^(-1 / kappa)."""
+    x = points(SQUARE, 400_000)
+    for kappa in (0.3, 0.6, 1.0):
+        far = MirrorMap(Spec((2,)), SQUARE, kappa, 0.0)._gradient(x).norm(dim=1)
+        low, high = far.quantile(torch.tensor([0.99, 0.999]).double())
+        index = torch.tensor(10.0).log() / (high / low).log()
+        assert abs(float(index) * kappa - 1) < 0.12
+
+
+def test_the_student_t_source_has_heavier_tails_than_a_gaussian():
+    draws = Draw(torch.Generator().manual_seed(0))
+    heavy = PoissonKernel(3.33, 1.0).noise((50_000, 1), draws).abs().quantile(0.999)
+    from scipy.stats import t
+
+    assert abs(float(heavy) / t(3.33).ppf(0.9995) - 1) < 0.1
+    assert float(heavy) > 2 * float(Gaussian().noise((50_000, 1), draws).abs().quantile(0.999))
+
+
+def test_tail_metric_and_refusals():
+    x = points(SQUARE, 4000).float()
+    tail = MirrorTail(SQUARE)
+    assert tail(Examples(x), Examples(x))["mirror_tail"] == 0
+    assert tail(Examples(0.9 * x), Examples(x))["mirror_tail"] > 0.3
+    with pytest.raises(DataError, match="outside"):
+        MirrorMap(Spec((2,)), SQUARE).encode_state(torch.tensor([[1.1, 0.0]]))
+    with pytest.raises(IncompatibleError, match="takes points"):
+        MirrorMap(Spec((3,)), SQUARE)
+    with pytest.raises(ValueError, match="kappa"):
+        MirrorMap(Spec((2,)), SQUARE, kappa=1.5)
