@@ -28,7 +28,8 @@ import torch
 from flowloom.solvers import Dopri5
 from flowloom_geometries.data.earth import kilometres_to_nearest
 from flowloom_registry.config.recipe import load_recipe
-from flowloom_registry.runs.carry_out import carry_out, open_run
+from flowloom_registry.runs.carry_out import carry_out
+from flowloom_registry.runs.open import open_run
 from flowloom_registry.runs.validation import read_best
 
 PAPER = {

@@ -106,8 +106,7 @@ class Kernels(nn.Module, Source):
         weights = torch.full((seen.shape[1],), 1 / seen.shape[1], dtype=torch.float64, device=seen.device)
         for _ in range(300):
             weights = torch.softmax(seen + weights.log(), 1).mean(0)
-        # What carries next to nothing costs as much as the rest. The uniform law stays, below which no density
-        # falls.
+        # What carries next to nothing costs as much as the rest; the uniform law is a floor, and stays.
         kept = weights.where(weights > 1e-3, 0)
         kept[-1] = weights[-1].clamp_min(1e-4)
         self.weights = kept / kept.sum()
