@@ -11,6 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flowloom.data import Examples
+from flowloom.flow import Flow
+from flowloom.scores import Likelihood
 from flowloom_registry import load
 from flowloom_registry.cli import main
 from flowloom_registry.runs.assembly import rows_of
@@ -83,7 +86,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_best_weights_are_kept(whole: Path) -> None:
     history = looks(whole)
-    assert sorted(history) == list(range(20, 241, 20))
+    assert sorted(history) == list(range(0, 241, 20)), "the first weights are looked at too"
     best = min(history, key=history.__getitem__)
     assert best < 240, "the run must overfit, or nothing is tested"
     last = sorted((whole / "checkpoints").iterdir())[-1]
@@ -187,6 +190,32 @@ def test_scores_are_told(whole: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert re.search(r"nll ↓\s+│\s+[\d.]+\s+│", printed), printed
     again = json.loads((whole / "evaluation.json").read_text())
     assert again["scores"] == result["scores"]
+
+
+@pytest.mark.parametrize(("every", "kept"), [(1, 27), (9, 27), (20, 20), (40, 0)])
+def test_close_looks_find_the_best_that_distant_ones_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, kept: int
+) -> None:
+    """Of a curve that is best at step 27 and then climbs; the wrong twins look every 20 and 40 steps."""
+    look, now = Validation.look, {"step": 0}
+
+    def told(self: Validation) -> dict[str, float]:
+        now["step"] = self.trainer.step
+        return look(self)
+
+    def curve(self: Likelihood, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
+        step = now["step"]
+        value = 1 - step / 54 if step <= 27 else step / 27
+        return {"nll": value, "nats_per_dim": value}
+
+    monkeypatch.setattr(Validation, "look", told)
+    monkeypatch.setattr(Likelihood, "__call__", curve)
+    text = RECIPE.replace("steps: 240", "steps: 40") + LOOKS.replace("every: 20", f"every: {every}")
+    code, out = run(tmp_path, text)
+    assert code == 0
+    best = read_best(RunFolder(out))
+    assert best is not None
+    assert best.step == kept
 
 
 HEAD = """

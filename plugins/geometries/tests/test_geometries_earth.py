@@ -169,7 +169,7 @@ def test_a_run_reads_its_file_trains_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
     small = [
         "train.steps=4", "train.batch=16", "train.checkpoint_every=2", "validate.every=2", "sample.n=8",
-        "model.levels=3", "model.finest=16", "model.table=8", "renderer.resolution=8",
+        "model.width=16", "source.rows=20", "renderer.resolution=8",
         "evaluate.sweep_nfe=[]",
     ]  # fmt: skip
     out = tmp_path / "run"

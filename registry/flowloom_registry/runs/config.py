@@ -54,7 +54,8 @@ class EvaluateConfig:
 class ValidateConfig:
     """Looks at held-out data during training, after which the weights that did best are kept.
 
-    Every so many steps, and after the last, the averaged weights are scored on the same held-out examples.
+    Before the first step, every so many steps and after the last, the averaged weights are scored on the same
+    held-out examples.
     The first value that the score calls better decides. What training draws is not disturbed: a run with
     looks takes the same steps as one without.
 

@@ -195,13 +195,13 @@ class RunFolder:
         """True for a run that has not made a step: nothing in it could be lost."""
         status = self.status()
         steps = {p.name for p in self.checkpoints.glob("step-*")} if self.checkpoints.is_dir() else set()
-        made = (self.weights, self.best, self.report, self.evaluation)
+        made = (self.weights, self.report, self.evaluation)
         return (
             status["step"] == 0
             and status["state"] in ("training", "failed")
             and steps <= {"step-00000000"}
             and not any(file.exists() for file in made)
-            and not self.read_metrics()
+            and not any(line["step"] for line in self.read_metrics())
         )
 
     def clear(self) -> None:
@@ -211,6 +211,7 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
         for file in (
             self.metrics,
+            self.best,
             self.status_file,
             self.data,
             self.environment,

@@ -102,6 +102,10 @@ def _loop(
     config = assembly.train
     before, began = trained_seconds(folder), time.perf_counter()
     looked: dict[str, float] = {}
+    if validation is not None and validation.due(trainer.step) and not validation.history:
+        # Weights of another run, or a source that is close already, may be the best there will be.
+        looked = validation.look()
+        folder.append_metrics({"step": trainer.step, **looked})
     over = validation is not None and validation.exhausted()
     while trainer.step < config.steps and not over:
         # Checkpoints and looks fall on the same steps whether or not the run was interrupted.

@@ -36,7 +36,7 @@ class Best:
 
 
 class Validation:
-    """Scores averaged weights on a held-out split every so many steps.
+    """Scores averaged weights on a held-out split before the first step and every so many from there.
 
     Args:
         assembly: whose ``validate`` section says how; its codec must be fitted.
@@ -63,7 +63,7 @@ class Validation:
         self.kept = read_best(folder)
 
     def due(self, step: int) -> bool:
-        """Whether to look after ``step`` steps; the last step is always looked at."""
+        """Whether to look after ``step`` steps; the first weights and the last are always looked at."""
         return step % self.config.every == 0 or step == self.trainer.config.steps
 
     def next_due(self, step: int) -> int:

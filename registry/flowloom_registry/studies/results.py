@@ -250,6 +250,8 @@ def train_seconds(run: RunFolder, told: Mapping[str, Any]) -> float | None:
     batch = (recipe.get("train") or {}).get("batch")
     seconds, last = 0.0, 0
     for line in run.read_metrics():
+        if not line["step"]:
+            continue  # a look before the first step
         rate = line.get("examples_per_second")
         if not (batch and rate and math.isfinite(rate)):
             return None

@@ -51,6 +51,22 @@ def flowloom_register(reg: Registrar) -> None:
         paper="1902.02992",
     )
     reg.add(
+        "source",
+        "kernels",
+        "flowloom_geometries.kernels:Kernels",
+        summary="kernels of many widths around training rows, weighed by leaving rows out: data on the globe",
+        example={"geometry": {"use": "sphere", "dim": 2}, "rows": 64},
+        data="von-mises-fisher",
+    )
+    reg.add(
+        "model",
+        "refining-mlp",
+        "flowloom_geometries.models:RefiningMLP",
+        summary="MLP that refines a source of kernels and leaves repeated rows where they are",
+        example={"width": 16, "source": {"use": "kernels", "geometry": {"use": "sphere", "dim": 2}}},
+        data="von-mises-fisher",
+    )
+    reg.add(
         "model",
         "grid-mlp",
         "flowloom_geometries.models:GridMLP",

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Drawn, Examples
+from flowloom.draw import Draw
 from flowloom.errors import DataError
 from flowloom.spec import Spec
+from flowloom_geometries.von_mises_fisher import draw_around, log_peak
 
 
 class KnownDensity(Drawn):
@@ -70,22 +72,16 @@ class VonMisesFisherMixture(KnownDensity):
         return Spec(shape=(3,))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Exact draws: the height along the mean by inversion, the rest uniform on a circle."""
+        """Exact draws."""
         k = self.concentration
         centre = self._centres[torch.randint(len(self._centres), (n,), generator=generator)]
-        u = torch.rand(n, generator=generator, dtype=torch.float64)
-        height = 1 + torch.log(u + (1 - u) * math.exp(-2 * k)) / k
-        side = torch.randn(n, 3, generator=generator, dtype=torch.float64)
-        side = side - (side * centre).sum(1, keepdim=True) * centre
-        side = side / side.norm(dim=1, keepdim=True)
-        x = height[:, None] * centre + (1 - height.square()).clamp_min(0).sqrt()[:, None] * side
-        return (x / x.norm(dim=1, keepdim=True)).float()
+        sharpness = torch.full((n, 1), k, dtype=torch.float64)
+        return draw_around(centre, sharpness, Draw(generator, dtype=torch.float64)).float()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density per steradian."""
         k = self.concentration
-        # log(k / (4 pi sinh k)) - written around exp(-2k), which does not overflow
-        constant = math.log(k / (2 * math.pi)) - math.log(-math.expm1(-2 * k)) - math.log(len(self.means))
+        constant = float(log_peak(torch.tensor(k, dtype=torch.float64))) - math.log(len(self.means))
         return constant + torch.logsumexp(k * (x.double() @ self._centres.T.to(x.device) - 1), 1)
 
 

@@ -32,6 +32,7 @@ _SHA256 = {
     "volcano": "f7bbaf32a412f5fe82350f48e0c55100be260803969c16557343f687fd0593fc",
     "fire": "c5c6c9490b1d8c58ba9eb78d9e2f82d1c1e62694ca5cff917c54600d3d83f459",
 }
+EARTH_KM = 6371.0
 _LATITUDE = ("latitude", "lat")
 _LONGITUDE = ("longitude", "long", "lon", "lng")
 
@@ -128,6 +129,20 @@ def to_degrees(x: Tensor) -> Tensor:
     """Unit vectors to latitude and longitude in degrees: ``(n, 3) -> (n, 2)``."""
     latitude = torch.atan2(x[..., 2], x[..., :2].norm(dim=-1))
     return torch.rad2deg(torch.stack([latitude, torch.atan2(x[..., 1], x[..., 0])], -1))
+
+
+def kilometres_to_nearest(x: Tensor, rows: Tensor) -> Tensor:
+    """How far each point is from the nearest of ``rows``, along the ground, in km: ``(n,)``, float64.
+
+    A great circle on a ball of radius 6371 km, from the chord, whose digits hold for close points:
+    :math:`2 R \\arcsin(|x - y| / 2)`.
+    """
+    at_once = max(1, 2_000_000 // max(1, len(rows)))
+    chords = [
+        torch.cdist(part, rows.double(), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+        for part in x.double().split(at_once)
+    ]
+    return 2 * EARTH_KM * torch.asin((torch.cat(chords) / 2).clamp_max(1))
 
 
 def read_coordinates(file: Path) -> Tensor:

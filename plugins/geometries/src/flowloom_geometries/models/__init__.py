@@ -2,5 +2,6 @@
 
 from flowloom_geometries.models.grid import GridMLP
 from flowloom_geometries.models.periodic import PeriodicMLP
+from flowloom_geometries.models.refining import RefiningMLP
 
-__all__ = ["GridMLP", "PeriodicMLP"]
+__all__ = ["GridMLP", "PeriodicMLP", "RefiningMLP"]
