@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,9 +16,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.layout import Layout
+from flowloom.spec import Spec
 from flowloom.state import Cond, State, batch_size, map_state, take
 
 __all__ = ["Coupling", "Independent", "OptimalTransport", "Sinkhorn", "StableMatching", "squared_distances"]
@@ -103,6 +105,18 @@ class _WithinGroups(Coupling):
 
     def __init__(self, geometry: Geometry, within: str | None = None) -> None:
         self.geometry, self.within = geometry, within
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Data without the classes that it is confined within."""
+        spec = parts.get("spec")
+        if self.within is not None and isinstance(spec, Spec) and self.within not in spec.conditions:
+            have = ", ".join(spec.conditions) or "none"
+            yield Clash(
+                "coupling",
+                "data",
+                f"the coupling is confined within '{self.within}', but the data has no such condition; "
+                f"it has: {have}",
+            )
 
     def solve(self, cost: Tensor, generator: torch.Generator | None) -> Tensor:
         """Row of x0 for each row of x1, given the cost ``(n0, n1)``."""

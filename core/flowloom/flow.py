@@ -67,7 +67,8 @@ class Flow(nn.Module):
         roles: further networks by name (a teacher, a critic).
 
     Raises:
-        IncompatibleError: a part that is no module holds a network, which would neither move nor be saved.
+        IncompatibleError: the model is no module, or a part that is none holds a network, which would neither
+            move nor be saved.
 
     >>> import flowloom as fl
     >>> data = fl.data.EightGaussians(1000)
@@ -103,6 +104,11 @@ class Flow(nn.Module):
         roles: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise IncompatibleError(
+                f"{type(model).__name__} is no torch.nn.Module, so its weights would neither learn, move "
+                "nor be saved; derive the model from torch.nn.Module"
+            )
         if path is None and objective is not None:
             path = getattr(objective, "path", None)
         if geometry is None:

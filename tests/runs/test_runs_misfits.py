@@ -9,6 +9,7 @@ import pytest
 
 from flowloom_registry import load_recipe
 from flowloom_registry.cli import main
+from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.assembly import assemble
 from flowloom_registry.runs.evaluate import evaluate
 
@@ -31,6 +32,7 @@ HEAD = "data: {use: eight-gaussians, n: 50}\nmodel: {use: mlp, width: 8, depth: 
         ("geometry: {use: discrete, vocab: 4}\nsource: uniform\npath: mixture\nobjective: posterior\nsolver: ctmc-euler", ["geometry + data", "real-valued"]),
         ("path: {use: geodesic, geometry: {use: sphere, dim: 1}}", ["path + geometry", "GeodesicPath moves on Sphere(dim=1)", "states live on Euclidean()"]),
         ("geometry: {use: sphere, dim: 1}\nsource: {use: uniform, geometry: {use: torus, periods: [1.0, 1.0]}}", ["source + geometry", "Uniform draws from FlatTorus", "states live on Sphere(dim=1)"]),
+        ("coupling: {use: optimal-transport, within: lable}", ["coupling + data", "confined within 'lable'", "it has: label"]),
         ("objective: {use: flow-matching, path: {use: geodesic, geometry: {use: sphere, dim: 1}}}", ["objective + geometry", "moves on Sphere(dim=1)"]),
     ],
 )  # fmt: skip
@@ -93,20 +95,20 @@ def test_metrics_see_data_and_samples_in_the_same_turn_of_a_circle(tmp_path: Pat
             "Uniform draws from Discrete(vocab=5)",
         ),
         (
-            "path={use: mixture, geometry: {use: discrete, vocab: 12}}",
-            "MixturePath moves on Discrete(vocab=12)",
+            "path={use: mixture, geometry: {use: discrete, vocab: 7}}",
+            "MixturePath moves on Discrete(vocab=7)",
         ),
         (
-            "objective={use: posterior, path: {use: mixture, geometry: {use: discrete, vocab: 12}}}",
-            "MixturePath moves on Discrete(vocab=12)",
+            "objective={use: posterior, path: {use: mixture, geometry: {use: discrete, vocab: 7}}}",
+            "MixturePath moves on Discrete(vocab=7)",
         ),
     ],
 )
-def test_a_vocabulary_of_a_parts_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], words, said) -> None:
-    head = ["run", "markov", "--set", "train.steps=1", "--out", str(tmp_path / "run")]
-    assert main([*head, "--set", words]) == 2
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+def test_a_vocabulary_of_a_parts_own(words: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        assemble(load_recipe("markov", overrides=[words]))
+    assert said in str(caught.value)
+    assert "states live on Discrete(vocab=12)" in str(caught.value)
 
 
 def test_a_space_said_twice_in_the_same_words_is_one(tmp_path: Path) -> None:
@@ -119,3 +121,33 @@ def test_a_space_said_twice_in_the_same_words_is_one(tmp_path: Path) -> None:
         "data: {use: von-mises-fisher, n: 50}\nmodel: {use: mlp, width: 8}\ngeometry: {use: sphere, dim: 2}\n"
     )
     assemble(load_recipe(recipe, overrides=words))
+
+
+def test_a_model_that_is_no_module_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "class Plain:\n    def __call__(self, x, t, **cond):\n        return -x\n"
+    )
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("data: {use: eight-gaussians, n: 50}\nmodel: ./mine.py:Plain\n")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    assert "Plain is no torch.nn.Module" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+SILENT = """
+from flowloom.solvers import Euler
+from flowloom.solvers.walk import Solution
+
+class Silent(Euler):
+    def solve(self, field, x0, **words):
+        end = super().solve(field, x0, **{**words, "keep": 0})
+        return Solution(end.x, end.nfe)
+"""
+
+
+def test_a_solver_that_keeps_no_trajectory_costs_a_figure_and_no_run(tmp_path: Path) -> None:
+    (tmp_path / "silent.py").write_text(SILENT)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(HEAD + "solver: {use: ./silent.py:Silent, steps: 2}\nrenderer: scatter\nmetrics: []\n")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flowloom_registry.cli.commands import COMMANDS
 
@@ -143,7 +143,7 @@ def _run(words: list[str]) -> int:
     return run(args)
 
 
-def _add_plugin_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_plugin_commands(subparsers: argparse._SubParsersAction[Any]) -> None:
     from flowloom_registry.errors import one_line
     from flowloom_registry.plugins.discovery import catalog
 

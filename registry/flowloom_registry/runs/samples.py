@@ -107,6 +107,8 @@ class _Showing:
         chosen = {k: v[rows] for k, v in self.examples.cond.items()}
         keep = max(_MOVING, config.frames)
         walk = flow.solve(len(rows), seed=config.seed, keep=keep, cond=chosen)
+        if not walk.trajectory:  # the solver keeps none
+            return []
         moving = [Examples(self.assembly.decode(state, walk.cond), chosen) for state in walk.trajectory]
         spec = self.assembly.spec
         if alone:
