@@ -158,15 +158,14 @@ def verify(
     folder = StudyFolder(out)
     needed = Needed(claims, folder, seeds, known)
     source = functools.partial(_cells_again, tuple(claims), out, seeds)
-    waiting = list(claims)
+    waiting = [(claim, {cell.name for cell in needed.of(claim)}) for claim in claims]
     decided: dict[int, Decided] = {}
-    ended: set[str] = set()
 
     def look(done: Iterable[Cell]) -> None:
-        ended.update(cell.name for cell in done)
-        for claim in list(waiting):
-            if all(cell.name in ended for cell in needed.of(claim)):
-                waiting.remove(claim)
+        ended = {cell.name for cell in done}
+        for claim, names in waiting:
+            names -= ended
+            if not names and id(claim) not in decided:
                 decided[id(claim)] = one = _decided(claim, needed)
                 if told is not None:
                     told(one)
