@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from flowloom.fields import Field, Kind
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
-from flowloom.state import Cond, batch_size
+from flowloom.state import Cond
 from flowloom_foundations.causal.model import CausalTrajectory
 
 HISTORY = "next-state"
@@ -95,11 +95,12 @@ class NextState(Objective):
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """All transitions of the batch's trajectories in one call."""
-        if not isinstance(model, CausalTrajectory):
-            raise ShapeError("objective next-state trains model: causal-trajectory")
-        n, steps, generator = batch_size(batch.x1), model.steps, step.generator
-        times = torch.arange(steps + 1, device=batch.x1.device, dtype=batch.x1.dtype) / steps  # type: ignore[union-attr]
-        states = torch.stack([batch.point(self.path, t.expand(n)).x_t for t in times], 1)  # type: ignore[misc]
+        x1 = batch.x1
+        if not isinstance(model, CausalTrajectory) or not isinstance(x1, Tensor):
+            raise ShapeError("objective next-state trains model: causal-trajectory, on states of one tensor")
+        n, steps, generator = len(x1), model.steps, step.generator
+        times = torch.arange(steps + 1, device=x1.device, dtype=x1.dtype) / steps
+        states = torch.stack([cast(Tensor, batch.point(self.path, t.expand(n)).x_t) for t in times], 1)
         draw = Draw.like(states, generator)
         seen = states[:, :-1] + self.noise * draw.normal(tuple(states[:, :-1].shape))
         cond = drop(batch.cond, self.condition_dropout, n, generator)

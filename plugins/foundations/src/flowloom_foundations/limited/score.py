@@ -33,6 +33,7 @@ class CentreError(Score):
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
         "centre_error": "lower",
         "over_bayes": "lower",
+        "over_theory": "lower",
     }
     about: ClassVar[Mapping[str, str]] = {
         "centre_error": "Squared distance of the generated centre to the true one, over the dimension.",
