@@ -9,6 +9,7 @@ from typing import Literal
 from flowloom.training.combiners import Combiner
 from flowloom.training.decays import Decay
 from flowloom.training.optimizers import Optimizer
+from flowloom.training.parallel.config import ParallelConfig
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ class TrainConfig:
         clip: largest gradient norm of a turn, 0 for no clipping.
         ema: decay of the averaged weights that samples come from, 0 for none. Early on the average is
             shorter: the decay at step k is ``min(ema, (1 + k) / (10 + k))``.
-        precision: of the network's arithmetic; weights stay float32.
+        precision: of the network's arithmetic; weights stay float32. With ``fp16`` losses are scaled, and a step
+            whose gradient overflows is passed over.
         compile: run the model through ``torch.compile``.
+        recompute: keep what enters the blocks of the networks alone, and compute the rest again on the way
+            back: less memory, about a third more time (activation checkpointing).
+        channels_last: keep images with their channels innermost, which convolutions of some devices prefer.
+        parallel: how several processes share the training.
         log_every: steps between lines of metrics.
         checkpoint_every: steps between checkpoints; the end always has one.
         keep_checkpoints: how many of the latest to keep.
@@ -72,8 +78,11 @@ class TrainConfig:
     combine: Combiner | None = None
     clip: float = 1.0
     ema: float = 0.999
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
     compile: bool = False
+    recompute: bool = False
+    channels_last: bool = False
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     log_every: int = 20
     checkpoint_every: int = 500
     keep_checkpoints: int = 2

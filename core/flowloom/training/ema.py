@@ -30,6 +30,12 @@ class EMA:
         self.average = [p.detach().clone() for p in self.live]
         self._twin: Flow | None = None
 
+    def look_again(self) -> None:
+        """Take the parameters that stand in both flows by now: sharding replaces them by others."""
+        live, own = self.flow.trainable(), dict(self.averaged.named_parameters())
+        self.live = [live[name] for name in self.names]
+        self.average = [own[name].detach() for name in self.names]
+
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the live weights after step ``step`` (counted from 0)."""

@@ -1,0 +1,54 @@
+"""The networks of a flow, and the blocks that they are made of: what is split, sharded and recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from flowloom.models.critic import Critic
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
+
+__all__ = ["blocks_of", "networks_of", "recompute"]
+
+
+def networks_of(flow: Flow) -> list[nn.Module]:
+    """The model, the roles and every critic, each once; none that is inside of another one of them."""
+    critics = [m for m in flow.objective.modules() if isinstance(m, Critic)]
+    found = list(dict.fromkeys([flow.model, *flow.roles.values(), *critics]))
+    inside = {id(m) for network in found for m in network.modules() if m is not network}
+    return [network for network in found if id(network) not in inside]
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The outermost modules with parameters that a network keeps in lists and calls; none where it has no lists."""
+    found: list[nn.Module] = []
+    for module in network.children():
+        if isinstance(module, nn.ModuleList):
+            for child in module:
+                bare = isinstance(child, nn.ModuleList) and type(child).forward is nn.ModuleList.forward
+                found += (
+                    blocks_of(child) if bare else [child] if any(True for _ in child.parameters()) else []
+                )
+        else:
+            found += blocks_of(module)
+    return list(dict.fromkeys(found))
+
+
+def recompute(network: nn.Module) -> None:
+    """Keep only what enters the blocks of a network, and compute the rest again on the way back; all of a network
+    that has no blocks. Inside ``torch.func`` nothing is recomputed, as its transforms cannot."""
+    for block in blocks_of(network) or [network]:
+        block.forward = partial(_again, block.forward)
+
+
+def _again(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
