@@ -14,7 +14,7 @@ from flowloom.training.combiners import Combiner, Sum
 from flowloom.training.config import TrainConfig, TurnConfig
 from flowloom.training.decays import Constant, Decay
 from flowloom.training.optimizers import AdamW
-from flowloom.training.parallel.world import whole
+from flowloom.training.parallel.world import in_shares, whole
 from flowloom.training.scaling import Scaling
 
 
@@ -39,11 +39,12 @@ class Player:
         self.optimizers = (own.optimizer or config.optimizer or AdamW()).build(self._groups(config.rates))
 
     def _groups(self, rates: Mapping[str, float]) -> list[dict[str, object]]:
-        by_factor: dict[float, list[nn.Parameter]] = {}
+        # Fused kernels take no sharded parameters beside others.
+        by_factor: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.turn.parameters.items():
             fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
-            by_factor.setdefault(fitting[-1] if fitting else 1.0, []).append(parameter)
-        return [{"params": ps, "lr": self.lr * f, "factor": f} for f, ps in by_factor.items()]
+            by_factor.setdefault((fitting[-1] if fitting else 1.0, in_shares(parameter)), []).append(parameter)
+        return [{"params": ps, "lr": self.lr * f, "factor": f} for (f, _), ps in by_factor.items()]
 
     @property
     def linear(self) -> bool:
@@ -80,7 +81,17 @@ class Player:
     def clipped(self) -> Tensor | None:
         """Clip the gradient and return its norm; None where this player does not clip."""
         self.scaling.unscale(self.optimizers)
-        return whole(nn.utils.clip_grad_norm_(self.parameters, self.clip)) if self.clip else None
+        if not self.clip:
+            return None
+        shares = [p for p in self.parameters if in_shares(p)]
+        rest = [p for p in self.parameters if not in_shares(p)]
+        if not shares:
+            return nn.utils.clip_grad_norm_(rest, self.clip)
+        grads = ([p.grad for p in ps if p.grad is not None] for ps in (shares, rest))
+        norm = torch.stack([whole(nn.utils.get_total_norm(g)) for g in grads if g]).norm()
+        for some in (shares, rest):
+            nn.utils.clip_grads_with_norm_(some, self.clip, norm)
+        return norm
 
     def move(self, rate: float) -> bool:
         """Take the optimisers' step at the learning rate of now; False where float16 overflowed, and none was

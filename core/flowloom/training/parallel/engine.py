@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowloom.errors import IncompatibleError
-from flowloom.models.base import TellsFeatures
 from flowloom.objectives import Batch, Loss, Step
 from flowloom.parts import tensors
 from flowloom.training.blocks import blocks_of, networks_of
@@ -170,7 +169,7 @@ class _Moved(nn.Module):
 
 def shard(flow: Flow, mesh: Any) -> None:
     """`fully_shard` every block of every network, then the network."""
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import fully_shard
 
     for network in networks_of(flow):
         if not any(True for _ in network.parameters()):
@@ -179,8 +178,6 @@ def shard(flow: Flow, mesh: Any) -> None:
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
         # Said, because a root would else keep what it gathered until it is differentiated.
         fully_shard(network, mesh=mesh, reshard_after_forward=True)
-        if isinstance(network, TellsFeatures):
-            register_fsdp_forward_method(network, "features")
 
 
 def engine_for(config: ParallelConfig, world: World) -> Engine:

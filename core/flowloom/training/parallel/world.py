@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import ProcessLostError, StoppedElsewhereError
 
-__all__ = ["World", "averaged", "whole"]
+__all__ = ["World", "averaged", "in_shares", "whole"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class World:
             own = torch.cat([own, own.new_zeros((most - len(own), *own.shape[1:]))])
         # As bytes, because backends lack one dtype or another.
         flat = own.reshape(-1).view(torch.uint8)
-        out = flat.new_empty(self.size * flat.numel())
+        out = flat.new_empty((self.size, flat.numel()))
         with noticing_loss():
-            dist.all_gather_into_tensor(out, flat)
-        every = out.view(rows.dtype).reshape(self.size, most, *rows.shape[1:])
+            dist.all_gather(list(out), flat)
+        every = out.view(-1).view(rows.dtype).reshape(self.size, most, *rows.shape[1:])
         if most * self.size == n:
             return every.flatten(0, 1)
         return torch.cat([piece[:size] for piece, size in zip(every, sizes, strict=True)])
@@ -142,10 +142,15 @@ def averaged(values: Tensor) -> Tensor:
     return values
 
 
-def whole(value: Tensor) -> Tensor:
-    """All of a tensor that may lie in shares in several processes, which then all ask for it."""
+def in_shares(value: Tensor) -> bool:
+    """Whether a tensor lies in shares in several processes."""
     if type(value) in (Tensor, nn.Parameter):
-        return value
+        return False
     from torch.distributed.tensor import DTensor  # slow to import, and of use to few
 
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return isinstance(value, DTensor)
+
+
+def whole(value: Tensor) -> Tensor:
+    """All of a tensor that may lie in shares in several processes, which then all ask for it."""
+    return value.full_tensor() if in_shares(value) else value  # type: ignore[attr-defined]
