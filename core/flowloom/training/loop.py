@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError, TrainingError
@@ -110,6 +111,11 @@ class Trainer:
         self.stopping = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
+
+    @property
+    def shares_checkpoints(self) -> bool:
+        """Whether all processes write checkpoints, each its share."""
+        return self.config.parallel.sharded and dist.is_initialized()
 
     def averaged(self) -> Flow:
         """The flow that samples come from: averaged weights, evaluation mode, a copy of now.

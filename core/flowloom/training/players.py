@@ -105,6 +105,14 @@ class Player:
         """The learning rate of ``step``, before factors by name."""
         return self.lr * self.decay(step, of)
 
+    def owners(self) -> dict[str, nn.Parameter]:
+        """The parameter that each optimiser's state belongs to, by ``optimiser.parameter``."""
+        return {
+            f"{k}.{i}": p
+            for k, optimizer in enumerate(self.optimizers)
+            for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
+        }
+
     def state(self) -> dict[str, Tensor]:
         """What the optimisers remember, by ``optimiser.parameter.name``."""
         return {
