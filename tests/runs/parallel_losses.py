@@ -1,7 +1,7 @@
 """One process of a training: losses of some recipes' first steps, step by step, as JSON.
 
-Run as ``python parallel_losses.py JOBS OUT`` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT where there are
-several. JOBS is a JSON list of ``[recipe, overrides]``.
+Run as ``python parallel_losses.py JOBS OUT``; where there are several, with RANK, WORLD_SIZE, MASTER_ADDR and
+MASTER_PORT. JOBS is a JSON list of ``[recipe, overrides]``.
 """
 
 import json

@@ -27,7 +27,7 @@ def networks_of(flow: Flow) -> list[nn.Module]:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The outermost modules with parameters that a network keeps in lists and calls; none where it has no lists."""
+    """The outermost modules with parameters that a network keeps in lists; none where it has no lists."""
     found: list[nn.Module] = []
     for module in network.children():
         if isinstance(module, nn.ModuleList):
@@ -42,8 +42,10 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 
 def recompute(network: nn.Module) -> None:
-    """Keep only what enters the blocks of a network, and compute the rest again on the way back; all of a network
-    that has no blocks. Inside ``torch.func`` nothing is recomputed, as its transforms cannot."""
+    """Keep only what enters the blocks of a network, and compute the rest again on the way back.
+
+    A network without blocks is one. Inside ``torch.func`` nothing is recomputed, as its transforms cannot.
+    """
     for block in blocks_of(network) or [network]:
         block.forward = partial(_again, block.forward)
 

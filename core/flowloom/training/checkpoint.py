@@ -1,6 +1,7 @@
 """Checkpoints: a folder of safetensors and one JSON, written atomically.
 
-Of several processes the first one writes plain files, or all of them write shares (`train.parallel.checkpoints`).
+Of several processes the first one writes plain files, or all of them write shares
+(`train.parallel.checkpoints`).
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def _save_shares(trainer: Trainer, target: Path) -> None:
                 raise RunError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
     parts = _state(trainer)
     try:
-        sharded.write({f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}, partial)
+        sharded.write(
+            {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}, partial
+        )
     except RunError:
         if first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -134,8 +137,9 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     shares, processes = bool(state.get("sharded")), state.get("processes", 1)
     if not shares and processes != trainer.world.size:
         raise RunError(
-            f"{folder} does not fit {trainer.world.size} process(es): it is a plain checkpoint of {processes}, which "
-            "goes on with as many, to the same bits; write sharded ones (train.parallel.checkpoints) to change that"
+            f"{folder} does not fit: it is a plain checkpoint of {_count(processes)}, and there are now "
+            f"{trainer.world.size}; go on with {processes}, or write what any number reads from the start "
+            "(train.parallel: {checkpoints: sharded})"
         )
     if trainer.engine.shards and not shares:
         raise RunError(f"{folder} does not fit train.parallel.engine fsdp: it is a plain checkpoint")
@@ -150,6 +154,10 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     _load_optimizers(trainer, parts["optimizers"], folder)
     trainer.feed.restore(parts["feed"])
     trainer.step = int(state["step"])
+
+
+def _count(processes: int) -> str:
+    return "1 process" if processes == 1 else f"{processes} processes"
 
 
 def trained_tensors(folder: Path) -> dict[str, Tensor]:
@@ -185,7 +193,9 @@ def _read_shares(trainer: Trainer, folder: Path) -> dict[str, dict[str, Tensor]]
         # Moments are named by the parameter that they belong to: ``turn/0.3.exp_avg``.
         like = own.get(name, own.get(name.rpartition(".")[0]))
         shares = like is not None and in_shares(like) and like.shape == size
-        filled[name] = torch.empty_like(like.detach(), dtype=dtype) if shares else torch.empty(size, dtype=dtype)
+        filled[name] = (
+            torch.empty_like(like.detach(), dtype=dtype) if shares else torch.empty(size, dtype=dtype)
+        )
     sharded.read_into(filled, folder, together=True)
     for name, value in filled.items():
         part, _, rest = name.partition("/")

@@ -53,8 +53,8 @@ class TrainConfig:
         clip: largest gradient norm of a turn, 0 for no clipping.
         ema: decay of the averaged weights that samples come from, 0 for none. Early on the average is
             shorter: the decay at step k is ``min(ema, (1 + k) / (10 + k))``.
-        precision: of the network's arithmetic; weights stay float32. With ``fp16`` losses are scaled, and a step
-            whose gradient overflows is passed over.
+        precision: of the network's arithmetic; weights stay float32. With ``fp16`` losses are scaled, and
+            a step whose gradient overflows is passed over.
         compile: run the model through ``torch.compile``.
         recompute: keep what enters the blocks of the networks alone, and compute the rest again on the way
             back: less memory, about a third more time (activation checkpointing).

@@ -43,7 +43,9 @@ class Player:
         by_factor: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.turn.parameters.items():
             fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
-            by_factor.setdefault((fitting[-1] if fitting else 1.0, in_shares(parameter)), []).append(parameter)
+            by_factor.setdefault((fitting[-1] if fitting else 1.0, in_shares(parameter)), []).append(
+                parameter
+            )
         return [{"params": ps, "lr": self.lr * f, "factor": f} for (f, _), ps in by_factor.items()]
 
     @property

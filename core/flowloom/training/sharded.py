@@ -1,7 +1,7 @@
 """Checkpoints that all processes write at once, in shares, and that any number of them reads.
 
-Their files are safetensors: torch.distributed.checkpoint keeps in the head of each which piece of which tensor it
-holds. Nothing is pickled.
+Their files are safetensors: torch.distributed.checkpoint keeps in the head of each which piece of which
+tensor it holds. Nothing is pickled.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def restore(flow: Flow, folder: RunFolder) -> None:
 
 
 def _weights(folder: RunFolder) -> Path:
-    """What holds the weights that count: the file of the end or of the best so far, or the last checkpoint."""
+    """What holds the weights that count: the file of the end or of the best, or the last checkpoint."""
     kept = folder.kept_weights()
     if kept is not None:
         return kept

@@ -3,7 +3,7 @@
 from flowloom.training.parallel.config import ParallelConfig
 from flowloom.training.parallel.engine import Engine, engine_for, require_parallel
 from flowloom.training.parallel.rows import SplitRows
-from flowloom.training.parallel.world import World, averaged, whole
+from flowloom.training.parallel.world import World, averaged, in_shares, whole
 
 __all__ = [
     "Engine",
@@ -12,6 +12,7 @@ __all__ = [
     "World",
     "averaged",
     "engine_for",
+    "in_shares",
     "require_parallel",
     "whole",
 ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ParallelConfig:
-    """How several processes (``torchrun``) share a training; one process alone trains as if it were not there.
+    """How several processes (``torchrun``) share a training; one alone trains as if nothing were said.
 
     With ``batch: whole`` every process draws, couples and scores the whole batch alike, and the calls of
     networks are split by rows: losses and gradients are those of one process, whatever the objective does
@@ -22,8 +22,8 @@ class ParallelConfig:
         engine: ``ddp`` keeps everything in every process (DistributedDataParallel); ``fsdp`` keeps a share of
             the networks' weights, averages and moments in each (FSDP2's ``fully_shard``, block by block).
         batch: ``whole`` or ``own``.
-        checkpoints: ``plain`` files, which go on with as many processes as wrote them; ``sharded`` ones, written by
-            all processes at once, go on with any number. By default those that the engine keeps its weights in.
+        checkpoints: ``plain`` ones, which go on with as many processes as wrote them, or ``sharded`` ones,
+            written by all at once, which go on with any number. By default as the engine keeps weights.
     """
 
     engine: Literal["ddp", "fsdp"] = "ddp"

@@ -206,8 +206,8 @@ def require_parallel(config: TrainConfig, world: World, rows: int | None) -> Non
             )
         if config.combine is not None and not config.combine.linear:
             raise IncompatibleError(
-                f"train.combine {type(config.combine).__name__} needs the whole gradient of each loss, and fsdp "
-                "keeps a share of it in every process; take train.parallel: {engine: ddp}"
+                f"train.combine {type(config.combine).__name__} needs the whole gradient of each loss, and "
+                "fsdp keeps a share of it in every process; take train.parallel: {engine: ddp}"
             )
         if config.precision == "fp16":
             raise IncompatibleError(
