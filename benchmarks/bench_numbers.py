@@ -1,7 +1,7 @@
-"""What each key of `train` that is about numbers and memory gains, beside the careful hand-written eager loop.
+"""What each key of `train` about numbers and memory gains, beside the careful hand-written eager loop.
 
-Every variant trains the same network on the same batches in one process, in turn with the hand-written loop of
-`bench_step.py`; medians of ratios. Compiled networks compile while warming up.
+Every variant trains the same network on the same batches in one process, in turn with the hand-written loop
+of `bench_step.py`; medians of ratios. Compiled networks compile while warming up.
 
 Run: python benchmarks/bench_numbers.py [--network unet|dit] [--rounds 20] [--only NAME ...] [--memory]
 """
