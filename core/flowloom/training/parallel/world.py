@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +112,8 @@ class World:
         try:
             yield
         except BaseException:
-            self.any(True)
+            with suppress(ProcessLostError):  # there may be nobody left to tell
+                self.any(True)
             raise
         if self.any(False):
             raise StoppedElsewhereError("another process of this training stopped")
