@@ -101,9 +101,12 @@ class Trainer:
         self.engine.prepare(flow, self.ema, self.device)
         turns = flow.objective.turns(flow) if self.config.steps else ()
         self.players = players_of(turns, flow.trainable(), self.config, self.device)
-        self.engine.begin([TrainingModule(flow, player) for player in self.players], self.players)
-        if self.config.compile:
+        modules = [TrainingModule(flow, player) for player in self.players]
+        for module in modules if self.config.compile == "loss" else ():
+            module.compile()
+        if self.config.compile is True:
             flow.model.compile()
+        self.engine.begin(modules, self.players)
         ahead = wants_thread(self.config.prefetch, feed)
         self.batches = Batches(feed, ahead=ahead, stride=self._shares)
         self._repeats = max((player.turn.repeat for player in self.players), default=1)
