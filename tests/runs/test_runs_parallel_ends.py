@@ -175,6 +175,7 @@ def test_a_full_disk_of_the_first_ends_both(recipe: Path, tmp_path: Path) -> Non
     assert told[1] == []
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_ends_both(recipe: Path, tmp_path: Path) -> None:
     codes, told = Two(recipe, "--out", tmp_path / "run", "--set", "train.lr=1.0e+30").ended()
     assert codes == [2, 2]
@@ -184,7 +185,10 @@ def test_what_is_not_finite_ends_both(recipe: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [("train.batch=63", "does not divide among 2 processes"), ("data.n=1", "fewer than there are processes")],
+    [
+        ("train.batch=63", "does not divide among 2 processes"),
+        pytest.param("data.n=1", "fewer than there are processes", marks=pytest.mark.slow),
+    ],
 )
 def test_what_two_cannot_share_is_told_once(recipe: Path, tmp_path: Path, change: str, word: str) -> None:
     codes, told = Two(recipe, "--out", tmp_path / "run", "--set", change).ended()

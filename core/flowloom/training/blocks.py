@@ -30,15 +30,18 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
     """The outermost modules with parameters that a network keeps in lists; none where it has no lists."""
     found: list[nn.Module] = []
     for module in network.children():
-        if isinstance(module, nn.ModuleList):
-            for child in module:
-                bare = isinstance(child, nn.ModuleList) and type(child).forward is nn.ModuleList.forward
-                found += (
-                    blocks_of(child) if bare else [child] if any(True for _ in child.parameters()) else []
-                )
-        else:
-            found += blocks_of(module)
+        found += _listed(module) if isinstance(module, nn.ModuleList) else blocks_of(module)
     return list(dict.fromkeys(found))
+
+
+def _listed(modules: nn.ModuleList) -> list[nn.Module]:
+    found: list[nn.Module] = []
+    for module in modules:
+        if isinstance(module, nn.ModuleList) and type(module).forward is nn.ModuleList.forward:
+            found += _listed(module)  # a list of lists, which nobody calls
+        elif any(True for _ in module.parameters()):
+            found.append(module)
+    return found
 
 
 def recompute(network: nn.Module) -> None:

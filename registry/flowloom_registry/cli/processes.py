@@ -65,6 +65,8 @@ def group(device: str | None) -> Iterator[str | None]:
     if not several():
         yield device
         return
+    # Parameters that a loss does not reach are allowed; torch would say of every turn that there are none.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     import torch.distributed as dist
 
