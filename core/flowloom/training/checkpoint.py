@@ -192,10 +192,10 @@ def _read_shares(trainer: Trainer, folder: Path) -> dict[str, dict[str, Tensor]]
     for name, (size, dtype) in sharded.sizes(folder).items():
         # Moments are named by the parameter that they belong to: ``turn/0.3.exp_avg``.
         like = own.get(name, own.get(name.rpartition(".")[0]))
-        shares = like is not None and in_shares(like) and like.shape == size
-        filled[name] = (
-            torch.empty_like(like.detach(), dtype=dtype) if shares else torch.empty(size, dtype=dtype)
-        )
+        if like is not None and in_shares(like) and like.shape == size:
+            filled[name] = torch.empty_like(like.detach(), dtype=dtype)
+        else:
+            filled[name] = torch.empty(size, dtype=dtype)
     sharded.read_into(filled, folder, together=True)
     for name, value in filled.items():
         part, _, rest = name.partition("/")

@@ -56,8 +56,8 @@ class TrainConfig:
         precision: of the network's arithmetic; weights stay float32. With ``fp16`` losses are scaled, and
             a step whose gradient overflows is passed over.
         compile: run the model through ``torch.compile``; with ``loss`` the losses of all turns, which reaches
-            networks inside ``torch.func.jvp`` too (MeanFlow and its relatives), where a compiled model runs as if
-            it were not. Affine LayerNorm and GroupNorm do not compile there.
+            networks inside ``torch.func.jvp`` too (MeanFlow and its relatives), where a compiled model runs
+            as if it were not. Affine LayerNorm and GroupNorm do not compile there.
         recompute: keep what enters the blocks of the networks alone, and compute the rest again on the way
             back: less memory, about a third more time (activation checkpointing).
         channels_last: keep images with their channels innermost, which convolutions of some devices prefer.

@@ -26,8 +26,9 @@ def write(values: Mapping[str, Tensor], folder: Path) -> None:
     Raises:
         RunError: one of them could not; the same one in all.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     named = {name: value.detach() for name, value in values.items()}
     try:
@@ -48,7 +49,7 @@ def sizes(folder: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
     Raises:
         RunError: a shard is missing or damaged.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
     try:
@@ -73,8 +74,9 @@ def read_into(values: Mapping[str, Tensor], folder: Path, *, together: bool) -> 
     Raises:
         RunError: a shard is missing or damaged.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
         load(

@@ -67,7 +67,7 @@ class SplitRows:
         for handle in self._handles:
             handle.remove()
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Hand a call its own rows."""
         n = _rows(args)
@@ -79,18 +79,26 @@ class SplitRows:
 
         def own(value: Any) -> Any:
             split = isinstance(value, Tensor) and value.ndim > 0 and len(value) == n
-            return _Own.apply(value, self.world) if split else value
+            return _own_rows(value, self.world) if split else value
 
         return tree_map(own, args), tree_map(own, kwargs)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Gather the answers of all processes."""
         if not self.inside or self.inside[-1][0] is not network or threading.get_ident() != self.thread:
             return None
         _, n = self.inside.pop()
         _seed(derive(self.seed, "rows", self.calls))
-        return tree_map(lambda v: _All.apply(v, n, self.world) if isinstance(v, Tensor) else v, output)
+        return tree_map(lambda v: _all_rows(v, n, self.world) if isinstance(v, Tensor) else v, output)
+
+
+def _own_rows(x: Tensor, world: World) -> Any:
+    return _Own.apply(x, world)  # type: ignore[no-untyped-call]
+
+
+def _all_rows(x: Tensor, n: int, world: World) -> Any:
+    return _All.apply(x, n, world)  # type: ignore[no-untyped-call]
 
 
 class _Own(torch.autograd.Function):
@@ -108,17 +116,17 @@ class _Own(torch.autograd.Function):
             ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        return _All.apply(gradient, ctx.n, ctx.world) / ctx.world.size, None
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _all_rows(gradient, ctx.n, ctx.world) / ctx.world.size, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Any:  # type: ignore[override]
-        return _Own.apply(tangent, ctx.world)
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Any:
+        return _own_rows(tangent, ctx.world)
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, None], x: Tensor, world: World) -> tuple[Tensor, int]:  # type: ignore[override]
+    def vmap(info: Any, dims: tuple[int | None, None], x: Tensor, world: World) -> tuple[Tensor, int]:
         assert dims[0] is not None
-        return _Own.apply(x.movedim(dims[0], 1), world), 1
+        return _own_rows(x.movedim(dims[0], 1), world), 1
 
 
 class _All(torch.autograd.Function):
@@ -135,19 +143,19 @@ class _All(torch.autograd.Function):
             ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
-        return _Own.apply(gradient, ctx.world) * ctx.world.size, None, None
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _own_rows(gradient, ctx.world) * ctx.world.size, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Any:  # type: ignore[override]
-        return _All.apply(tangent, ctx.n, ctx.world)
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Any:
+        return _all_rows(tangent, ctx.n, ctx.world)
 
     @staticmethod
-    def vmap(  # type: ignore[override]
+    def vmap(
         info: Any, dims: tuple[int | None, None, None], x: Tensor, n: int, world: World
     ) -> tuple[Tensor, int]:
         assert dims[0] is not None
-        return _All.apply(x.movedim(dims[0], 1), n, world), 1
+        return _all_rows(x.movedim(dims[0], 1), n, world), 1
 
 
 def _rows(args: tuple[Any, ...]) -> int:
