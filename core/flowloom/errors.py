@@ -13,9 +13,11 @@ __all__ = [
     "IncompatibleError",
     "MissingDependencyError",
     "OffManifoldError",
+    "ProcessLostError",
     "RunError",
     "ShapeError",
     "SolverError",
+    "StoppedElsewhereError",
     "TrainingError",
 ]
 
@@ -64,3 +66,11 @@ class RunError(FlowloomError):
 
 class MissingDependencyError(FlowloomError):
     """A component needs a package that is not installed; the message says which, and what to install."""
+
+
+class StoppedElsewhereError(FlowloomError):
+    """Another process of a training told why it stopped, and this one stops with it: nothing more to tell."""
+
+
+class ProcessLostError(FlowloomError):
+    """Another process of a training is gone, and did not say why."""

@@ -18,10 +18,11 @@ class Batches:
     Args:
         feed: started already.
         ahead: prepare the next batch in a thread while this one is used.
+        stride: how far apart the batches are that will be asked for.
     """
 
-    def __init__(self, feed: Feed, *, ahead: bool = False) -> None:
-        self.feed = feed
+    def __init__(self, feed: Feed, *, ahead: bool = False, stride: int = 1) -> None:
+        self.feed, self.stride = feed, stride
         self._pool = ThreadPoolExecutor(1, "flowloom-batches") if ahead else None
         self._next: tuple[int, Future[Batch]] | None = None
 
@@ -29,7 +30,8 @@ class Batches:
         """Batch ``number``; the same one whenever it is asked for."""
         if self._pool is None:
             return self._draw(number)
-        waiting, self._next = self._next, (number + 1, self._pool.submit(self._draw, number + 1))
+        following = number + self.stride
+        waiting, self._next = self._next, (following, self._pool.submit(self._draw, following))
         if waiting is not None and waiting[0] == number:
             return waiting[1].result()
         return self._draw(number)

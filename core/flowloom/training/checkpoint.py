@@ -1,4 +1,8 @@
-"""Checkpoints: a folder of safetensors and one JSON, written atomically."""
+"""Checkpoints: a folder of safetensors and one JSON, written atomically.
+
+Of several processes the first one writes plain files, or all of them write shares
+(`train.parallel.checkpoints`).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,31 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowloom.errors import RunError
 from flowloom.parts import load_tensors, require_same, tensors
+from flowloom.training import sharded
 from flowloom.training.loop import Trainer
+from flowloom.training.parallel.world import in_shares
 
-__all__ = ["checkpoints", "load_checkpoint", "prune", "read_state", "read_tensors", "save_checkpoint"]
+__all__ = [
+    "checkpoints",
+    "load_checkpoint",
+    "prune",
+    "read_state",
+    "read_tensors",
+    "save_checkpoint",
+    "trained_tensors",
+]
 
 FORMAT = 2
 _NAME = re.compile(r"step-\d+")
@@ -32,15 +48,67 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
         RunError: no space, or no permission; older checkpoints are untouched.
     """
     target = folder / f"step-{trainer.step:08d}"
-    partial = folder / f".partial-{os.getpid()}-{target.name}"
+    if trainer.shares_checkpoints:
+        _save_shares(trainer, target)
+        return target
+    with trainer.world.together():
+        if trainer.world.first:
+            with _completing(trainer, target, folder / f".partial-{os.getpid()}-{target.name}") as partial:
+                for part, values in _state(trainer).items():
+                    _write(partial / f"{part}.safetensors", values)
+    return target
+
+
+def _state(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
+    """Everything that a checkpoint holds, in its parts."""
+    found = {
+        "flow": tensors(trainer.flow),
+        "optimizers": _optimizer_tensors(trainer),
+        "feed": trainer.feed.tensors(),
+    }
+    return found if trainer.ema is None else {**found, "ema": trainer.ema.state_dict()}
+
+
+def _save_shares(trainer: Trainer, target: Path) -> None:
+    # All processes write into one folder, so its name is nobody's own.
+    partial = target.with_name(f".partial-{target.name}")
+    first = trainer.world.first
+    with trainer.world.together():
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                partial.mkdir(parents=True)
+            except OSError as error:
+                raise RunError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
+    parts = _state(trainer)
+    try:
+        sharded.write(
+            {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}, partial
+        )
+    except RunError:
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    with trainer.world.together():
+        if first:
+            with _completing(trainer, target, partial):
+                pass
+
+
+@contextmanager
+def _completing(trainer: Trainer, target: Path, partial: Path) -> Iterator[Path]:
+    """Give a folder to write into, which then becomes the checkpoint, or is taken away."""
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        _write(partial / "flow.safetensors", tensors(trainer.flow))
-        _write(partial / "optimizers.safetensors", _optimizer_tensors(trainer))
-        _write(partial / "feed.safetensors", trainer.feed.tensors())
-        if trainer.ema is not None:
-            _write(partial / "ema.safetensors", trainer.ema.state_dict())
-        state = {"format": FORMAT, "step": trainer.step, "seed": trainer.seed, "sha256": _digests(partial)}
+        yield partial
+        state = {
+            "format": FORMAT,
+            "step": trainer.step,
+            "seed": trainer.seed,
+            "processes": trainer.world.size,
+            "sharded": trainer.shares_checkpoints,
+            "sha256": _digests(partial),
+        }
         with open(partial / "state.json", "w", encoding="utf-8") as file:
             json.dump(state, file)
         for written in partial.iterdir():
@@ -49,13 +117,12 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
         if target.exists():
             _remove(target)
         os.replace(partial, target)
-        _to_disk(folder)
+        _to_disk(target.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"cannot write checkpoint {target}: {getattr(error, 'strerror', None) or error}"
         ) from error
-    return target
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -67,16 +134,73 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     """
     state = read_state(folder)
     _require_whole(folder, state, trainer.seed)
-    load_tensors(trainer.flow, read_tensors(folder / "flow.safetensors"), folder)
+    shares, processes = bool(state.get("sharded")), state.get("processes", 1)
+    if not shares and processes != trainer.world.size:
+        raise RunError(
+            f"{folder} does not fit: it is a plain checkpoint of {_count(processes)}, and there are now "
+            f"{trainer.world.size}; go on with {processes}, or write what any number reads from the start "
+            "(train.parallel: {checkpoints: sharded})"
+        )
+    if trainer.engine.shards and not shares:
+        raise RunError(f"{folder} does not fit train.parallel.engine fsdp: it is a plain checkpoint")
+    parts = _read_shares(trainer, folder) if shares else _read_plain(folder)
+    load_tensors(trainer.flow, parts["flow"], folder)
     if trainer.ema is not None:
-        if not (folder / "ema.safetensors").exists():
+        averages = parts.get("ema")
+        if averages is None:
             raise RunError(f"{folder} has no averaged weights, but the recipe sets train.ema")
-        averages = read_tensors(folder / "ema.safetensors")
         require_same(trainer.ema.state_dict(), averages, folder, "averaged weights")
         trainer.ema.load_state_dict(averages)
-    _load_optimizers(trainer, read_tensors(folder / "optimizers.safetensors"), folder)
-    trainer.feed.restore(read_tensors(folder / "feed.safetensors"))
+    _load_optimizers(trainer, parts["optimizers"], folder)
+    trainer.feed.restore(parts["feed"])
     trainer.step = int(state["step"])
+
+
+def _count(processes: int) -> str:
+    return "1 process" if processes == 1 else f"{processes} processes"
+
+
+def trained_tensors(folder: Path) -> dict[str, Tensor]:
+    """A flow's weights from a checkpoint of either form, whole: averaged where there are averages.
+
+    Raises:
+        RunError: the folder is not a checkpoint, or is damaged.
+    """
+    if read_state(folder).get("sharded"):
+        return sharded.read_all(folder, "flow/") | sharded.read_all(folder, "ema/")
+    values = read_tensors(folder / "flow.safetensors")
+    averaged = folder / "ema.safetensors"
+    # Averages cover what is trained; everything else comes from the plain file beside them.
+    return values | read_tensors(averaged) if averaged.is_file() else values
+
+
+def _read_plain(folder: Path) -> dict[str, dict[str, Tensor]]:
+    parts = ("flow", "optimizers", "feed", "ema")
+    there = (name for name in parts if name != "ema" or (folder / "ema.safetensors").exists())
+    return {name: read_tensors(folder / f"{name}.safetensors") for name in there}
+
+
+def _read_shares(trainer: Trainer, folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The parts of a sharded checkpoint, each tensor in shares where the trainer's own is."""
+    own: dict[str, Tensor] = {f"flow/{k}": v for k, v in tensors(trainer.flow).items()}
+    if trainer.ema is not None:
+        own |= {f"ema/{k}": v for k, v in trainer.ema.state_dict().items()}
+    for player in trainer.players:
+        own |= {f"optimizers/{player.turn.name}/{k}": v for k, v in player.owners().items()}
+    parts: dict[str, dict[str, Tensor]] = {"flow": {}, "optimizers": {}, "feed": {}}
+    filled: dict[str, Tensor] = {}
+    for name, (size, dtype) in sharded.sizes(folder).items():
+        # Moments are named by the parameter that they belong to: ``turn/0.3.exp_avg``.
+        like = own.get(name, own.get(name.rpartition(".")[0]))
+        if like is not None and in_shares(like) and like.shape == size:
+            filled[name] = torch.empty_like(like.detach(), dtype=dtype)
+        else:
+            filled[name] = torch.empty(size, dtype=dtype)
+    sharded.read_into(filled, folder, together=True)
+    for name, value in filled.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = value
+    return parts
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -9,10 +9,22 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import TrainingError
+from flowloom.training.parallel.world import averaged
 
 
 class Combiner(ABC):
-    """Makes one gradient of the gradients of several losses."""
+    """Makes one gradient of the gradients of several losses.
+
+    Attributes:
+        linear: True where the combination is linear in the gradients. One that is not averages those of each
+            loss over the processes of a training before it combines them (`parallel.averaged`).
+    """
+
+    linear: bool = False
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The scalar whose gradient a linear combination is."""
+        raise NotImplementedError(f"{type(self).__name__} is not linear")
 
     @abstractmethod
     def backward(self, losses: Mapping[str, Tensor], parameters: list[Tensor]) -> Tensor:
@@ -34,6 +46,8 @@ class Sum(Combiner):
         weights: by name of the loss, 1 where absent.
     """
 
+    linear = True
+
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         self.weights = dict(weights or {})
 
@@ -43,10 +57,14 @@ class Sum(Combiner):
         Raises:
             TrainingError: ``weights`` names a loss that there is not.
         """
-        require_known(self.weights, losses)
-        total = torch.stack([self.weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        total = self.total(losses)
         total.backward(inputs=parameters)
         return total.detach()
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum itself."""
+        require_known(self.weights, losses)
+        return torch.stack([self.weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 
 
 class ConFIG(Combiner):
@@ -79,7 +97,7 @@ class ConFIG(Combiner):
             )
             rows.append(torch.cat([g.reshape(-1).float() for g in grads]))
         wanted = torch.tensor([self.weights.get(name, 1.0) for name in losses], device=rows[0].device)
-        combined = conflict_free(torch.stack(rows), wanted)
+        combined = conflict_free(averaged(torch.stack(rows)), wanted)
         start = 0
         for p in parameters:
             piece = combined[start : start + p.numel()].reshape(p.shape).to(p.dtype)

@@ -10,6 +10,7 @@ from typing import Literal
 from flowloom.training.combiners import Combiner
 from flowloom.training.decays import Decay
 from flowloom.training.optimizers import Optimizer
+from flowloom.training.parallel.config import ParallelConfig
 
 _MOST = 2**24
 """Examples of a batch: beyond it, the list of its rows alone fills memory before anything is told."""
@@ -56,8 +57,15 @@ class TrainConfig:
         clip: largest gradient norm of a turn, 0 for no clipping.
         ema: decay of the averaged weights that samples come from, 0 for none. Early on the average is
             shorter: the decay at step k is ``min(ema, (1 + k) / (10 + k))``.
-        precision: of the network's arithmetic; weights stay float32.
-        compile: run the model through ``torch.compile``.
+        precision: of the network's arithmetic; weights stay float32. With ``fp16`` losses are scaled, and
+            a step whose gradient overflows is passed over.
+        compile: run the model through ``torch.compile``; with ``loss`` the losses of all turns, which reaches
+            networks inside ``torch.func.jvp`` too (MeanFlow and its relatives), where a compiled model runs
+            as if it were not. Affine LayerNorm and GroupNorm do not compile there.
+        recompute: keep what enters the blocks of the networks alone, and compute the rest again on the way
+            back: less memory, about a third more time (activation checkpointing).
+        channels_last: keep images with their channels innermost, which convolutions of some devices prefer.
+        parallel: how several processes share the training.
         log_every: steps between lines of metrics.
         checkpoint_every: steps between checkpoints; the end always has one.
         keep_checkpoints: how many of the latest to keep.
@@ -76,8 +84,11 @@ class TrainConfig:
     combine: Combiner | None = None
     clip: float = 1.0
     ema: float = 0.999
-    precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    compile: bool | Literal["loss"] = False
+    recompute: bool = False
+    channels_last: bool = False
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     log_every: int = 20
     checkpoint_every: int = 500
     keep_checkpoints: int = 2

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from flowloom.training.parallel.world import in_shares
+
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
@@ -29,13 +31,28 @@ class EMA:
         self.names, self.live = list(live), list(live.values())
         self.average = [p.detach().clone() for p in self.live]
         self._twin: Flow | None = None
+        self._sort()
+
+    def look_again(self) -> None:
+        """Take the parameters that stand in both flows by now: sharding replaces them by others."""
+        live, own = self.flow.trainable(), dict(self.averaged.named_parameters())
+        self.live = [live[name] for name in self.names]
+        self.average = [own[name].detach() for name in self.names]
+        self._sort()
+
+    def _sort(self) -> None:
+        """One call takes tensors that are whole, or tensors in shares."""
+        kinds = [in_shares(p) for p in self.live]
+        places = ([i for i, kind in enumerate(kinds) if kind == wanted] for wanted in (False, True))
+        self._alike = [some for some in places if some]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the live weights after step ``step`` (counted from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.live], 1 - decay)
+        for some in self._alike:
+            live = [self.live[i].detach() for i in some]
+            torch._foreach_lerp_([self.average[i] for i in some], live, 1 - decay)
 
     @property
     def averaged(self) -> Flow:

@@ -10,40 +10,45 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from flowloom.errors import TrainingError
+from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.objectives import Batch, Loss, Step
 from flowloom.parts import set_mode
 from flowloom.seeds import derive, generator
 from flowloom.training.ahead import Batches, wants_thread
+from flowloom.training.blocks import networks_of, recompute
 from flowloom.training.config import TrainConfig
 from flowloom.training.ema import EMA, twin_of
 from flowloom.training.feeds import Feed, Feeding
+from flowloom.training.parallel.engine import engine_for, require_parallel
+from flowloom.training.parallel.world import World
 from flowloom.training.players import Player, players_of
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
 Metrics = dict[str, float]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingModule(nn.Module):
-    """A flow whose ``forward`` is the loss of a turn, so that the hooks of DDP and FSDP fire.
+    """A flow whose ``forward`` is the loss of a turn, so that the hooks of torch's engines fire.
 
     Args:
         flow: what is trained.
-        players: its turns.
+        player: whose turn it is.
     """
 
-    def __init__(self, flow: Flow, players: list[Player]) -> None:
+    def __init__(self, flow: Flow, player: Player) -> None:
         super().__init__()
-        self.flow, self.players = flow, players
+        self.flow, self.player = flow, player
 
-    def forward(self, turn: int, batch: Batch, step: Step) -> Loss:
-        """The loss of one turn; a learned source acts here, under gradient."""
+    def forward(self, batch: Batch, step: Step) -> Loss:
+        """The loss of the turn; a learned source acts here, under gradient."""
         x0 = self.flow.source.push(batch.x0, batch.cond)
-        return self.players[turn].turn.loss(batch if x0 is batch.x0 else replace(batch, x0=x0), step)
+        return self.player.turn.loss(batch if x0 is batch.x0 else replace(batch, x0=x0), step)
 
 
 class Trainer:
@@ -52,6 +57,9 @@ class Trainer:
     The state is ``step``, the flow's tensors, their averages, the optimisers and the feed's; everything
     random is a function of the seed and the step. A trainer restored from a checkpoint therefore goes on as
     if it had never stopped, bit for bit on the CPU.
+
+    Where torch.distributed has a process group, its processes train together (`parallel`); each of them makes
+    a trainer of the same flow and feed, and runs it to the same steps.
 
     Args:
         flow: what is trained; moved to ``device``.
@@ -74,23 +82,54 @@ class Trainer:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.seed, self.device = config or TrainConfig(), seed, torch.device(device)
+        self.world = world = World.now()
+        parallel = self.config.parallel
+        examples = feed.examples() if world.size > 1 else None
+        rows = None if examples is None else len(examples)
+        require_parallel(self.config, world, rows)
         self.flow, self.feed = flow.to(self.device), feed
-        feed.start(Feeding(flow, self.config.batch, seed, self.device))
-        turns = flow.objective.turns(flow) if self.config.steps else ()
-        self.players = players_of(turns, flow.trainable(), self.config)
-        self.module = TrainingModule(flow, self.players)
-        if self.config.compile:
-            flow.model.compile()
+        if self.config.channels_last:
+            flow.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.recompute:
+            for network in networks_of(flow):
+                recompute(network)
+        # Of its own rows, process r of N makes batches r, r + N, ... of a training with N times as many.
+        self._shares = world.size if parallel.batch == "own" else 1
+        feed.start(Feeding(flow, self.config.batch // self._shares, seed, self.device))
         self.ema = EMA(flow, self.config.ema) if self.config.ema else None
-        self.batches = Batches(feed, ahead=wants_thread(self.config.prefetch, feed))
+        self.engine = engine_for(parallel, world)
+        self.engine.prepare(flow, self.ema, self.device)
+        turns = flow.objective.turns(flow) if self.config.steps else ()
+        self.players = players_of(turns, flow.trainable(), self.config, self.device)
+        modules = [TrainingModule(flow, player) for player in self.players]
+        for module in modules if self.config.compile == "loss" else ():
+            module.compile()
+        if self.config.compile is True:
+            flow.model.compile()
+        self.engine.begin(modules, self.players)
+        ahead = wants_thread(self.config.prefetch, feed)
+        self.batches = Batches(feed, ahead=ahead, stride=self._shares)
         self._repeats = max((player.turn.repeat for player in self.players), default=1)
         self.step = 0
         self.stopping = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
 
+    @property
+    def shares_checkpoints(self) -> bool:
+        """Whether all processes write checkpoints, each its share."""
+        return self.config.parallel.sharded and dist.is_initialized()
+
     def averaged(self) -> Flow:
-        """The flow that samples come from: averaged weights, evaluation mode, a copy of now."""
+        """The flow that samples come from: averaged weights, evaluation mode, a copy of now.
+
+        Raises:
+            IncompatibleError: weights are sharded and nothing is averaged.
+        """
+        if self.ema is None and self.engine.shards:
+            raise IncompatibleError(
+                "looks at a flow whose weights are sharded are at its averages; set train.ema, or engine: ddp"
+            )
         return self.ema.averaged if self.ema is not None else twin_of(self.flow, _copies(self.flow))
 
     def run(self, until: int | None = None) -> Iterator[Metrics]:
@@ -121,6 +160,7 @@ class Trainer:
             values = self._step()
             self.step += 1
             since += 1
+            self.stopping = self.world.any(self.stopping)
             for name, value in values.items():
                 sums[name] = sums[name] + value if name in sums else value
             if self.step % self.config.log_every == 0 or self.step == until or self.stopping:
@@ -161,20 +201,29 @@ class Trainer:
         player.zero_grad()
         for i in range(count):
             number = (self.step * self._repeats + repeat) * count + i
+            if self._shares > 1:
+                number = number * self._shares + self.world.rank
             if number not in drawn:
                 drawn[number] = self.batches[number]
-            loss = self._loss(index, drawn[number], number)
-            total = player.backward(loss.total, share)
+            with self.engine.syncing(index, i == count - 1):
+                loss = self._loss(index, drawn[number], number)
+                total = player.backward(loss.total, share, everywhere=self.engine.shards)
             named = {} if isinstance(loss.total, Tensor) else loss.total
             for name, value in {"loss": total, **named, **loss.parts}.items():
                 part = value.detach() * (share / player.turn.repeat)
                 values[name] = values[name] + part if name in values else part
+        if self._shares > 1:
+            values = self.world.average_of(values)
+        self.engine.finish(player, self.players)
         norm = player.clipped()
-        if norm is not None:
+        # What overflows in float16 is no fault: the step is passed over.
+        if norm is not None and player.scaling.scaler is None:
             values["grad_norm"] = norm / player.turn.repeat
         if self._check_every == 1 and not all(map(math.isfinite, map(float, values.values()))):
             self._not_finite({k: float(v) for k, v in values.items()})
-        player.move(player.rate(self.step, self.config.steps))
+        moved = player.move(player.rate(self.step, self.config.steps))
+        if player.scaling.scaler is not None:
+            values["passed_over"] = torch.tensor(float(not moved)) / player.turn.repeat
         logged = {self._named(player, name): value for name, value in values.items()}
         return {"loss": values["loss"], **logged} if len(self.players) > 1 else logged
 
@@ -190,10 +239,9 @@ class Trainer:
             generator(self.seed, f"objective{turn}", number, self.device),
             self._average if self.ema is not None else None,
         )
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            loss: Loss = self.module(index, batch, step)
-        return loss
+        half = HALF.get(self.config.precision)
+        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+            return self.engine.loss(index, batch, step, derive(self.seed, f"model{turn}", number))
 
     def _average(self) -> Flow:
         assert self.ema is not None
@@ -216,8 +264,9 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Stop the data thread."""
+        """Stop the data thread, and leave the networks as they were."""
         self.batches.close()
+        self.engine.close()
 
 
 def _copies(flow: Flow) -> dict[int, Tensor]:

@@ -14,6 +14,8 @@ from flowloom.training.combiners import Combiner, Sum
 from flowloom.training.config import TrainConfig, TurnConfig
 from flowloom.training.decays import Constant, Decay
 from flowloom.training.optimizers import AdamW
+from flowloom.training.parallel.world import in_shares, whole
+from flowloom.training.scaling import Scaling
 
 
 class Player:
@@ -22,9 +24,10 @@ class Player:
     Args:
         turn: whose move it is.
         config: of the training.
+        device: where it moves.
     """
 
-    def __init__(self, turn: Turn, config: TrainConfig) -> None:
+    def __init__(self, turn: Turn, config: TrainConfig, device: torch.device) -> None:
         own = config.turns.get(turn.name, TurnConfig())
         self.turn = turn
         self.parameters: list[nn.Parameter] = list(turn.parameters.values())
@@ -32,23 +35,42 @@ class Player:
         self.decay: Decay = own.decay or config.decay or Constant()
         self.clip = config.clip if own.clip is None else own.clip
         self.combiner: Combiner = config.combine or Sum()
+        self.scaling = Scaling(device, config.precision == "fp16")
         self.optimizers = (own.optimizer or config.optimizer or AdamW()).build(self._groups(config.rates))
 
     def _groups(self, rates: Mapping[str, float]) -> list[dict[str, object]]:
-        by_factor: dict[float, list[nn.Parameter]] = {}
+        # Fused kernels take no sharded parameters beside others.
+        by_factor: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.turn.parameters.items():
             fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
-            by_factor.setdefault(fitting[-1] if fitting else 1.0, []).append(parameter)
-        return [{"params": ps, "lr": self.lr * f, "factor": f} for f, ps in by_factor.items()]
+            by_factor.setdefault((fitting[-1] if fitting else 1.0, in_shares(parameter)), []).append(
+                parameter
+            )
+        return [{"params": ps, "lr": self.lr * f, "factor": f} for (f, _), ps in by_factor.items()]
 
-    def backward(self, total: Tensor | Mapping[str, Tensor], share: float) -> Tensor:
+    @property
+    def linear(self) -> bool:
+        """Whether its gradient is linear in those of its losses."""
+        return self.combiner.linear
+
+    def backward(
+        self, total: Tensor | Mapping[str, Tensor], share: float, *, everywhere: bool = False
+    ) -> Tensor:
         """Add ``share`` of the gradient to this player's parameters, and to nobody else's.
+
+        Args:
+            total: the loss, or several by name.
+            share: of the gradient.
+            everywhere: add it to whatever it reaches; sharded parameters are no leaves that one could name.
 
         Returns:
             The loss as one detached scalar.
         """
+        if not isinstance(total, Tensor) and (everywhere or self.scaling.scaler is not None) and self.linear:
+            total = self.combiner.total(total)
         if isinstance(total, Tensor):
-            (total if share == 1 else total * share).backward(inputs=self.parameters)
+            loss = self.scaling.scaled(total if share == 1 else total * share)
+            loss.backward(inputs=None if everywhere else self.parameters)
             return total.detach()
         losses = total if share == 1 else {name: loss * share for name, loss in total.items()}
         return self.combiner.backward(losses, list(self.parameters)) / share
@@ -60,18 +82,38 @@ class Player:
 
     def clipped(self) -> Tensor | None:
         """Clip the gradient and return its norm; None where this player does not clip."""
-        return nn.utils.clip_grad_norm_(self.parameters, self.clip) if self.clip else None
+        self.scaling.unscale(self.optimizers)
+        if not self.clip:
+            return None
+        shares = [p for p in self.parameters if in_shares(p)]
+        rest = [p for p in self.parameters if not in_shares(p)]
+        if not shares:
+            return nn.utils.clip_grad_norm_(rest, self.clip)
+        grads = ([p.grad for p in ps if p.grad is not None] for ps in (shares, rest))
+        norm = torch.stack([whole(nn.utils.get_total_norm(g)) for g in grads if g]).norm()
+        for some in (shares, rest):
+            nn.utils.clip_grads_with_norm_(some, self.clip, norm)
+        return norm
 
-    def move(self, rate: float) -> None:
-        """Take the optimisers' step at the learning rate of now."""
+    def move(self, rate: float) -> bool:
+        """Take the optimisers' step at the learning rate of now; False where float16 overflowed, and none was
+        taken."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            optimizer.step()
+        return self.scaling.step(self.optimizers)
 
     def rate(self, step: int, of: int) -> float:
         """The learning rate of ``step``, before factors by name."""
         return self.lr * self.decay(step, of)
+
+    def owners(self) -> dict[str, nn.Parameter]:
+        """The parameter that each optimiser's state belongs to, by ``optimiser.parameter``."""
+        return {
+            f"{k}.{i}": p
+            for k, optimizer in enumerate(self.optimizers)
+            for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
+        }
 
     def state(self) -> dict[str, Tensor]:
         """What the optimisers remember, by ``optimiser.parameter.name``."""
@@ -81,7 +123,7 @@ class Player:
             for index, entry in optimizer.state_dict()["state"].items()
             for name, value in entry.items()
             if value is not None
-        }
+        } | self.scaling.state()
 
     def restore(self, tensors: Mapping[str, Tensor], origin: object) -> None:
         """Take up what `state` gave.
@@ -91,7 +133,10 @@ class Player:
         """
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         sizes = [[p for g in o.param_groups for p in g["params"]] for o in self.optimizers]
+        self.scaling.restore(tensors, origin)
         for key, value in tensors.items():
+            if key.startswith("scaling."):
+                continue
             which, index, name = (*key.split(".", 2), "", "")[:3]
             own = sizes[int(which)] if which.isdecimal() and int(which) < len(sizes) else []
             known = index.isdecimal() and int(index) < len(own)
@@ -109,7 +154,10 @@ class Player:
 
 
 def players_of(
-    turns: Sequence[Turn], trainable: Mapping[str, nn.Parameter], config: TrainConfig
+    turns: Sequence[Turn],
+    trainable: Mapping[str, nn.Parameter],
+    config: TrainConfig,
+    device: torch.device,
 ) -> list[Player]:
     """A player for every turn, checked.
 
@@ -140,7 +188,7 @@ def players_of(
             raise IncompatibleError(
                 f"train.rates: no parameter's name fits '{pattern}'; one is {_one(turns)}"
             )
-    return [Player(turn, config) for turn in turns]
+    return [Player(turn, config, device) for turn in turns]
 
 
 def _one(turns: Sequence[Turn]) -> str:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from flowloom_registry.cli.commands import COMMANDS
+from flowloom_registry.cli.processes import leave, rank, speaks
 
 EXIT_USER = 2
 """Something that the user can mend."""
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 where all went well, 2 for a mistake of the user's (told in one line per problem), 130 after
         Ctrl-C. A bug shows its traceback, and ``FLOWLOOM_DEBUG=1`` that of a mistake as well.
     """
-    from flowloom.errors import FlowloomError
+    from flowloom.errors import FlowloomError, StoppedElsewhereError
 
     words = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
@@ -56,11 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlowloomError as error:
         if os.environ.get("FLOWLOOM_DEBUG") == "1":
             traceback.print_exc()
-        for line in str(error).splitlines() or [type(error).__name__]:
-            print(line, file=sys.stderr)
+        if not isinstance(error, StoppedElsewhereError) and speaks():
+            for line in str(error).splitlines() or [type(error).__name__]:
+                print(line, file=sys.stderr)
+        leave()
         return EXIT_USER
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if rank() == 0:
+            print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; Python would complain once more when it flushes at exit.
@@ -81,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(f"{error.strerror}{where}", file=sys.stderr)
+        if speaks():
+            print(f"{error.strerror}{where}", file=sys.stderr)
+        leave()
         return EXIT_USER
 
 

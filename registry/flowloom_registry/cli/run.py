@@ -46,11 +46,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "flowloom run digits --steps 2000 --seed 1 --set 'metrics=[energy-distance]'",
         "flowloom run markov --with dirichlet-flow --out runs/simplex",
         "flowloom run runs/digits              # goes on where it stopped",
+        "torchrun --nproc-per-node 2 -m flowloom_registry run digits     # two processes train together",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the recipe out."""
+    from flowloom_registry.cli.processes import group
+
+    with group(args.device) as device:
+        return _carried_out(args, device)
+
+
+def _carried_out(args: argparse.Namespace, device: str | None) -> int:
     from flowloom.errors import RunError
     from flowloom_registry.config.recipe import load_recipe
 
@@ -89,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         with quietly(args.quiet):
-            folder, result = carry_out_stages(recipe, out, pick_device(args.device), _command(args))
+            folder, result = carry_out_stages(recipe, out, pick_device(device), _command(args))
     except KeyboardInterrupt as stop:
         where = f" in {stop}" if stop.args else ""
         print(f"stopped{where}; go on with: flowloom run {out}", file=sys.stderr)

@@ -31,6 +31,7 @@ RECORDS: Mapping[str, tuple[str, ...]] = {
         "flowloom.training.feeds.base:coupled",
         "flowloom.training.config:TrainConfig",
         "flowloom.training.config:TurnConfig",
+        "flowloom.training.parallel.config:ParallelConfig",
         "flowloom.training.loop:Trainer",
     ),
     "Sampling": (

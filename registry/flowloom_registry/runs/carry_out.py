@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from flowloom.errors import IncompatibleError, RunError
 from flowloom.spec import Spec
+from flowloom.training.parallel import World, in_shares, require_parallel
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import USED
 from flowloom_registry.runs.assembly import Assembly, assemble
@@ -52,60 +55,62 @@ def carry_out(
             would fail.
         ConfigError: the recipe has problems.
     """
-    folder = RunFolder(out)
-    begun = folder.exists()
-    assembly = assemble(recipe)
-    assembly.to(device)
-    if begun:
-        assembly.keep_data_in(folder.made)
-    # Missing or damaged files are told before anything is written.
-    if assembly.data is not None:
-        assembly.data.take(torch.arange(1))
-    require_scores(assembly)
-    _require_something_to_train(assembly)
-    resolved = assembly.built.resolved(out)
-    environment = describe(device, recipe.catalog, command=command)
-    fitted: list[str] | None = None
-    if begun and not _mendable(folder, resolved, assembly):
-        _require_same(folder, resolved, assembly)
-    elif assembly.train.steps:
-        fitted = assembly.fit_parts()
-        rehearse(assembly)
-    environment["parameters"] = size = trained_parameters(assembly.flow)
-    notes = Notes()
-    with folder.locked():
-        # Another process may have begun a run here in the meantime.
+    world, folder = World.now(), RunFolder(out)
+    with world.together():
         begun = folder.exists()
-        if begun and _mendable(folder, resolved, assembly):
-            folder.clear()
-            begun = False
+        assembly = assemble(recipe)
+        assembly.to(device)
         if begun:
-            _require_same(folder, resolved, assembly)
-            if difference := other_threads(folder.environment, environment):
-                print(f"warning: {difference}", file=sys.stderr)
-            status = folder.status()
-            if status["state"] == "finished":  # until it is judged anew
-                folder.set_status("trained", status["step"])
-            folder.ask(resolved)
-        else:
-            used = assembly.runs.keep(assembly.built.plan, folder.path)
-            environment |= {USED: used} if used else {}
             assembly.keep_data_in(folder.made)
-            data = data_as_json(assembly.spec, assembly.data, _plain(assembly))
-            folder.begin(resolved, environment, data, written(recipe))
-        say(opening(assembly, out, environment, size, begun=begun))
-        track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
-        if not begun or folder.status()["state"] in ("training", "failed"):
-            stage = recipe.stage
-            assembly.make_data("" if stage is None else f"{stage}: ")
+        # Missing or damaged files are told before anything is written.
+        if assembly.data is not None:
+            assembly.data.take(torch.arange(1))
+        require_scores(assembly)
+        _require_something_to_train(assembly)
+        require_parallel(assembly.train, world, None if assembly.data is None else len(assembly.data))
+        resolved = assembly.built.resolved(out)
+        environment = describe(device, recipe.catalog, command=command)
+        environment["processes"] = world.size
+        fitted: list[str] | None = None
+        if begun and not _mendable(folder, resolved, assembly):
+            _require_same(folder, resolved, assembly)
+        elif assembly.train.steps:
+            fitted = assembly.fit_parts()
+            if world.first:
+                rehearse(assembly)
+        environment["parameters"] = size = trained_parameters(assembly.flow)
+    notes = Notes()
+    result: Evaluation | None = None
+    # Of several processes the first one writes, and the others train with it.
+    with ExitStack() as held:
+        trains = False
+        with world.together():
+            if world.first:
+                held.enter_context(folder.locked())
+                begun = _begin(assembly, folder, resolved, environment, written(recipe))
+                say(opening(assembly, out, environment, size, begun=begun))
+                track(assembly.trackers, lambda tracker: tracker.start(folder.path, resolved))
+                trains = not begun or folder.status()["state"] in ("training", "failed")
+                if trains:
+                    stage = recipe.stage
+                    assembly.make_data("" if stage is None else f"{stage}: ")
+        if world.any(trains):
+            assembly.keep_data_in(folder.made)
             notes.lines += train(assembly, folder, device, fitted)
-        else:
-            restore(assembly.flow, folder)
-        result = judge_and_report(assembly, folder, notes)
-        folder.set_status("finished", folder.status()["step"])
-        notify(recipe.catalog, "flowloom_finished", run=folder)
-        results = result.by_column() if result is not None else {}
-        track(assembly.trackers, lambda tracker: tracker.finish(results))
+            if _in_shares(assembly):
+                assembly = assemble(recipe)
+                assembly.to(device)
+                assembly.keep_data_in(folder.made)
+                trains = False
+        with world.together():
+            if world.first:
+                if not trains:
+                    restore(assembly.flow, folder)
+                result = judge_and_report(assembly, folder, notes)
+                folder.set_status("finished", folder.status()["step"])
+                notify(recipe.catalog, "flowloom_finished", run=folder)
+                results = result.by_column() if result is not None else {}
+                track(assembly.trackers, lambda tracker: tracker.finish(results))
     return folder, result
 
 
@@ -144,6 +149,36 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     with notes.about("the report"):
         write_report(folder)
     return result
+
+
+def _begin(
+    assembly: Assembly, folder: RunFolder, resolved: str, environment: dict[str, Any], text: str
+) -> bool:
+    """Begin a run in a folder that is held, or take up what was begun there; returns whether it was."""
+    # Another process may have begun a run here in the meantime.
+    begun = folder.exists()
+    if begun and _mendable(folder, resolved, assembly):
+        folder.clear()
+        begun = False
+    if begun:
+        _require_same(folder, resolved, assembly)
+        if difference := other_threads(folder.environment, environment):
+            print(f"warning: {difference}", file=sys.stderr)
+        status = folder.status()
+        if status["state"] == "finished":  # until it is judged anew
+            folder.set_status("trained", status["step"])
+        folder.ask(resolved)
+        return True
+    used = assembly.runs.keep(assembly.built.plan, folder.path)
+    environment |= {USED: used} if used else {}
+    assembly.keep_data_in(folder.made)
+    data = data_as_json(assembly.spec, assembly.data, _plain(assembly))
+    folder.begin(resolved, environment, data, text)
+    return False
+
+
+def _in_shares(assembly: Assembly) -> bool:
+    return any(in_shares(p) for p in assembly.flow.parameters())
 
 
 def _mendable(folder: RunFolder, resolved: str, assembly: Assembly) -> bool:

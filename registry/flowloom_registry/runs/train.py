@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
+from safetensors.torch import save
 
-from flowloom.errors import RunError, TrainingError
+from flowloom.errors import ProcessLostError, RunError, TrainingError
 from flowloom.parts import load_tensors
 from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
@@ -25,6 +26,9 @@ from flowloom_registry.runs.hooks import notify
 from flowloom_registry.runs.progress import Report, progress
 from flowloom_registry.runs.validation import Validation
 from flowloom_registry.runs.weights import weights_of
+
+_ONE_CTRL_C = 1.0
+"""Seconds."""
 
 
 def train(
@@ -57,36 +61,48 @@ def train(
         fitted = [] if begun else assembly.fit_parts()
     failed: dict[int, str] = {}
     trainer = flow.trainer(assembly.feed, config, seed=assembly.seed, device=device)
+    world = trainer.world
     if begun:
         _restore(trainer, folder)
     elif fitted:
         save_checkpoint(trainer, folder.checkpoints)
-    folder.trim_metrics(trainer.step)
+    with world.together():
+        if world.first:
+            folder.trim_metrics(trainer.step)
     validation = Validation(assembly, folder, trainer) if assembly.validate.score is not None else None
-    folder.set_status("training", trainer.step)
     try:
-        notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
+        with world.together():
+            if world.first:
+                folder.set_status("training", trainer.step)
+                notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
         stage = assembly.built.recipe.stage
         what = "training" if stage is None else f"{stage}: training"
         with _stopping_on_signals(trainer), progress(what, config.steps, trainer.step) as report:
             _loop(assembly, folder, trainer, validation, report, failed)
         if trainer.stopping:
             raise KeyboardInterrupt
-    except TrainingError as error:
+    except (TrainingError, ProcessLostError) as error:
         last = checkpoints(folder.checkpoints)
         kept = f"the last good checkpoint is {last[-1]}" if last else "no checkpoint was written yet"
-        folder.set_status("failed", trainer.step, str(error))
-        raise TrainingError(f"{error}; {kept}") from error
+        if world.first:
+            folder.set_status("failed", trainer.step, str(error))
+        raise type(error)(f"{error}; {kept}") from error
     finally:
         trainer.close()
     if trainer.ema is not None:
         trainer.ema.copy_to_live()
     flow.eval()
-    if validation is not None and validation.kept is not None:
-        load_tensors(flow, read_tensors(folder.best), folder.best)
-    folder.require_here()
-    write_bytes(folder.weights, weights_of(flow))
-    folder.set_status("trained", trainer.step)
+    trained = weights_of(flow)
+    with world.together():
+        if validation is not None and validation.kept is not None and world.first:
+            best = read_tensors(folder.best)
+            trained = save(best)
+            if not trainer.engine.shards:
+                load_tensors(flow, best, folder.best)
+        if world.first:
+            folder.require_here()
+            write_bytes(folder.weights, trained)
+            folder.set_status("trained", trainer.step)
     return list(failed.values())
 
 
@@ -98,8 +114,7 @@ def _loop(
     report: Report,
     failed: dict[int, str],
 ) -> None:
-    catalog = assembly.built.recipe.catalog
-    config = assembly.train
+    config, world = assembly.train, trainer.world
     before, began = trained_seconds(folder), time.perf_counter()
     looked: dict[str, float] = {}
     if validation is not None and validation.due(trainer.step) and not validation.history:
@@ -120,23 +135,37 @@ def _loop(
             if step % config.log_every and step != until:
                 continue  # a signal came between two lines: the run that goes on logs the next
             metrics = {**metrics, "seconds": round(before + time.perf_counter() - began, 3)}
-            folder.append_metrics(metrics)
+            with world.together():
+                if world.first:
+                    _tell(assembly, folder, metrics, failed)
             speed = metrics["examples_per_second"]
             report(step, {**parts_of_loss(metrics), **looked, "examples/s": speed})
-            for i, tracker in enumerate(assembly.trackers):
-                if i not in failed:
-                    _log(tracker, step, metrics, i, failed)
-            notify(catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
         over = validation is not None and validation.exhausted()
         between = trainer.step % config.checkpoint_every and trainer.step < config.steps
         if between and not (over or trainer.stopping):
             continue
-        folder.require_here()
+        with world.together():
+            if world.first:
+                folder.require_here()
         save_checkpoint(trainer, folder.checkpoints)
-        prune(folder.checkpoints, config.keep_checkpoints)
-        folder.set_status("training", trainer.step)
+        with world.together():
+            if world.first:
+                prune(folder.checkpoints, config.keep_checkpoints)
+                folder.set_status("training", trainer.step)
         if trainer.stopping:
             return
+
+
+def _tell(
+    assembly: Assembly, folder: RunFolder, metrics: Mapping[str, float], failed: dict[int, str]
+) -> None:
+    """Write a line down, and tell trackers and plugins."""
+    step = int(metrics["step"])
+    folder.append_metrics(metrics)
+    for i, tracker in enumerate(assembly.trackers):
+        if i not in failed:
+            _log(tracker, step, metrics, i, failed)
+    notify(assembly.built.recipe.catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
 
 
 def _log(tracker: Tracker, step: int, metrics: Mapping[str, float], i: int, failed: dict[int, str]) -> None:
@@ -170,9 +199,15 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
         yield
         return
 
+    asked = 0.0
+
     def stop(number: int, frame: FrameType | None) -> None:
-        if trainer.stopping:
+        nonlocal asked
+        # A terminal and a launcher both pass on one Ctrl-C.
+        alone = trainer.world.size == 1
+        if trainer.stopping and (alone or time.monotonic() - asked > _ONE_CTRL_C):
             raise KeyboardInterrupt
+        asked = time.monotonic()
         trainer.stopping = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

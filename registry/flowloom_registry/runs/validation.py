@@ -78,7 +78,10 @@ class Validation:
         self.history.append(now)
         if self._better(now, self.kept):
             metadata = {"step": str(now.step), "score": self.deciding, "value": repr(now.value)}
-            write_bytes(self.folder.best, weights_of(flow, metadata))
+            weights = weights_of(flow, metadata)
+            with self.trainer.world.together():
+                if self.trainer.world.first:
+                    write_bytes(self.folder.best, weights)
             self.kept = now
         return {column(self.config.split, name): float(value) for name, value in values.items()}
 

@@ -11,14 +11,18 @@ from torch import nn
 from flowloom.errors import RunError
 from flowloom.flow import Flow
 from flowloom.parts import load_tensors, tensors
-from flowloom.training.checkpoint import checkpoints, read_tensors
+from flowloom.training.checkpoint import checkpoints, read_tensors, trained_tensors
+from flowloom.training.parallel import whole
 from flowloom_registry.runs.folder import RunFolder
 
 
 def weights_of(module: nn.Module, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Every parameter and buffer once, on the CPU, with ``metadata`` in the file's head."""
+    """Every parameter and buffer once, on the CPU, with ``metadata`` in the file's head.
+
+    Of a sharded module all processes ask at once.
+    """
     # Cloned, because safetensors refuses tensors that share memory.
-    values = {k: v.detach().cpu().contiguous().clone() for k, v in tensors(module).items()}
+    values = {k: whole(v.detach()).cpu().contiguous().clone() for k, v in tensors(module).items()}
     return save(values, dict(metadata) if metadata is not None else None)
 
 
@@ -31,11 +35,7 @@ def restore(flow: Flow, folder: RunFolder) -> None:
     weights = _weights(folder)
     while True:
         try:
-            values = read_tensors(weights)
-            averaged = weights.with_name("ema.safetensors")
-            if averaged.is_file():
-                # Averages cover what is trained; everything else comes from the plain file beside them.
-                values |= read_tensors(averaged)
+            values = read_tensors(weights) if weights.is_file() else trained_tensors(weights)
             break
         except RunError:
             # A run at work deletes old checkpoints: there is a newer one then.
@@ -46,11 +46,11 @@ def restore(flow: Flow, folder: RunFolder) -> None:
 
 
 def _weights(folder: RunFolder) -> Path:
-    """The file of the weights that count: of the end, the best so far, or of the last checkpoint."""
+    """What holds the weights that count: the file of the end or of the best, or the last checkpoint."""
     kept = folder.kept_weights()
     if kept is not None:
         return kept
     saved = checkpoints(folder.checkpoints)
     if not saved:
         raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
-    return saved[-1] / "flow.safetensors"
+    return saved[-1]

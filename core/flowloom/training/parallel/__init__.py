@@ -1,0 +1,18 @@
+"""One training over several processes, on torch.distributed: what each of them does, and how it stays one."""
+
+from flowloom.training.parallel.config import ParallelConfig
+from flowloom.training.parallel.engine import Engine, engine_for, require_parallel
+from flowloom.training.parallel.rows import SplitRows
+from flowloom.training.parallel.world import World, averaged, in_shares, whole
+
+__all__ = [
+    "Engine",
+    "ParallelConfig",
+    "SplitRows",
+    "World",
+    "averaged",
+    "engine_for",
+    "in_shares",
+    "require_parallel",
+    "whole",
+]

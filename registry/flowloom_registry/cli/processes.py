@@ -1,0 +1,107 @@
+"""One command in several processes, as ``torchrun`` starts them: who speaks, and the group they form."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+_TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PATIENCE = timedelta(hours=24)
+"""How long processes wait for each other: the first one judges while the others wait for the next stage."""
+_LAST_WORDS = 5.0
+
+
+def rank() -> int:
+    """Number of this process; 0 of one alone."""
+    return int(os.environ["RANK"]) if several() else 0
+
+
+def several() -> bool:
+    """Whether this is one of the processes of a launcher."""
+    return all(name in os.environ for name in _TOLD)
+
+
+def speaks() -> bool:
+    """Whether this process is the one to tell what went wrong, which is told once among all of them."""
+    if not several() or os.environ["WORLD_SIZE"] == "1":
+        return True
+    if not (_agent() or _grouped()):
+        return rank() == 0  # what is wrong before there is a group is wrong in all
+    try:
+        return _store().add(_key("told"), 1) == 1
+    except Exception:  # the launcher is gone, and whoever kept count with it
+        return True
+
+
+def leave() -> None:
+    """Wait a little for the others' last questions, where this process keeps count."""
+    if not several() or _agent() or not _grouped():
+        return
+    try:
+        store, deadline = _store(), time.monotonic() + _LAST_WORDS
+        left = store.add(_key("left"), 1)
+        while rank() == 0 and left < int(os.environ["WORLD_SIZE"]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            left = store.add(_key("left"), 0)
+    except Exception:  # it left before
+        return
+
+
+@contextmanager
+def group(device: str | None) -> Iterator[str | None]:
+    """The processes as one group, all but the first one silent; yields the device of this one.
+
+    Args:
+        device: as asked for; with GPUs and nothing asked for, each process has the one of its local rank.
+    """
+    if not several():
+        yield device
+        return
+    # Parameters that a loss does not reach are allowed; torch would say of every turn that there are none.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch
+    import torch.distributed as dist
+
+    if device is None and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    on_gpu = device is not None and device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    if rank() == 0:
+        yield device
+    else:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield device
+    dist.destroy_process_group()
+
+
+def _agent() -> bool:
+    """Whether the launcher keeps the store, so that it is there before and after any process."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _grouped() -> bool:
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_initialized()
+
+
+def _key(name: str) -> str:
+    return f"flowloom/{name}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
+def _store() -> TCPStore:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(
+        host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_LAST_WORDS)
+    )
