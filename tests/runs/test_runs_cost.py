@@ -33,7 +33,7 @@ def turns(trainer):
     """Forward and backward of every turn, on numbers."""
     for index, player in enumerate(trainer.players):
         step = Step(1, 2, generator(0, "x"), trainer.averaged)
-        player.backward(trainer.module(index, trainer.batches[0], step).total, 1.0)
+        player.backward(trainer.engine.loss(index, trainer.batches[0], step, 0).total, 1.0)
 
 
 def test_a_perceptron_by_hand():
@@ -87,7 +87,7 @@ def test_memory_is_what_a_step_takes(name):
     trainer = trainer_of(name, "train.batch=256")
     batch = trainer.batches[0]
     with profile(profile_memory=True) as seen:
-        loss = trainer.module(0, batch, Step(1, 2, generator(0, "x"), trainer.averaged))
+        loss = trainer.engine.loss(0, batch, Step(1, 2, generator(0, "x"), trainer.averaged), 0)
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = sum(e.nbytes() for e in events)
     assert loss.total.requires_grad
