@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import time
 import traceback
@@ -13,10 +12,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
 import torch
 
+from flowloom_registry.runs.apart import terminated_as_interrupted
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import FAILED, RUNNING, State, StudyFolder
 from flowloom_registry.studies.work import work
@@ -77,7 +76,7 @@ class _Pool:
 
     def run(self) -> None:
         try:
-            with _terminated_as_interrupted():
+            with terminated_as_interrupted():
                 while self.waiting or self.running:
                     self._start()
                     wait([process.sentinel for process in self.running])
@@ -133,24 +132,6 @@ def _work_apart(source: Source, name: str, study: Path, device: str, threads: in
         except BaseException:
             traceback.print_exc(file=log)
             raise
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Inside, SIGTERM ends the work as Ctrl-C does, so that no process is left behind."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Progress:
