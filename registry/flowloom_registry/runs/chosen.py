@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from flowloom.errors import FlowloomError
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
@@ -34,6 +32,4 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
         return own
     if not isinstance(own, FixedGrid):
         raise FlowloomError(f"--steps: {type(own).__name__} chooses its own steps; name a --solver too")
-    changed = copy(own)
-    changed.steps, changed.grid = steps, None
-    return changed
+    return own.with_steps(steps)
