@@ -29,6 +29,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("sample", "flowloom_registry.cli.sample", "draw from a trained run"),
     Command("export", "flowloom_registry.cli.export", "write a run as graphs: torch.export and ONNX"),
     Command("serve", "flowloom_registry.cli.serve", "answer requests for samples over HTTP"),
+    Command("push", "flowloom_registry.cli.push", "upload a run, with a card, to the Hugging Face hub"),
+    Command("pull", "flowloom_registry.cli.pull", "download a run from the Hugging Face hub"),
     Command("task", "flowloom_registry.cli.task", "ask something of a trained run: fill in a prompt ..."),
     Command("eval", "flowloom_registry.cli.evaluate", "judge a trained run again"),
     Command("report", "flowloom_registry.cli.report", "make a run's report anew from its files"),
