@@ -61,7 +61,9 @@ def check_files(make: Make, context: Context) -> None:
     """What a server hands out, in the order of the examples."""
     real = _examples(context)
     files = make().files(real.laid_out(context.data.spec) if context.data is not None else real)
-    context.holds("there are as many files as examples, or none", len(files) in (0, len(real)), len(files))
+    context.holds(
+        "there are as many files as examples, or none", len(files) in (0, len(real)), f"{len(files)}"
+    )
     if files:
         _judge(files, context, "files")
 
