@@ -103,6 +103,11 @@ class Renderer(ABC):
         """One small figure an example, in order; empty where one alone says nothing, which is the default."""
         return []
 
+    def files(self, examples: Examples) -> list[Figure]:
+        """One file of the domain's own form an example (an image, a sound), for whoever asks a run for
+        samples; those of `tiles` by default."""
+        return self.tiles(examples)
+
     def scenes(self, groups: Sequence[Examples]) -> list[Figure]:
         """One picture a group of examples, all to one scale; empty where they make none, the default."""
         return []

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from flowloom.errors import MissingDependencyError
 
@@ -26,7 +26,7 @@ class Tracker(ABC):
         remote: True for one that tells a server, which would keep the rehearsal: it is not rehearsed.
     """
 
-    remote: ClassVar[bool] = False
+    remote: bool = False
 
     def start(self, folder: Path, recipe: str) -> None:  # noqa: B027  (optional)
         """The run begins or goes on; ``recipe`` is the resolved YAML."""

@@ -70,8 +70,16 @@ class Short(Page):
         return [self.page("tile", examples.x)]
 
 
+class Lost(Page):
+    """Gives files of all examples but one."""
+
+    def files(self, examples):
+        return [self.page("file", first_leaf(examples.x)[i : i + 1]) for i in range(1, len(examples))]
+
+
 TWINS = {
-    "check_pieces": (Short, ()),
+    "check_files": (Lost, ()),
+    "check_pieces": (Short, ("check_files",)),
     "check_samples": (Empty, ("check_odd_states",)),
     "check_trajectory": (Mislabelled, ()),
     "check_odd_states": (Fragile, ()),

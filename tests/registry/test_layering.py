@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "flowloom"
 REGISTRY = ROOT / "registry" / "flowloom_registry"
 HEAVY = {"torch", "numpy", "scipy", "transformers", "matplotlib", "sklearn", "rich"}
-HEAVY_ROOMS = ("runs", "studies")
+HEAVY_ROOMS = ("runs", "studies", "delivery")
 LIGHT = [p for p in REGISTRY.rglob("*.py") if p.relative_to(REGISTRY).parts[0] not in HEAVY_ROOMS]
 PLUGIN_MODULES = sorted((ROOT / "plugins").glob("*/src/*/plugin.py"))
 
@@ -74,7 +74,7 @@ def test_registry_knows_no_plugin():
         assert ours <= {"flowloom_registry"}, path
 
 
-ROOMS = ("plugins", "config", "pages", "runs", "studies", "reference", "cli")
+ROOMS = ("plugins", "config", "pages", "runs", "studies", "delivery", "reference", "cli")
 """The registry's rooms, from the bottom to the top."""
 BESIDE = {"conformance": "runs", "scaffold": "plugins", "pytest_plugin": "cli", "__main__": "cli"}
 BESIDE["__init__"] = "cli"

@@ -153,7 +153,7 @@ class Walk:
         Raises:
             SolverError: a state was not finite; names the time of the step.
         """
-        if self._totals:
+        if self._totals and not torch.compiler.is_compiling():  # a graph cannot raise
             _require_finite_steps(self._totals)
         chosen = range(len(self._times))
         if self._wanted is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +22,66 @@ ROW, MASK = "row", "mask"
 
 
 def conditions(words: Iterable[str], assembly: Assembly, n: int) -> dict[str, Tensor]:
-    """Conditions for ``n`` examples from words ``NAME=VALUE``.
+    """Conditions for ``n`` examples from words ``NAME=VALUE``; see `Given`."""
+    import torch
 
-    A value is a class (by number or name) or numbers joined by commas, of one example (then of all) or of all
-    ``n`` in order; ``@file`` reads them from ``.npy``, ``.npz`` (the array of the condition's name, or the
-    only one) or ``.csv``. ``row=17`` takes every condition of that held-out row, which others then replace.
+    return Given.read(words, assembly, n).take(torch.arange(n))
 
-    Raises:
-        FlowloomError: a word, file, class, row or number of values that does not fit; says what does.
+
+@dataclass(frozen=True)
+class Given:
+    """Conditions of ``n`` examples, one row for all of them or a row each.
+
+    Args:
+        values: by name.
+        assembly: of the run.
     """
-    from flowloom_registry.cli.given import named
 
-    texts = named("--cond", words, ", such as label=3")
-    known = _known(assembly)
-    given: dict[str, Tensor] = {}
-    if ROW in texts and ROW not in known:
-        given = _of_row(texts.pop(ROW), assembly, n)
-    for name, text in texts.items():
-        if name not in known:
-            given |= assembly.flow.conditions(n, {name: text})  # which says what there is
-            continue
-        place = f"--cond {name}={text}"
-        values = _from_file(Path(text[1:]), name, place) if text.startswith("@") else _from_text(text, place)
-        rows = _tensor(values, known[name], n, place)
-        given[name] = rows.bool() if name == MASK else rows
-    return assembly.flow.conditions(n, given)
+    values: Mapping[str, Tensor]
+    assembly: Assembly
+
+    @classmethod
+    def read(cls, words: Iterable[str], assembly: Assembly, n: int) -> Given:
+        """From words ``NAME=VALUE``.
+
+        A value is a class (by number or name) or numbers joined by commas, of one example (then of all) or
+        of all ``n`` in order; ``@file`` reads them from ``.npy``, ``.npz`` (the array of the condition's
+        name, or the only one) or ``.csv``. ``row=17`` takes every condition of that held-out row, which
+        others then replace.
+
+        Raises:
+            FlowloomError: a word, file, class, row or number of values that does not fit; says what does.
+        """
+        from flowloom_registry.cli.given import named
+
+        texts = named("--cond", words, ", such as label=3")
+        known = _known(assembly)
+        given: dict[str, Tensor] = {}
+        if ROW in texts and ROW not in known:
+            given = _of_row(texts.pop(ROW), assembly)
+        for name, text in texts.items():
+            if name not in known:
+                assembly.flow.conditions(n, {name: text})  # which says what there is
+                continue
+            place = f"--cond {name}={text}"
+            values = (
+                _from_file(Path(text[1:]), name, place) if text.startswith("@") else _from_text(text, place)
+            )
+            rows = _tensor(values, known[name], n, place)
+            given[name] = rows.bool() if name == MASK else rows
+        return cls(given, assembly)
+
+    def take(self, rows: Tensor) -> dict[str, Tensor]:
+        """Those of some of the examples.
+
+        Raises:
+            ShapeError: a class or shape that the flow does not know.
+        """
+        few = {
+            name: value.expand(len(rows), *value.shape[1:]).clone() if len(value) == 1 else value[rows]
+            for name, value in self.values.items()
+        }
+        return self.assembly.flow.conditions(len(rows), few)
 
 
 def _known(assembly: Assembly) -> dict[str, Condition]:
@@ -58,7 +94,7 @@ def _known(assembly: Assembly) -> dict[str, Condition]:
     return known
 
 
-def _of_row(text: str, assembly: Assembly, n: int) -> dict[str, Tensor]:
+def _of_row(text: str, assembly: Assembly) -> dict[str, Tensor]:
     import torch
 
     from flowloom.errors import FlowloomError
@@ -68,7 +104,7 @@ def _of_row(text: str, assembly: Assembly, n: int) -> dict[str, Tensor]:
     what = "training" if held_out is None else "held-out"
     if not text.isdigit() or int(text) >= len(data):
         raise FlowloomError(f"--cond row={text}: expected one of the {what} rows, 0 to {len(data) - 1}")
-    return dict(data.take(torch.full((n,), int(text))).cond)
+    return dict(data.take(torch.tensor([int(text)])).cond)
 
 
 def _from_text(text: str, place: str) -> list[Any]:
@@ -130,7 +166,7 @@ def _csv(file: Path) -> Any:
 
 
 def _tensor(values: list[Any], condition: Condition, n: int, place: str) -> Tensor:
-    """Values of one example, or of ``n``, as a tensor of ``n`` rows."""
+    """Values of one example, or of ``n``, as a tensor of as many rows."""
     import math
 
     import torch
@@ -153,9 +189,9 @@ def _tensor(values: list[Any], condition: Condition, n: int, place: str) -> Tens
     if len(values) == n * size:
         rows = torch.tensor(values).reshape(n, *condition.shape)
     elif len(values) == size:
-        rows = torch.tensor(values).reshape(1, *condition.shape).expand(n, *condition.shape)
+        rows = torch.tensor(values).reshape(1, *condition.shape)
     else:
-        rows = torch.tensor(values).expand(n, *condition.shape)
+        rows = torch.tensor(values).expand(1, *condition.shape)
     return rows.clone() if condition.classes is not None else rows.float()
 
 

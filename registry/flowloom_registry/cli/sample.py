@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.conditions import HELP
 from flowloom_registry.cli.given import count, examples
+
+if TYPE_CHECKING:
+    from flowloom_registry.delivery.shards import Drawer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +23,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
-        "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn)"
+        "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn, or shards)"
+    )
+    parser.add_argument(
+        "--shards",
+        action="store_true",
+        help="any number, into files of many with an index; the same command goes on where it stopped",
+    )
+    parser.add_argument("--jobs", type=int, help="with --shards: processes (default: 1)")
+    parser.add_argument(
+        "--batch", type=int, help="with --shards: examples at a time (default: the recipe's evaluate.batch)"
+    )
+    parser.add_argument(
+        "--shard-rows", type=int, help="with --shards: examples a file, in whole batches (default: 64 MiB)"
     )
     parser.add_argument(
         "--trust", action="store_true", help="run code that the recipe names by file or module"
@@ -29,27 +45,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "flowloom sample runs/digits -n 16 --cond label=3",
         "flowloom sample runs/digits --solver heun --steps 8 --out drawn",
+        "flowloom sample runs/digits -n 1000000 --shards --jobs 8",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
+    from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
     from flowloom_registry.cli.given import require_seed
+    from flowloom_registry.runs.chosen import chosen_solver
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
     device = pick_device(args.device)
+    if args.shards:
+        return _to_shards(args, str(device))
+    for name in ("jobs", "batch", "shard_rows"):
+        if getattr(args, name) is not None:
+            raise FlowloomError(f"--{name.replace('_', '-')} is for --shards; add it")
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     assembly.to(device)
-    cond = conditions(args.cond, assembly, args.n)
-    if assembly.asked_for() - set(cond):
-        # What is not given comes from held-out rows, whatever is.
-        cond = assembly.lengths(args.n) | assembly.conditions_to_show(args.n) | cond
+    cond = assembly.conditions_left(conditions(args.cond, assembly, args.n), args.n)
     solution = assembly.flow.solve(
         args.n,
-        solver=_solver(args, assembly.flow.solver, assembly),
+        solver=chosen_solver(assembly, args.solver, args.steps),
         seed=args.seed,
         batch=assembly.evaluate.batch,
         cond=cond,
@@ -61,23 +82,59 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _solver(args: argparse.Namespace, own: Any, assembly: Any) -> Any:
-    from copy import copy
+def _to_shards(args: argparse.Namespace, device: str) -> int:
+    """Draw any number, shard by shard."""
+    from functools import partial
 
-    from flowloom.errors import FlowloomError
-    from flowloom.solvers import FixedGrid
-    from flowloom_registry.config.example import build_component
+    from flowloom_registry.delivery.shards import write_shards
 
-    if args.solver is not None:
-        settings = {} if args.steps is None else {"steps": args.steps}
-        catalog = assembly.built.recipe.catalog
-        return build_component(
-            "solver", args.solver, settings, catalog=catalog, place=f"--solver {args.solver}"
-        )
-    if args.steps is None:
-        return own
-    if not isinstance(own, FixedGrid):
-        raise FlowloomError(f"--steps: {type(own).__name__} chooses its own steps; name a --solver too")
-    changed = copy(own)
-    changed.steps, changed.grid = args.steps, None
-    return changed
+    out = args.out or args.run_folder / "samples" / "shards"
+    make = partial(
+        open_drawer,
+        args.run_folder.absolute(),
+        args.n,
+        tuple(args.cond),
+        args.solver,
+        args.steps,
+        args.seed,
+        args.trust,
+    )
+    index = write_shards(
+        make,
+        out,
+        device=device,
+        batch=args.batch,
+        shard_rows=args.shard_rows,
+        jobs=1 if args.jobs is None else args.jobs,
+    )
+    print(f"{args.n} examples in {len(index['shards'])} shards: {out / 'index.json'}")
+    return 0
+
+
+def open_drawer(
+    path: Path,
+    n: int,
+    words: Sequence[str],
+    solver: str | None,
+    steps: int | None,
+    seed: int,
+    trust: bool,
+    device: str,
+) -> Drawer:
+    """What draws the samples of a command, opened in the process that draws them."""
+    from flowloom_registry.cli.conditions import Given
+    from flowloom_registry.delivery.shards import Drawer
+    from flowloom_registry.runs.chosen import chosen_solver
+    from flowloom_registry.runs.open import open_run, pick_device
+
+    assembly, folder = open_run(path, trust=trust)
+    assembly.to(pick_device(device))
+    return Drawer(
+        assembly,
+        folder,
+        n,
+        seed,
+        chosen_solver(assembly, solver, steps),
+        Given.read(words, assembly, n),
+        {"solver": solver, "steps": steps, "cond": list(words)},
+    )

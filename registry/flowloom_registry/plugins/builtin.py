@@ -52,6 +52,18 @@ def flowloom_register(reg: Registrar) -> None:
         "flowloom_registry:recipes/toy-molecules.yaml",
         summary="positions and types side by side, a space for each",
     )
+    reg.kind(
+        "launcher",
+        contract="flowloom_registry.studies.launchers:Launcher",
+        meaning="where the cells of an experiment are carried out",
+    )
+    reg.add(
+        "launcher",
+        "processes",
+        "flowloom_registry.studies.launchers:Processes",
+        summary="processes of this machine, each with a cell",
+        example={"jobs": 1},
+    )
     reg.experiment(
         "methods-everywhere",
         "flowloom_registry:experiments/methods-everywhere.yaml",

@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 import os
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pluggy
@@ -68,11 +68,11 @@ def discover(
     points = sorted(entry_points, key=lambda point: (point.name != CORE, point.name))
     for entry_point in points:
         if allowed is None or entry_point.name in allowed:
-            loading.load(_plugin_of(entry_point), entry_point)
+            loading.load(_plugin_of(entry_point), entry_point.load)
     for name in sorted((allowed or set()) - {CORE, *(point.name for point in points)}):
         loading.miss(name, [point.name for point in points])
     for name, module in (extra or {}).items():
-        loading.load(Plugin(name), module)
+        loading.load(Plugin(name), functools.partial(_itself, module))
     return loading.finish(spec)
 
 
@@ -81,6 +81,10 @@ def _plugin_of(entry_point: importlib.metadata.EntryPoint) -> Plugin:
     if distribution is None:
         return Plugin(entry_point.name)
     return Plugin(entry_point.name, distribution.name, distribution.version)
+
+
+def _itself(module: object) -> object:
+    return module
 
 
 class _Loading:
@@ -95,13 +99,13 @@ class _Loading:
         self.registrars: list[Registrar] = []
         self.broken: list[BrokenPlugin] = []
 
-    def load(self, plugin: Plugin, source: object) -> None:
-        """Register one plugin; any error it raises sets it aside whole, so no half of its rows remain."""
+    def load(self, plugin: Plugin, source: Callable[[], object]) -> None:
+        """Register what ``source`` gives; any error sets it aside whole, so no half of its rows remains."""
         module: object = None
         try:
             if any(other.plugin.name == plugin.name for other in self.registrars):
                 raise PluginError(f"another plugin is already named {plugin.name!r}")
-            module = source.load() if isinstance(source, importlib.metadata.EntryPoint) else source
+            module = source()
             registrar = self._register(plugin, module)
         except BaseException as error:  # other languages' panics are no Exception
             if isinstance(error, KeyboardInterrupt):

@@ -210,23 +210,48 @@ class Assembly:
         starts = set(self.spec.named("start")) if self.flow.source.starts_alone else set()
         return set(self.to_ask(self.spec.conditions)) - starts
 
-    def conditions_to_show(self, n: int) -> dict[str, Tensor]:
-        """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn."""
+    def conditions_to_show(
+        self, n: int, rows: Tensor | None = None, seed: int | None = None
+    ) -> dict[str, Tensor]:
+        """Conditions for ``n`` examples: held-out ones, classes spread evenly; mere sizes are drawn.
+
+        Args:
+            n: how many in all.
+            rows: which of them, all where None; so a million need not be there together.
+            seed: of sizes; that of the report's samples where None.
+        """
         asked = self.asked_for()
+        rows = torch.arange(n) if rows is None else rows
         if not asked:
             return {}
         if asked == set(self.spec.named("real")):
-            return self.lengths(n, self.sample.seed)
+            return self.lengths(len(rows), self.sample.seed if seed is None else seed)
         label = self.class_condition()
         if label is not None and asked == {label}:
             classes = self.spec.conditions[label].classes or 1
-            return {label: torch.arange(n) * classes // n if n >= classes else torch.arange(n)}
-        return {name: value for name, value in self._unseen(n).cond.items() if name in asked}
+            return {label: rows * classes // n if n >= classes else rows}
+        return {name: value for name, value in self._unseen(rows).cond.items() if name in asked}
 
-    def _unseen(self, n: int) -> Examples:
-        """``n`` held-out examples, training ones where nothing is held out; from the start again if short."""
+    def conditions_left(
+        self, given: Mapping[str, Tensor], n: int, rows: Tensor | None = None, seed: int | None = None
+    ) -> dict[str, Tensor]:
+        """What is given, and what is not from held-out rows, with sizes drawn; nothing where all is given.
+
+        Args:
+            given: conditions of the ``rows``.
+            n: examples in all.
+            rows: which of them, all where None.
+            seed: of sizes; see `conditions_to_show`.
+        """
+        if not self.asked_for() - set(given):
+            return dict(given)
+        count = n if rows is None else len(rows)
+        return self.lengths(count, seed or 0) | self.conditions_to_show(n, rows, seed) | dict(given)
+
+    def _unseen(self, rows: Tensor) -> Examples:
+        """Held-out examples, training ones where nothing is held out; from the start again if short."""
         source = self.held_out() or self.require_data("conditions come from held-out rows")
-        return source.take(torch.arange(n) % len(source))
+        return source.take(rows % len(source))
 
 
 def assemble(

@@ -23,6 +23,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -36,6 +37,7 @@ from typing import Any
 from flowloom.errors import RunError
 
 FORMAT = 2
+_PIECE = 2**20
 _BEFORE_STATUS = {
     *("recipe.yaml", "written.yaml", "environment.json", "data.json"),
     *("used", "made", "stages.yaml", "stages"),
@@ -336,6 +338,22 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, which is read piece by piece.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            while piece := handle.read(_PIECE):
+                found.update(piece)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    return found.hexdigest()
 
 
 def read_text(path: Path) -> str:

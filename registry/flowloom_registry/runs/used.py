@@ -25,7 +25,7 @@ from flowloom_registry.config.recipe import Recipe, load_recipe
 from flowloom_registry.config.taken import USED, RunPlan, names_of, taken_in
 from flowloom_registry.errors import ConfigError
 from flowloom_registry.nearest import did_you_mean, join_hints
-from flowloom_registry.runs.folder import RunFolder, read_json, write_bytes, write_text
+from flowloom_registry.runs.folder import RunFolder, hash_file, read_json, write_bytes, write_text
 from flowloom_registry.runs.remembered import standing_in
 from flowloom_registry.runs.same_data import spec_as_json
 from flowloom_registry.runs.weights import restore
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 STAGES_FOLDER = "stages"
 _FINISHED = ("trained", "finished")
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -166,13 +165,13 @@ def fingerprint(folder: RunFolder) -> dict[str, str]:
     hashes of what the run used itself: those weights are not among its own.
     """
     kept = folder.path / "original.json"
-    weights = {"weights": _hash(folder.trained_weights())}
+    weights = {"weights": hash_file(folder.trained_weights())}
     if kept.is_file():
         return {**read_json(kept), **weights}
     before = used_before(folder)
     told = json.dumps(before, sort_keys=True).encode()
     inner = {"used": hashlib.sha256(told).hexdigest()} if before else {}
-    return {**weights, "recipe": _hash(folder.recipe), **inner}
+    return {**weights, "recipe": hash_file(folder.recipe), **inner}
 
 
 def require_same_used(folder: RunFolder, plan: RecipePlan, recipe: Recipe) -> None:
@@ -319,14 +318,3 @@ def _lay(origin: str | Path, target: str | Path) -> None:
     except OSError:
         shutil.copyfile(origin, partial)
     partial.replace(target)
-
-
-def _hash(file: Path) -> str:
-    found = hashlib.sha256()
-    try:
-        with open(file, "rb") as handle:
-            while chunk := handle.read(_CHUNK):
-                found.update(chunk)
-    except OSError as error:
-        raise RunError(f"{file} cannot be read: {error.strerror or error}") from error
-    return found.hexdigest()

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from flowloom.errors import FlowloomError
+from flowloom.errors import FlowloomError, RunError
 from flowloom_registry.config.check import check
 from flowloom_registry.config.stages import stages_of
 from flowloom_registry.errors import ConfigError, MisfitError, Problem
+from flowloom_registry.nearest import did_you_mean
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
 from flowloom_registry.runs.open import pick_device
@@ -18,10 +19,16 @@ from flowloom_registry.runs.stages import assemble_stages
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.design import Design, read_design
 from flowloom_registry.studies.folder import FINISHED, UNDEFINED, State, StudyFolder
+from flowloom_registry.studies.launchers import (
+    Launcher,
+    Launching,
+    Processes,
+    Source,
+    carry_out_named,
+)
 from flowloom_registry.studies.progress import Progress
 from flowloom_registry.studies.results import Results, read_results
 from flowloom_registry.studies.work import difference, reason
-from flowloom_registry.studies.workers import Source, carry_out_cells
 
 
 class Experiment:
@@ -60,8 +67,14 @@ class Experiment:
         self.design: Design = read(catalog=installed() if catalog is None else catalog)
         self.folder = StudyFolder(Path("experiments") / self.design.name if out is None else Path(out))
         self._source: Source = functools.partial(_cells, read)
+        given = Path(reference)
+        words = ["experiment", str(given.absolute() if given.is_file() else reference)]
+        words += ["--small"] if small else []
+        words += [word for text in overrides for word in ("--set", text)]
+        words += ["--seeds", ",".join(map(str, seeds))] if seeds is not None else []
+        self._words = [*words, "--out", str(self.folder.path.absolute())]
 
-    def run(self, *, jobs: int = 1, device: str | None = None) -> Results:
+    def run(self, *, jobs: int = 1, device: str | None = None, launcher: Launcher | None = None) -> Results:
         """Carry out what is not done yet.
 
         A cell that finished and was not changed since is left alone; one that was begun goes on; one whose
@@ -71,6 +84,7 @@ class Experiment:
         Args:
             jobs: cells at a time, each in a process of its own where there are several.
             device: the best one present where None.
+            launcher: where, in place of processes of this machine.
 
         Raises:
             ConfigError: the recipe of a cell has a mistake; nothing was trained.
@@ -78,7 +92,14 @@ class Experiment:
         """
         try:
             run_cells(
-                self.design.cells, self.folder, self._source, jobs=jobs, device=device, design=self.design
+                self.design.cells,
+                self.folder,
+                self._source,
+                jobs=jobs,
+                device=device,
+                design=self.design,
+                launcher=launcher,
+                command=[*self._words, *(["--device", device] if device else []), "--cell"],
             )
         except KeyboardInterrupt:  # what there is so far is worth a look
             self.results().write(self.folder)
@@ -86,6 +107,27 @@ class Experiment:
         results = self.results()
         results.write(self.folder)
         return results
+
+    def run_cell(self, name: str, *, device: str | None = None) -> State:
+        """Carry out one cell, as a launcher asks on another machine; results are left to who asked.
+
+        Raises:
+            RunError: there is no such cell, or its weights are those of one that did not finish.
+            ConfigError: its recipe has a mistake.
+        """
+        cell = next((one for one in self.design.cells if one.name == name), None)
+        if cell is None:
+            known = [one.name for one in self.design.cells]
+            raise RunError(
+                f"there is no cell {name!r}; {did_you_mean(name, known) or f'there are {len(known)}'}"
+            )
+        require_sound([cell])
+        if not self.folder.index.is_file():
+            design = self.design
+            self.folder.begin(design.name, design.summary, design.axes, design.cells)
+        if not _done(cell, self.folder):
+            carry_out_named(self._source, name, self.folder.path, device)
+        return self.folder.state(name)
 
     def results(self) -> Results:
         """What there is so far."""
@@ -102,6 +144,8 @@ def run_cells(
     device: str | None = None,
     ended: Callable[[Sequence[Cell]], None] | None = None,
     seconds: Mapping[str, float] | None = None,
+    launcher: Launcher | None = None,
+    command: Sequence[str] = (),
 ) -> None:
     """Check all cells, then carry out those that are not done.
 
@@ -114,13 +158,16 @@ def run_cells(
         device: the best one present where None.
         ended: called with those that are done at the start, and with each that comes to an end.
         seconds: that cells took elsewhere, by their names without seeds.
+        launcher: where, in place of processes of this machine.
+        command: words that carry out one cell; see `Launching`.
 
     Raises:
         ConfigError: mistakes in recipes of cells; nothing was trained.
     """
     if jobs < 1:
         raise FlowloomError(f"--jobs must be at least 1, got {jobs}")
-    where = pick_device(device)
+    if launcher is None:
+        pick_device(device)  # others may have devices that this machine has not
     require_sound(cells)
     study.begin(design.name, design.summary, design.axes, cells)
     waiting = [cell for cell in cells if not _done(cell, study)]
@@ -136,7 +183,8 @@ def run_cells(
     if ended is not None:
         names = {cell.name for cell in defined}
         ended([cell for cell in cells if cell.name not in names])
-    carry_out_cells(defined, study, where, source=source, jobs=jobs, told=told)
+    launching = Launching(defined, study, device, source, told, command)
+    (Processes(jobs) if launcher is None else launcher).carry_out(launching)
 
 
 def require_sound(cells: Sequence[Cell]) -> None:

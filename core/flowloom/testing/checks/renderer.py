@@ -56,6 +56,18 @@ def check_odd_states(make: Make, context: Context) -> None:
     _judge(make().samples(real.take(one), real.take(one)), context, "figures of one sample")
 
 
+@law("files are one of a known type an example, or none at all")
+def check_files(make: Make, context: Context) -> None:
+    """What a server hands out, in the order of the examples."""
+    real = _examples(context)
+    files = make().files(real.laid_out(context.data.spec) if context.data is not None else real)
+    context.holds(
+        "there are as many files as examples, or none", len(files) in (0, len(real)), f"{len(files)}"
+    )
+    if files:
+        _judge(files, context, "files")
+
+
 @law("the same states give the same figures")
 def check_is_deterministic(make: Make, context: Context) -> None:
     """Byte for byte."""

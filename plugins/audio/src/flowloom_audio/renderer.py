@@ -69,6 +69,11 @@ class AudioPlayers(Renderer):
         ]
         return [self._table("Answers", ["asked for", *(name for name, _ in shown)], lines)]
 
+    def files(self, examples: Examples) -> list[Figure]:
+        """Every sound as a WAV file."""
+        waves = (self._wave_of(examples, row) for row in range(len(examples)))
+        return [Figure(f"Sound {i + 1}", "audio/wav", as_wav(w, self.rate)) for i, w in enumerate(waves)]
+
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Spectrograms of the first row on its way from noise to sound."""
         picked = torch.linspace(0, len(states) - 1, min(self.frames, len(states))).round().long().tolist()
@@ -101,11 +106,14 @@ class AudioPlayers(Renderer):
                 said.append(condition.names[which] if condition.names else f"{name} {which}")
         return ", ".join(said)
 
-    def _heard(self, examples: Examples, row: int) -> str:
+    def _wave_of(self, examples: Examples, row: int) -> Tensor:
+        """The waveform of a row, without padding."""
         wave = _wave(examples.x)[row]
         real = (examples.layout or Layout()).real
-        if real is not None:
-            wave = wave[: max(1, int(real[row].sum()))]
+        return wave if real is None else wave[: max(1, int(real[row].sum()))]
+
+    def _heard(self, examples: Examples, row: int) -> str:
+        wave = self._wave_of(examples, row)
         sound = base64.b64encode(as_wav(wave, self.rate)).decode()
         player = f'<audio controls style="width:220px" src="data:audio/wav;base64,{sound}"></audio>'
         return f"{player}<br>{self._picture(wave)}"

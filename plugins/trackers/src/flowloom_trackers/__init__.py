@@ -1,0 +1,1 @@
+"""Trackers over services and libraries of others."""

@@ -1,0 +1,1 @@
+"""Data at size for flowloom."""

@@ -1,0 +1,132 @@
+"""Tar shards: rows by number, pictures, and shards that are missing, truncated, empty or foreign."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowloom.errors import DataError
+from flowloom.testing import check
+from flowloom_warehouse.tars import TarShards
+
+HERE = importlib.util.spec_from_file_location("warehouse_files", Path(__file__).with_name("conftest.py"))
+assert HERE is not None
+files = importlib.util.module_from_spec(HERE)
+assert HERE.loader is not None
+HERE.loader.exec_module(files)
+
+COLUMNS = {"conditions": {"label": "cls"}, "classes": {"label": 4}}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for i in range(3):
+        files.tar(folder / f"train-{i:03d}.tar", 10 * i, 10)
+    return folder
+
+
+def test_rows_of_several_shards(shards: Path) -> None:
+    data = TarShards(str(shards), **COLUMNS)
+    assert len(data) == 30
+    some = data.take(torch.tensor([25, 0, 19, 25]))
+    assert some.x[:, 0].tolist() == [25, 0, 19, 25]
+    assert some.cond["label"].tolist() == [1, 0, 3, 1]
+    assert all(result.ok for result in check(TarShards(str(shards), held_out=0.2, **COLUMNS)))
+
+
+def test_pictures_and_entries_of_json(shards: Path) -> None:
+    data = TarShards(str(shards), states="png", conditions={"weight": "meta.json:weight"})
+    assert data.spec.shape == (3, 4, 5)
+    some = data.take(torch.tensor([9]))
+    assert some.cond["weight"].tolist() == [4.5]
+    assert float(some.x.max()) == pytest.approx(9 / 127.5 - 1)
+
+
+def test_the_index_is_made_once(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(TarShards(str(shards / "train-{000..002}.tar"), **COLUMNS))
+
+    def refuse(*_, **__):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(tarfile, "open", refuse)
+    assert len(TarShards(str(shards / "train-{000..002}.tar"), **COLUMNS)) == before
+
+
+def test_it_reads_what_webdataset_writes(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="pip install webdataset")
+    with webdataset.TarWriter(str(tmp_path / "w.tar")) as sink:
+        for i in range(5):
+            sink.write({"__key__": f"part/{i:03d}", "npy": torch.full((2,), float(i)).numpy(), "cls": i % 4})
+    data = TarShards(str(tmp_path / "w.tar"), **COLUMNS)
+    assert data.take(torch.tensor([4])).x.tolist() == [[4.0, 4.0]]
+
+
+class TestBadInput:
+    def refused(self, match: str, shards: object, **said: object) -> None:
+        with pytest.raises(DataError, match=match):
+            TarShards(str(shards), **{**COLUMNS, **said}).all()  # type: ignore[arg-type]
+
+    def test_a_missing_shard_is_named(self, shards):
+        (shards / "train-001.tar").unlink()
+        self.refused(r"shard .*train-001.tar is missing \(1 of 3 are\)", shards / "train-{000..002}.tar")
+        self.refused("no tar files", shards / "none")
+
+    @pytest.mark.parametrize("cut", [0, 20, 700, 9000], ids=lambda cut: f"{cut} bytes of content")
+    def test_a_truncated_shard_is_named(self, shards, cut):
+        """Without the mark of its end, in the last file, in a header, in the middle."""
+        file = shards / "train-002.tar"
+        content = file.read_bytes().rstrip(b"\0")
+        file.write_bytes(content[: len(content) - cut])
+        self.refused(r"shard .*train-002.tar is truncated", shards)
+
+    def test_one_that_changes_meanwhile(self, shards):
+        data = TarShards(str(shards), **COLUMNS)
+        assert len(data) == 30
+        file = shards / "train-002.tar"
+        file.write_bytes(file.read_bytes()[:600])
+        with pytest.raises(DataError, match=r"train-002.tar has changed or is truncated"):
+            data.take(torch.tensor([29]))
+
+    def test_an_empty_and_a_foreign_one(self, tmp_path):
+        with tarfile.open(tmp_path / "empty.tar", "w"):
+            pass
+        self.refused("empty.tar is empty", tmp_path / "empty.tar")
+        (tmp_path / "no.tar").write_bytes(b"hello" * 500)
+        self.refused("no.tar is truncated or no tar file", tmp_path / "no.tar")
+
+    def test_a_sample_that_lacks_a_column(self, tmp_path):
+        files.tar(tmp_path / "a.tar", 0, 3, endings="few")
+        self.refused(r"sample 0 has no file \.png; it has: cls", tmp_path / "a.tar", states="png")
+
+    @pytest.mark.parametrize("ending", ["pkl", "pyd", "pth", "exe", "json"])
+    def test_endings_that_are_not_read(self, shards, ending):
+        self.refused("say which entry" if ending == "json" else "cannot be read", shards, states=ending)
+
+    def test_nothing_is_unpickled(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (exec, ("raise SystemExit('ran')",))
+
+        with tarfile.open(tmp_path / "evil.tar", "w") as out:
+            import numpy as np
+
+            buffer = io.BytesIO()
+            np.save(buffer, np.array([Evil()], dtype=object), allow_pickle=True)
+            for ending, data in (("npy", buffer.getvalue()), ("cls", pickle.dumps(Evil()))):
+                member = tarfile.TarInfo(f"0.{ending}")
+                member.size = len(data)
+                out.addfile(member, io.BytesIO(data))
+        self.refused("column 'npy' cannot be read", tmp_path / "evil.tar")
+
+    def test_values_of_another_type(self, tmp_path):
+        files.tar(tmp_path / "a.tar", 0, 3)
+        self.refused("expected 0 to 1", tmp_path / "a.tar", classes={"label": 2})
+        self.refused("cannot be read", tmp_path / "a.tar", conditions={"label": "meta.json:nothing"})
