@@ -245,7 +245,7 @@ class Mask(Source):
     def __init__(self, geometry: Geometry) -> None:
         if not isinstance(geometry, Discrete):
             raise IncompatibleError(f"source mask needs a discrete geometry, got {geometry}")
-        self.geometry, self.token = geometry, geometry.vocab
+        self._space, self.token = geometry, geometry.vocab
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """A constant state of mask ids, int64."""
@@ -257,7 +257,7 @@ class Mask(Source):
         if isinstance(space, Geometry) and space.continuous:
             yield Clash("source", "geometry", f"a mask is a token, and {space} is continuous")
         else:
-            yield from _elsewhere(self, self.geometry, parts)
+            yield from _elsewhere(self, self._space, parts)
 
 
 class FromDataset(Source):

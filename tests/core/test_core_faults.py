@@ -156,7 +156,7 @@ def test_class_ids_may_be_any_whole_numbers(dtype):
     "settings", [{"lr": float("nan")}, {"clip": float("nan")}, {"rates": {"*": float("nan")}}]
 )
 def test_numbers_of_training_that_are_none(settings):
-    with pytest.raises(ValueError, match="must not be negative, got nan"):
+    with pytest.raises(ValueError, match="must be a number, and not negative; got nan"):
         TrainConfig(**settings)
 
 
