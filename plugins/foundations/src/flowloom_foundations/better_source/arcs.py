@@ -34,7 +34,7 @@ class ChiArcs(Drawn):
         """Points."""
         weights = torch.tensor([0.05, 0.3, 0.65])
         arc = torch.multinomial(weights, n, replacement=True, generator=generator)
-        middle = torch.tensor([90.0, 200.0, 330.0])[arc]
+        middle = torch.tensor([60.0, 100.0, 140.0])[arc]
         angle = (middle + 20 * torch.rand(n, generator=generator) - 10) * (math.pi / 180)
         radius = chi_radii(torch.rand(n, generator=generator, dtype=torch.float64), 625) / math.sqrt(3072)
         return Examples(radius.float()[:, None] * torch.stack([angle.cos(), angle.sin()], 1))

@@ -44,6 +44,7 @@ def register(reg: Registrar) -> None:
         "latent-law",
         f"{home}:LatentLaw",
         summary="distance of latents to the law that they were to follow",
+        example={"target": "modes-in-space"},
         paper=paper,
         within="vector-autoencoder",
     )

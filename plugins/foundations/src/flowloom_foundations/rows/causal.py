@@ -37,6 +37,17 @@ def register(reg: Registrar) -> None:
         f"{home}:Rollout",
         summary="draws state after state from all before it",
         paper=paper,
+        known_failures=dict.fromkeys(
+            (
+                "check_evaluations_are_counted",
+                "check_dtype_is_kept",
+                "check_follows_its_generator",
+                "check_trajectory",
+                "check_on_step",
+                "check_no_rows",
+            ),
+            "its fields are called with histories, and the laws' with states",
+        ),
         within="calmflow",
     )
     for name, summary in (
