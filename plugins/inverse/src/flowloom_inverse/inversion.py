@@ -69,26 +69,36 @@ def refined(sampler: _Sampler, noise: Tensor, target: Tensor, iterations: int, r
     return noise
 
 
-def largest_rate(flow: Flow, steps: int, pairs: int = 256, seed: int = 0, cond: Cond | None = None) -> float:
+def largest_rate(
+    flow: Flow, examples: Examples, steps: int = 10, iterations: int = 4, rate: float = 0.3
+) -> float:
     r"""Below which FlowOpt contracts: :math:`\min 2\langle d, \Delta F\rangle / \|\Delta F\|^2` over pairs of noises.
 
     As :math:`\|z^+ - z^*\|^2 = \|d\|^2 - 2\eta\langle d, \Delta F\rangle + \eta^2\|\Delta F\|^2` for a pair d
-    apart.
+    apart. The pairs are those between two iterates: in random directions F is flatter, and the bound, which
+    then is half as large again, is none.
 
     Args:
         flow: whose Euler sampler is F.
+        examples: data to invert, with the conditions of the flow.
         steps: of the sampler.
-        pairs: of noises, near each other: an iteration moves a noise little.
-        seed: of the noises.
-        cond: conditions of the pairs.
+        iterations: whose moves are measured, for every example.
+        rate: of these moves.
     """
-    draws = torch.Generator(flow.device).manual_seed(seed)
-    shape = (pairs, *flow.spec.shape)
-    noise, other = (torch.randn(shape, generator=draws, device=flow.device, dtype=flow.dtype) for _ in range(2))
-    apart = 0.1 * other
-    sampler = _Sampler(flow, steps, cond or {}, Unguided())
-    change = (sampler(noise + apart) - sampler(noise)).flatten(1)
-    return float((2 * (apart.flatten(1) * change).sum(1) / change.square().sum(1)).min())
+    cond = {k: v.to(flow.device) for k, v in examples.cond.items() if k in flow.known_conditions()}
+    with torch.no_grad(), flow.evaluating():
+        target = flow.encode(examples.to(flow.device)).x
+    assert isinstance(target, Tensor)
+    sampler, bound = _Sampler(flow, steps, cond, Unguided()), float("inf")
+    noise = sampler.inverse(target, "euler", steps)
+    made = sampler(noise)
+    for _ in range(iterations):
+        after = torch.sub(noise, made - target, alpha=rate)
+        made_after = sampler(after)
+        apart, change = (after - noise).flatten(1), (made_after - made).flatten(1)
+        bound = min(bound, float((2 * (apart * change).sum(1) / change.square().sum(1)).min()))
+        noise, made = after, made_after
+    return bound
 
 
 class Invert(Task):
@@ -102,8 +112,8 @@ class Invert(Task):
         steps: of the sampler F.
         iterations: of FlowOpt, each of ``steps`` evaluations; 0 is plain inversion.
         rate: eta; it contracts below `largest_rate`.
-        inversion: where z begins: ``euler`` walks back by reversed steps with the slope of the present end,
-            ``predictor-corrector`` looks at the earlier end, with the slope before as predictor.
+        inversion: where z begins: ``euler`` walks back with the slope of the present end of each step,
+            ``predictor-corrector`` with that of the earlier end (UniInv), to which the slope before leads.
         inversion_steps: of the way back; ``steps`` where null.
         metrics: judges of the answers; in a recipe, the recipe's own where none are named.
         draws: answers to every question; as many as the metrics want where None.
@@ -215,14 +225,18 @@ class Edit(Invert):
         asked, truth = super().pose(data, n, generator)
         wanted = (truth.cond[self.condition] + self.shift) % classes
         told = {**asked.cond, "own": asked.cond[self.condition], self.condition: wanted}
-        return Examples(asked.x, told), Examples(truth.x, {**truth.cond, self.condition: wanted}, truth.layout)
+        return Examples(asked.x, told), Examples(
+            truth.x, {**truth.cond, self.condition: wanted}, truth.layout
+        )
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """The rows as the flow makes them of their noise under the wanted class."""
         cond = {k: v.to(flow.device) for k, v in asked.cond.items() if k in flow.known_conditions()}
         own = {**cond, self.condition: asked.cond["own"].to(flow.device)}
         target = self._target(flow, asked)
-        noise = _Sampler(flow, self.steps, own, Unguided()).inverse(target, self.inversion, self.inversion_steps)
+        noise = _Sampler(flow, self.steps, own, Unguided()).inverse(
+            target, self.inversion, self.inversion_steps
+        )
         sampler = _Sampler(flow, self.steps, cond, self.guidance or Unguided())
         noise = refined(sampler, noise, target, self.iterations, self.rate)
         return self._decoded(flow, sampler(noise), asked)

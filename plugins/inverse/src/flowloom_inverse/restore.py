@@ -121,7 +121,7 @@ class Misfit(PairedMetric):
         draws: answers of each row.
     """
 
-    better: ClassVar = {}
+    better: ClassVar = {"misfit": "lower"}
     about: ClassVar = {"misfit": "mean squared residual of the measurement over the variance of its noise"}
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:

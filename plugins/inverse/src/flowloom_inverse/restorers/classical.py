@@ -110,7 +110,9 @@ class Wiener(_Rule):
         """
         operator, drawn, y = problem.operator, problem.drawn, problem.y
         if not operator.linear:
-            raise IncompatibleError(f"wiener is of linear measurements, and {type(operator).__name__} is none")
+            raise IncompatibleError(
+                f"wiener is of linear measurements, and {type(operator).__name__} is none"
+            )
         drawn_x = problem.decode(problem.flow.solve(self.samples, seed=self.seed, batch=500).x)  # type: ignore[arg-type]
         flat = drawn_x.flatten(1)
         mean, shape = flat.mean(0), drawn_x.shape[1:]
@@ -133,11 +135,11 @@ class Wiener(_Rule):
 
 
 def conjugate_gradients(apply: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
-    """``apply(x) = right`` for a positive operator, row by row; ends where all rows are solved to 1e-5."""
+    """``apply(x) = right`` for a positive operator, row by row; ends where all rows are solved to 1e-6."""
     x, left = torch.zeros_like(right), right.clone()
     way = left.clone()
     size = _inner(left, left)
-    enough = 1e-10 * size.clamp_min(1e-20)
+    enough = 1e-12 * size.clamp_min(1e-20)
     for _ in range(iterations):
         if bool((size <= enough).all()):
             break

@@ -67,7 +67,9 @@ class FlowDPS(StepwiseRestorer):
         if self.renoise:
             assert field.source is not None
             fresh = torch.randn(x.shape, generator=call.generator, device=x.device, dtype=x.dtype)
-            noise = math.sqrt(sigma_next) * noise + math.sqrt(1 - sigma_next) * (field.source.std or 1) * fresh
+            noise = (
+                math.sqrt(sigma_next) * noise + math.sqrt(1 - sigma_next) * (field.source.std or 1) * fresh
+            )
         return torch.add(sigma_next * noise, data, alpha=alpha_next)
 
     def _fitted(self, data: Tensor) -> Tensor:

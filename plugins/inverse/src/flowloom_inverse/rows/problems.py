@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 def register(reg: Registrar) -> None:
     """Add them."""
     home = "flowloom_inverse.operators"
-    reg.add("operator", "masking", f"{home}:Masking", summary="some entries are seen: holes and gaps", example={})
+    reg.add(
+        "operator", "masking", f"{home}:Masking", summary="some entries are seen: holes and gaps", example={}
+    )
     reg.add(
         "operator",
         "average-pool",

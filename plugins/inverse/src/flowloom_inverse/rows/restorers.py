@@ -43,9 +43,7 @@ def register(reg: Registrar) -> None:
         paper="2209.14687",
         example={"steps": 20},
     )
-    reg.add(
-        "restorer", "pseudo-inverse", f"{home}:PseudoInverse", summary="no flow: A^+ y", example={}
-    )
+    reg.add("restorer", "pseudo-inverse", f"{home}:PseudoInverse", summary="no flow: A^+ y", example={})
     reg.add(
         "restorer",
         "smoothest",
