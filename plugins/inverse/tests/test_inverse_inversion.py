@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from flowloom_inverse.inversion import Invert, largest_rate
-from flowloom_inverse.restore import Restore
 
 import flowloom as fl
 from flowloom.data import Examples, Tensors
+from flowloom_inverse.inversion import Invert, largest_rate
+from flowloom_inverse.restore import Restore
 
 
 def error(flow, data, **settings):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+
+from flowloom.errors import IncompatibleError
 from flowloom_inverse.operators import AveragePool, Clipping, GaussianBlur, Masking
 from flowloom_inverse.problem import Problem
 from flowloom_inverse.restorers import DPS, FLAIR, FlowChef, FlowDPS, PseudoInverse, Smoothest, Wiener
 from flowloom_inverse.restorers.flair import calibrated
-
-from flowloom.errors import IncompatibleError
 
 N, NOISE = 400, 0.3
 

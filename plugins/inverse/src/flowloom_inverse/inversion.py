@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
+from flowloom.fields import read_as
 from flowloom.flow import Flow
 from flowloom.guidance import Guidance, Unguided
 from flowloom.metrics import Metric
 from flowloom.solvers import Euler
 from flowloom.solvers.walk import Call
-from flowloom.fields import read_as
 from flowloom.state import Cond
 from flowloom.tasks import Task, some_rows
 
@@ -50,7 +51,7 @@ class _Sampler:
             first, last = field.span
             times = [last + (first - last) * i / steps for i in range(steps + 1)]
             kept: Tensor | None = None
-            for t, before in zip(times, times[1:], strict=False):
+            for t, before in pairwise(times):
                 if how == "euler":
                     slope = call(x, t)
                 else:
@@ -72,7 +73,7 @@ def refined(sampler: _Sampler, noise: Tensor, target: Tensor, iterations: int, r
 def largest_rate(
     flow: Flow, examples: Examples, steps: int = 10, iterations: int = 4, rate: float = 0.3
 ) -> float:
-    r"""Below which FlowOpt contracts: :math:`\min 2\langle d, \Delta F\rangle / \|\Delta F\|^2` over pairs of noises.
+    r"""Below which FlowOpt contracts: least :math:`2\langle d, \Delta F\rangle / \|\Delta F\|^2` of pairs.
 
     As :math:`\|z^+ - z^*\|^2 = \|d\|^2 - 2\eta\langle d, \Delta F\rangle + \eta^2\|\Delta F\|^2` for a pair d
     apart. The pairs are those between two iterates: in random directions F is flatter, and the bound, which
@@ -104,9 +105,9 @@ def largest_rate(
 class Invert(Task):
     r"""Asks for held-out rows by the noise that a flow makes them of.
 
-    The noise is found by walking back along the field (``iterations: 0``), then by FlowOpt (Ronai et al.,
-    *FlowOpt*): :math:`z \leftarrow z - \eta\,(F(z) - x)`, where F is the whole Euler sampler of ``steps``
-    steps and no derivative is taken. The answer is F(z).
+    The noise is found by walking back along the field (``iterations: 0``), then by FlowOpt:
+    :math:`z \leftarrow z - \eta\,(F(z) - x)`, where F is the whole Euler sampler of ``steps`` steps and no
+    derivative is taken. The answer is F(z).
 
     Args:
         steps: of the sampler F.

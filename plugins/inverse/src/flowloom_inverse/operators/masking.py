@@ -22,7 +22,7 @@ SEEN = "seen"
 
 
 class Masking(Operator):
-    """Shows what views give: ``mask`` for scattered entries or whole steps, ``hole`` of images for a rectangle.
+    """Shows what views give: ``mask`` for scattered entries or whole steps, ``hole`` for a rectangle.
 
     A measurement has the shape of the data, with 0 where nothing is seen.
 

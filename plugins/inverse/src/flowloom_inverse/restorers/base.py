@@ -46,7 +46,7 @@ class Restorer(Solver):
         """
         if self._problem is None:
             raise IncompatibleError(
-                f"{type(self).__name__} answers a measurement: it stands in task: restore, or is told one by .of"
+                f"{type(self).__name__} answers a measurement: use it in task: restore, or tell it one by .of"
             )
         return self._problem
 

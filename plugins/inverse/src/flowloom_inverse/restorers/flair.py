@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -21,7 +21,7 @@ from flowloom_inverse.restorers.base import StepwiseRestorer, at, ends, one_tens
 __all__ = ["FLAIR", "calibrated"]
 
 Trajectory = Literal["sqrt(1-s)", "1-s", "sqrt(s)", "s"]
-_SHARES = {
+_SHARES: dict[str, Callable[[float], float]] = {
     "sqrt(1-s)": lambda s: math.sqrt(1 - s),
     "1-s": lambda s: 1 - s,
     "sqrt(s)": math.sqrt,
@@ -30,13 +30,13 @@ _SHARES = {
 
 
 class FLAIR(StepwiseRestorer):
-    r"""One faithful answer: the mode :math:`\mu` of a variational posterior (Erbach et al. 2506.02680).
+    r"""One faithful answer: the mode :math:`\mu` of a variational posterior (2506.02680).
 
     From :math:`\mu = A^+ y`, for noise levels :math:`s = \sigma_t` from 1 downwards:
 
     .. math::
         n &= a\, \hat n + \sqrt{1 - a^2}\; \epsilon, \qquad x_t = \alpha_t \mu + \sigma_t n \\
-        \mu &\leftarrow \mu - \eta\, w(s)\, (\mu - \hat x_1(x_t)) / s, \qquad \hat n \leftarrow \hat x_0(x_t) \\
+        \mu &\leftarrow \mu - \eta\, w(s)\, (\mu - \hat x_1(x_t)) / s, \ \hat n \leftarrow \hat x_0(x_t) \\
         \mu &\leftarrow \mu - \rho\, \nabla_\mu \tfrac12 \|y - A(D(\mu))\|^2
              \quad\text{at most K times, until } \|y - A(D(\mu))\|^2 / m \le s_y^2
 
@@ -44,7 +44,7 @@ class FLAIR(StepwiseRestorer):
     the noise that the network predicted (deterministic trajectory adjustment), so that a rare mode that was
     found is not washed out; the second is the flow-matching regulariser without the network's Jacobian; the
     third fits what was measured, and stops before it fits its noise. The weight w is measured: one over the
-    network's mean squared error at each level on the training data, less its value at s = 0, see `calibrated`.
+    network's mean squared error at each level on training data, less its value at s = 0, see `calibrated`.
 
     The authors' optional soft projection at s > 0.7 is not here.
 
@@ -94,7 +94,7 @@ class FLAIR(StepwiseRestorer):
     ) -> Solution:
         """Descend the noise levels; the states of the walk are the modes."""
         call, problem = Call(self.prepare(field), cond, generator, layout), self.problem
-        # Both ends of the way are left out: there is nothing to predict at one, nothing to learn at the other.
+        # Both ends are left out: nothing is predicted at one, and nothing learned at the other.
         times = self.times(span or field.span)
         levels = [(a + b) / 2 for a, b in pairwise(times)]
         weights = self._weights(call.field, levels)

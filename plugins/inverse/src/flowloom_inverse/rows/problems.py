@@ -29,7 +29,7 @@ def register(reg: Registrar) -> None:
         "task",
         "restore",
         "flowloom_inverse.restore:Restore",
-        summary="the rows behind a measurement of them: in-painting, deblurring, super-resolution, declipping",
+        summary="the rows behind a measurement: in-painting, deblurring, super-resolution, declipping",
         example={"operator": "masking", "by": {"use": "flowdps", "steps": 4}, "noise": 0.1},
     )
     reg.add(
