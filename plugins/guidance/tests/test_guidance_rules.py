@@ -2,6 +2,13 @@
 
 import pytest
 import torch
+
+import flowloom as fl
+from flowloom.conditions import without
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.guidance import Unguided
+from flowloom.trained import Trained
 from flowloom_guidance.auto import AutoGuidance
 from flowloom_guidance.by_energy import ByEnergy
 from flowloom_guidance.composed import Composed, Term
@@ -11,13 +18,6 @@ from flowloom_guidance.raag import RAAG
 from flowloom_guidance.rescaled import Rescaled
 from flowloom_guidance.source_guided import SourceGuided
 from flowloom_guidance.tilted import Linear, Tilted
-
-import flowloom as fl
-from flowloom.conditions import without
-from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
-from flowloom.guidance import Unguided
-from flowloom.trained import Trained
 
 N = 2000
 
