@@ -8,6 +8,7 @@ any boundary: with :math:`K_d = U_d S_d V_d^T`, A has the singular values :math:
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class _Factor:
     left: Tensor
     values: Tensor
     right: Tensor  # (n, k)
+    inverse: Tensor  # (n, m)
+    condition: float  # the least singular value over the largest
 
 
 class Separable(Operator):
@@ -88,6 +91,10 @@ class Separable(Operator):
 
     def _brought(self, y: Tensor, trust: float) -> Tensor:
         factors = self._of(y)
+        if trust == 0 and math.prod(factor.condition for _, factor in factors) >= max(self.cutoff, 1e-6):
+            for dim, factor in factors:  # nothing is cut off, and each dimension is brought back by itself
+                y = _apply(y, factor.inverse, dim)
+            return y
         values = y.new_ones(())
         for dim, factor in factors:
             y = _apply(y, factor.left.T, dim)
@@ -124,7 +131,9 @@ class Separable(Operator):
         if key not in self._factors:
             matrix = self.matrix(size)
             left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-            self._factors[key] = _Factor(*(v.to(like) for v in (matrix, left, values, right.T)))
+            parts = (matrix, left, values, right.T, torch.linalg.pinv(matrix))
+            condition = float(values.min() / values.max())
+            self._factors[key] = _Factor(*(v.to(like) for v in parts), condition)
         return self._factors[key]
 
 
@@ -182,5 +191,9 @@ class GaussianBlur(Separable):
 
 
 def _apply(x: Tensor, matrix: Tensor, dim: int) -> Tensor:
-    """``matrix`` along a dimension counted from the end."""
+    """``matrix`` along a dimension counted from the end; the last two need no copies."""
+    if dim == -1:
+        return x @ matrix.T
+    if dim == -2:
+        return matrix @ x
     return (x.movedim(dim, -1) @ matrix.T).movedim(-1, dim)

@@ -99,13 +99,11 @@ def ends(field: Field, velocity: Any, x: Tensor, t: float) -> tuple[Tensor, Tens
     """What a velocity says of both ends of the path: predicted data and noise."""
     path = field.path
     assert path is not None
-    assert path.schedule is not None
-    time = x.new_full((len(x),), t)
-    data = path.convert(velocity, x, time, "velocity", "data", field.source)
-    noise = path.convert(velocity, x, time, "velocity", "noise", field.source)
+    data = path.convert(velocity, x, x.new_full((len(x),), t), "velocity", "data", field.source)
     assert isinstance(data, Tensor)
-    assert isinstance(noise, Tensor)
-    return data, noise
+    # The noise is what the path adds to these data; a second conversion would say the same.
+    alpha, sigma = at(field, t)
+    return data, torch.sub(x, data, alpha=alpha) / sigma
 
 
 def at(field: Field, t: float) -> tuple[float, float]:
