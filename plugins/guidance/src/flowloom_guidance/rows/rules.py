@@ -33,7 +33,7 @@ def register(reg: Registrar) -> None:
         f"{home}.auto:AutoGuidance",
         summary="away from a weaker version of the same model",
         paper="2406.02507",
-        within="classifier-guidance",
+        within="eight-gaussians",
         known_failures={
             law: "its weaker model knows the states of its own data, and the law asks with others"
             for law in (
