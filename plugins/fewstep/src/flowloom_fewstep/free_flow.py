@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ class FreeFlow(PairObjective):
         condition_dropout: see `PairObjective`.
     """
 
-    also = ()
+    also = ()  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -124,10 +124,12 @@ class FreeFlow(PairObjective):
             Turn("fake", follow, flow.trainable("roles.fake.*"), repeat=self.fake_moves),
         )
 
-    def pair(self, model: nn.Module, batch: Batch, step: Step) -> Pair:
+    def pair(
+        self, model: nn.Module, batch: Batch, step: Step, times: tuple[Tensor, Tensor] | None = None
+    ) -> Pair:
         """Noise, and a time that it travels to; rows of data are not looked at."""
         n = batch_size(batch.x0)
-        d = self.law.sample(n, Draw.like(batch.x0, step.generator))
+        d = self.law.sample(n, Draw.like(batch.x0, step.generator)) if times is None else times[1]
         network = AverageVelocityMap(model, self.path)
         return Pair(network, batch.x0, torch.zeros_like(d), d, batch.x0, batch.cond, batch.layout)
 
@@ -135,7 +137,8 @@ class FreeFlow(PairObjective):
         """How the map moves beside how the teacher moves where it is."""
         pair.require_jvp("free-flow")
         d = pair.t
-        moved, rate = torch.func.jvp(lambda t: pair.mean(pair.x, pair.s, t), (d,), (torch.ones_like(d),))
+        found: Any = torch.func.jvp(lambda t: pair.mean(pair.x, pair.s, t), (d,), (torch.ones_like(d),))
+        moved, rate = found
         with torch.no_grad():
             landing = pair.along(pair.x, moved, d)
             taught = pair.still(self._taught(landing, d, pair.cond))

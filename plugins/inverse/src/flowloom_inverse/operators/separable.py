@@ -133,7 +133,8 @@ class Separable(Operator):
             left, values, right = torch.linalg.svd(matrix, full_matrices=False)
             parts = (matrix, left, values, right.T, torch.linalg.pinv(matrix))
             condition = float(values.min() / values.max())
-            self._factors[key] = _Factor(*(v.to(like) for v in parts), condition)
+            matrix, left, values, right, inverse = (v.to(like) for v in parts)
+            self._factors[key] = _Factor(matrix, left, values, right, inverse, condition)
         return self._factors[key]
 
 
