@@ -8,15 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from flowloom.clashes import Clash, Parts
-from flowloom.conditions import doubled
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Wrapped
-from flowloom.fields.base import Kind
 from flowloom.guidance.base import Guidance
-from flowloom.state import Cond, State, batch_size, concat, first_leaf, map_state, part
+from flowloom.guidance.branches import both_branches
+from flowloom.state import Cond, State, first_leaf, map_state
 
 
 class ClassifierFree(Guidance):
@@ -99,20 +97,10 @@ class _Guided(Wrapped):
         """One network call on the doubled batch, then the affine mix."""
         if not self.field.informed(cond) or not self._active_at(t):
             return self.ask(x, t, cond, generator)
-        n, device = batch_size(x), first_leaf(x).device
-        twice = doubled(cond, n, self.rule.conditions, device)
-        both = self.ask(concat([x, x]), map_state(lambda v: torch.cat([v, v]), t), twice, generator)
-        return _mix(both, self.kind, n, self.rule.scale)
+        told, null = both_branches(self.field, x, t, cond, self.rule.conditions, generator)
+        return map_state(lambda a, b: torch.lerp(a, b, self.rule.scale), null, told)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Twice the field's, where guidance is on and there is a condition to withhold."""
         guided = self._active(t) and self.field.informed(cond)
         return self.field.calls(t, cond) * (2 if guided else 1)
-
-
-def _mix(both: State, kind: Kind, n: int, scale: float) -> State:
-    if isinstance(both, dict):
-        return {k: _mix(v, part(kind, k), n, scale) for k, v in both.items()}
-    values: Tensor = both.log_softmax(-1) if kind == "posterior" else both
-    conditional, null = values[:n], values[n:]
-    return torch.lerp(null, conditional, scale)

@@ -1,0 +1,112 @@
+"""Guidance by any energy, at the state or at the data that it implies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from flowloom.clashes import Clash, Parts
+from flowloom.energies import Energy
+from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.fields import Field, Wrapped
+from flowloom.guidance import Guidance
+from flowloom.state import Cond, State, first_leaf
+
+__all__ = ["ByEnergy"]
+
+
+class ByEnergy(Guidance, nn.Module):
+    r"""Towards low energy, for samples of about :math:`p(x)\,e^{-w J(x)}`.
+
+    .. math:: s = s(x, t) - w\,\nabla_{x_t} J\big(\hat x_1(x_t)\big)
+
+    ``at: data`` asks the energy of the predicted data, through the network (Chung et al. 2209.14687; for
+    flows
+    Feng et al. 2502.02150) or with the network held still (``through: false``); ``at: state`` asks it of the
+    state itself, for energies that know noised states. Either is an approximation: the energy of the expected
+    data is not the expected energy. See ``solver: source-guided`` for one that is exact.
+
+    Args:
+        energy: J, in nats; in a recipe, the recipe's.
+        weight: w; 0 is the field itself.
+        at: where the energy is asked.
+        through: whether the gradient passes through the network.
+        earliest: share of the way before which nothing is done, where the factor from scores to velocities
+            has no bound.
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        weight: float = 1.0,
+        at: Literal["data", "state"] = "data",
+        through: bool = True,
+        earliest: float = 0.02,
+    ) -> None:
+        nn.Module.__init__(self)
+        if not math.isfinite(weight) or not 0 <= earliest < 1:
+            raise ValueError(f"weight is finite and earliest in [0, 1), got {weight} and {earliest}")
+        self.energy, self.weight, self.through, self.earliest = energy, weight, through, earliest
+        self.at: Literal["data", "state"] = at
+
+    def __call__(self, field: Field) -> Field:
+        """The guided field.
+
+        Raises:
+            IncompatibleError: it cannot be read as a score.
+        """
+        path, kind = field.path, field.kind
+        if path is None or not (
+            path.converts(kind, "score", field.source) and path.converts("score", kind, field.source)
+        ):
+            raise IncompatibleError(
+                "guidance by an energy adds to scores, and a field of this kind has none; it takes "
+                "path: affine with source: gaussian"
+            )
+        return _Guided(field, self)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """An energy of other states."""
+        spec, wanted = parts.get("spec"), self.energy.spec
+        shape = getattr(spec, "shape", None)
+        if spec is not None and wanted is not None and shape != wanted.shape:
+            message = f"the energy is of states of shape {wanted.shape}, and these are of shape {shape}"
+            yield Clash("guidance", "data", message)
+
+
+class _Guided(Wrapped):
+    def __init__(self, field: Field, rule: ByEnergy) -> None:
+        super().__init__(field)
+        self.rule = rule
+        self.jvp_safe = False
+
+    def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
+        """One network call, and a pass back through it where that is asked for."""
+        rule, path = self.rule, self.path
+        if rule.weight == 0:
+            return self.ask(x, t, cond, generator)
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise ShapeError("guidance by an energy steers one tensor of numbers")
+        assert path is not None
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            held = point if rule.through else point.detach()
+            value = self.ask(held, t, cond, generator)
+            # With the network still, data depend on the state as the path's own formula says.
+            asked = (
+                point if rule.at == "state" else path.convert(value, point, t, self.kind, "data", self.source)
+            )
+            (slope,) = torch.autograd.grad(rule.energy(asked, cond).sum(), point)
+        assert isinstance(value, Tensor)
+        value = value.detach()
+        score = path.convert(value, x, t, self.kind, "score", self.source)
+        assert isinstance(score, Tensor)
+        guided = path.convert(score - rule.weight * slope, x, t, "score", self.kind, self.source)
+        assert isinstance(guided, Tensor)
+        first, last = self.span
+        late = ((first_leaf(t) - first) / (last - first) >= rule.earliest).reshape(-1, *(1,) * (x.ndim - 1))
+        return torch.where(late, guided, value)

@@ -1,0 +1,16 @@
+"""The guidance plugin: its rows are in `flowloom_guidance.rows`, a module each method or topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowloom_registry import hookimpl
+
+if TYPE_CHECKING:
+    from flowloom_registry.plugins.registrar import Registrar
+
+
+@hookimpl
+def flowloom_register(reg: Registrar) -> None:
+    """Add rules of guidance, what they need, and their recipes."""
+    reg.gather("flowloom_guidance.rows")

@@ -1,0 +1,179 @@
+"""Rules of guidance beside what is known exactly."""
+
+import pytest
+import torch
+
+import flowloom as fl
+from flowloom.conditions import without
+from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
+from flowloom.guidance import Unguided
+from flowloom.trained import Trained
+from flowloom_guidance.auto import AutoGuidance
+from flowloom_guidance.by_energy import ByEnergy
+from flowloom_guidance.composed import Composed, Term
+from flowloom_guidance.crossed_bars import CrossedBars
+from flowloom_guidance.langevin import AnnealedLangevin
+from flowloom_guidance.raag import RAAG
+from flowloom_guidance.rescaled import Rescaled
+from flowloom_guidance.source_guided import SourceGuided
+from flowloom_guidance.tilted import Linear, Tilted
+
+N = 2000
+
+
+@pytest.fixture
+def point(flow):
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 2, generator=draws, dtype=torch.float64)
+    t = torch.full((6,), 0.4, dtype=torch.float64)
+    cond = {"label": torch.tensor([0, 1, 0, 1, 0, 1])}
+    field = flow.field(Unguided())
+    with torch.no_grad():
+        told, null = field(x, t, cond), field(x, t, without(cond, 6))
+    return field, x, t, cond, told, null
+
+
+def test_raag_has_a_weight_for_every_row(point):
+    field, x, t, cond, told, null = point
+    guided = RAAG(7.0, alpha=3.0)(field)(x, t, cond)
+    for i in range(6):
+        rho = (told[i] - null[i]).norm() / null[i].norm()
+        weight = 1 + 6 * torch.exp(-3 * rho)
+        assert torch.allclose(guided[i], null[i] + weight * (told[i] - null[i]))
+    assert torch.equal(RAAG(1.0)(field)(x, t, cond), told)
+
+
+def test_the_ratio_at_noise_is_that_of_the_data(flow):
+    x0 = torch.randn(50, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    zero, label = torch.zeros(50, dtype=torch.float64), torch.zeros(50, dtype=torch.long)
+    field = flow.field(Unguided())
+    with torch.no_grad():
+        guided = RAAG(2.0, alpha=1.0)(field)(x0, zero, {"label": label})
+        null = field(x0, zero, without({"label": label}, 50))
+    rho = 1.0 / x0.norm(dim=1)  # |E[x1|c] - E[x1]| / |E[x1] - x0|, and E[x1] = 0
+    wanted = (1 + torch.exp(-rho))[:, None] * torch.tensor([1.0, 0.0], dtype=torch.float64)
+    assert torch.allclose(guided - null, wanted, atol=1e-6)
+
+
+def test_rescaled_keeps_the_deviation(point):
+    field, x, t, cond, told, null = point
+    plain = null + 4.0 * (told - null)
+    assert torch.allclose(Rescaled(4.0, share=0.0)(field)(x, t, cond), plain)
+    whole = Rescaled(4.0, share=1.0)(field)(x, t, cond)
+    assert torch.allclose(whole.std(1), told.std(1))
+    assert torch.allclose(whole / plain, (told.std(1) / plain.std(1))[:, None].expand(6, 2))
+
+
+def test_auto_guidance_leaves_the_weaker_model(flow, point):
+    field, x, t, cond, told, _ = point
+    weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
+    with torch.no_grad():
+        guided = AutoGuidance(Trained(weak), 3.0)(field)(x, t, cond)
+        other = weak.model(x, t, **cond)
+    assert torch.allclose(guided, 3 * told - 2 * other)
+
+
+def test_a_composition_adds_scores(flow, point):
+    field, x, t, cond, _, _ = point
+    path, source = flow.path, flow.source
+
+    def score(label):
+        told = {"label": torch.full((6,), label)}
+        return path.convert(field(x, t, told), x, t, "velocity", "score", source)
+
+    rule = Composed([Term({"label": 0}, 1.0), Term({"label": 1}, 0.5), Term({"label": 2}, -2.0)])
+    guided = rule(field)
+    with torch.no_grad():
+        found = path.convert(guided(x, t, cond), x, t, "velocity", "score", source)
+        wanted = score(0) + 0.5 * score(1) - 2.0 * score(2)
+    assert torch.allclose(found, wanted)
+    assert guided.calls(0.4, cond) == 3
+
+
+def test_weights_over_the_null_are_relative_to_it(point):
+    field, x, t, cond, _, null = point
+    with torch.no_grad():
+        one, two = (field(x, t, {"label": torch.full((6,), k)}) for k in (0, 1))
+        rule = Composed([Term({"label": 0}, 2.0), Term({"label": 1}, -1.0)], over_null=True)
+        found = rule(field)(x, t, cond)
+    assert torch.allclose(found, null + 2.0 * (one - null) - (two - null))
+
+
+def test_weights_of_another_sum_want_scores(flow):
+    objective = fl.objectives.FlowMatching(path=fl.paths.AffinePath())
+    other = fl.Flow(flow.model, objective=objective, source=None)
+    field = other.field(Unguided())
+    field.source = None
+    with pytest.raises(IncompatibleError, match="sum 2"):
+        Composed([Term({"label": 0}), Term({"label": 1})])(field)
+
+
+@pytest.mark.slow
+def test_langevin_steps_draw_from_the_product_and_the_ode_does_not(flow):
+    rule = Composed([Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -1.0)])
+    precisions = torch.tensor([1 / 0.25, 1 / 0.64, -1 / 4.0], dtype=torch.float64)
+    variance = 1 / precisions.sum()
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.5], [0.0, 0.0]], dtype=torch.float64)
+    mean = variance * (precisions[:, None] * means).sum(0)
+
+    def off(solver):
+        x = flow.solve(N, solver=solver, guidance=rule, seed=0, cond={"label": 0}).x
+        return float((x.mean(0) - mean).norm() + (x.var(0) - variance).norm())
+
+    mended, naive = off(AnnealedLangevin(40, corrections=20)), off(fl.solvers.Euler(400))
+    assert mended < 0.08
+    assert mended < 0.6 * naive
+
+
+@pytest.fixture
+def tilt():
+    """Of class 0, N((1, 0), 0.25 I): the tilted law is N(mean - a / 4, 0.25 I)."""
+    return Linear([-2.0, 1.0]), torch.tensor([1.5, -0.25], dtype=torch.float64)
+
+
+def test_guidance_by_a_linear_energy_is_exact_for_a_gaussian(flow, tilt):
+    energy, mean = tilt
+    x = flow.solve(N, solver=fl.solvers.Midpoint(60), guidance=ByEnergy(energy), seed=0, cond={"label": 0}).x
+    assert (x.mean(0) - mean).norm() < 0.05
+    assert (x.std(0) - 0.5).norm() < 0.05
+    still = ByEnergy(energy, weight=0.0)
+    plain = flow.solve(N, solver=fl.solvers.Midpoint(60), guidance=still, seed=0, cond={"label": 0}).x
+    assert (plain.mean(0) - torch.tensor([1.0, 0.0])).norm() < 0.05
+
+
+@pytest.mark.parametrize("how", ["importance", pytest.param("hmc", marks=pytest.mark.slow)])
+def test_a_tilted_source_ends_in_the_tilted_law(flow, tilt, how):
+    energy, mean = tilt
+    solver = SourceGuided(energy, fl.solvers.Euler(10), how, pool=64, iterations=15)
+    solution = flow.solve(N, solver=solver, seed=0, cond={"label": 0})
+    # Euler's map of ten steps is narrower than the law, by a factor that the untilted solve shows.
+    plain = flow.solve(N, solver=fl.solvers.Euler(10), seed=0, cond={"label": 0}).x
+    wanted = plain.mean(0) + plain.var(0) * torch.tensor([2.0, -1.0])
+    assert (solution.x.mean(0) - wanted).norm() < 0.05
+    assert (solution.x.std(0) - plain.std(0)).norm() < 0.06
+    assert solution.nfe >= (640 if how == "importance" else 15 * 5 * 10)
+    assert mean is not None
+
+
+def test_tilted_metric_resamples_the_data(tilt):
+    energy, mean = tilt
+    draws = torch.Generator().manual_seed(0)
+    real = torch.tensor([1.0, 0.0]) + 0.5 * torch.randn(4000, 2, generator=draws)
+    right = mean.float() + 0.5 * torch.randn(2000, 2, generator=draws)
+    metric = Tilted(fl.metrics.EnergyDistance(), energy)
+    assert metric.better == {"tilted_energy_distance": "lower"}
+    found, wrong = (
+        metric(Examples(x), Examples(real))["tilted_energy_distance"] for x in (right, real[:2000])
+    )
+    assert found < 0.05 * wrong
+
+
+def test_corners_of_the_product_have_unlike_weights():
+    rows = CrossedBars(4000).split("test").all()
+    assert int(rows.cond["label"].max()) == 2
+    corner = (rows.x > 0).long() @ torch.tensor([2, 1])
+    shares = torch.bincount(corner, minlength=4) / 4000
+    assert torch.allclose(shares, torch.tensor([0.032, 0.148, 0.148, 0.672]), atol=0.03)
+    alone = CrossedBars(4000, alone=True).all().x
+    assert not bool(((alone[:, 0] < 0) & (alone[:, 1] > 0)).any())

@@ -1,0 +1,19 @@
+"""Restorers: solvers that know what was measured, and rules without a flow."""
+
+from flowloom_inverse.restorers.base import Restorer, StepwiseRestorer
+from flowloom_inverse.restorers.classical import PseudoInverse, Smoothest, Wiener
+from flowloom_inverse.restorers.flair import FLAIR
+from flowloom_inverse.restorers.flowdps import FlowDPS
+from flowloom_inverse.restorers.gradients import DPS, FlowChef
+
+__all__ = [
+    "DPS",
+    "FLAIR",
+    "FlowChef",
+    "FlowDPS",
+    "PseudoInverse",
+    "Restorer",
+    "Smoothest",
+    "StepwiseRestorer",
+    "Wiener",
+]

@@ -1,0 +1,1 @@
+"""Rows of the inverse plugin, a module each topic."""
