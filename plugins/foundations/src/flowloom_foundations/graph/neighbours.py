@@ -53,7 +53,8 @@ class NeighbourAware(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         speak_for(self, network)
-        self.batch_independent = self.batch_independent and not connected
+        if connected:
+            self.batch_independent = False
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """Velocities ``(batch, *event)``."""

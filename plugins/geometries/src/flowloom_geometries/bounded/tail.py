@@ -31,7 +31,7 @@ class MirrorTail(Metric):
     ) -> None:
         if not 0 < quantile < 1:
             raise ValueError(f"quantile lies in (0, 1), got {quantile}")
-        self.codec = MirrorMap(Spec(domain.point_shape), domain, kappa, ridge)
+        self.codec = MirrorMap(Spec((domain.dim,)), domain, kappa, ridge)
         self.quantile = quantile
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:

@@ -48,6 +48,8 @@ class NelboGap(Score):
         with flow.evaluating():
             for k in range(self.draws):
                 step = Step(generator=generator_of(seed, "nelbo-gap", k, flow.device))
-                total += float(objective.loss(flow.model, Batch(x, x, examples.cond), step).total)
+                bound = objective.loss(flow.model, Batch(x, x, examples.cond), step).total
+                assert isinstance(bound, Tensor)
+                total += float(bound)
         nelbo, exact = total / self.draws, -float(self.data.log_prob(x.cpu()).mean())
         return {"nelbo_gap": nelbo - exact, "nelbo": nelbo, "exact_nll": exact}
