@@ -82,6 +82,17 @@ class _Leaky(ActNorm):
         return super().inverse(z, cond) + 1e-3
 
 
+class _Cancels(ActNorm):
+    """Exact on paper and in double precision; single precision loses six digits on the way."""
+
+    def transform(self, x, cond):
+        y, log_det = super().transform(x, cond)
+        return y + 1e5, log_det
+
+    def inverse(self, z, cond):
+        return super().inverse(z - 1e5, cond)
+
+
 class _Meets(ActNorm):
     def transform(self, x, cond):
         y, log_det = super().transform(x, cond)
@@ -93,6 +104,7 @@ class _Meets(ActNorm):
     [
         (lambda: _NoPlaces(4), "check_log_det"),
         (lambda: _Leaky(4), "check_inverse"),
+        (lambda: _Cancels(4), "check_inverse_in_single_precision"),
         (lambda: _Meets(4), "check_rows_are_independent"),
     ],
 )

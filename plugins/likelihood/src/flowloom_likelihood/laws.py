@@ -40,6 +40,17 @@ def check_inverse(make: Make, context: Context) -> None:
         context.within("transform(inverse(z)) = z", there - noise, 1e-7)
 
 
+@law("in single precision the inverse still undoes the transform")
+def check_inverse_in_single_precision(make: Make, context: Context) -> None:
+    """To 1e-4, the rounding that sampling and editing live with; a deep flow may not amplify it."""
+    bijection, x = _fresh(make, context)
+    bijection, single = bijection.float(), x.float()
+    with torch.no_grad():
+        z, _ = bijection.transform(single, {})
+        context.holds("single precision stays single", z.dtype == torch.float32, f"{z.dtype}")
+        context.within("inverse(transform(x)) = x", bijection.inverse(z, {}) - single, 1e-4)
+
+
 @law("log |det| is that of the Jacobian")
 def check_log_det(make: Make, context: Context) -> None:
     """Against autograd, row by row."""

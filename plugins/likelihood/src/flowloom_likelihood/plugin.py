@@ -25,6 +25,7 @@ def flowloom_register(reg: Registrar) -> None:
     _bijections(reg)
     _flow(reg)
     _recipes(reg)
+    reg.gather(f"{HOME}.rows")
 
 
 def _bijections(reg: Registrar) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from flowloom.data import Dataset
-from flowloom.errors import DataError, ShapeError
+from flowloom.errors import ShapeError
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_likelihood.bijections import (
@@ -23,14 +21,12 @@ from flowloom_likelihood.bijections import (
     Reorder,
     Squeeze,
 )
-
-if TYPE_CHECKING:
-    from flowloom.flow import Flow
+from flowloom_likelihood.models.started import Started
 
 Mixing = Literal["conv", "shuffle", "reverse"]
 
 
-class Glow(Bijection):
+class Glow(Started):
     """Generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 1807.03039).
 
     A level squeezes, takes ``steps`` steps of flow (activation normalisation, mixing of channels, coupling)
@@ -105,21 +101,3 @@ class Glow(Bijection):
     def initialise(self, x: Tensor, cond: Cond) -> Tensor:
         """Every normalisation on what comes before it makes of ``x``."""
         return self.net.initialise(x, cond)
-
-    @torch.no_grad()
-    def fit(
-        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
-    ) -> None:
-        """Start the normalisations at the statistics of training rows, before the first step.
-
-        Raises:
-            DataError: there are no rows.
-        """
-        if data is None or len(data) == 0:
-            raise DataError("glow starts its normalisation at statistics of data, and this recipe has none")
-        rows = torch.randperm(len(data), generator=generator)[: self.first_rows]
-        device = next(self.parameters()).device
-        examples = data.take(rows).to(device)
-        states = examples if flow is None else flow.encode(examples, generator)
-        assert isinstance(states.x, Tensor)
-        self.initialise(states.x, states.cond)

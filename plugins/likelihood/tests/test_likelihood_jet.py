@@ -1,0 +1,106 @@
+"""Jet: the coupling by hand, both splits, the laws of bijections, and runs that go on bit for bit."""
+
+import math
+
+import pytest
+import torch
+
+import flowloom as fl
+from flowloom.errors import ShapeError
+from flowloom.kinds import Kind
+from flowloom.spec import Spec
+from flowloom.testing import check
+from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
+from flowloom_images.data import Digits
+from flowloom_likelihood.bijections.patch_coupling import PatchCoupling, TokenNet
+from flowloom_likelihood.codec import Dequantize
+from flowloom_likelihood.models import Jet
+from flowloom_likelihood.objective import ExactLikelihood
+from flowloom_likelihood.solver import Push
+
+KIND = Kind("bijection", "flowloom_likelihood.bijections:Bijection", "", "flowloom_likelihood.laws")
+SMALL = {"patch": 2, "couplings": 3, "depth": 1, "width": 8, "heads": 2, "spatial_every": 2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"shuffled": True}, {"network": "conv", "spatial_every": 0, "shuffled": True}]
+)
+def test_jet_keeps_the_laws_of_bijections(changes):
+    results = check(lambda: Jet(Spec(shape=(1, 4, 4)), **{**SMALL, **changes}), KIND)
+    assert all(r.status == "passed" for r in results), [r.message for r in results]
+
+
+def test_it_starts_as_a_rearrangement_of_nothing():
+    x = torch.randn(2, 1, 4, 4)
+    z, log_det = Jet(Spec(shape=(1, 4, 4)), **SMALL).transform(x, {})
+    torch.testing.assert_close(z, x)
+    torch.testing.assert_close(log_det, torch.zeros(2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_coupling_by_hand(flip):
+    """y2 = (x2 + b) 2 sigmoid(r), on the colours of a checkerboard of 2 x 2 tokens: 0, 3 and 1, 2."""
+    torch.manual_seed(0)
+    net = TokenNet(2, 4, 8, 8, 1, 2)
+    torch.nn.init.normal_(net.out.weight)
+    x = torch.randn(3, 4, 4)
+    y, log_det = PatchCoupling(net, "checkerboard", (2, 2), 4, flip).transform(x, {})
+    still, moving = ([1, 2], [0, 3]) if flip else ([0, 3], [1, 2])
+    shift, raw = net(x[:, still]).chunk(2, -1)
+    torch.testing.assert_close(y[:, still], x[:, still])
+    torch.testing.assert_close(y[:, moving], (x[:, moving] + shift) * 2 * torch.sigmoid(raw))
+    torch.testing.assert_close(log_det, (2 * torch.sigmoid(raw)).log().sum((1, 2)))
+
+
+def test_sampling_and_inference_cost_one_transformer_a_coupling():
+    model, calls = Jet(Spec(shape=(1, 4, 4)), **SMALL), []
+    for module in model.modules():
+        if isinstance(module, TokenNet):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    model.inverse(torch.randn(2, 1, 4, 4), {})
+    assert len(calls) == 3
+
+
+def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):
+    def make(seed):
+        torch.manual_seed(seed)
+        data, path = Digits(), fl.paths.AffinePath()
+        codec = Dequantize(data.spec, 17)
+        flow = fl.Flow(
+            Jet(codec.spec, **SMALL), spec=codec.spec, codec=codec, path=path,
+            objective=ExactLikelihood(path), solver=Push(),
+        )  # fmt: skip
+        return flow, flow.trainer(data, TrainConfig(steps=6, batch=8, log_every=1, ema=0.9), seed=4)
+
+    flow, whole = make(0)
+    for _ in whole.run(3):
+        pass
+    folder = save_checkpoint(whole, tmp_path)
+    for _ in whole.run():
+        pass
+    other, second = make(7)
+    load_checkpoint(second, folder)
+    for _ in second.run():
+        pass
+    a, b = flow.state_dict(), other.state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_papers_width_on_imagenet_64():
+    """64 couplings of 5 blocks of width 512 between patches of 4: counted layer by layer."""
+    with torch.device("meta"):
+        model = Jet(Spec(shape=(3, 64, 64)))
+    block = 4 * 512 + 4 * 512 * 512 + 4 * 512 + 8 * 512 * 512 + 5 * 512
+
+    def net(tokens, size):
+        return size * 512 + 512 + tokens * 512 + 5 * block + 2 * 512 + 512 * 2 * size + 2 * size
+
+    spatial = 64 // 5
+    wanted = (64 - spatial) * net(256, 24) + spatial * net(128, 48)
+    assert sum(p.numel() for p in model.parameters()) == wanted
+
+
+def test_what_does_not_fit_is_told():
+    with pytest.raises(ShapeError, match="divisible by patch 3"):
+        Jet(Spec(shape=(1, 8, 8)), patch=3)
+    assert math.isclose(2 * torch.sigmoid(torch.tensor(0.0)).item(), 1)
