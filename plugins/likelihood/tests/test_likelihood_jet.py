@@ -104,3 +104,8 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ShapeError, match="divisible by patch 3"):
         Jet(Spec(shape=(1, 8, 8)), patch=3)
     assert math.isclose(2 * torch.sigmoid(torch.tensor(0.0)).item(), 1)
+
+
+def test_places_that_cannot_be_halved_are_told():
+    with pytest.raises(ShapeError, match="no checkerboard"):
+        Jet(Spec((1, 12, 12)), patch=4, couplings=5, depth=1, width=8, heads=2)

@@ -61,6 +61,12 @@ class Jet(Started):
             raise ValueError("network: conv splits channels only; set spatial_every: 0")
         grid = height // patch, width_px // patch
         size, tokens = channels * patch**2, grid[0] * grid[1]
+        if min(couplings, depth, width, heads) < 1 or spatial_every < 0:
+            raise ValueError("couplings, depth, width and heads count from 1, spatial_every from 0")
+        if spatial_every and tokens % 2:
+            raise ShapeError(
+                f"{grid[0]} x {grid[1]} patches have no checkerboard of equal halves; set spatial_every: 0"
+            )
         self.spec, self.patch = spec, patch
         self.register_buffer("layout", torch.randperm(tokens) if shuffled else torch.arange(tokens))
 
