@@ -116,7 +116,9 @@ def test_laws(method: ModuleType, name: str) -> None:
 
 def test_the_players_move_their_own_parameters(method: ModuleType) -> None:
     flow = flow_of(method.TaughtMeanFlow(share=0.5), 16)
-    critic, generator = players_of(flow.objective.turns(flow), flow.trainable(), TrainConfig(steps=4))
+    critic, generator = players_of(
+        flow.objective.turns(flow), flow.trainable(), TrainConfig(steps=4), torch.device("cpu")
+    )
     assert (critic.turn.repeat, generator.turn.repeat) == (2, 1)
     named = set(critic.turn.parameters) | set(generator.turn.parameters)
     assert named == set(flow.trainable())

@@ -199,9 +199,10 @@ class Uniform(Source):
 
 
 def _elsewhere(source: Source, own: Geometry, parts: Parts) -> Iterable[Clash]:
-    """A clash where a source lives on another space than the states."""
+    """A clash where a source lives on another space than the states; all of R^n holds points of any."""
     space = parts.get("geometry")
-    if isinstance(space, Geometry) and not space.like(own):
+    everywhere = isinstance(space, Geometry) and space.straight and not space.convex and own.continuous
+    if isinstance(space, Geometry) and not everywhere and not space.like(own):
         who = type(source).__name__
         yield Clash(
             "source",

@@ -119,7 +119,7 @@ class TestBadInput:
             (["--cond", "label=3"], "asked.cond: [] -> ['label=3']"),
             (["--steps", "3"], "asked.steps: None -> 3"),
             (["--jobs", "0"], "--jobs must be at least 1"),
-            (["-n", "0"], "n must be at least 1"),
+            (["-n", "0"], "a whole number from 1"),
             (["--cond", "label=9"], "0 to 7"),
         ],
     )

@@ -257,7 +257,7 @@ class TestBadInput:
             (["--cond", "label"], "NAME=VALUE"),
             (["--solver", "eulr"], "euler"),
             (["--steps", "0"], "--steps"),
-            (["-n", "0"], "n must be at least 1"),
+            (["-n", "0"], "a whole number from 1"),
             (["--device", "quantum"], "quantum"),
             (["--seed", "99999999999999999999"], "--seed 99999999999999999999 is too large"),
         ],

@@ -68,7 +68,7 @@ def test_a_checkpoint_that_is_pruned_while_it_is_read_gives_way_to_the_next(tmp_
     for step in (1, 2):
         place = tmp_path / "checkpoints" / f"step-{step:08d}"
         place.mkdir(parents=True)
-        (place / "state.json").write_text("{}")
+        (place / "state.json").write_text('{"format": 2}')
     newest = place
 
     def read(file: Path) -> dict[str, torch.Tensor]:

@@ -276,7 +276,7 @@ def test_other_data_under_the_same_name_is_noticed(cut: Path, tmp_path: Path, ca
         (tmp_path / name).mkdir()
         (tmp_path / name / "t.txt").write_text(text * 500)
     (tmp_path / "a" / "r.yaml").write_text(
-        "extends: markov\ndata: {use: text, file: t.txt, length: 12}\nscores: []\nmetrics: []\nrenderer: null\n"
+        "extends: markov\ndata: {use: text, file: t.txt, length: 12}\nscores: []\nmetrics: []\ntasks: []\nrenderer: null\n"
         "model: {use: sequence-transformer, width: 16, depth: 1, heads: 2}\nsample: {n: 2, frames: 2, rows: 2}\n"
         "train: {steps: 2, batch: 4, checkpoint_every: 1}\n"
     )

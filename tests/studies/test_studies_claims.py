@@ -111,7 +111,7 @@ def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
     assert not Path("claims").exists()
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     file = write(CLAIMING)
     assert main(["verify", str(file), "--jobs", jobs]) == 1  # six steps are twelve evaluations, not five

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from flowloom_registry import Experiment
 from flowloom_registry.cli import main
 from flowloom_registry.errors import ConfigError
 from flowloom_registry.studies.folder import FAILED, FINISHED, UNDEFINED, WAITING
+from flowloom_registry.studies.launchers import Processes
 from flowloom_registry.studies.page import page
 
 GRID = """
@@ -170,7 +172,7 @@ class Breaks(Metric):
 """
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_bad_cells_are_told_and_stop_nothing(write, jobs, capsys) -> None:
     write(BREAKS, "breaks.py")
     experiment = Experiment(write(BAD))
@@ -215,7 +217,7 @@ arms: {dies: {metrics: ['./breaks.py:Breaks']}, good: {}}
     assert "code 7" in experiment.folder.state("dies_seed0").why
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
     text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}}\nevery: {train: {steps: 300}}\n"
     file = write(text)
@@ -357,21 +359,19 @@ def test_a_damaged_study_is_one_line(write) -> None:
 
 
 def test_what_is_partly_done_is_shown_as_such(write, monkeypatch, capsys) -> None:
-    from flowloom_registry.studies import experiment as module
+    carry_out = Processes.carry_out
 
-    carry_out = module.carry_out_cells
-
-    def stopped(cells, *args, **kwargs):
-        carry_out(cells[:3], *args, **kwargs)
+    def stopped(self, launching):
+        carry_out(self, replace(launching, cells=launching.cells[:3]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "carry_out_cells", stopped)
+    monkeypatch.setattr(Processes, "carry_out", stopped)
     text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}, c: {coupling: sinkhorn}}\nseeds: [0, 1]\n"
     assert main(["experiment", str(write(text))]) == 130
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "energy" in line}
     assert all("1 of 2" in rows[arm] for arm in "abc")
     with Path("experiments/study/results.csv").open() as file:
         assert [line["state"] for line in csv.DictReader(file)].count("waiting") == 3
-    monkeypatch.setattr(module, "carry_out_cells", carry_out)
+    monkeypatch.setattr(Processes, "carry_out", carry_out)
     assert main(["experiment", "study.yaml"]) == 0
     assert " of 2" not in capsys.readouterr().out

@@ -115,6 +115,7 @@ def test_scripts_alone(study: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert states["heun"] != FINISHED
 
 
+@pytest.mark.slow
 def test_a_task_that_is_killed_is_told_and_launched_again(
     study: Path, sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

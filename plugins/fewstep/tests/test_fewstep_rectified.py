@@ -127,6 +127,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_retraining_goes_on_bit_for_bit(tmp_path, apart):
     recipe = tmp_path / "small.yaml"
     recipe.write_text(SMALL.format(name="rectified-diffusion"))

@@ -103,6 +103,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_flow_in_latents_goes_on_bit_for_bit(tmp_path, apart):
     recipe = tmp_path / "small.yaml"
     recipe.write_text(SMALL)

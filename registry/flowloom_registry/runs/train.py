@@ -164,8 +164,8 @@ def _tell(
     folder.append_metrics(metrics)
     for i, tracker in enumerate(assembly.trackers):
         if i not in failed:
-            _log(tracker, step, metrics, i, failed)
-    notify(assembly.built.recipe.catalog, "flowloom_step", run=folder, step=step, metrics=metrics)
+            _log(tracker, step, dict(metrics), i, failed)
+    notify(assembly.built.recipe.catalog, "flowloom_step", run=folder, step=step, metrics=dict(metrics))
 
 
 def _log(tracker: Tracker, step: int, metrics: Mapping[str, float], i: int, failed: dict[int, str]) -> None:

@@ -17,14 +17,17 @@ from flowloom_foundations.aligned.autoencoder import VectorAutoencoder
 
 
 class LatentLaw(Score):
-    """Energy distance of the latents of held-out examples to samples of a law.
+    """Energy distance of the latents of held-out examples to samples of a law, and what the latents lost.
 
     Args:
         target: the samples.
         rows: of them, at most.
     """
 
-    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {"latent_distance": "lower"}
+    better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
+        "latent_distance": "lower",
+        "squared_error": "lower",
+    }
 
     def __init__(self, target: Dataset, rows: int = 2000) -> None:
         self.target, self.rows = target, rows
@@ -36,7 +39,7 @@ class LatentLaw(Score):
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
-        """``latent_distance``."""
+        """``latent_distance``, and ``squared_error``: of the reconstructions, mean over entries."""
         self.require(flow)
         model = flow.model
         assert isinstance(model, VectorAutoencoder) and isinstance(examples.x, Tensor)
@@ -45,4 +48,9 @@ class LatentLaw(Score):
         wanted = self.target.take(torch.arange(min(len(self.target), self.rows))).x
         assert isinstance(wanted, Tensor)
         with flow.evaluating():
-            return {"latent_distance": energy_distance(model.encode(examples.x).cpu(), wanted)}
+            latents = model.encode(examples.x)
+            error = (model.decode(latents) - examples.x).square().mean()
+        return {
+            "latent_distance": energy_distance(latents.cpu(), wanted),
+            "squared_error": float(error),
+        }

@@ -36,7 +36,7 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
-        "box",
+        "uniform-box",
         f"{home}:Box",
         summary="uniform points of a box",
         example={"low": [0, 0], "high": [1, 2], "n": 256},
