@@ -167,3 +167,14 @@ def test_on_curved_spaces_it_is_wrapped_about_the_mean():
         Spec(shape=(1,)), Examples(angle), Examples(angle), geometry=FlatTorus(2 * math.pi)
     )
     assert float(turned.x.cos().mean()) == pytest.approx(float(angle.cos().mean()), abs=0.03)
+
+
+def test_starts_that_rows_do_not_have_inform_nothing():
+    """A student of a reflow trains on pairs; what it is asked has no start, and is drawn."""
+    spec = Spec((2,), conditions={"x0": Condition(shape=(2,), role="start")})
+    x = noise(500, 2).float()
+    train = Examples(x, {"x0": noise(500, 2, seed=1).float()})
+    asked = Examples(torch.zeros(4000, 2))
+    (drawn,) = draw_baseline(spec, train, asked, 1, seed=0)
+    assert torch.allclose(drawn.x.mean(0), x.mean(0), atol=0.1)
+    assert torch.allclose(drawn.x.T.cov(), x.T.cov(), atol=0.15)

@@ -157,7 +157,7 @@ def test_the_card(pushed: tuple[Hub, str]) -> None:
     assert "![samples](samples/samples.png)" in text
     assert "samples/samples.png" in pushed[0].files["me/flow"]
     assert "| energy_distance ↓ |" in text
-    assert "flowloom pull me/flow run" in text
+    assert "pip install 'flowloom[hub]'\nflowloom pull me/flow run" in text
     assert "use: mlp" in text or "mlp" in text
 
 

@@ -5,7 +5,7 @@ import pytest
 
 HEAD = "data: digits\n"
 GOOD = HEAD + "model: net\n"
-OTHERS = "installed plugins: fakes (others are pip packages, by custom flowloom-NAME)"
+OTHERS = "installed plugins: fakes (others are pip packages, named flowloom-NAME)"
 
 
 def test_a_good_recipe_builds(load):

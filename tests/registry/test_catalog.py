@@ -43,7 +43,7 @@ def test_unknown_names_nearest_known_and_other_kinds(fakes):
 
 
 def test_unknown_name_says_which_plugins_are_installed_and_where_others_are(fakes):
-    others = r"installed plugins: fakes \(others are pip packages, by custom flowloom-NAME\)"
+    others = r"installed plugins: fakes \(others are pip packages, named flowloom-NAME\)"
     with pytest.raises(UnknownComponentError, match=rf"no model is named 'unet'; .*; {others}$"):
         fakes.find("model", "unet")
     with pytest.raises(UnknownComponentError, match=rf"no plugin or module is named 'images'; {others}$"):

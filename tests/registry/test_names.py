@@ -78,7 +78,7 @@ def test_a_section_wins_over_a_role_only_by_its_own_name(load, problems):
             "roles: {critic: nett}\n",
             "r.yaml:3:17: roles.critic: no model is named 'nett'; did you mean 'net'?; "
             "known: distilled, made, net, not-a-model, taught; "
-            "installed plugins: fakes (others are pip packages, by custom flowloom-NAME)",
+            "installed plugins: fakes (others are pip packages, named flowloom-NAME)",
         ),
         ("roles: {3: net}\n", "r.yaml:3:9: roles.3: a name is a word such as 'teacher', got 3"),
     ],

@@ -31,6 +31,9 @@ def test_files(package):
             assert "$" not in path.read_text(), path
         if path.suffix == ".py":
             ast.parse(path.read_text())
+    recipe = (package / "src/flowloom_sea_ice/recipes/sea_ice_rings.yaml").read_text()
+    assert "metrics:" in recipe, "a first run has a table"
+    assert "renderer:" in recipe, "and pictures"
 
 
 def test_rows_build_without_installing(package, flowloom_catalog, monkeypatch):

@@ -33,6 +33,8 @@ FILES = {
     "empty.csv": b"",
     "broken.npz": b"\x93NUMPYxx",
     "typo.yaml": b"recpe: tiny.yaml\n",
+    "still.py": b"import torch\nclass Still(torch.nn.Module):\n    forward = lambda self, x, t, **cond: x\n",
+    "still.yaml": TINY.replace("{use: mlp, width: 8, depth: 1}", "./still.py:Still").encode(),
 }
 
 
@@ -56,6 +58,7 @@ CASES: list[tuple[list[str], str]] = [
     (["run", "folder"], "folder"),
     (["run", "file"], "file"),
     (["run", "loop"], "loop"),
+    (["run", "still.yaml", "--out", "OUT"], "no parameters to train"),
     (["run", "twice.yaml"], "twice.yaml:8:1"),
     (["run", "inner.yaml"], "inner.yaml:7"),
     (["run", "tab.yaml"], "indent with spaces, not tabs"),

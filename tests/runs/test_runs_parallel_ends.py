@@ -236,4 +236,5 @@ def test_torchrun_carries_a_staged_recipe_out(recipe: Path, tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report:") == 1
+    assert "Warning" not in done.stderr
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"

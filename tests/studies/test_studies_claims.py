@@ -298,3 +298,10 @@ class Away(Dataset):
     assert "could not download it" in lines[0]
     assert [line.rpartition(" study")[0] != "" for line in lines[1:4]]
     assert "holds" in lines[1]
+
+
+def test_one_evaluation_is_told_as_one() -> None:
+    from flowloom_registry.studies.verify import _cost
+
+    assert _cost(0.125, 1.0) == ["0.125 s of training", "1 evaluation"]
+    assert _cost(None, 20.0) == ["20 evaluations"]

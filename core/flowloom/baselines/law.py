@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -127,7 +128,10 @@ def _drawn(
         values.append(told.reshape(len(asked), -1))
     if columns:
         width = [one.shape[1] for one in columns]
-        ours, theirs = _informing(spec, train, within), _informing(spec, asked, within)
+        # Where asked rows have no start, it is drawn, and informs nothing (students of a reflow).
+        drawn_starts = {k for k, c in spec.conditions.items() if c.role == "start" and k not in asked.cond}
+        without = drawn_starts | ({within} if within is not None else set())
+        ours, theirs = _informing(spec, train, without), _informing(spec, asked, without)
         if sum(width) + ours.shape[1] > _MOST_COLUMNS:
             raise IncompatibleError(
                 f"a Gaussian of {sum(width) + ours.shape[1]} entries is too large; at most {_MOST_COLUMNS}"
@@ -142,11 +146,11 @@ def _drawn(
     return layout.hold(state)
 
 
-def _informing(spec: Spec, examples: Examples, within: str | None) -> Tensor:
+def _informing(spec: Spec, examples: Examples, without: Set[str]) -> Tensor:
     """Numbers that inform the network side by side, further classes as one-hot: ``(n, columns)``."""
     columns = [torch.zeros(len(examples), 0, dtype=torch.float64)]
     for name, condition in spec.conditions.items():
-        if condition.role not in ("inform", "start") or name == within:
+        if condition.role not in ("inform", "start") or name in without:
             continue
         if name not in examples.cond:
             raise IncompatibleError(f"the condition '{name}' is missing")

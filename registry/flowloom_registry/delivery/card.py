@@ -28,7 +28,7 @@ def card(folder: RunFolder, repo: str) -> str:
         lines += [f"Paper: {_line(found.said('paper'))}", ""]
     picture = _picture(folder)
     lines += [f"![samples]({picture})", ""] if picture else []
-    lines += ["## Use", "", "```", "pip install flowloom[hub]", f"flowloom pull {repo} run"]
+    lines += ["## Use", "", "```", "pip install 'flowloom[hub]'", f"flowloom pull {repo} run"]
     lines += ["flowloom sample run -n 16", "```", ""]
     lines += ["```python", "from flowloom_registry import load", "", 'x = load("run").sample(16)', "```", ""]
     lines += _table("Evaluation", found.evaluation.get("columns", {}), found)

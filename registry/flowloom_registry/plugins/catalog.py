@@ -265,7 +265,7 @@ class Catalog:
 
     def _installed(self) -> str:
         names = ", ".join(plugin.name for plugin in self.plugins)
-        return f"installed plugins: {names} (others are pip packages, by custom flowloom-NAME)"
+        return f"installed plugins: {names} (others are pip packages, named flowloom-NAME)"
 
     def nearest_named(self, name: str) -> list[str]:
         """Names of components and recipes, of any kind, that resemble ``name``."""

@@ -76,6 +76,10 @@ def carry_out(
             _require_same(folder, resolved, assembly)
         elif assembly.train.steps:
             fitted = assembly.fit_parts()
+            if not assembly.flow.trainable():
+                raise IncompatibleError(
+                    "train.steps: this recipe has no parameters to train; write train: {steps: 0}"
+                )
             if world.first:
                 rehearse(assembly)
         environment["parameters"] = size = trained_parameters(assembly.flow)

@@ -44,10 +44,15 @@ class Report(Protocol):
         """Show progress."""
 
 
+def _number(value: float) -> str:
+    """Four digits; rates of many thousands are whole numbers, not powers of ten."""
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:.4g}"
+
+
 class _Shown(ProgressColumn):
     def render(self, task: Task) -> Text:
         shown: Mapping[str, float] = task.fields.get("shown", {})
-        return Text("  ".join(f"{k} {v:.4g}" for k, v in shown.items()), style="cyan")
+        return Text("  ".join(f"{k} {_number(v)}" for k, v in shown.items()), style="cyan")
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def _shown(what: str, total: int, start: int, patience: float) -> Iterator[Repor
         last, said = tenth, now
         rate = (step - start) / max(time.monotonic() - began, 1e-9)
         left = (total - step) / rate if rate > 0 else 0.0
-        values = "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        values = "  ".join(f"{k} {_number(v)}" for k, v in shown.items())
         time_left = f"{left:.0f} s left" if step < total else f"{now - began:.0f} s"
         words = (f"{what} {step}/{total}", values, time_left)
         print("  ".join(word for word in words if word), file=sys.stderr, flush=True)

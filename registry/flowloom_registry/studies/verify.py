@@ -78,7 +78,8 @@ def figures(one: Decided) -> str:
 
 def _cost(seconds: float | None, evaluations: float | None) -> list[str]:
     told = [] if seconds is None else [f"{seconds:.3g} s of training"]
-    return told if not evaluations else [*told, f"{evaluations:.3g} evaluations"]
+    asked = "evaluation" if evaluations == 1 else "evaluations"
+    return told if not evaluations else [*told, f"{evaluations:.3g} {asked}"]
 
 
 def find_claims(words: Iterable[str] = (), catalog: Catalog | None = None) -> list[Claim]:

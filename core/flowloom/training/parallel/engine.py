@@ -92,15 +92,18 @@ class Replicas(Together):
     def begin(self, modules: Sequence[nn.Module], players: Sequence[Player]) -> None:
         """One DistributedDataParallel a turn, over what it moves."""
         super().begin(modules, players)
-        # Combiners that are not linear average by themselves, loss by loss.
-        self.modules = [
-            DistributedDataParallel(
-                _Moved(module, player.parameters), broadcast_buffers=False, find_unused_parameters=True
-            )
-            if player.linear
-            else module
-            for module, player in zip(modules, players, strict=True)
-        ]
+        with warnings.catch_warnings():
+            # The word that replaces it is not known to the older torch that is supported.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+            # Combiners that are not linear average by themselves, loss by loss.
+            self.modules = [
+                DistributedDataParallel(
+                    _Moved(module, player.parameters), broadcast_buffers=False, find_unused_parameters=True
+                )
+                if player.linear
+                else module
+                for module, player in zip(modules, players, strict=True)
+            ]
 
     @contextmanager
     def syncing(self, index: int, last: bool) -> Iterator[None]:
