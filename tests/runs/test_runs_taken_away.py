@@ -71,14 +71,14 @@ def test_a_checkpoint_that_is_pruned_while_it_is_read_gives_way_to_the_next(tmp_
         (place / "state.json").write_text('{"format": 2}')
     newest = place
 
-    def read(file: Path) -> dict[str, torch.Tensor]:
-        if file.parent == newest:
+    def read(checkpoint: Path) -> dict[str, torch.Tensor]:
+        if checkpoint == newest:
             shutil.rmtree(newest, ignore_errors=True)
             raise RunError("missing")
         return {}
 
-    monkeypatch.setattr(weighing, "read_tensors", read)
+    monkeypatch.setattr(weighing, "trained_tensors", read)
     loaded: list[Path] = []
-    monkeypatch.setattr(weighing, "load_tensors", lambda flow, tensors, file: loaded.append(file))
+    monkeypatch.setattr(weighing, "load_tensors", lambda flow, tensors, place: loaded.append(place))
     weighing.restore(types.SimpleNamespace(), RunFolder(tmp_path))
-    assert loaded[0].parent.name == "step-00000001"
+    assert loaded[0].name == "step-00000001"
