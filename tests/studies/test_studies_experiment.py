@@ -192,6 +192,7 @@ def test_bad_cells_are_told_and_stop_nothing(write, jobs, capsys) -> None:
     assert "about" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_fails_at_first_is_tried_again(write) -> None:
     write(BREAKS, "breaks.py")
     experiment = Experiment(write(BAD))
