@@ -171,6 +171,10 @@ def test_the_card(pushed: tuple[Hub, str]) -> None:
         (".git/config.json", "no file of a run"),
         ("weights.pkl", "no file of a run"),
         ("code.py", "no file of a run"),
+        ("a\0.json", "no file of a run"),
+        ("a\ud800.json", "no file of a run"),
+        ("a\nb.json", "no file of a run"),
+        ("a" * 300 + ".json", "no file of a run"),
     ],
 )
 def test_a_manifest_that_leads_elsewhere(pushed, tmp_path, capsys, name, said) -> None:
@@ -182,6 +186,15 @@ def test_a_manifest_that_leads_elsewhere(pushed, tmp_path, capsys, name, said) -
     before = sorted(p.name for p in tmp_path.iterdir() if p.name != "cache")
     assert said in refused(["pull", "me/flow", str(tmp_path / "out")], capsys)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == before
+
+
+@pytest.mark.parametrize("size", [-1, True, 1.0, "1"])
+def test_a_manifest_with_no_size(pushed, tmp_path, capsys, size) -> None:
+    hub, _ = pushed
+    told = json.loads(hub.files["me/flow"][MANIFEST])
+    told["files"]["x.json"] = {"sha256": "0" * 64, "bytes": size}
+    hub.files["me/flow"][MANIFEST] = json.dumps(told).encode()
+    assert "says no hash and size" in refused(["pull", "me/flow", str(tmp_path / "out")], capsys)
 
 
 def test_a_file_that_was_changed(pushed, tmp_path, capsys) -> None:

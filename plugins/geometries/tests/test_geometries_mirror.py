@@ -39,6 +39,19 @@ def test_it_is_the_gradient_of_its_barrier_and_has_an_inverse(domain, kappa, rid
     assert torch.allclose(codec.log_det(Examples(x)), hessian.det().log(), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [((-1000, -1000), (1000, 1000)), ((-1000, -1), (1000, 1)), ((1000, 0), (1001, 1))]
+)
+def test_wide_and_far_sets_have_the_inverse_too(low, high, draws):
+    domain = Polytope([[1, 0], [0, 1], [-1, 0], [0, -1]], [*high, *(-v for v in low)])
+    codec, x = MirrorMap(Spec((2,)), domain), points(domain)
+    assert torch.allclose(codec.decode_state(codec.encode_state(x)), x, atol=1e-6)
+    far = torch.cat([10.0**k * torch.randn(50, 2, generator=draws).double() for k in range(6)])
+    found = codec.decode_state(far)
+    assert found.isfinite().all()
+    assert (domain.margin(found) > 0).all()
+
+
 def test_every_state_is_a_point_inside_even_in_single_precision(draws):
     codec = MirrorMap(Spec((2,)), TRIANGLE)
     y = torch.cat([10.0**k * torch.randn(200, 2, generator=draws) for k in range(-1, 6)])

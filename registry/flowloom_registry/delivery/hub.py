@@ -28,6 +28,8 @@ _NOT_GIVEN = {"checkpoints", "made", "tensorboard", "export", "wandb"}
 """Folders that only training needs, or that can be made again."""
 _MOST = 20_000
 """Files of a run, at most."""
+_LONGEST = 200
+"""Bytes of a part of a name, at most: less than what file systems take."""
 
 
 def push(
@@ -154,13 +156,15 @@ def _listed(manifest: dict[str, Any], repo: str) -> dict[str, dict[str, Any]]:
             path.is_absolute()
             or "\\" in name
             or ":" in name
+            or not name.isprintable()  # no NUL, line break or lone surrogate, which no system call takes
+            or any(len(part.encode()) > _LONGEST for part in path.parts)
             or str(path) != name
             or any(part in ("..", ".") or part.startswith(".") for part in path.parts)
             or path.suffix not in _ENDINGS
         )
         if strange:
             raise RunError(f"{repo} is refused: {MANIFEST} names {name[:80]!r}, which is no file of a run")
-        whole = isinstance(told, dict) and isinstance(told.get("bytes"), int)
+        whole = isinstance(told, dict) and type(told.get("bytes")) is int and told["bytes"] >= 0
         if not whole or not re.fullmatch("[0-9a-f]{64}", str(told.get("sha256"))):
             raise RunError(f"{repo} is refused: {MANIFEST} says no hash and size of {name!r}")
     return files

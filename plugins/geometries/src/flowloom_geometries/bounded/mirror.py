@@ -59,6 +59,8 @@ class MirrorMap(StateCodec):
             (256, domain.dim), Draw(torch.Generator().manual_seed(0), "cpu", torch.float64)
         )
         self.register_buffer("centre", inside.mean(0))
+        # Nearer than 1e-6 to a wall single precision holds no point, and doubles no Hessian.
+        self._farthest = 1e-6**-kappa + ridge * domain.reach(self.centre)
 
     def encode_state(self, x: Tensor) -> Tensor:
         """The gradient of the barrier; points on a wall count as just inside it.
@@ -73,8 +75,9 @@ class MirrorMap(StateCodec):
     def decode_state(self, x: Tensor) -> Tensor:
         """The point whose gradient is ``x``, strictly inside in the precision of ``x``."""
         y = x.double()
-        # Nearer than 1e-6 to a wall single precision holds no point, and doubles no Hessian.
-        y = y * (1e-6**-self.kappa / y.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        middle = self.ridge * self.centre.to(y)
+        away = y - middle
+        y = middle + away * (self._farthest / away.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
         a, _ = self._faces(y)
         point = self.centre.to(y).expand(y.shape)
         for _ in range(self.iterations):

@@ -101,6 +101,10 @@ class Polytope(Euclidean):
         a, b = self._sides(x)
         return b - x @ a.mT
 
+    def reach(self, x: Tensor) -> float:
+        """Distance of one point ``(d,)`` to the corner that is farthest from it."""
+        return float((self._corners.to(x) - x).norm(dim=-1).amax())
+
     def violation(self, x: Tensor) -> Tensor:
         """How far the worst face is overstepped."""
         over = (-self.margin(x)).amax(-1).clamp_min(0)
