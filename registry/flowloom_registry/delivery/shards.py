@@ -243,7 +243,9 @@ class _Index:
                 "choose another --out, or delete it"
             )
         if not isinstance(shards, list):
-            raise RunError(f"{self.file} is damaged: it lists no shards; choose another --out, or delete the folder")
+            raise RunError(
+                f"{self.file} is damaged: it lists no shards; choose another --out, or delete the folder"
+            )
         return {str(one.get("file")): str(one.get("sha256")) for one in shards if isinstance(one, dict)}
 
     def rows(self) -> int:
