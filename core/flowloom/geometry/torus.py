@@ -44,14 +44,17 @@ class FlatTorus(Geometry):
         # Subtracting whole turns keeps the relative accuracy of small differences; adding half a period
         # before a remainder would not.
         period = self._period(difference)
-        return difference - period * torch.round(difference / period)
+        turns = torch.round(difference / period)
+        if isinstance(period, Tensor):
+            return torch.addcmul(difference, turns, period, value=-1)
+        return torch.sub(difference, turns, alpha=period)
 
     def project(self, x: Tensor) -> Tensor:
         """Wrap into ``[0, period)``."""
         period = self._period(x)
         turned = torch.remainder(x, period)
         # Of a tiny negative number the remainder rounds up to the period itself, which is 0.
-        return torch.where(turned < period, turned, turned - period)
+        return turned * (turned < period)
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """Every vector is tangent."""

@@ -231,11 +231,16 @@ def _plain(state: State) -> Any:
 
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    return JSONResponse({"error": _line(error.detail)}, error.status_code, headers=error.headers)
+
+
+def _line(text: str) -> str:
+    """One line that every encoding of an answer can hold: names of a request may have lone surrogates."""
+    return " ".join(text.split()).encode(errors="replace").decode()
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    line = " ".join(str(error).split())
+    line = _line(str(error))
     if isinstance(error, Full):
         return JSONResponse({"error": line}, 503, headers={"retry-after": str(error.seconds)})
     return JSONResponse({"error": line}, 400 if isinstance(error, Refused) else 500)
