@@ -52,9 +52,8 @@ class FlatTorus(Geometry):
     def project(self, x: Tensor) -> Tensor:
         """Wrap into ``[0, period)``."""
         period = self._period(x)
-        turned = torch.remainder(x, period)
-        # Of a tiny negative number the remainder rounds up to the period itself, which is 0.
-        return turned * (turned < period)
+        # Of a tiny negative number the remainder rounds up to the period itself.
+        return torch.remainder(x, period).clamp(max=period * (1 - torch.finfo(x.dtype).eps))
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
         """Every vector is tangent."""
