@@ -152,9 +152,8 @@ class Standardize(StateCodec):
         """Measure the training data."""
         if data is None:
             raise DataError("codec standardize measures data, and this recipe has none")
-        count = min(len(data), self.rows)
         # Evenly spread: rows of a file are often sorted.
-        examples = data.take(torch.arange(count) * len(data) // max(count, 1)).laid_out(data.spec)
+        examples = data.take(data.evenly(self.rows)).laid_out(data.spec)
         x = examples.x
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise DataError(

@@ -89,6 +89,11 @@ class Dataset(ABC):
             told: called with the number of examples made so far.
         """
 
+    def evenly(self, most: int) -> Tensor:
+        """Indices of ``most`` rows at most, int64, evenly spread over all of them."""
+        count = min(len(self), most)
+        return torch.arange(count) * len(self) // max(count, 1)
+
     def all(self) -> Examples:
         """Every example, in order."""
         return self.take(torch.arange(len(self)))

@@ -33,10 +33,10 @@ def require_rows(data: Dataset, flow: Flow) -> None:
         OffManifoldError: a row is not on the geometry; names the row of the data set.
         DataError: a row is not finite, or a class id is out of range.
     """
-    count = min(len(data), _ROWS_OF_FILES if getattr(data, "reads_files", False) else _ROWS)
+    most = _ROWS_OF_FILES if getattr(data, "reads_files", False) else _ROWS
     on_geometry = type(flow.geometry) is not Euclidean
     device = flow.device
-    for rows in (torch.arange(count) * len(data) // max(count, 1)).split(_AT_ONCE):
+    for rows in data.evenly(most).split(_AT_ONCE):
         examples = data.take(rows)
         _require_form(data.spec, examples)
         _require_classes(data.spec, examples)

@@ -227,6 +227,19 @@ class Trainer:
         logged = {self._named(player, name): value for name, value in values.items()}
         return {"loss": values["loss"], **logged} if len(self.players) > 1 else logged
 
+    def loss(self, index: int, batch: Batch, step: Step, seed: int) -> Loss:
+        """The loss of one turn on a batch, in the precision of the training.
+
+        Args:
+            index: of the turn.
+            batch: coupled ends.
+            step: where training stands.
+            seed: of what networks draw where their calls are split among processes.
+        """
+        half = HALF.get(self.config.precision)
+        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
+            return self.engine.loss(index, batch, step, seed)
+
     def _loss(self, index: int, batch: Batch, number: int) -> Loss:
         # Dropout draws from the global generator. torch.manual_seed also records a stack trace for every kind
         # of accelerator that is not in use, which costs more than a small network's optimiser step.
@@ -239,9 +252,7 @@ class Trainer:
             generator(self.seed, f"objective{turn}", number, self.device),
             self._average if self.ema is not None else None,
         )
-        half = HALF.get(self.config.precision)
-        with torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None):
-            return self.engine.loss(index, batch, step, derive(self.seed, f"model{turn}", number))
+        return self.loss(index, batch, step, derive(self.seed, f"model{turn}", number))
 
     def _average(self) -> Flow:
         assert self.ema is not None

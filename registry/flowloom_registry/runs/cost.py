@@ -29,7 +29,6 @@ from flowloom.spec import Spec
 from flowloom.state import map_state
 from flowloom.training import Trainer
 from flowloom.training.ema import twin_of
-from flowloom.training.loop import HALF
 from flowloom.training.players import Player
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.stages import stages_of
@@ -229,9 +228,7 @@ def _turn(trainer: Trainer, index: int, batch: Batch) -> Callable[[], None]:
     late = min(max(player.turn.after, steps // 2), steps - 1)  # after warm-ups, where all of it takes part
     copies = {id(p): p.detach() for p in flow.trainable().values()}
     step = Step(late, steps, generator(0, "plan"), lambda: twin_of(flow, copies))
-    half = HALF.get(config.precision)
-    with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
-        loss = trainer.engine.loss(index, batch, step, 0)
+    loss = trainer.loss(index, batch, step, 0)
 
     def backward() -> None:
         player.backward(loss.total, 1.0)

@@ -54,8 +54,7 @@ class FrameEnergy(nn.Module, Source):
         """
         if data is None or self.mel not in data.spec.conditions:
             raise DataError(f"source frame-energy measures the condition '{self.mel}', which the data lacks")
-        count = min(1000, len(data))
-        frames = data.take(torch.arange(count) * len(data) // count).cond[self.mel]
+        frames = data.take(data.evenly(1000)).cond[self.mel]
         self.largest = self._energy(frames).max().to(self.largest)
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:

@@ -51,8 +51,7 @@ class AboutConstantVelocity(Codec):
         """Measure what is left on the training data."""
         if data is None:
             raise DataError("codec about-constant-velocity measures data, and this recipe has none")
-        count = min(len(data), self.rows)
-        some = data.take(torch.arange(count) * len(data) // max(count, 1))
+        some = data.take(data.evenly(self.rows))
         assert isinstance(some.x, Tensor)
         left = some.x - self._straight(some)
         self.scale = left.square().mean((0, 2)).sqrt().clamp_min(1e-6)[:, None].to(self.scale.device)

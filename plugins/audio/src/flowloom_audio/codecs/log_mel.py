@@ -102,7 +102,7 @@ class LogMel(Codec):
         """Mean of every band and one standard deviation of all, over real frames of at most 1,000 rows."""
         if data is None:
             raise DataError("codec log-mel measures data, and this recipe has none")
-        rows = torch.arange(min(1000, len(data))) * len(data) // min(1000, len(data))
+        rows = data.evenly(1000)
         examples = data.take(rows).to(self.mean.device)
         frames = self._frames(examples)
         layout = Layout.of(self.spec, self.encode_conditions({k: examples.cond[k] for k in self._marks()}))

@@ -154,7 +154,7 @@ class SpeechJudge(Metric):
     def _trained(self, train: Dataset) -> fl.Flow:
         spec, rate = train.spec, rate_of(train.spec, self.rate, "speech-judge")
         tokens = spec.conditions["text"].names
-        rows = torch.arange(min(2000, len(train))) * len(train) // min(2000, len(train))
+        rows = train.evenly(2000)
         texts = {text_of(row, tokens) for row in train.take(rows).cond["text"]}
         words = {word: i for i, word in enumerate(sorted({w for text in texts for w in text.split()}), 1)}
         speakers = spec.conditions["speaker"].classes or 1

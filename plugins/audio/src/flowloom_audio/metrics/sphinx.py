@@ -59,7 +59,7 @@ class Sphinx(Metric):
         if text is None:
             raise IncompatibleError("metric sphinx compares words, and the data has no condition 'text'")
         self._rate, self._tokens = rate_of(train.spec, self.rate, "sphinx"), text.names
-        some = torch.arange(min(2000, len(train))) * len(train) // min(2000, len(train))
+        some = train.evenly(2000)
         texts = (text_of(row, self._tokens) for row in train.take(some).cond["text"])
         vocabulary = sorted({word for one in texts for word in _words(one)})
         if not vocabulary or len(vocabulary) > self.words:

@@ -47,8 +47,7 @@ class NormAligned(Source, nn.Module):
         """
         if data is None:
             raise DataError("source norm-aligned measures data, and this recipe has none")
-        count = min(len(data), self.rows)
-        rows = data.take(torch.arange(count) * len(data) // count)
+        rows = data.take(data.evenly(self.rows))
         x1 = (rows if flow is None else flow.encode(rows.to(flow.device), generator)).x
         assert isinstance(x1, Tensor)
         x0 = self.inner.noise((self.rows, *x1.shape[1:]), Draw(generator))

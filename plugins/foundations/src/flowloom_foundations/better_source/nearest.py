@@ -35,8 +35,7 @@ class NearestData(Metric):
 
     def fit(self, train: Dataset) -> None:
         """Keep the training examples."""
-        count = min(len(train), self.rows)
-        self._train = flatten(train.take(torch.arange(count) * len(train) // max(count, 1)))
+        self._train = flatten(train.take(train.evenly(self.rows)))
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Both; real examples stand in for training ones where the metric was not fitted."""

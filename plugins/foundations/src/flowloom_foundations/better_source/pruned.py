@@ -62,8 +62,7 @@ class Pruned(Source, nn.Module):
         """
         if data is None:
             raise DataError("source pruned looks at data, and this recipe has none")
-        count = min(len(data), self.rows)
-        rows = data.take(torch.arange(count) * len(data) // count)
+        rows = data.take(data.evenly(self.rows))
         x = (rows if flow is None else flow.encode(rows.to(flow.device), generator)).x
         assert isinstance(x, Tensor)
         unit = F.normalize(x.flatten(1).double(), dim=1)

@@ -64,15 +64,14 @@ class InterferenceRemoval(Guidance, nn.Module):
             )
         if data is None:
             raise DataError("interference-removal measures data, and this recipe has none")
-        count = min(len(data), self.rows)
-        rows = torch.arange(count) * len(data) // max(count, 1)
+        rows = data.evenly(self.rows)
         states = flow.encode(data.take(rows).to(flow.device), generator)
         x0, x1 = flow.noise_for(states, generator), states.x
         if not isinstance(x0, Tensor) or not isinstance(x1, Tensor):
             raise IncompatibleError("interference-removal is for states of one real tensor")
         if flow.source.gaussian:
             x0 = x0 - x0.mean(0)  # whose mean is known
-        t = objective.times.sample(count, Draw.like(x1, generator))
+        t = objective.times.sample(len(rows), Draw.like(x1, generator))
         velocity = objective.path.sample(x0, x1, t, generator=generator).velocity
         assert isinstance(velocity, Tensor)
         self.mean = velocity.mean(0)

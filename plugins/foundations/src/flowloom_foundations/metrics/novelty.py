@@ -32,8 +32,7 @@ class Novelty(Metric):
 
     def fit(self, train: Dataset) -> None:
         """Keep the training examples."""
-        count = min(len(train), self.rows)
-        self._train = flatten(train.take(torch.arange(count) * len(train) // max(count, 1)))
+        self._train = flatten(train.take(train.evenly(self.rows)))
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``novelty``; real examples stand in for training ones where the metric was not fitted."""

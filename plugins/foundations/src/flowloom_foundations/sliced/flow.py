@@ -129,7 +129,7 @@ class SlicedFlow(nn.Module):
         if data is None or len(data) < 2:
             raise DataError("sliced-flow is made of data, and this recipe has fewer than two rows")
         count = min(len(data), self.rows)
-        examples = data.take(torch.arange(count) * len(data) // count)
+        examples = data.take(data.evenly(self.rows))
         examples = examples if flow is None else flow.encode(examples.to(flow.device), generator).to("cpu")
         assert isinstance(examples.x, Tensor)
         real = examples.x.flatten(1).float()

@@ -87,8 +87,7 @@ class LearnedCodec(Codec):
             raise DataError(
                 "codec learned measures the latents of data, and this recipe has none; give factor"
             )
-        count = min(len(data), self.rows)
-        rows = torch.arange(count) * len(data) // max(count, 1)
+        rows = data.evenly(self.rows)
         where = self.scale.device
         drawn = torch.Generator(where).manual_seed(0 if generator is None else generator.initial_seed())
         latents = [
