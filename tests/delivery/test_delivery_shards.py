@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from flowloom.errors import RunError
 from flowloom_registry.cli import main
@@ -102,6 +103,46 @@ def test_what_is_damaged_is_drawn_again(finished: Path, whole: Path, tmp_path: P
     second.unlink()
     assert main(asked(finished, out)) == 0
     assert contents(out) == contents(whole)
+
+
+def forgotten(out: Path, file: Path) -> None:
+    """A shard that a kill left in place before the index listed it."""
+    index = json.loads((out / "index.json").read_text())
+    index["shards"] = [one for one in index["shards"] if one["file"] != file.name]
+    (out / "index.json").write_text(json.dumps({**index, "finished": False}))
+
+
+@pytest.mark.parametrize("place", ["number", "header", "seal", "shuffled", "unsealed"])
+def test_what_is_damaged_without_a_change_of_size_is_drawn_again(
+    finished: Path, whole: Path, tmp_path: Path, place: str
+) -> None:
+    """Listed or not yet listed, and wherever the damage lies."""
+    out = tmp_path / "flipped"
+    shutil.copytree(whole, out)
+    listed, unlisted, kept, *_ = sorted(out.glob("*.safetensors"))
+    for file in (listed, unlisted):
+        data = file.read_bytes()
+        x = load_file(file)
+        changed = bytearray(data)
+        if place == "number":
+            changed[-100] ^= 1
+        elif place == "header":
+            changed[changed.index(b'"x"') + 1] = ord("y")
+        elif place == "seal":
+            changed[changed.index(b'"sha256"') + 12] ^= 1
+        elif place == "shuffled":
+            last = x["x"].numpy().tobytes()
+            at = data.index(last)
+            changed[at : at + len(last)] = last[8:] + last[:8]
+        else:
+            changed = bytearray(save({**x, "x": x["x"].flip(0)}))
+        file.write_bytes(bytes(changed))
+    for file in (unlisted, kept):
+        forgotten(out, file)
+    then = kept.stat().st_mtime_ns
+    assert main(asked(finished, out)) == 0
+    assert contents(out) == contents(whole)
+    assert kept.stat().st_mtime_ns == then, "a whole one is not drawn twice"
 
 
 class TestBadInput:

@@ -2,7 +2,8 @@
 
 Batch b is a function of the run, the solver, the conditions and (seed, b) alone, and a shard holds whole
 batches. So a shard has the same bytes whoever writes it, after whatever kill. ``index.json`` says what was
-asked for, which shards there are, and the hash of each.
+asked for, which shards there are, and the hash of each; a shard tells its own hash as well (`_sealed`), for
+the moment between its writing and the next of the index.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from flowloom.data import Examples
@@ -220,8 +221,8 @@ class _Index:
                 continue
             told = before.get(path.name)
             found = hash_file(path)
-            # One that was renamed into place and not yet listed is whole as well.
-            if found == told or (told is None and _rows_of(path) == plan.rows(k)):
+            # One that was renamed into place and not yet listed is whole as well, if it has kept its seal.
+            if found == told or (told is None and _whole(path, plan.rows(k))):
                 self.done[k] = found
         self.write()
 
@@ -284,13 +285,20 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any], place: str = 
     return place, None, None
 
 
-def _rows_of(file: Path) -> int | None:
-    """Rows of a shard; None where it is no whole file."""
+def _sealed(tensors: Mapping[str, Tensor]) -> bytes:
+    """A shard with, in its header, the hash of what it would be without one."""
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    return save(whole, {"sha256": hashlib.sha256(save(whole)).hexdigest()})
+
+
+def _whole(file: Path, rows: int) -> bool:
+    """Whether a shard has so many rows, and every byte that it was written with."""
     try:
-        with safe_open(file, framework="pt") as opened:
-            return min((opened.get_slice(name).get_shape()[0] for name in opened.keys()), default=None)  # noqa: SIM118
-    except (OSError, SafetensorError, IndexError):
-        return None
+        data = file.read_bytes()
+        tensors = load(data)
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return False
+    return {len(value) for value in tensors.values()} == {rows} and _sealed(tensors) == data
 
 
 def _draw_shard(drawer: Drawer, plan: _Plan, shard: int, out: Path) -> str:
@@ -298,7 +306,7 @@ def _draw_shard(drawer: Drawer, plan: _Plan, shard: int, out: Path) -> str:
     drawn = [drawer.draw(b, plan.batch) for b in plan.numbers(shard)]
     cond = {name: torch.cat([one.cond[name] for one in drawn]) for name in drawn[0].cond}
     tensors = records(concat([one.x for one in drawn]), "x", cond)
-    data = save({name: value.contiguous() for name, value in tensors.items()})
+    data = _sealed(tensors)
     write_bytes(out / plan.file(shard), data)
     return hashlib.sha256(data).hexdigest()
 
