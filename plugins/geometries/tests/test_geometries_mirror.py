@@ -52,14 +52,43 @@ def test_wide_and_far_sets_have_the_inverse_too(low, high, draws):
     assert (domain.margin(found) > 0).all()
 
 
-def test_every_state_is_a_point_inside_even_in_single_precision(draws):
+PRECISIONS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("far", [0.0, 1.0, 1e3])
+def test_every_state_is_a_point_inside_in_every_precision(draws, size, far, dtype):
+    """At any size, and ``far`` sizes from the origin."""
+    for domain in (SQUARE, TRIANGLE):
+        shift = size * far * torch.tensor([1.0, -0.5], dtype=torch.float64)
+        offsets = size * domain.offsets + domain.normals @ shift
+        domain = Polytope(domain.normals.tolist(), offsets.tolist())
+        codec = MirrorMap(Spec((2,)), domain)
+        # In float16 numbers end at 65,504.
+        y = codec.ridge * codec.centre + torch.cat(
+            [10.0**k * torch.randn(20, 2, generator=draws).double() for k in range(-1, 5)]
+        )
+        y = y.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max).to(dtype)
+        inner, limits = float(domain.margin(codec.centre).amin()), torch.finfo(dtype)
+        if limits.eps * (1 + far) * size > inner / 8 or size > limits.max:
+            with pytest.raises(IncompatibleError, match=r"holds no point strictly inside .*take float"):
+                codec.decode_state(y)
+            continue
+        x = codec.decode_state(y)
+        assert x.dtype == dtype
+        assert (domain.margin(x.double()) > 0).all()
+        if dtype in (torch.float32, torch.float64):
+            assert (domain.margin(x) > 0).all(), "and is found inside in its own precision"
+        # Walls as data have them: rounded to what the precision holds.
+        walls = domain.project(10 * size * torch.randn(50, 2, generator=draws).double() + shift).to(dtype)
+        assert codec.encode_state(walls).isfinite().all()
+
+
+def test_single_precision_has_the_inverse_of_double():
     codec = MirrorMap(Spec((2,)), TRIANGLE)
-    y = torch.cat([10.0**k * torch.randn(200, 2, generator=draws) for k in range(-1, 6)])
-    x = codec.decode_state(y)
-    assert x.dtype == torch.float32
-    assert (TRIANGLE.margin(x) > 0).all()
-    near = y.norm(dim=1) < 20
-    assert torch.allclose(codec.encode_state(x)[near], y[near], rtol=1e-2, atol=1e-3)
+    y = 5 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(codec.encode_state(codec.decode_state(y)), y, rtol=1e-2, atol=1e-3)
 
 
 def test_tails_have_the_index_one_over_kappa():

@@ -7,7 +7,7 @@ from scipy.stats import truncnorm
 import flowloom as fl
 from flowloom.data import Examples
 from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import Field
 from flowloom.geometry import Box, Sphere
 from flowloom_geometries.bounded import (
@@ -38,12 +38,27 @@ class Push(Field):
         return self.by.to(x).expand(x.shape)
 
 
-def test_a_box_folds_however_far_the_step_goes(draws):
-    box = Box([-1.0, 0.0], [2.0, 0.5])
-    y = 20 * torch.randn(500, 2, generator=draws).double()
-    low, width = torch.tensor([-1.0, 0.0]).double(), torch.tensor([3.0, 0.5]).double()
+@pytest.mark.parametrize("scale", [1.0, 20.0, 1e4, 1e8])
+@pytest.mark.parametrize("box", [Box(), Box([-1.0, 0.0], [2.0, 0.5]), Box([1e3, -0.01], [1e3 + 1, 0.01])])
+def test_a_box_folds_however_far_the_step_goes(draws, box, scale):
+    y = scale * torch.randn(500, 2, generator=draws).double()
+    low, high = (torch.tensor(v, dtype=torch.float64) for v in (box.low, box.high))
+    width = high - low
     w = (y - low) % (2 * width)
-    assert torch.allclose(reflect(box, y, bounces=500), low + torch.minimum(w, 2 * width - w), atol=1e-9)
+    found = reflect(box, y)
+    assert torch.allclose(found, low + torch.minimum(w, 2 * width - w), atol=1e-9)
+    inside = (y == box.project(y)).all(1)
+    assert torch.equal(found[inside], y[inside]), "bit for bit"
+    single = reflect(box, y.float())
+    assert not box.violation(single).any()
+    # Far away single precision holds a step of the wall's width or none, and so does what is folded.
+    stuck = ((single == box.project(single - 1)) | (single == box.project(single + 1))).any(1)
+    assert scale > 100 or stuck.float().mean() < 0.02
+
+
+def far_triangles(n, distance):
+    y = torch.randn(n, 2, generator=torch.Generator().manual_seed(1)).double()
+    return distance * y / y.norm(dim=1, keepdim=True)
 
 
 def test_a_slanted_wall_mirrors():
@@ -51,8 +66,27 @@ def test_a_slanted_wall_mirrors():
     a, b = torch.tensor([1.0, 1.0]).double(), 1.0
     wanted = y - 2 * ((y @ a - b).clamp_min(0) / (a @ a))[:, None] * a
     assert torch.allclose(reflect(TRIANGLE, y), wanted, atol=1e-9)
-    far = reflect(TRIANGLE, 30 * torch.randn(100, 2, generator=torch.Generator().manual_seed(1)))
-    assert not TRIANGLE.violation(far).gt(1e-6).any()
+
+
+def test_no_point_is_left_on_a_wall_however_far_it_was():
+    """Of any convex set: one that is no box either comes back inside or is told of."""
+    y = far_triangles(12, 300.0)
+    end = reflect(TRIANGLE, y)
+    assert (TRIANGLE.margin(end) > 1e-6).all()
+    together = reflect(TRIANGLE, torch.stack([y, end], 1))
+    assert torch.equal(together, torch.stack([end, end], 1)), "points of a power are mirrored by themselves"
+    with pytest.raises(SolverError, match=r"outside Polytope.* 3 reflections .*more steps"):
+        reflect(TRIANGLE, y, bounces=3)
+    for space in (TRIANGLE, Box()):
+        broken = reflect(space, torch.tensor([[float("nan"), 3.0], [0.1, 0.2]]))
+        assert broken[0].isnan().any()
+        assert torch.equal(broken[1], torch.tensor([0.1, 0.2]))
+
+
+def test_reflections_have_a_derivative():
+    for space in (TRIANGLE, Box()):
+        y = far_triangles(3, 1.7).requires_grad_(True)
+        assert torch.autograd.gradcheck(lambda z, space=space: reflect(space, z), y)
 
 
 def test_a_step_bounces_and_does_not_stick():

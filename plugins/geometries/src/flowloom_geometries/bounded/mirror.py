@@ -59,21 +59,29 @@ class MirrorMap(StateCodec):
             (256, domain.dim), Draw(torch.Generator().manual_seed(0), "cpu", torch.float64)
         )
         self.register_buffer("centre", inside.mean(0))
-        # Nearer than 1e-6 to a wall single precision holds no point, and doubles no Hessian.
-        self._farthest = 1e-6**-kappa + ridge * domain.reach(self.centre)
+        reach = domain.reach(self.centre)
+        self._size = float(self.centre.norm()) + reach
+        # Nearer than 1e-6 to a wall doubles hold no Hessian.
+        self._farthest = 1e-6**-kappa + ridge * reach
 
     def encode_state(self, x: Tensor) -> Tensor:
         """The gradient of the barrier; points on a wall count as just inside it.
 
         Raises:
             DataError: a point lies outside the set.
+            IncompatibleError: as `decode_state`.
         """
-        if bool((self.domain.violation(x) > 1e-4).any()):
+        if bool((self.domain.violation(x.double()) > max(1e-4, self._grain(x.dtype))).any()):
             raise DataError(f"codec mirror: a point lies outside {self.domain}")
-        return self._gradient(self._inside(x).double()).to(x)
+        return self._gradient(self._inside(x.double())).to(x)
 
     def decode_state(self, x: Tensor) -> Tensor:
-        """The point whose gradient is ``x``, strictly inside in the precision of ``x``."""
+        """The point whose gradient is ``x``, strictly inside in the precision of ``x``.
+
+        Raises:
+            IncompatibleError: in that precision the set has no inside (a narrow one far from the origin).
+        """
+        grain = self._grain(x.dtype)
         y = x.double()
         middle = self.ridge * self.centre.to(y)
         away = y - middle
@@ -85,20 +93,31 @@ class MirrorMap(StateCodec):
             # The share of its distance to each wall that a step covers.
             toward = (step @ a.mT / self.domain.margin(point)).amax(-1, keepdim=True)
             point = point + step * (0.9 / toward.clamp_min(0.9))
-        return self._inside(point.to(x))
+        return self._inside(point, grain).to(x)
 
     def log_det(self, examples: Examples) -> Tensor | None:
         """Log determinant of the barrier's Hessian, ``(batch,)``."""
         x = examples.x
         assert isinstance(x, Tensor)
-        found: Tensor = torch.linalg.slogdet(self._hessian(self._inside(x).double())).logabsdet.to(x)
+        found: Tensor = torch.linalg.slogdet(self._hessian(self._inside(x.double()))).logabsdet.to(x)
         return found
 
-    def _inside(self, x: Tensor) -> Tensor:
-        """``x``, or where its ray from the centre is still 2e-6 before the walls."""
+    def _grain(self, dtype: torch.dtype) -> float:
+        """How near to a wall a point of the set can be told from one on it, after rounding."""
+        grain = (2 + self.domain.dim) * torch.finfo(dtype).eps * self._size
+        if grain >= float(self.domain.margin(self.centre).amin()) or self._size > torch.finfo(dtype).max:
+            raise IncompatibleError(
+                f"codec mirror: {str(dtype).removeprefix('torch.')} holds no point strictly inside "
+                f"{self.domain}, which reaches {self._size:.3g} from the origin; take float32 or float64, or "
+                "move and scale the data"
+            )
+        return grain
+
+    def _inside(self, x: Tensor, grain: float = 0.0) -> Tensor:
+        """``x``, or where its ray from the centre is still 2e-6, or the grain, before the walls."""
         centre, (a, _) = self.centre.to(x), self._faces(x)
         way = (x - centre) @ a.mT
-        share = (self.domain.margin(centre) - 2e-6) / way.clamp_min(1e-9)
+        share = (self.domain.margin(centre) - max(2e-6, grain)) / way.clamp_min(1e-9)
         share = share.amin(-1, keepdim=True)
         return torch.where(share < 1, centre + share * (x - centre), x)
 

@@ -9,36 +9,68 @@ import torch
 from torch import Tensor
 
 from flowloom.clashes import Clash, Parts
+from flowloom.errors import SolverError
 from flowloom.fields import Field, Wrapped
-from flowloom.geometry import Geometry
+from flowloom.geometry import Box, Geometry
 from flowloom.solvers import Euler, Heun
 from flowloom.solvers.explicit import ExplicitRungeKutta
 from flowloom.solvers.walk import Call
 from flowloom.state import Cond, State
 
 
-def reflect(space: Geometry, y: Tensor, bounces: int = 50) -> Tensor:
+def reflect(space: Geometry, y: Tensor, bounces: int = 10_000) -> Tensor:
     r"""Mirror points outside a convex set at its boundary, until they are inside.
 
     .. math:: y \leftarrow 2 P(y) - y
 
     with P the nearest point of the set. At a flat wall :math:`a \cdot x \le b` that is
-    :math:`y - 2 (a \cdot y - b)_+ a / |a|^2`, in a box the folding of every coordinate, and each time the
-    point comes nearer to all points inside. Beyond a slanted corner it is the reflection at the nearest
+    :math:`y - 2 (a \cdot y - b)_+ a / |a|^2`, and in a box the folding of every coordinate, which is taken in
+    one step at any distance. Elsewhere each time brings a point nearer to all points inside, so that one of
+    k widths outside takes some k of them. Beyond a slanted corner it is the reflection at the nearest
     point rather than the path of a ray, which hits the walls one by one: equal as steps shrink.
 
     Args:
         space: a convex geometry.
-        y: points ``(batch, *power, *point)``.
-        bounces: after which the nearest point is taken.
+        y: points ``(batch, *power, *point)``. What is not finite stays so.
+        bounces: at most so many, where the set is no box.
+
+    Raises:
+        SolverError: a point is still outside after them.
     """
+    if isinstance(space, Box):
+        return _folded(space, y)
+    found = y
+    rows = y.reshape(-1, *y.shape[y.ndim - space.point_ndim :])
+    left = _outside(space, rows)
     for _ in range(bounces):
-        nearest = space.project(y)
-        if torch.equal(nearest, y):
-            return y
-        y = 2 * nearest - y
-    found: Tensor = space.project(y)
+        if not len(left):
+            return found
+        # What is inside is not asked again: one point far away costs no more than itself.
+        at = rows[left]
+        rows = rows.index_copy(0, left, 2 * space.project(at) - at)
+        found, left = rows.reshape(y.shape), left[_outside(space, rows[left])]
+    if len(left):
+        far = float(space.violation(y.reshape(rows.shape)[left]).max())
+        raise SolverError(
+            f"a step ended {far:.3g} outside {space}, and {bounces:,} reflections did not bring it back; "
+            "take more steps, or a weaker guidance"
+        )
     return found
+
+
+def _outside(space: Geometry, rows: Tensor) -> Tensor:
+    """Numbers of the points that the set would move."""
+    rows = rows.detach()
+    moved = (space.project(rows) != rows) & rows.isfinite()
+    return moved.reshape(len(rows), -1).any(1).nonzero()[:, 0]
+
+
+def _folded(box: Box, y: Tensor) -> Tensor:
+    """Every coordinate as if the box were mirrored to both sides for ever; points inside bit for bit."""
+    low, high = (torch.tensor(side, dtype=y.dtype, device=y.device) for side in (box.low, box.high))
+    width = high - low
+    folded = box.project(low + (width - (torch.remainder(y - low, 2 * width) - width).abs()))
+    return torch.where((y >= low) & (y <= high), y, folded)
 
 
 class Inside(Wrapped):
