@@ -7,6 +7,7 @@ import flowloom as fl
 from flowloom.conditions import without
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
+from flowloom.fields import read_as
 from flowloom.guidance import Unguided
 from flowloom.trained import Trained
 from flowloom_guidance.auto import AutoGuidance
@@ -72,6 +73,32 @@ def test_auto_guidance_leaves_the_weaker_model(flow, point):
         guided = AutoGuidance(Trained(weak), 3.0)(field)(x, t, cond)
         other = weak.model(x, t, **cond)
     assert torch.allclose(guided, 3 * told - 2 * other)
+
+
+def rules(flow):
+    weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
+    unequal = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -0.5)]
+    for at, through in (("data", True), ("data", False), ("state", True)):
+        yield ByEnergy(Linear([-2.0, 1.0]), weight=1.5, at=at, through=through)
+    yield from (RAAG(5.0, alpha=2.0), Rescaled(3.0, of="data"), AutoGuidance(Trained(weak), 3.0))
+    yield from (Composed(unequal), Composed(unequal, over_null=True))
+
+
+@pytest.mark.parametrize("kind", ["data", "noise", "score"])
+def test_a_rule_is_the_same_whatever_the_network_answers_with(flow, point, kind):
+    field, x, t, cond, _, _ = point
+    for rule in rules(flow):
+        guided = read_as(rule(read_as(field, kind)), "velocity")(x, t, cond)
+        assert torch.allclose(guided, rule(field)(x, t, cond), rtol=1e-5, atol=1e-5), rule
+
+
+def test_data_are_rescaled_as_they_are_told(point):
+    field, x, t, cond, told, null = point
+    clean = [x + 0.6 * v for v in (told, null)]  # at 0.4
+    mixed = clean[1] + 3.0 * (clean[0] - clean[1])
+    wanted = mixed * (0.3 + 0.7 * clean[0].std(1) / mixed.std(1))[:, None]
+    found = Rescaled(3.0, of="data")(field)(x, t, cond)
+    assert torch.allclose(x + 0.6 * found, wanted)
 
 
 def test_a_composition_adds_scores(flow, point):

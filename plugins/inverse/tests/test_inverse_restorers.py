@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from flowloom.errors import IncompatibleError
-from flowloom_inverse.operators import AveragePool, Clipping, GaussianBlur, Masking
+from flowloom.spec import Spec
+
+from flowloom_inverse.operators import AveragePool, Clipping, GaussianBlur, Masking, separable
 from flowloom_inverse.problem import Problem
 from flowloom_inverse.restorers import DPS, FLAIR, FlowChef, FlowDPS, PseudoInverse, Smoothest, Wiener
 from flowloom_inverse.restorers.flair import calibrated
@@ -138,6 +140,31 @@ def test_blur_keeps_constants_and_erases_what_it_should():
     assert torch.allclose(blur(flat, {}), flat)
     kernel = blur.matrix(9)[4]
     assert float(kernel[5] / kernel[4]) == pytest.approx(2.718281828**-0.5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (12,), (2, 6)])
+@pytest.mark.parametrize("dims", [(-2, -1), (-1,), (-1, -2), (0,), (1, 0)])
+def test_maps_written_out_are_those_of_the_factors(monkeypatch, shape, dims):
+    """The laws look at events that are small enough for the first way alone."""
+    x, draws = torch.zeros(5, *shape, dtype=torch.float64), torch.Generator().manual_seed(0)
+    if len(dims) > len(shape):
+        return
+    x.normal_(generator=draws)
+    for make in (lambda: AveragePool(2, dims), lambda: GaussianBlur(1.0, dims)):
+        try:
+            make().require(Spec(shape))
+        except IncompatibleError:
+            continue
+        found = []
+        for most in (256, 0):
+            monkeypatch.setattr(separable, "_WRITTEN_OUT", most)
+            a = make()
+            y = a(x, {})
+            found.append(
+                [y, a.adjoint(y, {}), a.back(y, {}), a.settle(2 * x, y, {}), a.settle(x, 2 * y, {}, 0.3)]
+            )
+        for one, other in zip(*found, strict=True):
+            assert torch.allclose(one, other, atol=1e-10)
 
 
 def test_a_dimension_that_is_not_there_is_refused(gaussian):

@@ -25,10 +25,9 @@ class ByEnergy(Guidance, nn.Module):
     .. math:: s = s(x, t) - w\,\nabla_{x_t} J\big(\hat x_1(x_t)\big)
 
     ``at: data`` asks the energy of the predicted data, through the network (Chung et al. 2209.14687; for
-    flows
-    Feng et al. 2502.02150) or with the network held still (``through: false``); ``at: state`` asks it of the
-    state itself, for energies that know noised states. Either is an approximation: the energy of the expected
-    data is not the expected energy. See ``solver: source-guided`` for one that is exact.
+    flows Feng et al. 2502.02150) or with the velocity held still (``through: false``); ``at: state`` asks it
+    of the state itself, for energies that know noised states. Either is an approximation: the energy of the
+    expected data is not the expected energy. See ``solver: source-guided`` for one that is exact.
 
     Args:
         energy: J, in nats; in a recipe, the recipe's.
@@ -94,19 +93,23 @@ class _Guided(Wrapped):
         assert path is not None
         with torch.enable_grad():
             point = x.detach().requires_grad_(True)
-            held = point if rule.through else point.detach()
-            value = self.ask(held, t, cond, generator)
-            # With the network still, data depend on the state as the path's own formula says.
-            asked = (
-                point if rule.at == "state" else path.convert(value, point, t, self.kind, "data", self.source)
-            )
+            if rule.at == "data" and rule.through:
+                value = self.ask(point, t, cond, generator)
+                asked = path.convert(value, point, t, self.kind, "data", self.source)
+            else:
+                with torch.no_grad():
+                    value = self.ask(x, t, cond, generator)
+                asked = point
+                if rule.at == "data":
+                    # Held still is the velocity, whatever the network answers with.
+                    held = path.convert(value, x, t, self.kind, "velocity", self.source)
+                    asked = path.convert(held, point, t, "velocity", "data", self.source)
             (slope,) = torch.autograd.grad(rule.energy(asked, cond).sum(), point)
         assert isinstance(value, Tensor)
         value = value.detach()
-        score = path.convert(value, x, t, self.kind, "score", self.source)
-        assert isinstance(score, Tensor)
-        guided = path.convert(score - rule.weight * slope, x, t, "score", self.kind, self.source)
-        assert isinstance(guided, Tensor)
+        # What a score gains, in the field's own kind: conversions are linear in value and state together.
+        gain = path.convert(-rule.weight * slope, torch.zeros_like(x), t, "score", self.kind, self.source)
+        assert isinstance(gain, Tensor)
         first, last = self.span
         late = ((first_leaf(t) - first) / (last - first) >= rule.earliest).reshape(-1, *(1,) * (x.ndim - 1))
-        return torch.where(late, guided, value)
+        return torch.where(late, value + gain, value)

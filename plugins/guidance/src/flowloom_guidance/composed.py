@@ -71,7 +71,7 @@ class Composed(Guidance):
         if abs(total - 1) > 1e-9 and (
             path is None
             or not isinstance(field.kind, str)
-            or not path.converts(field.kind, "score", field.source)
+            or not path.converts("score", field.kind, field.source)
         ):
             raise IncompatibleError(
                 f"the weights of the composition have the sum {total:g}, which only scores can have: take "
@@ -114,16 +114,16 @@ class _Composed(Wrapped):
         states, times = x.repeat(k, *(1,) * (x.ndim - 1)), t.repeat(k, *(1,) * (t.ndim - 1))
         values = comparable(self.ask(states, times, joined, generator), self.kind)
         assert isinstance(values, Tensor)
-        plain = abs(self.rule.total - 1) <= 1e-9
-        if not plain:
-            assert self.path is not None
-            values = self.path.convert(values, states, times, self.kind, "score", self.source)
-        assert isinstance(values, Tensor)
         mixed = torch.tensordot(values.new_tensor(weights), values.unflatten(0, (k, -1)), 1)
-        if plain:
+        left = 1 - self.rule.total
+        if abs(left) <= 1e-9:
             return mixed
+        # Scores are linear in value and state together: the same sum of values is one of scores but for the
+        # state, of which it counts the total instead of 1. A score of 0 is what the state says by itself.
         assert self.path is not None
-        return self.path.convert(mixed, x, t, "score", self.kind, self.source)
+        still = self.path.convert(torch.zeros_like(x), x, t, "score", self.kind, self.source)
+        assert isinstance(still, Tensor)
+        return torch.add(mixed, still, alpha=left)
 
     def calls(self, t: float, cond: Cond) -> int:
         """One for every branch."""

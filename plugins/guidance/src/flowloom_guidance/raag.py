@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flowloom.fields import Field
@@ -42,18 +43,20 @@ class RAAG(TwoBranches):
 
     def mixed(self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
         """With the weight of each row."""
-        rho = ratio(told, null, x, t, field)
-        weight = 1 + (self.weight - 1) * (-self.alpha * rho).exp()
-        return null + weight.to(null.dtype) * (told - null)
+        apart = told - null
+        weight = 1 + (self.weight - 1) * (-self.alpha * ratio(apart, null, x, t, field)).exp()
+        return torch.addcmul(null, apart, weight.to(null.dtype))
 
 
-def ratio(told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
-    """How far apart the two answers are, in velocities, over the size of the second: one number a row."""
+def ratio(apart: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
+    """How far apart two answers are, in velocities, over the size of the second: one number a row."""
     path = field.path
     if field.kind not in ("velocity", "posterior") and path is not None:
         assert isinstance(field.kind, str)
         if path.converts(field.kind, "velocity", field.source):
-            told, null = (  # type: ignore[assignment]
-                path.convert(v, x, t, field.kind, "velocity", field.source) for v in (told, null)
+            # Conversions are linear in value and state together, so that a difference is one at the state 0.
+            apart, null = (  # type: ignore[assignment]
+                path.convert(v, at, t, field.kind, "velocity", field.source)
+                for v, at in ((apart, torch.zeros_like(x)), (null, x))
             )
-    return row_norm(told - null) / row_norm(null).clamp_min(1e-12)
+    return row_norm(apart) / row_norm(null).clamp_min(1e-12)

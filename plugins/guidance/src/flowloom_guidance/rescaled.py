@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.fields import Field
+from flowloom.state import map_state
 from flowloom_guidance.two_branches import TwoBranches
 
 __all__ = ["Rescaled"]
@@ -48,15 +49,19 @@ class Rescaled(TwoBranches):
         guided = torch.lerp(null, told, self.weight)
         path, kind = field.path, field.kind
         if self.of == "own" or kind == "data" or path is None or not isinstance(kind, str):
-            return self._sized(guided, told)
+            return guided * self._factor(guided, told)
         if not path.converts(kind, "data", field.source):
-            return self._sized(guided, told)
-        pair = (path.convert(v, x, t, kind, "data", field.source) for v in (guided, told))
-        back = path.convert(self._sized(*pair), x, t, "data", kind, field.source)  # type: ignore[arg-type]
-        assert isinstance(back, Tensor)
-        return back
+            return guided * self._factor(guided, told)
+        # Both at once; and c times the data are c times the value, and the data 0 for the rest.
+        n, twice = len(x), map_state(lambda v: torch.cat([v, v]), t)
+        both = path.convert(torch.cat([guided, told]), torch.cat([x, x]), twice, kind, "data", field.source)
+        nothing = path.convert(torch.zeros_like(x), x, t, "data", kind, field.source)
+        assert isinstance(both, Tensor)
+        assert isinstance(nothing, Tensor)
+        return torch.lerp(nothing, guided, self._factor(both[:n], both[n:]))
 
-    def _sized(self, guided: Tensor, told: Tensor) -> Tensor:
+    def _factor(self, guided: Tensor, told: Tensor) -> Tensor:
+        """One number a row."""
         over = tuple(range(1, told.ndim))
         factor = told.std(over, keepdim=True) / guided.std(over, keepdim=True).clamp_min(1e-12)
-        return guided * (1 + self.share * (factor - 1))
+        return 1 + self.share * (factor - 1)

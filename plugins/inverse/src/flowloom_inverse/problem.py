@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,25 +62,40 @@ class Problem:
 
     def squares(self, x: Tensor) -> Tensor:
         """The mean squared residual of every row, over what was measured: ``(batch,)``."""
-        off = self.residual(x).square().flatten(1)
-        seen = self.operator.measured(self.y, self.drawn)
-        return off.mean(1) if seen is None else off.sum(1) / seen.flatten(1).sum(1).clamp_min(1)
+        return self._squares(self.residual(x))
 
     def slope(self, x: Tensor) -> Tensor:
         """The gradient of ``|y - A(D(x))|^2 / 2`` of every row."""
-        if self.plain and self.operator.linear:
-            return -self.operator.adjoint(self.residual(x), self.drawn)
-        return self._gradient(x, lambda point: 0.5 * self.residual(point).square().sum())
+        return self.misfit(x)[1]()
 
-    def direction(self, x: Tensor) -> Tensor:
-        r"""The gradient of :math:`\|A^+ (y - A(D(x)))\|_2` of every row: of unit size on linear problems."""
+    def misfit(self, x: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """`squares`, and a function that makes `slope` of the same residual, for who may not want it."""
+        if self.plain and self.operator.linear:
+            off = self.residual(x)
+            return self._squares(off), lambda: -self.operator.adjoint(off, self.drawn)
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            off = self.residual(point)
+
+        def slope() -> Tensor:
+            return torch.autograd.grad(off, point, off.detach())[0]
+
+        return self._squares(off.detach()), slope
+
+    def toward(self, x: Tensor, far: float) -> Tensor:
+        r"""A move of ``x`` against the gradient of :math:`\|A^+ (y - A(D(x)))\|_2`, times ``far``.
+
+        On linear problems that gradient is of unit size.
+        """
         if self.plain and self.operator.linear:
             # A^+ A is an orthogonal projection, and the residual brought back lies in it.
             back = self.operator.back(self.residual(x), self.drawn)
-            return -back / expand(_norm(back), back)
-        return self._gradient(
-            x, lambda point: _norm(self.operator.back(self.residual(point), self.drawn)).sum()
-        )
+            return torch.addcmul(x, back, expand(far / _norm(back), back))
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            value = _norm(self.operator.back(self.residual(point), self.drawn)).sum()
+            (gradient,) = torch.autograd.grad(value, point)
+        return torch.sub(x, gradient, alpha=far)
 
     def settle(self, x: Tensor, trust: float = 0.0) -> Tensor:
         """The states next to ``x`` that fit; see `Operator.settle`.
@@ -94,12 +110,10 @@ class Problem:
             )
         return self.operator.settle(x, self.y, self.drawn, trust)
 
-    @staticmethod
-    def _gradient(x: Tensor, value) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        with torch.enable_grad():
-            point = x.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(value(point), point)
-        return gradient
+    def _squares(self, off: Tensor) -> Tensor:
+        squares = off.flatten(1).square()
+        seen = self.operator.measured(self.y, self.drawn)
+        return squares.mean(1) if seen is None else squares.sum(1) / seen.flatten(1).sum(1).clamp_min(1)
 
 
 def _norm(x: Tensor) -> Tensor:

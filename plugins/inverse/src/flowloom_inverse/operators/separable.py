@@ -4,13 +4,16 @@ Each factor is a small matrix, so that adjoint, pseudo-inverse and the nearest f
 any boundary: with :math:`K_d = U_d S_d V_d^T`, A has the singular values :math:`s = \prod_d s_d` and
 
 .. math:: \arg\min_u \tau\|u - x\|^2 + \|A u - y\|^2 = x + V\,\frac{s}{s^2 + \tau}\,U^T (y - A x).
+
+Where all measured dimensions are the last ones and few entries together, each of these maps is one small
+matrix, written out once: a product with it costs less than the way through the factors.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +25,10 @@ from flowloom.state import Cond
 from flowloom_inverse.operators.base import Operator
 
 __all__ = ["AveragePool", "GaussianBlur", "Separable"]
+
+
+_WRITTEN_OUT = 256
+"""Entries, of which a map is written out as one matrix."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Separable(Operator):
             raise ValueError(f"cutoff is a share of the largest singular value in [0, 1), got {cutoff}")
         self.dims, self.cutoff = tuple(dims), cutoff
         self._factors: dict[tuple[int, torch.dtype, torch.device], _Factor] = {}
+        self._matrices: dict[tuple[object, ...], tuple[Tensor, torch.Size]] = {}
 
     @abstractmethod
     def matrix(self, size: int) -> Tensor:
@@ -71,23 +79,46 @@ class Separable(Operator):
 
     def __call__(self, x: Tensor, drawn: Cond) -> Tensor:
         """Every dimension by its matrix."""
+        return self._mapped("measured", x, self._measured)
+
+    def adjoint(self, y: Tensor, drawn: Cond) -> Tensor:
+        """Every dimension by its transpose."""
+        return self._mapped("adjoint", y, self._turned)
+
+    def back(self, y: Tensor, drawn: Cond) -> Tensor:
+        """The pseudo-inverse, of singular values above the cut-off."""
+        return self._mapped(0.0, y, lambda v: self._brought(v, 0.0))
+
+    def settle(self, x: Tensor, y: Tensor, drawn: Cond, trust: float = 0.0) -> Tensor:
+        """In the coordinates of the singular vectors."""
+        return x + self._mapped(float(trust), y - self(x, drawn), lambda v: self._brought(v, trust))
+
+    def _mapped(self, name: object, x: Tensor, by: Callable[[Tensor], Tensor]) -> Tensor:
+        """``by(x)``, a linear map along the measured dimensions, by one matrix where it is small."""
+        places = self._places(x)
+        sizes = tuple(x.shape[place] for place in places)
+        if math.prod(sizes) > _WRITTEN_OUT or sorted(places) != list(range(-len(places), 0)):
+            return by(x)
+        last = x.shape[-len(places) :]
+        key = (name, last, tuple(places), x.dtype, x.device)
+        if key not in self._matrices:
+            # In double precision, of what the map makes of each entry by itself; with as many dimensions as
+            # x, so that those counted from the front are the same.
+            basis = torch.eye(math.prod(sizes), dtype=torch.float64, device=x.device)
+            image = by(basis.reshape(-1, *(1,) * (x.ndim - 1 - len(places)), *last))
+            self._matrices[key] = image.flatten(1).to(x), image.shape[-len(places) :]
+        matrix, shape = self._matrices[key]
+        return (x.flatten(-len(places)) @ matrix).unflatten(-1, shape)
+
+    def _measured(self, x: Tensor) -> Tensor:
         for dim, factor in self._along(x):
             x = _apply(x, factor.matrix, dim)
         return x
 
-    def adjoint(self, y: Tensor, drawn: Cond) -> Tensor:
-        """Every dimension by its transpose."""
+    def _turned(self, y: Tensor) -> Tensor:
         for dim, factor in self._of(y):
             y = _apply(y, factor.matrix.T, dim)
         return y
-
-    def back(self, y: Tensor, drawn: Cond) -> Tensor:
-        """The pseudo-inverse, of singular values above the cut-off."""
-        return self._brought(y, 0.0)
-
-    def settle(self, x: Tensor, y: Tensor, drawn: Cond, trust: float = 0.0) -> Tensor:
-        """In the coordinates of the singular vectors."""
-        return x + self._brought(y - self(x, drawn), trust)
 
     def _brought(self, y: Tensor, trust: float) -> Tensor:
         factors = self._of(y)

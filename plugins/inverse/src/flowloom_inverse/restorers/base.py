@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.fields import Field
+from flowloom.fields import Field, Wrapped
 from flowloom.solvers import Solver
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call
@@ -19,7 +21,7 @@ from flowloom_inverse.problem import Problem
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Restorer", "StepwiseRestorer", "ends", "one_tensor"]
+__all__ = ["Restorer", "Split", "StepwiseRestorer", "one_tensor"]
 
 
 class Restorer(Solver):
@@ -59,7 +61,7 @@ class StepwiseRestorer(Restorer, FixedGrid):
         grid: times from 0 to 1 to walk instead.
     """
 
-    def prepare(self, field: Field) -> Field:
+    def prepare(self, field: Field) -> Split:
         """The field as a velocity, which the path must split into data and noise.
 
         Raises:
@@ -73,14 +75,15 @@ class StepwiseRestorer(Restorer, FixedGrid):
         if source is None or not source.gaussian:
             raise IncompatibleError(f"{type(self).__name__} draws fresh noise of source: gaussian")
         self.problem  # noqa: B018  (there has to be one)
-        return super().prepare(field)
+        return Split(super().prepare(field), self.times(field.span))
 
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step."""
-        return self.bent(call, one_tensor(x), t, t_next)
+        assert isinstance(call.field, Split)
+        return self.bent(call, call.field, one_tensor(x), t, t_next)
 
-    def bent(self, call: Call, x: Tensor, t: float, t_next: float) -> Tensor:
-        """One step of a state that is one tensor."""
+    def bent(self, call: Call, field: Split, x: Tensor, t: float, t_next: float) -> Tensor:
+        """One step of a state that is one tensor, by what ``call`` says of the velocity ``field``."""
         raise NotImplementedError
 
 
@@ -95,20 +98,61 @@ def one_tensor(x: Any) -> Tensor:
     return x
 
 
-def ends(field: Field, velocity: Any, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """What a velocity says of both ends of the path: predicted data and noise."""
-    path = field.path
-    assert path is not None
-    data = path.convert(velocity, x, x.new_full((len(x),), t), "velocity", "data", field.source)
-    assert isinstance(data, Tensor)
-    # The noise is what the path adds to these data; a second conversion would say the same.
-    alpha, sigma = at(field, t)
-    return data, torch.sub(x, data, alpha=alpha) / sigma
+class Split(Wrapped):
+    r"""A velocity whose path, asked once for all times of a walk, splits it into data and noise.
+
+    On an affine path the data are :math:`a\,v + b\,x`, and all rows are at one time: the path is asked for
+    the two numbers rather than for all entries.
+
+    Args:
+        field: the velocity.
+        times: of the walk; others are asked one by one.
+    """
+
+    def __init__(self, field: Field, times: Sequence[float]) -> None:
+        super().__init__(field)
+        self._known: dict[torch.dtype, dict[float, _Level]] = {}
+        self._times = tuple(times)
+
+    def level(self, t: float, dtype: torch.dtype = torch.float64) -> _Level:
+        """What the path says of a time, in the precision of a state."""
+        known = self._known.setdefault(dtype, {})
+        if not known:
+            known.update(self._asked(self._times, dtype))
+        if t not in known:
+            known.update(self._asked((t,), dtype))
+        return known[t]
+
+    def ends(self, velocity: Any, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        """What a velocity says of both ends of the path: predicted data and noise."""
+        level = self.level(t, x.dtype)
+        data = torch.add(x if level.of_state == 1 else level.of_state * x, velocity, alpha=level.of_velocity)
+        # The noise is what the path adds to these data; a second conversion would say the same.
+        return data, torch.sub(x, data, alpha=level.alpha) / level.sigma
+
+    def _asked(self, times: Sequence[float], dtype: torch.dtype) -> dict[float, _Level]:
+        path = self.path
+        assert path is not None
+        assert path.schedule is not None
+        exact = torch.tensor(times, dtype=torch.float64)
+        # The path stays off its ends by what the precision of the state needs.
+        rounded = exact.to(torch.promote_types(dtype, torch.float32))
+        one, none = torch.ones_like(rounded), torch.zeros_like(rounded)
+        parts = [
+            path.schedule.alpha(exact),
+            path.schedule.sigma(exact),
+            path.convert(one, none, rounded, "velocity", "data", self.source),
+            path.convert(none, one, rounded, "velocity", "data", self.source),
+        ]
+        columns = [part.tolist() for part in parts if isinstance(part, Tensor)]
+        return {t: _Level(*values) for t, *values in zip(times, *columns, strict=True)}
 
 
-def at(field: Field, t: float) -> tuple[float, float]:
-    """Alpha and sigma of the path at a time."""
-    assert field.path is not None
-    assert field.path.schedule is not None
-    schedule, time = field.path.schedule, torch.tensor(t, dtype=torch.float64)
-    return float(schedule.alpha(time)), float(schedule.sigma(time))
+@dataclass(frozen=True)
+class _Level:
+    """Numbers of one time: the path's, and what a velocity and a state weigh in the predicted data."""
+
+    alpha: float
+    sigma: float
+    of_velocity: float
+    of_state: float

@@ -16,7 +16,7 @@ from flowloom.layout import Layout
 from flowloom.solvers import Solution
 from flowloom.solvers.walk import Call, Hook, Walk
 from flowloom.state import Cond, State, expand
-from flowloom_inverse.restorers.base import StepwiseRestorer, at, ends, one_tensor
+from flowloom_inverse.restorers.base import Split, StepwiseRestorer, one_tensor
 
 __all__ = ["FLAIR", "calibrated"]
 
@@ -93,22 +93,23 @@ class FLAIR(StepwiseRestorer):
         layout: Layout | None = None,
     ) -> Solution:
         """Descend the noise levels; the states of the walk are the modes."""
-        call, problem = Call(self.prepare(field), cond, generator, layout), self.problem
+        problem, times = self.problem, self.times(span or field.span)
         # Both ends are left out: nothing is predicted at one, and nothing learned at the other.
-        times = self.times(span or field.span)
         levels = [(a + b) / 2 for a, b in pairwise(times)]
-        weights = self._weights(call.field, levels)
+        velocity = Split(self.prepare(field), levels)
+        call = Call(velocity, cond, generator, layout)
+        weights = self._weights(velocity, levels)
         noise = one_tensor(x0)
         mode = problem.encode(problem.operator.back(problem.y, problem.drawn))
         walk = Walk(call, mode, times[0], keep=keep, on_step=on_step, steps=len(levels))
         for t, weight, after in zip(levels, weights, times[1:], strict=True):
-            alpha, sigma = at(call.field, t)
+            level = velocity.level(t)
             if t != levels[0]:
-                noise = self._kept(noise, sigma, call)
+                noise = self._kept(noise, level.sigma, call)
             mode = one_tensor(walk.x)
-            x = torch.add(sigma * noise, mode, alpha=alpha)
-            data, noise = ends(call.field, call(x, t), x, t)
-            mode = mode - (self.rate * weight / sigma) * (mode - data)
+            x = torch.add(level.sigma * noise, mode, alpha=level.alpha)
+            data, noise = velocity.ends(call(x, t), x, t)
+            mode = torch.lerp(mode, data, self.rate * weight / level.sigma)
             walk.arrive(self._fitted(mode), after)
         return walk.solution()
 
@@ -116,29 +117,29 @@ class FLAIR(StepwiseRestorer):
         source = call.field.source
         assert source is not None
         fresh = torch.randn(noise.shape, generator=call.generator, device=noise.device, dtype=noise.dtype)
-        fresh = fresh * (source.std or 1)
+        spread = source.std or 1.0
         if self.keep_noise is None:
-            return fresh
+            return spread * fresh
         share = _SHARES[self.keep_noise](sigma)
-        return share * noise + math.sqrt(1 - share**2) * fresh
+        return torch.add(share * noise, fresh, alpha=math.sqrt(1 - share**2) * spread)
 
     def _fitted(self, mode: Tensor) -> Tensor:
         """Moves towards what was measured, of the rows that do not fit it yet."""
         problem = self.problem
         enough = max(problem.noise**2, 1e-6)
         for _ in range(self.moves):
-            open_rows = problem.squares(mode) > enough
+            squares, slope = problem.misfit(mode)
+            open_rows = squares > enough
             if not bool(open_rows.any()):
                 break
-            move = self.data_rate * problem.slope(mode)
-            mode = mode - move * expand(open_rows, move)
+            mode = torch.addcmul(mode, slope(), expand(open_rows, mode), value=-self.data_rate)
         return mode
 
-    def _weights(self, field: Field, levels: list[float]) -> list[float]:
+    def _weights(self, field: Split, levels: list[float]) -> list[float]:
         if not self.calibrate:
             return [1.0] * len(levels)
         if self.data is None:
-            return [at(field, t)[1] for t in levels]
+            return [field.level(t).sigma for t in levels]
         draws = torch.Generator().manual_seed(0)
         rows = self.data.take(torch.randperm(len(self.data), generator=draws)[: self.rows])
         flow = self.problem.flow

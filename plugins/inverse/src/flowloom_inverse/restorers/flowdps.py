@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.solvers.walk import Call
-from flowloom_inverse.restorers.base import StepwiseRestorer, at, ends
+from flowloom_inverse.restorers.base import Split, StepwiseRestorer
 
 __all__ = ["FlowDPS"]
 
@@ -58,23 +58,21 @@ class FlowDPS(StepwiseRestorer):
         self.consistency, self.moves, self.rate = consistency, moves, rate
         self.interpolate, self.renoise = interpolate, renoise
 
-    def bent(self, call: Call, x: Tensor, t: float, t_next: float) -> Tensor:
+    def bent(self, call: Call, field: Split, x: Tensor, t: float, t_next: float) -> Tensor:
         """One step: one network call."""
-        field = call.field
-        data, noise = ends(field, call(x, t), x, t)
-        fitted, (_, sigma), (alpha_next, sigma_next) = self._fitted(data), at(field, t), at(field, t_next)
+        data, noise = field.ends(call(x, t), x, t)
+        fitted, sigma, after = self._fitted(data), field.level(t).sigma, field.level(t_next)
         data = torch.lerp(data, fitted, sigma) if self.interpolate else fitted
         if self.renoise:
             assert field.source is not None
             fresh = torch.randn(x.shape, generator=call.generator, device=x.device, dtype=x.dtype)
-            noise = (
-                math.sqrt(sigma_next) * noise + math.sqrt(1 - sigma_next) * (field.source.std or 1) * fresh
-            )
-        return torch.add(sigma_next * noise, data, alpha=alpha_next)
+            spread = math.sqrt(1 - after.sigma) * (field.source.std or 1)
+            noise = torch.add(math.sqrt(after.sigma) * noise, fresh, alpha=spread)
+        return torch.add(after.sigma * noise, data, alpha=after.alpha)
 
     def _fitted(self, data: Tensor) -> Tensor:
         if self.consistency == "exact":
             return self.problem.settle(data)
         for _ in range(self.moves):
-            data = data - self.rate * self.problem.direction(data)
+            data = self.problem.toward(data, self.rate)
         return data

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowloom.solvers.walk import Call
-from flowloom_inverse.restorers.base import StepwiseRestorer, at, ends
+from flowloom_inverse.restorers.base import Split, StepwiseRestorer
 
 __all__ = ["DPS", "FlowChef"]
 
@@ -32,11 +32,11 @@ class FlowChef(StepwiseRestorer):
             raise ValueError(f"rate must be positive, got {rate}")
         self.rate = rate
 
-    def bent(self, call: Call, x: Tensor, t: float, t_next: float) -> Tensor:
+    def bent(self, call: Call, field: Split, x: Tensor, t: float, t_next: float) -> Tensor:
         """One step: one network call."""
         velocity = call(x, t)
         assert isinstance(velocity, Tensor)
-        data, _ = ends(call.field, velocity, x, t)
+        data, _ = field.ends(velocity, x, t)
         return torch.add(x, velocity, alpha=t_next - t) - self.rate * self.problem.slope(data)
 
 
@@ -68,18 +68,18 @@ class DPS(StepwiseRestorer):
             raise ValueError(f"rate must be positive, got {rate}")
         self.rate, self.renoise = rate, renoise
 
-    def bent(self, call: Call, x: Tensor, t: float, t_next: float) -> Tensor:
+    def bent(self, call: Call, field: Split, x: Tensor, t: float, t_next: float) -> Tensor:
         """One step: one network call, and a pass back through it."""
         with torch.enable_grad():
             point = x.detach().requires_grad_(True)
-            data, noise = ends(call.field, call(point, t), point, t)
+            data, noise = field.ends(call(point, t), point, t)
             off = self.problem.residual(data).flatten(1).norm(dim=1)
             (slope,) = torch.autograd.grad(off.sum(), point)
         data, noise = data.detach(), noise.detach()
-        alpha, sigma = at(call.field, t_next)
+        after = field.level(t_next)
         if self.renoise:
-            source = call.field.source
+            source = field.source
             assert source is not None
             fresh = torch.randn(x.shape, generator=call.generator, device=x.device, dtype=x.dtype)
-            noise = sigma**0.5 * noise + (1 - sigma) ** 0.5 * (source.std or 1) * fresh
-        return torch.add(sigma * noise, data, alpha=alpha) - self.rate * slope
+            noise = after.sigma**0.5 * noise + (1 - after.sigma) ** 0.5 * (source.std or 1) * fresh
+        return torch.add(after.sigma * noise, data, alpha=after.alpha) - self.rate * slope

@@ -1,0 +1,250 @@
+"""Inverse solvers against hand-written PyTorch, guided evaluations against the network calls they must make.
+
+Run: python benchmarks/bench_inverse.py [--rounds 30] [--rows 300] [--only solvers|guidance]
+
+The network is that of the recipe ``restore-digits`` (one perceptron, 497 k parameters, states of 1 x 8 x 8),
+untrained: clocks do not ask what it has learned. Every pair of solvers is checked to give the same numbers
+before it is timed. The clock is the CPU time of this process on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from functools import partial
+from itertools import pairwise
+
+import torch
+from interleave import interleave
+from torch.nn.functional import avg_pool2d
+
+import flowloom as fl
+from flowloom.data import Tensors
+from flowloom.guidance import ClassifierFree, Unguided
+from flowloom.spec import Condition, Spec
+from flowloom.trained import Trained
+from flowloom_guidance.auto import AutoGuidance
+from flowloom_guidance.by_energy import ByEnergy
+from flowloom_guidance.composed import Composed, Term
+from flowloom_guidance.raag import RAAG
+from flowloom_guidance.rescaled import Rescaled
+from flowloom_guidance.tilted import Linear
+from flowloom_inverse.inversion import Invert
+from flowloom_inverse.operators import AveragePool
+from flowloom_inverse.problem import Problem
+from flowloom_inverse.restorers import FLAIR, FlowDPS
+
+SIZE = 8
+NOISE = 0.3
+
+
+def perceptron(predict="velocity"):
+    """The flow of the recipe."""
+    torch.manual_seed(0)
+    spec = Spec((1, SIZE, SIZE), conditions={"label": Condition(10)})
+    model = fl.models.MLP(spec, width=256, depth=3)
+    return fl.Flow(model, objective=fl.objectives.FlowMatching(condition_dropout=0.5, predict=predict))
+
+
+def same(name, ours, theirs, most=2e-4):
+    """Refuse to time two that differ."""
+    off = float((ours - theirs).abs().max() / theirs.abs().max())
+    if not off < most:
+        raise SystemExit(f"{name}: the two differ by {off:.2g}")
+
+
+def back(y):
+    """A^+ of the mean of two by two."""
+    return y.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def bench_flowdps(rounds, rows, consistency, steps=28, moves=3, rate=0.3):
+    """Whole solves, of which the steps are nearly all."""
+    flow, pool = perceptron(), AveragePool(2)
+    draws = torch.Generator().manual_seed(0)
+    y = torch.randn(rows, 1, SIZE // 2, SIZE // 2, generator=draws)
+    start = torch.randn(rows, 1, SIZE, SIZE, generator=draws)
+    problem = Problem(flow, pool, y, {}, NOISE)
+    solver = FlowDPS(steps, consistency=consistency, moves=moves, rate=rate).of(problem)
+    model, told = flow.model, flow.conditions(rows, {})
+
+    def ours():
+        return flow.solve(x0=start, solver=solver, seed=1).x
+
+    @torch.no_grad()
+    def hand():
+        noise, x = torch.Generator().manual_seed(1), start
+        times = [i / steps for i in range(steps + 1)]
+        for t, after in pairwise(times):
+            v = model(x, torch.full((rows,), t), **told)
+            data, source = torch.add(x, v, alpha=1 - t), torch.sub(x, v, alpha=t)
+            fitted = data
+            if consistency == "exact":
+                fitted = data + back(y - avg_pool2d(data, 2))
+            else:
+                for _ in range(moves):
+                    way = back(y - avg_pool2d(fitted, 2))
+                    size = way.flatten(1).norm(dim=1).clamp_min(1e-8)[:, None, None, None]
+                    fitted = fitted + rate * way / size
+            data = torch.lerp(data, fitted, 1 - t)
+            fresh = torch.randn(x.shape, generator=noise)
+            source = math.sqrt(1 - after) * source + math.sqrt(after) * fresh
+            x = torch.add((1 - after) * source, data, alpha=after)
+        return x
+
+    name = f"FlowDPS, {steps} steps, {consistency}, {rows} rows"
+    same(name, ours(), hand(), 1e-3)  # what is predicted at t = 0 is read off t = 1e-4
+    print(interleave(name, ours, hand, rounds, clock="cpu"), flush=True)
+
+
+def bench_flair(rounds, rows, levels=50, moves=20, rate=0.25):
+    """As the recipe has it, but for a constant weight: it is measured once, before the first level."""
+    flow, pool = perceptron(), AveragePool(2)
+    draws = torch.Generator().manual_seed(0)
+    y = torch.randn(rows, 1, SIZE // 2, SIZE // 2, generator=draws)
+    start = torch.randn(rows, 1, SIZE, SIZE, generator=draws)
+    solver = FLAIR(levels, calibrate=False, rate=rate, moves=moves).of(Problem(flow, pool, y, {}, NOISE))
+    model, told = flow.model, flow.conditions(rows, {})
+
+    def ours():
+        return flow.solve(x0=start, solver=solver, seed=1).x
+
+    @torch.no_grad()
+    def hand():
+        draws, noise, mode = torch.Generator().manual_seed(1), start, back(y)
+        for i in range(levels):
+            t = (i + 0.5) / levels
+            if i:
+                fresh = torch.randn(noise.shape, generator=draws)
+                noise = math.sqrt(t) * noise + math.sqrt(1 - t) * fresh
+            x = torch.add((1 - t) * noise, mode, alpha=t)
+            v = model(x, torch.full((rows,), t), **told)
+            data, noise = torch.add(x, v, alpha=1 - t), torch.sub(x, v, alpha=t)
+            mode = mode - rate / (1 - t) * (mode - data)
+            for _ in range(moves):
+                off = y - avg_pool2d(mode, 2)
+                left = off.square().flatten(1).mean(1) > NOISE**2
+                if not left.any():
+                    break
+                mode = mode + 0.25 * back(off) * left[:, None, None, None]
+        return mode
+
+    name = f"FLAIR, {levels} levels, {rows} rows"
+    same(name, ours(), hand(), 1e-3)
+    print(interleave(name, ours, hand, rounds, clock="cpu"), flush=True)
+
+
+def bench_flowopt(rounds, rows, steps=10, iterations=8, rate=0.3):
+    """A whole inversion: the predictor-corrector back, the iterations, and the answer."""
+    flow = perceptron()
+    draws = torch.Generator().manual_seed(0)
+    x1 = torch.randn(rows, 1, SIZE, SIZE, generator=draws)
+    data = Tensors(x1, {"label": torch.arange(rows) % 10}, spec=flow.spec)
+    task = Invert(steps, iterations, rate)
+    asked, _ = task.pose(data, rows, torch.Generator().manual_seed(0))
+    model, cond = flow.model, {"label": asked.cond["label"]}
+    told, target = flow.conditions(rows, cond), asked.cond["target"]
+
+    def ours():
+        return task(flow, asked).x
+
+    @torch.no_grad()
+    def hand():
+        def forwards(x):
+            for i in range(steps):
+                x = torch.add(x, model(x, torch.full((rows,), i / steps), **told), alpha=1 / steps)
+            return x
+
+        z, slope = target, model(target, torch.ones(rows), **told)
+        for i in reversed(range(steps)):
+            guess = torch.sub(z, slope, alpha=1 / steps)
+            slope = model(guess, torch.full((rows,), i / steps), **told)
+            z = torch.sub(z, slope, alpha=1 / steps)
+        for _ in range(iterations):
+            z = torch.sub(z, forwards(z) - target, alpha=rate)
+        return forwards(z)
+
+    name = f"FlowOpt, {iterations} iterations of {steps}, {rows} rows"
+    same(name, ours(), hand())
+    print(interleave(name, ours, hand, rounds, clock="cpu"), flush=True)
+
+
+def bench_guidance(rounds, rows, predict):
+    """One evaluation of a guided field beside the bare network on as many rows, laid out beforehand."""
+    flow, weak = perceptron(predict), perceptron(predict)
+    field, draws = flow.field(Unguided()), torch.Generator().manual_seed(0)
+    x, t = torch.randn(rows, 1, SIZE, SIZE, generator=draws), torch.full((rows,), 0.4)
+    label = torch.arange(rows) % 10
+    cond, model = {"label": label, "null": torch.zeros(rows, dtype=torch.bool)}, flow.model
+    tilt = Linear([0.1] * SIZE**2)
+    tilt.spec = flow.spec
+
+    def laid_out(times):
+        everything = {name: torch.cat([value] * times) for name, value in cond.items()}
+        if times == 2:
+            everything["null"] = torch.cat([cond["null"], ~cond["null"]])
+        return torch.cat([x] * times), torch.cat([t] * times), everything
+
+    def network(times, net=model):
+        states, at, told = laid_out(times)
+        return lambda: net(states, at, **told)
+
+    def both():
+        first, second = network(1), network(1, weak.model)
+        return lambda: (first(), second())
+
+    def steered(through):
+        # A rule by an energy asks for its gradient as well, with or without the network's.
+        def call():
+            with torch.enable_grad():
+                point = x.detach().requires_grad_(True)
+                if through:
+                    asked = model(point, t, **cond)
+                else:
+                    model(x, t, **cond)
+                    asked = point
+                (slope,) = torch.autograd.grad(tilt(asked, cond).sum(), point)
+            return slope
+
+        return call
+
+    terms = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -1.0)]
+    product = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -0.5)]
+    rules = {
+        "classifier-free": (ClassifierFree(2.0), network(2)),
+        "raag": (RAAG(7.0), network(2)),
+        "rescaled": (Rescaled(3.0), network(2)),
+        "rescaled, of data": (Rescaled(3.0, of="data"), network(2)),
+        "auto": (AutoGuidance(Trained(weak), 2.0), both()),
+        "composed, three of sum 1": (Composed(terms), network(3)),
+        "composed, three as scores": (Composed(product), network(3)),
+        "by-energy, through the network": (ByEnergy(tilt), steered(True)),
+        "by-energy, network held still": (ByEnergy(tilt, through=False), steered(False)),
+    }
+    for name, (rule, calls) in rules.items():
+        guided = rule(field)
+        with torch.no_grad(), flow.evaluating():
+            told = f"{name}, {predict}, {rows} rows"
+            ours = partial(guided, x, t, cond)
+            print(interleave(told, ours, calls, 10 * rounds, clock="cpu"), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--only", choices=["solvers", "guidance"])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.only != "guidance":
+        for consistency in ("exact", "gradient"):
+            bench_flowdps(given.rounds, given.rows, consistency)
+        bench_flair(given.rounds, given.rows)
+        bench_flowopt(max(given.rounds // 3, 3), given.rows)
+    if given.only != "solvers":
+        for predict in ("velocity", "data"):
+            bench_guidance(given.rounds, given.rows, predict)
+
+
+if __name__ == "__main__":
+    main()
