@@ -5,7 +5,6 @@ import torch
 
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
-
 from flowloom_inverse.operators import AveragePool, Clipping, GaussianBlur, Masking, separable
 from flowloom_inverse.problem import Problem
 from flowloom_inverse.restorers import DPS, FLAIR, FlowChef, FlowDPS, PseudoInverse, Smoothest, Wiener
