@@ -78,3 +78,7 @@ class Operator(ABC):
     def measured(self, y: Tensor, drawn: Cond) -> Tensor | None:
         """Which entries of ``y`` were measured at all, boolean in its shape; all where None."""
         return None
+
+    def known(self, y: Tensor, drawn: Cond) -> Tensor | None:
+        """Which entries of the data ``y`` tells as they are, but for its noise, boolean; None where none."""
+        return None

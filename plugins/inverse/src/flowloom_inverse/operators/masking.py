@@ -68,3 +68,7 @@ class Masking(Operator):
     def measured(self, y: Tensor, drawn: Cond) -> Tensor | None:
         """What is seen."""
         return drawn[SEEN]
+
+    def known(self, y: Tensor, drawn: Cond) -> Tensor | None:
+        """What is seen."""
+        return drawn[SEEN]

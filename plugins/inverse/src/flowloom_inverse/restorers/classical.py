@@ -17,10 +17,10 @@ from flowloom.state import Cond, State
 from flowloom_inverse.problem import Problem
 from flowloom_inverse.restorers.base import Restorer
 
-__all__ = ["PseudoInverse", "Smoothest", "Wiener"]
+__all__ = ["PseudoInverse", "Rule", "Smoothest", "Wiener"]
 
 
-class _Rule(Restorer):
+class Rule(Restorer):
     """Answers in data, without walking."""
 
     @abstractmethod
@@ -44,7 +44,7 @@ class _Rule(Restorer):
         return Solution(x, 0, cond=cond or {})
 
 
-class PseudoInverse(_Rule):
+class PseudoInverse(Rule):
     """``A^+ y``: of all that measure so, the data of the smallest norm."""
 
     def answer(self, problem: Problem) -> Tensor:
@@ -52,7 +52,7 @@ class PseudoInverse(_Rule):
         return problem.operator.back(problem.y, problem.drawn)
 
 
-class Smoothest(_Rule):
+class Smoothest(Rule):
     r"""The smoothest answer: :math:`\arg\min_x \|A x - y\|^2 + \lambda \|\nabla x\|^2` (Tikhonov).
 
     With a small weight this fills gaps of a series by straight lines, and holes of an image by the harmonic
@@ -83,7 +83,7 @@ class Smoothest(_Rule):
         return conjugate_gradients(normal, right, self.iterations)
 
 
-class Wiener(_Rule):
+class Wiener(Rule):
     r"""The best linear answer, for data of the mean m and covariance S of what the flow draws.
 
     .. math:: x = m + S A^T (A S A^T + s^2 I)^{-1} (y - A m)
