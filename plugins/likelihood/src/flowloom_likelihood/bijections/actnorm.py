@@ -29,8 +29,13 @@ class ActNorm(Bijection):
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Normalise."""
-        y = (x + self.shift[:, None, None]) * self.log_scale.exp()[:, None, None]
+        y, _ = self.unnormalised(x, cond)
         return y, (self.log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
+
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """Normalise; the determinant is the same for every x."""
+        y = (x + self.shift[:, None, None]) * self.log_scale.exp()[:, None, None]
+        return y, x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Undo it."""
