@@ -1,4 +1,4 @@
-"""Flow++: mixtures of logistics against SciPy, the bound of its dequantiser, and its laws with wrong twins."""
+"""Flow++: mixtures of logistics against SciPy, its dequantiser's bound, and laws with wrong twins."""
 
 import math
 
@@ -91,7 +91,7 @@ class _ForgetsTheLogit(MixtureCoupling):
         still, moving = self._halves(x)
         mix = self._said(still, cond).mixture
         logit = mix.logit(moving)
-        return y, log_det - (logit.sigmoid() * (-logit).sigmoid()).log().flatten(1).sum(1) * -1
+        return y, log_det + (logit.sigmoid() * (-logit).sigmoid()).log().flatten(1).sum(1)
 
 
 class _ForgetsTheSigmoid(FlowDequantizer):

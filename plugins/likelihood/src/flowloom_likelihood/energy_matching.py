@@ -33,7 +33,7 @@ class EnergyMatching(ExactLikelihood):
               \log Z = -\sum_{\mathrm{linear}} \log|\det W_l|
 
     (Chao et al., "EBFlow", 2305.15267, equation 6). Scores are matched in the space of the states: on images
-    let a codec with ``logit`` stand before it ("match after preprocessing"). What is trained is any bijection;
+    let a codec with ``logit`` stand before it ("match after preprocessing"). Any bijection can be trained so;
     layers that tell a constant determinant (`Bijection.unnormalised`) are spared it.
 
     Args:
