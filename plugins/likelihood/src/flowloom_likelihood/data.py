@@ -48,7 +48,7 @@ class RandomFlow(Drawn):
             with torch.no_grad():
                 return bent.inverse(z @ second.T + offset, {}) @ first.T
 
-        many = draws(max(20_000, 8 * self.dim), law).double()
+        many = draws(max(4 * self.dim, min(20_000, 2**22 // self.dim)), law).double()
         factor = torch.linalg.cholesky(many.T.cov())
         centred = (draws(n, generator).double() - many.mean(0)).T
         whitened = torch.linalg.solve_triangular(factor, centred, upper=False).T
