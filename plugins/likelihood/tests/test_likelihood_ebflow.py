@@ -195,14 +195,12 @@ def test_data_of_a_random_flow_is_white_in_every_split_and_no_gaussian():
 @pytest.mark.parametrize(
     ("shape", "settings", "count"),
     [
-        ((1, 28, 28), {}, 2 * 784**2 + 2 * 784),
-        ((3, 32, 32), {}, 2 * 3072**2 + 2 * 3072),
         ((1, 28, 28), {"layers": 6, "kernel": 7, "scales": 3}, 26_796),
         ((3, 32, 32), {"layers": 6, "kernel": 7, "scales": 3}, 240_912),
     ],
 )
-def test_the_papers_sizes(shape, settings, count):
-    """1.23M and 18.88M of matrices, 0.027M and 0.241M of convolutions."""
+def test_the_papers_sizes_of_convolutions(shape, settings, count):
+    """0.027M and 0.241M, by the authors' code on MNIST and CIFAR-10."""
     with torch.device("meta"):
         model = LinearFlow(Spec(shape=shape), **settings)
         assert model.unnormalised(torch.zeros(2, *shape), {})[0].shape == (2, *shape)
