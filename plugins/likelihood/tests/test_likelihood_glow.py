@@ -93,6 +93,14 @@ class _Cancels(ActNorm):
         return super().inverse(z - 1e5, cond)
 
 
+class _LeavesOutTooMuch(Coupling):
+    """Calls the log-determinant of a coupling a constant."""
+
+    def unnormalised(self, x, cond):
+        y, log_det = self.transform(x, cond)
+        return y, torch.zeros_like(log_det)
+
+
 class _Meets(ActNorm):
     def transform(self, x, cond):
         y, log_det = super().transform(x, cond)
@@ -105,6 +113,7 @@ class _Meets(ActNorm):
         (lambda: _NoPlaces(4), "check_log_det"),
         (lambda: _Leaky(4), "check_inverse"),
         (lambda: _Cancels(4), "check_inverse_in_single_precision"),
+        (lambda: _LeavesOutTooMuch(4, 8), "check_unnormalised"),
         (lambda: _Meets(4), "check_rows_are_independent"),
     ],
 )

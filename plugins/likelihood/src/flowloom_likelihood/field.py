@@ -63,6 +63,19 @@ class BijectionField(Field):
         z, log_det = self.pull(x, cond)
         return normal_log_prob(z) + log_det
 
+    def energy(self, x: Tensor, cond: Cond) -> Tensor:
+        r"""Minus the log density in nats up to a constant, ``(batch,)``; no constant determinant is computed.
+
+        :math:`E(x) = -\log N(f(x); 0, I) - \log|\det|` (2305.15267, equation 6), with what of the determinant
+        depends on x (`Bijection.unnormalised`). It does not know the temperature.
+        """
+        z, log_det = self.bijection.unnormalised(x, cond)
+        return -normal_log_prob(z) - log_det
+
+    def log_partition(self, x: Tensor, cond: Cond) -> Tensor:
+        """``log Z`` of that energy in nats, ``(batch,)``: what every row of any states ``x`` tells alike."""
+        return -(self.bijection.transform(x, cond)[1] - self.bijection.unnormalised(x, cond)[1])
+
 
 def normal_log_prob(z: Tensor) -> Tensor:
     """``-|z|^2 / 2 - D log sqrt(2 pi)`` of every row, ``(batch,)``."""

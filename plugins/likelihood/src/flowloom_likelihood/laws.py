@@ -66,6 +66,17 @@ def check_log_det(make: Make, context: Context) -> None:
         context.within("log |det|", said[i] - torch.linalg.slogdet(jacobian)[1], 1e-6)
 
 
+@law("what is left out of log |det| as a constant is one")
+def check_unnormalised(make: Make, context: Context) -> None:
+    """`unnormalised` carries states as `transform` does; what it leaves out is the same for all rows."""
+    bijection, x = _fresh(make, context)
+    with torch.no_grad():
+        (z, whole), (same, part) = bijection.transform(x, {}), bijection.unnormalised(x, {})
+    context.within("unnormalised(x) = transform(x)", same - z, 1e-9)
+    left_out = whole - part
+    context.within("what is left out, row by row", left_out - left_out[0], 1e-8)
+
+
 @law("rows do not see each other")
 def check_rows_are_independent(make: Make, context: Context) -> None:
     """A row alone is carried where it is carried in company, with the same determinant."""

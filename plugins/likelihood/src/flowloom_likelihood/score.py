@@ -15,19 +15,21 @@ from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.seeds import derive
 from flowloom_likelihood.codec import Dequantize
+from flowloom_likelihood.dequantizers import log_probability
 from flowloom_likelihood.field import BijectionField
 
 
 class BitsPerDim(Score):
     r"""Bits for every dimension that a flow of exact likelihood needs to code an example.
 
-    .. math:: \frac{1}{D \ln 2}\Big(-\log \frac1M \sum_m p(x + u_m) + D \ln n\Big)
+    .. math:: \frac{1}{D \ln 2}\Big(-\log \frac1M \sum_m \frac{p(x + u_m)}{q(u_m | x)} + D \ln n\Big)
 
     of data of n levels behind the codec ``dequantize``: with M = 1 the usual bound (1807.03039, section 2),
-    with more draws a tighter one. Without that codec they are bits of a density, which may be negative.
+    with more draws a tighter one (1902.00275, equation 12). The law q of u is that of the objective's
+    dequantiser, else uniform. Without that codec they are bits of a density, which may be negative.
 
     Args:
-        draws: M, draws of the dequantisation noise.
+        draws: M, draws of the dequantisation noise. Compare figures of the same M only.
         batch: examples at a time.
     """
 
@@ -60,6 +62,8 @@ class BitsPerDim(Score):
         assert isinstance(field, BijectionField)
         assert isinstance(examples.x, Tensor)
         draws = torch.Generator(examples.x.device).manual_seed(derive(seed, "dequantize"))
+        learned = getattr(flow.objective, "dequantizer", None)
+        levels = codec if isinstance(codec, Dequantize) else None
         total = 0.0
         with flow.evaluating():
             for rows in torch.arange(len(examples)).split(self.batch):
@@ -67,9 +71,10 @@ class BitsPerDim(Score):
                 found: list[Tensor] = []
                 for _ in range(self.draws):
                     # The examples came with one draw of their own, which is the first.
-                    states = part if not found else flow.encode(flow.decode(part), draws)
+                    own = learned is not None or not found
+                    states = part if own else flow.encode(flow.decode(part), draws)
                     assert isinstance(states.x, Tensor)
-                    found.append(field.log_prob(states.x, states.cond).double())
+                    bound = log_probability(field, states.x, states.cond, levels, learned, draws)
+                    found.append(bound.double())
                 total += float((torch.stack(found).logsumexp(0) - math.log(self.draws)).sum())
-        nats = -total / len(examples) - (codec.log_cell() if isinstance(codec, Dequantize) else 0.0)
-        return {"bits_per_dim": nats / (examples.x[0].numel() * math.log(2))}
+        return {"bits_per_dim": -total / len(examples) / (examples.x[0].numel() * math.log(2))}

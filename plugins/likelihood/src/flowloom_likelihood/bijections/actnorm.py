@@ -20,26 +20,39 @@ class ActNorm(Bijection):
 
     Args:
         channels: of images ``(batch, channels, H, W)``.
+        places: H and W, where every place has its own (1902.00275); else all share one pair.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, places: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(channels, *places))
+        self.log_scale = nn.Parameter(torch.zeros(channels, *places))
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Normalise."""
-        y = (x + self.shift[:, None, None]) * self.log_scale.exp()[:, None, None]
-        return y, (self.log_scale.sum() * math.prod(x.shape[2:])).expand(len(x))
+        y, _ = self.unnormalised(x, cond)
+        return y, (self.log_scale.sum() * self._shared(x)).expand(len(x))
+
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """Normalise; the determinant is the same for every x."""
+        y = (x + self._wide(self.shift)) * self._wide(self.log_scale.exp())
+        return y, x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Undo it."""
-        return z * (-self.log_scale).exp()[:, None, None] - self.shift[:, None, None]
+        return z * self._wide((-self.log_scale).exp()) - self._wide(self.shift)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, cond: Cond) -> Tensor:
-        """Take mean and deviation of every channel, over rows and places, from ``x``."""
-        deviation, mean = torch.std_mean(x, (0, 2, 3), correction=0)
+        """Take mean and deviation of every channel, over rows and the places that share one, from ``x``."""
+        over = (0,) if self.shift.ndim > 1 else (0, 2, 3)
+        deviation, mean = torch.std_mean(x, over, correction=0)
         self.shift.copy_(-mean)
         self.log_scale.copy_(-(deviation + 1e-6).log())
         return self.transform(x, cond)[0]
+
+    def _wide(self, values: Tensor) -> Tensor:
+        return values if values.ndim > 1 else values[:, None, None]
+
+    def _shared(self, x: Tensor) -> int:
+        return 1 if self.shift.ndim > 1 else math.prod(x.shape[2:])

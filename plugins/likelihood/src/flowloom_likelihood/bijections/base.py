@@ -29,6 +29,15 @@ class Bijection(nn.Module, ABC):
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Data ``(batch, *event)`` to noise with as many numbers a row, and ``log |det|`` ``(batch,)``."""
 
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        r"""As `transform`, without what of ``log |det|`` does not depend on x, where that can be left out.
+
+        What is left out is minus the log partition function of the energy
+        :math:`E(x) = -\log p_Z(f(x)) - \log|\det|` (2305.15267, equation 6). A layer of constant Jacobian
+        leaves out all of it and computes no determinant; by default nothing is left out.
+        """
+        return self.transform(x, cond)
+
     @abstractmethod
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Noise to data: the inverse of `transform` under the same conditions."""
@@ -58,10 +67,17 @@ class Chain(Bijection):
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Through all links."""
+        return self._through(x, cond, whole=True)
+
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """Through all links, each without its constant."""
+        return self._through(x, cond, whole=False)
+
+    def _through(self, x: Tensor, cond: Cond, whole: bool) -> Image:
         total = x.new_zeros(len(x))
         for link in self.links:
             assert isinstance(link, Bijection)
-            x, log_det = link.transform(x, cond)
+            x, log_det = (link.transform if whole else link.unnormalised)(x, cond)
             total = total + log_det
         return x, total
 

@@ -51,8 +51,12 @@ class InvertibleConv(Bijection):
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Mix."""
-        y = nn.functional.conv2d(x, self.weight[:, :, None, None])
+        y, _ = self.unnormalised(x, cond)
         return y, (self.log_diagonal.sum() * math.prod(x.shape[2:])).expand(len(x))
+
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """Mix; the determinant is the same for every x."""
+        return nn.functional.conv2d(x, self.weight[:, :, None, None]), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Two triangular solves, instead of an inverse matrix."""

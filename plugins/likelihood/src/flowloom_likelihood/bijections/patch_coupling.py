@@ -13,7 +13,9 @@ from flowloom.state import Cond
 from flowloom_likelihood.bijections.base import Bijection, Image
 from flowloom_likelihood.bijections.coupling import CouplingNet
 
-Split = Literal["channels", "checkerboard"]
+Split = Literal["channels", "checkerboard", "columns", "rows"]
+SPATIAL: tuple[Split, ...] = ("checkerboard", "columns", "rows")
+"""Splits of places, in the order in which the authors' code goes through them."""
 BOUND = 2.0
 """m, the largest scale; sigmoid(0) m = 1, so that a coupling starts as the identity."""
 
@@ -96,11 +98,12 @@ class PatchCoupling(Bijection):
               y_2 = (x_2 + b) \odot s, \quad \log|\det| = \sum \log s
 
     with m = 2 (Kolesnikov et al., "Jet", 2412.15129, section 3). Halves are those of a fixed order of the
-    channels, drawn once, or the two colours of a checkerboard of places, whose k-th tokens belong together.
+    channels, drawn once, or of places: the colours of a checkerboard, every other column or every other row.
+    A token of such a half is cut into two, so that the network always sees T tokens of c/2 numbers.
 
     Args:
-        net: reads a half and tells shift and raw scale of the other, ``(batch, T', 2 c')``.
-        split: ``channels`` or ``checkerboard``.
+        net: reads a half ``(batch, T, c/2)`` and tells shift and raw scale of the other, ``(batch, T, c)``.
+        split: into which halves.
         grid: rows and columns of the tokens.
         channels: c.
         flip: which half moves.
@@ -116,16 +119,22 @@ class PatchCoupling(Bijection):
         if split == "channels":
             order = torch.randperm(channels)
         else:
-            colour = (torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % 2
-            order = colour.flatten().argsort(stable=True)
+            row, column = torch.arange(grid[0])[:, None], torch.arange(grid[1])[None]
+            places = {"checkerboard": row + column, "columns": column + 0 * row, "rows": row + 0 * column}
+            order = (places[split] % 2).flatten().argsort(stable=True)
         self.register_buffer("order", order)
 
     def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        cut = len(x), x.shape[1], x.shape[2] // 2
         first, second = x.index_select(self.axis, self.order).chunk(2, self.axis)
+        first, second = first.reshape(cut), second.reshape(cut)
         return (second, first) if self.flip else (first, second)
 
     def _joined(self, still: Tensor, moved: Tensor) -> Tensor:
-        both = torch.cat([moved, still] if self.flip else [still, moved], self.axis)
+        halves = [moved, still] if self.flip else [still, moved]
+        if self.axis == 1:
+            halves = [half.reshape(len(half), half.shape[1] // 2, -1) for half in halves]
+        both = torch.cat(halves, self.axis)
         return both.index_select(self.axis, self.order.argsort())
 
     def _said(self, still: Tensor, initialise: bool = False) -> tuple[Tensor, Tensor]:

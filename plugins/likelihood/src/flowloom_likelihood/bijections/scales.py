@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -64,9 +66,16 @@ class FactorOut(Bijection):
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Both halves, side by side."""
+        return self._both(x, cond, self.onward.transform)
+
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """What goes on leaves out its constant."""
+        return self._both(x, cond, self.onward.unnormalised)
+
+    def _both(self, x: Tensor, cond: Cond, onward: Callable[[Tensor, Cond], Image]) -> Image:
         first, second, log_det = self._apart(x)
-        first, onward = self.onward.transform(first, cond)
-        return torch.cat([first, second], 1), log_det + onward
+        first, further = onward(first, cond)
+        return torch.cat([first, second], 1), log_det + further
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """The first half tells the law of the second."""

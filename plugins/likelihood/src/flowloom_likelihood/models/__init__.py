@@ -1,7 +1,9 @@
-"""Whole bijections: Glow, Jet, and a Gaussian to compare with."""
+"""Whole bijections: Glow, Flow++, Jet, and a Gaussian to compare with."""
 
+from flowloom_likelihood.models.flow_plus_plus import FlowPlusPlus
 from flowloom_likelihood.models.gaussian import LinearGaussian
 from flowloom_likelihood.models.glow import Glow
 from flowloom_likelihood.models.jet import Jet
+from flowloom_likelihood.models.linear_flow import LinearFlow
 
-__all__ = ["Glow", "Jet", "LinearGaussian"]
+__all__ = ["FlowPlusPlus", "Glow", "Jet", "LinearFlow", "LinearGaussian"]

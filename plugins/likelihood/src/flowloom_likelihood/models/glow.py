@@ -94,6 +94,10 @@ class Glow(Started):
         """Images to latents of the same shape."""
         return self.net.transform(x, cond)
 
+    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
+        """Without the determinants of normalisations and convolutions."""
+        return self.net.unnormalised(x, cond)
+
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:
         """Latents to images."""
         return self.net.inverse(z, cond)

@@ -11,7 +11,7 @@ from flowloom.errors import ShapeError
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_likelihood.bijections import Chain, Image
-from flowloom_likelihood.bijections.patch_coupling import GridNet, PatchCoupling, Split, TokenNet
+from flowloom_likelihood.bijections.patch_coupling import SPATIAL, GridNet, PatchCoupling, TokenNet
 from flowloom_likelihood.models.started import Started
 
 
@@ -28,7 +28,8 @@ class Jet(Started):
         depth: transformer blocks of a coupling.
         width: of the transformer, or channels of the convolutions.
         heads: of its attention.
-        spatial_every: every so-many-th coupling splits places (checkerboard) and not channels; 0 for none.
+        spatial_every: every so-many-th coupling splits places and not channels: colours of a checkerboard,
+            then columns, then rows, each both ways; 0 for none.
         network: ``vit``, or Glow's convolutions (``conv``) to compare with; those split channels only.
         shuffled: lay the patches out in one fixed random order first, which takes away the locality that
             convolutions assume.
@@ -63,23 +64,24 @@ class Jet(Started):
         size, tokens = channels * patch**2, grid[0] * grid[1]
         if min(couplings, depth, width, heads) < 1 or spatial_every < 0:
             raise ValueError("couplings, depth, width and heads count from 1, spatial_every from 0")
-        if spatial_every and tokens % 2:
+        if spatial_every and (grid[0] % 2 or grid[1] % 2):
             raise ShapeError(
-                f"{grid[0]} x {grid[1]} patches have no checkerboard of equal halves; set spatial_every: 0"
+                f"{grid[0]} x {grid[1]} patches have no equal halves of rows and columns; "
+                "set spatial_every: 0"
             )
         self.spec, self.patch = spec, patch
         self.register_buffer("layout", torch.randperm(tokens) if shuffled else torch.arange(tokens))
 
         def coupling(number: int) -> PatchCoupling:
-            spatial = spatial_every > 0 and number % spatial_every == spatial_every - 1
-            seen, said = (tokens // 2, size) if spatial else (tokens, size // 2)
             net: nn.Module = (
-                TokenNet(seen, said, 2 * said, width, depth, heads)
+                TokenNet(tokens, size // 2, size, width, depth, heads)
                 if network == "vit"
-                else GridNet(grid, said, 2 * said, width)
+                else GridNet(grid, size // 2, size, width)
             )
-            split: Split = "checkerboard" if spatial else "channels"
-            return PatchCoupling(net, split, grid, size, flip=number % 2 == 1)
+            if spatial_every and number % spatial_every == spatial_every - 1:
+                nth = number // spatial_every
+                return PatchCoupling(net, SPATIAL[nth // 2 % 3], grid, size, flip=nth % 2 == 1)
+            return PatchCoupling(net, "channels", grid, size, flip=number % 2 == 1)
 
         self.net = Chain([coupling(number) for number in range(couplings)])
 

@@ -23,5 +23,6 @@ def register(reg: Registrar) -> None:
     for name, summary in (
         ("digits-jet", "Jet on real digits"),
         ("digits-jet-conv", "the same couplings with convolutions in place of transformers"),
+        ("imagenet64-jet", "Jet on ImageNet 64x64 at the paper's size"),
     ):
         reg.recipe(name, f"flowloom_likelihood:recipes/{name}.yaml", summary=summary, paper="2412.15129")
