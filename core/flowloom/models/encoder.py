@@ -61,7 +61,9 @@ class EncoderBlock(nn.Module):
             past: of a causal block: those read before, which these are added to.
         """
         b, n, width = x.shape
-        q, k, v = self.qkv(self.first(x)).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.first(x)).reshape(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         if angles is not None:
             q, k = turn(q, angles), turn(k, angles)
         if past is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
@@ -24,7 +25,8 @@ class BitsPerDim(Score):
     .. math:: \frac{1}{D \ln 2}\Big(-\log \frac1M \sum_m p(x + u_m) + D \ln n\Big)
 
     of data of n levels behind the codec ``dequantize``: with M = 1 the usual bound (1807.03039, section 2),
-    with more draws a tighter one. Without that codec they are bits of a density, which may be negative.
+    with more draws a tighter one. Without that codec they are bits of a density, which may be negative; of
+    states with the noise of training, where the objective gives them some.
 
     Args:
         draws: M, draws of the dequantisation noise.
@@ -69,7 +71,10 @@ class BitsPerDim(Score):
                     # The examples came with one draw of their own, which is the first.
                     states = part if not found else flow.encode(flow.decode(part), draws)
                     assert isinstance(states.x, Tensor)
-                    found.append(field.log_prob(states.x, states.cond).double())
+                    x = states.x
+                    if field.noise:
+                        x = x + field.noise * Draw.like(x, draws).normal(x.shape)
+                    found.append(field.log_prob(x, states.cond).double())
                 total += float((torch.stack(found).logsumexp(0) - math.log(self.draws)).sum())
         nats = -total / len(examples) - (codec.log_cell() if isinstance(codec, Dequantize) else 0.0)
         return {"bits_per_dim": nats / (examples.x[0].numel() * math.log(2))}

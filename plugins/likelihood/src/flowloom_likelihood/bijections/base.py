@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,7 +23,13 @@ class Bijection(nn.Module, ABC):
 
     A bijection of a whole state is a network of the platform as well: as ``model(x, t, **cond)`` it carries
     noise to data, and does not read the time.
+
+    Attributes:
+        rounds: network evaluations that `inverse` takes one after the other; 1 where all of a state is made
+            at once.
     """
+
+    rounds: int = 1
 
     @abstractmethod
     def transform(self, x: Tensor, cond: Cond) -> Image:
@@ -56,13 +62,23 @@ class Chain(Bijection):
         super().__init__()
         self.links = nn.ModuleList(links)
 
-    def transform(self, x: Tensor, cond: Cond) -> Image:
-        """Through all links."""
-        total = x.new_zeros(len(x))
+    @property
+    def rounds(self) -> int:  # type: ignore[override]
+        """Those of all links."""
+        return sum(link.rounds for link in self.links if isinstance(link, Bijection))
+
+    def trace(self, x: Tensor, cond: Cond) -> Iterator[Image]:
+        """Where every link carries what the links before it made, and its own ``log |det|``."""
         for link in self.links:
             assert isinstance(link, Bijection)
             x, log_det = link.transform(x, cond)
-            total = total + log_det
+            yield x, log_det
+
+    def transform(self, x: Tensor, cond: Cond) -> Image:
+        """Through all links."""
+        total = x.new_zeros(len(x))
+        for reached, log_det in self.trace(x, cond):
+            x, total = reached, total + log_det
         return x, total
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:

@@ -1,0 +1,39 @@
+"""Images as tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from flowloom.state import Cond
+from flowloom_likelihood.bijections.base import Bijection, Image
+
+
+class Tokens(Bijection):
+    """Images ``(batch, C, H, W)`` as tokens ``(batch, H W / p^2, C p^2)`` of patches, row by row.
+
+    Args:
+        grid: rows and columns of the patches.
+        patch: p.
+        undo: the other way round, tokens to images.
+    """
+
+    rounds = 0
+
+    def __init__(self, grid: tuple[int, int], patch: int, undo: bool = False) -> None:
+        super().__init__()
+        self.grid, self.patch, self.undo = grid, patch, undo
+
+    def _cut(self, x: Tensor) -> Tensor:
+        return pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)
+
+    def _laid(self, tokens: Tensor) -> Tensor:
+        return pixel_shuffle(tokens.transpose(1, 2).unflatten(2, self.grid), self.patch)
+
+    def transform(self, x: Tensor, cond: Cond) -> Image:
+        """Nothing is stretched."""
+        return self._laid(x) if self.undo else self._cut(x), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
+        """The other way."""
+        return self._cut(z) if self.undo else self._laid(z)
