@@ -90,5 +90,6 @@ def register(reg: Registrar) -> None:
         ("digits-starflow-deep", "a deep and three shallow blocks, told no class"),
         ("latent-starflow", "STARFlow in the latents of a small autoencoder of digits"),
         ("imagenet-starflow", "STARFlow on ImageNet-256 at the paper's size"),
+        ("text-starflow", "STARFlow for text to images at the paper's size"),
     ):
         reg.recipe(name, f"flowloom_likelihood:recipes/{name}.yaml", summary=summary, paper=PAPER)
