@@ -135,7 +135,8 @@ class CausalNet(TokenLaws):
     def read(self, x: Tensor, cond: Cond, reading: Reading) -> Moments:
         """See `TokenLaws.read`."""
         fresh = reading.place == 0
-        raw = self.out(self.norm(self._read(x, cond, reading)))
+        hidden = self._read(x, cond, reading)
+        raw = self.out(self.norm(hidden.to(self.out.weight.dtype)))
         if fresh and self.start is None:
             raw = torch.cat([raw.new_zeros(len(x), 1, raw.shape[-1]), raw], 1)
         reading.place += x.shape[1] + int(fresh)
