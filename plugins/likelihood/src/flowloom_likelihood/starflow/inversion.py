@@ -58,8 +58,8 @@ class Inversion(Score):
         with flow.evaluating():
             exact = field(z, None, some.cond)
             found = _plain(flow.solver).solve(field, z, cond=some.cond).x
+            assert isinstance(exact, Tensor) and isinstance(found, Tensor)
             back = field.pull(exact, some.cond)[0]
-        assert isinstance(exact, Tensor) and isinstance(found, Tensor)
         return {
             "inversion_error": float((found - exact).norm() / exact.norm()),
             "round_trip": float((back - z).abs().max()),
