@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from flowloom.state import Cond
 from flowloom_likelihood.bijections.base import Bijection, Image
@@ -25,10 +24,16 @@ class Tokens(Bijection):
         self.grid, self.patch, self.undo = grid, patch, undo
 
     def _cut(self, x: Tensor) -> Tensor:
-        return pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2)
+        (rows, columns), p = self.grid, self.patch
+        n, channels = x.shape[:2]
+        cells = x.reshape(n, channels, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
+        return cells.reshape(n, rows * columns, channels * p * p)
 
     def _laid(self, tokens: Tensor) -> Tensor:
-        return pixel_shuffle(tokens.transpose(1, 2).unflatten(2, self.grid), self.patch)
+        (rows, columns), p = self.grid, self.patch
+        n, channels = len(tokens), tokens.shape[2] // p**2
+        cells = tokens.reshape(n, rows, columns, channels, p, p).permute(0, 3, 1, 4, 2, 5)
+        return cells.reshape(n, channels, rows * p, columns * p)
 
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Nothing is stretched."""
