@@ -20,7 +20,7 @@ def patch_features(encoder: Trained, module: str, x: Tensor, grid: tuple[int, in
         encoder: a frozen network of such images.
         module: dotted name of the module in it that answers with a map ``(batch, d, h, w)``, which is
             averaged over the patches, or with tokens ``(batch, patches, d)``; a first token for all of the
-            image is passed over.
+            image is passed over. The encoder's own answer where empty.
         x: images ``(batch, C, H, W)``.
         grid: rows and columns of the patches.
 

@@ -17,8 +17,9 @@ def register(reg: Registrar) -> None:
         "aligned-likelihood",
         f"{HOME}:AlignedLikelihood",
         summary="likelihood, with features aligned along the way from noise to data (R-REPA)",
+        example={"module": "", "dim": 1, "width": 48, "blocks": [-1], "layer": 1, "hidden": 8},
         paper=PAPER,
-        within="digits-flowback",
+        within="digits-starflow",
     )
     reg.add(
         "score",
@@ -26,7 +27,7 @@ def register(reg: Registrar) -> None:
         f"{HOME}:FlowClassifier",
         summary="accuracy of a conditional flow as a classifier: by one gradient, and by Bayes' rule",
         paper=PAPER,
-        within="digits-flowback",
+        within="digits-starflow",
     )
     for name, summary in (
         ("digits-flowback", "reverse alignment of a small TARFlow on real digits"),
