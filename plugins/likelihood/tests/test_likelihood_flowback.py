@@ -176,7 +176,13 @@ def test_blocks_and_layers_that_are_not_there_are_told(encoder):
     with pytest.raises(IncompatibleError, match="has 3 blocks"):
         flow.objective.loss(flow.model, rows(flow), Step())
     flow = aligned(encoder, layer=3)
-    with pytest.raises(IncompatibleError, match="fewer than 3 layers"):
+    with pytest.raises(IncompatibleError, match="2 layers, fewer than 3"):
+        flow.objective.turns(flow)
+    flow = aligned(encoder, width=8)
+    with pytest.raises(IncompatibleError, match=r"width 16, and objective\.width is 8"):
+        flow.objective.turns(flow)
+    flow = aligned(encoder, dim=4)
+    with pytest.raises(IncompatibleError, match=r"size 8, and objective\.dim is 4"):
         flow.objective.loss(flow.model, rows(flow), Step())
     with pytest.raises(ValueError, match="reverse, forward or detached"):
         aligned(encoder, direction="back")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from flowloom.errors import IncompatibleError
 from flowloom.models.sizes import require_sizes
-from flowloom.objectives import Batch, Loss, Step
+from flowloom.objectives import Batch, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.state import Cond
 from flowloom.trained import Trained
@@ -19,6 +19,9 @@ from flowloom_likelihood.bijections.causal_net import CausalNet
 from flowloom_likelihood.flowback.encoder import patch_features
 from flowloom_likelihood.models.starflow import StarFlow
 from flowloom_likelihood.starflow.objective import NoisyLikelihood, autoregressive
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 Direction = Literal["reverse", "forward", "detached"]
 
@@ -80,10 +83,21 @@ class AlignedLikelihood(NoisyLikelihood):
         if not blocks or strength < 0:
             raise ValueError("blocks names at least one block, and strength counts from 0")
         self.encoder, self.module, self.layer = encoder, module, layer
+        self.dim, self.width = dim, width
         self.blocks, self.strength, self.direction = tuple(blocks), strength, direction
         self.project = nn.Sequential(
             nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, dim)
         )
+
+    def turns(self, flow: Flow) -> Sequence[Turn]:
+        """One turn, of the flow and the projector.
+
+        Raises:
+            IncompatibleError: a block, layer or width is named that the flow lacks; see also
+                `NoisyLikelihood.turns`.
+        """
+        self._chosen(autoregressive(flow.model))
+        return super().turns(flow)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Likelihood and alignment of the same noisy states."""
@@ -109,6 +123,10 @@ class AlignedLikelihood(NoisyLikelihood):
         chosen = self._chosen(flow)
         read = self.inputs(flow.blocks, inside, cond, min(chosen))
         wanted = patch_features(self.encoder, self.module, clean, flow.blocks[0].net.grid)
+        if wanted.shape[-1] != self.dim:
+            raise IncompatibleError(
+                f"the encoder's features are of size {wanted.shape[-1]}, and objective.dim is {self.dim}"
+            )
         total = clean.new_zeros(())
         for t in chosen:
             block = flow.blocks[t]
@@ -136,6 +154,14 @@ class AlignedLikelihood(NoisyLikelihood):
         if any(not -count <= t < count for t in self.blocks):
             raise IncompatibleError(f"the flow has {count} blocks, and {list(self.blocks)} are to be aligned")
         chosen = [t % count for t in self.blocks]
-        if any(len(flow.blocks[t].net.blocks) < self.layer for t in chosen):  # type: ignore[arg-type]
-            raise IncompatibleError(f"a block to be aligned has fewer than {self.layer} layers")
+        for t in chosen:
+            net = flow.blocks[t].net
+            assert isinstance(net, CausalNet)
+            if len(net.blocks) < self.layer:
+                raise IncompatibleError(f"block {t} has {len(net.blocks)} layers, fewer than {self.layer}")
+            if net.out.in_features != self.width:
+                raise IncompatibleError(
+                    f"the flow's transformers have width {net.out.in_features}, and objective.width is "
+                    f"{self.width}"
+                )
         return chosen

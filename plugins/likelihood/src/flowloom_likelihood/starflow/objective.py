@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -10,13 +12,16 @@ from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.objectives import Batch, Loss, Step
+from flowloom.objectives import Batch, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.sources import Source
 from flowloom.state import Cond
 from flowloom_likelihood.field import BijectionField, normal_log_prob
 from flowloom_likelihood.models.starflow import StarFlow
 from flowloom_likelihood.objective import ExactLikelihood
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 
 class NoisyLikelihood(ExactLikelihood):
@@ -49,6 +54,15 @@ class NoisyLikelihood(ExactLikelihood):
         """Carry noisy data to noise."""
         x, cond = self.noisy(batch, step)
         return self.descend(autoregressive(model), x, cond)[0]
+
+    def turns(self, flow: Flow) -> Sequence[Turn]:
+        """One turn, of a stack of autoregressive blocks.
+
+        Raises:
+            IncompatibleError: the model is another, or see `ExactLikelihood.turns`.
+        """
+        autoregressive(flow.model)
+        return super().turns(flow)
 
     def noisy(self, batch: Batch, step: Step) -> tuple[Tensor, Cond]:
         """The states with noise, and their conditions, some of them withheld."""
