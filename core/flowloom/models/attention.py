@@ -10,20 +10,28 @@ from torch.autograd import forward_ad
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
     """Softmax attention over the last but one dimension: ``(..., tokens, width)`` each, and out.
 
-    ``seen`` marks the keys that a query may look at, all where None.
+    ``seen`` marks the keys that a query may look at, all where None. ``causal``: queries are the last of as
+    many tokens as there are keys, and each looks at itself and those before it, among the ``seen``.
 
     PyTorch's fused kernels have no forward-mode derivative, so a call whose inputs carry tangents (under
     ``torch.func.jvp``) takes the written-out form; every other call is fused.
     """
-    if any(_tangent(x) is not None for x in (q, k, v)):
-        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        if seen is not None:
-            weights = weights.masked_fill(~seen, -math.inf)
-        return weights.softmax(-1) @ v
-    return scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    fused = all(_tangent(x) is None for x in (q, k, v))
+    n, m = q.shape[-2], k.shape[-2]
+    if causal and fused and seen is None and n == m:
+        return scaled_dot_product_attention(q, k, v, is_causal=True)
+    if causal and n > 1:
+        before = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
+        seen = before if seen is None else seen & before
+    if fused:
+        return scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if seen is not None:
+        weights = weights.masked_fill(~seen, -math.inf)
+    return weights.softmax(-1) @ v
 
 
 def rotary(length: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:

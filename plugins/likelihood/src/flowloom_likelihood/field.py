@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
@@ -27,20 +28,48 @@ class BijectionField(Field):
     Args:
         bijection: the network.
         path: of the recipe; says on which space states lie.
+        noise: standard deviation of the noise that states were given in training, which its law has.
     """
 
     kind = KIND
     has_density = True
 
-    def __init__(self, bijection: nn.Module, path: Path | None = None) -> None:
-        self.bijection, self.path = bijection_of(bijection), path
+    def __init__(self, bijection: nn.Module, path: Path | None = None, noise: float = 0.0) -> None:
+        self.bijection, self.path, self.noise = bijection_of(bijection), path, noise
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """Noise to data."""
         assert isinstance(x, Tensor)
+        return self.bijection.inverse(self.tempered(x, cond), cond)
+
+    def calls(self, t: float, cond: Cond) -> int:
+        """The rounds of the bijection: tokens of a block that makes one after the other, and so on."""
+        return self.bijection.rounds
+
+    def tempered(self, z: Tensor, cond: Cond) -> Tensor:
+        """Noise ``(batch, *event)`` as the temperature scales it."""
         temperature = cond.get(TEMPERATURE)
-        z = x if temperature is None else x * expand(temperature.to(x.dtype), x)
-        return self.bijection.inverse(z, cond)
+        return z if temperature is None else z * expand(temperature.to(z.dtype), z)
+
+    def denoised(self, x: State, cond: Cond) -> Tensor:
+        r"""States ``(batch, *event)`` of its law without the noise of training, by its own score.
+
+        .. math:: E[x_{clean} | x] = x + \sigma^2 \nabla_x \log p(x)
+
+        (Tweedie; "Normalizing Flows are Capable Generative Models", 2412.06329, section 2.4).
+
+        Raises:
+            IncompatibleError: training gave states no noise.
+        """
+        if not self.noise:
+            raise IncompatibleError(
+                "there is no noise to take away; denoise is for objective: noisy-likelihood, noise above 0"
+            )
+        assert isinstance(x, Tensor)
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            (score,) = torch.autograd.grad(self.log_prob(point, cond).sum(), point)
+        return x + self.noise**2 * score
 
     def pull(self, x: Tensor, cond: Cond) -> Image:
         """Data to noise, and ``log |det|`` of it in nats, ``(batch,)``: the inverse of a call."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from flowloom.testing.laws import Context, Make, law
 from flowloom_likelihood.bijections import Bijection
+from flowloom_likelihood.bijections.autoregressive import Autoregressive
 
 ROWS, SIDE = 3, 2
 
@@ -85,3 +86,40 @@ def check_rows_are_independent(make: Make, context: Context) -> None:
         (together, dets), (alone, det) = bijection.transform(x, {}), bijection.transform(x[:1], {})
     context.within("a row alone", together[:1] - alone, 1e-9)
     context.within("its log |det|", dets[:1] - det, 1e-9)
+
+
+def _token_by_token(bijection: Bijection) -> bool:
+    return isinstance(bijection, Autoregressive)
+
+
+@law("no token is moved by a later one", when=_token_by_token)
+def check_no_token_sees_a_later_one(make: Make, context: Context) -> None:
+    """What is told of token i stays when the tokens from i on are others."""
+    bijection, x = _fresh(make, context)
+    assert isinstance(bijection, Autoregressive)
+    with torch.no_grad():
+        told = torch.cat(bijection.net(bijection.ordered(x), {}), -1)
+        others = torch.randn(x.shape, generator=context.generator(3), dtype=x.dtype)
+        for i in range(x.shape[1]):
+            mixed = torch.cat([bijection.ordered(x)[:, :i], others[:, i:]], 1)
+            again = torch.cat(bijection.net(mixed, {}), -1)
+            context.within(f"what is told of token {i}", again[:, : i + 1] - told[:, : i + 1], 1e-9)
+
+
+@law("token by token, with what was read remembered, is all at once", when=_token_by_token)
+def check_reading_on(make: Make, context: Context) -> None:
+    """Laws of tokens read in pieces of one and of two are those of all read together; so is the inverse."""
+    bijection, x = _fresh(make, context)
+    assert isinstance(bijection, Autoregressive)
+    x = bijection.ordered(x)
+    with torch.no_grad():
+        told = torch.cat(bijection.net(x, {}), -1)
+        for size in (1, 2):
+            reading = bijection.net.begin()
+            found = [bijection.net.read(x[:, :0], {}, reading)]
+            found += [bijection.net.read(piece, {}, reading) for piece in x[:, :-1].split(size, 1)]
+            pieces = torch.cat([torch.cat(moments, -1) for moments in found], 1)
+            context.within(f"read in pieces of {size}", pieces - told, 1e-9)
+        z = torch.randn(x.shape, generator=context.generator(2), dtype=x.dtype)
+        one_by_one, (at_once, _) = bijection.inverse(z, {}), bijection.jacobi(z, {}, 1e-12)
+        context.within("the inverse in parallel", one_by_one - at_once, 1e-7)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
@@ -26,7 +27,8 @@ class BitsPerDim(Score):
 
     of data of n levels behind the codec ``dequantize``: with M = 1 the usual bound (1807.03039, section 2),
     with more draws a tighter one (1902.00275, equation 12). The law q of u is that of the objective's
-    dequantiser, else uniform. Without that codec they are bits of a density, which may be negative.
+    dequantiser, else uniform. Without that codec they are bits of a density, which may be negative; of states
+    with the noise of training, where the objective gives them some.
 
     Args:
         draws: M, draws of the dequantisation noise. Compare figures of the same M only.
@@ -74,7 +76,10 @@ class BitsPerDim(Score):
                     own = learned is not None or not found
                     states = part if own else flow.encode(flow.decode(part), draws)
                     assert isinstance(states.x, Tensor)
-                    bound = log_probability(field, states.x, states.cond, levels, learned, draws)
+                    x = states.x
+                    if field.noise:
+                        x = x + field.noise * Draw.like(x, draws).normal(x.shape)
+                    bound = log_probability(field, x, states.cond, levels, learned, draws)
                     found.append(bound.double())
                 total += float((torch.stack(found).logsumexp(0) - math.log(self.draws)).sum())
         return {"bits_per_dim": -total / len(examples) / (examples.x[0].numel() * math.log(2))}

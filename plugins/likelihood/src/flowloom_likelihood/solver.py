@@ -18,9 +18,21 @@ class Push(Solver):
     """One evaluation of a bijection: noise to data forwards, data to noise on a decreasing span.
 
     What lies between the two ends has no meaning for a bijection, so a trajectory is its ends.
+
+    Args:
+        denoise: take the noise of training off samples by the flow's own score (`BijectionField.denoised`),
+            which costs one evaluation more, with a gradient.
     """
 
     consumes = KIND
+
+    def __init__(self, denoise: bool = False) -> None:
+        super().__init__()
+        self.denoise = denoise
+
+    def generate(self, field: BijectionField, z: Tensor, call: Call) -> State:
+        """Data of noise ``(batch, *event)``, counted in ``call``."""
+        return call(z, 0.0)
 
     def solve(
         self,
@@ -48,10 +60,13 @@ class Push(Solver):
             raise IncompatibleError(f"a bijection goes from 0 to 1 or from 1 to 0, not over {span}")
         call = Call(field, cond, generator)
         walk = Walk(call, x0, span[0], keep=keep, on_step=on_step, steps=1)
+        assert isinstance(x0, Tensor)
         if span[1] > span[0]:
-            end = call(x0, span[0])
+            end = self.generate(field, x0, call)
+            if self.denoise:
+                call.nfe += 1
+                end = field.denoised(end, call.cond)
         else:
-            assert isinstance(x0, Tensor)
             call.nfe += 1
             end, _ = field.pull(x0, call.cond)
         walk.arrive(end, span[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,7 +23,13 @@ class Bijection(nn.Module, ABC):
 
     A bijection of a whole state is a network of the platform as well: as ``model(x, t, **cond)`` it carries
     noise to data, and does not read the time.
+
+    Attributes:
+        rounds: network evaluations that `inverse` takes one after the other; 1 where all of a state is made
+            at once.
     """
+
+    rounds: int = 1
 
     @abstractmethod
     def transform(self, x: Tensor, cond: Cond) -> Image:
@@ -65,6 +71,24 @@ class Chain(Bijection):
         super().__init__()
         self.links = nn.ModuleList(links)
 
+    @property
+    def rounds(self) -> int:  # type: ignore[override]
+        """Those of all links."""
+        return sum(link.rounds for link in self.links if isinstance(link, Bijection))
+
+    def trace(self, x: Tensor, cond: Cond, whole: bool = True) -> Iterator[Image]:
+        """Where every link carries what the links before it made, and its own ``log |det|``.
+
+        Args:
+            x: what the first link is given.
+            cond: conditions of all links.
+            whole: False leaves the constants out, as `unnormalised` does.
+        """
+        for link in self.links:
+            assert isinstance(link, Bijection)
+            x, log_det = (link.transform if whole else link.unnormalised)(x, cond)
+            yield x, log_det
+
     def transform(self, x: Tensor, cond: Cond) -> Image:
         """Through all links."""
         return self._through(x, cond, whole=True)
@@ -75,10 +99,8 @@ class Chain(Bijection):
 
     def _through(self, x: Tensor, cond: Cond, whole: bool) -> Image:
         total = x.new_zeros(len(x))
-        for link in self.links:
-            assert isinstance(link, Bijection)
-            x, log_det = (link.transform if whole else link.unnormalised)(x, cond)
-            total = total + log_det
+        for reached, log_det in self.trace(x, cond, whole):
+            x, total = reached, total + log_det
         return x, total
 
     def inverse(self, z: Tensor, cond: Cond) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from flowloom.models.attention import attend
+from flowloom.models.encoder import EncoderBlock
 from flowloom.state import Cond
 from flowloom_likelihood.bijections.base import Bijection, Image
 from flowloom_likelihood.bijections.coupling import CouplingNet
@@ -18,30 +18,6 @@ SPATIAL: tuple[Split, ...] = ("checkerboard", "columns", "rows")
 """Splits of places, in the order in which the authors' code goes through them."""
 BOUND = 2.0
 """m, the largest scale; sigmoid(0) m = 1, so that a coupling starts as the identity."""
-
-
-class EncoderBlock(nn.Module):
-    """Attention and MLP, each behind a LayerNorm and added to its input (ViT, 2010.11929, equations 2 and 3).
-
-    Args:
-        width: of the tokens.
-        heads: of the attention.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens ``(batch, tokens, width)``."""
-        b, n, width = x.shape
-        q, k, v = self.qkv(self.first(x)).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        x = x + self.join(attend(q, k, v).transpose(1, 2).reshape(b, n, width))
-        answer: Tensor = x + self.mlp(self.second(x))
-        return answer
 
 
 class TokenNet(nn.Module):
