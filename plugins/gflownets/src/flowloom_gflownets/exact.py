@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowloom_gflownets.environment import Environment
+from flowloom.errors import IncompatibleError
+from flowloom_gflownets.environment import Environment, TokenEnvironment
 from flowloom_gflownets.policy import PolicyField
 
 
@@ -37,6 +38,8 @@ def law_of(field: PolicyField) -> Tensor:
     .. math:: u(s_0) = 1, \quad u(s') = \sum_{s \to s'} u(s) P_F(s'|s), \quad p(x) = u(x) P_F(\mathrm{stop}|x)
     """
     environment = field.environment
+    if not isinstance(environment, TokenEnvironment):
+        raise IncompatibleError(f"the states of {type(environment).__name__} cannot be enumerated")
     states = environment.states()
     device = next(field.model.parameters()).device
     value = field(states.to(device), None, {})
