@@ -62,9 +62,12 @@ class Balance(Objective):
 
     def walks(self, model: nn.Module, batch: Batch, step: Step) -> Trajectories:
         """The walks of a step: the policy's own, as many as the batch has rows."""
+        return roll_out(self.policy(model), self.start(batch), epsilon=self.epsilon, generator=step.generator)
+
+    def start(self, batch: Batch) -> Tensor:
+        """The root, once for every row."""
         x0 = first_leaf(batch.x0)
-        root = self.environment.root(batch_size(batch.x0), x0.device, float_dtype(x0))
-        return roll_out(self._policy(model), root, epsilon=self.epsilon, generator=step.generator)
+        return self.environment.root(batch_size(batch.x0), x0.device, float_dtype(x0))
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """The penalty of as many walks as the batch has rows."""
@@ -96,6 +99,15 @@ class Balance(Objective):
         after = self.said_after(model, walks) if self.learned else None
         return self.log_forward(self.said(model, walks), walks) - self.log_backward(after, walks)
 
+    def log_weights(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        r"""``log R + sum log p_B - log p_F`` of every walk, ``(walks,)``.
+
+        Its exponential is, in the mean over walks of the policy, Z, and its mean a bound on log Z.
+        """
+        gain = self.gains(model, walks)
+        sums = gain.new_zeros(len(walks.ends)).index_add(0, walks.walk, gain)
+        return self.log_reward(walks.ends) - sums
+
     def log_flow(self, said: Said, x: Tensor, number: Tensor) -> Tensor:
         """Log of the flow through states, ``(n,)``: what is said, over what the environment guesses."""
         return said.log_flow + self.environment.guess(x, number)
@@ -113,9 +125,10 @@ class Balance(Objective):
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The forward policy."""
-        return self._policy(model)
+        return self.policy(model)
 
-    def _policy(self, model: nn.Module) -> PolicyField:
+    def policy(self, model: nn.Module) -> PolicyField:
+        """The forward policy, as what walks it takes it."""
         field = PolicyField(model, self.environment, self.path.geometry)
         field.path = self.path
         return field

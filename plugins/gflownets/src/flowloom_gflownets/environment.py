@@ -13,6 +13,7 @@ from torch import Tensor
 from flowloom.energies import Energy
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
+from flowloom_gflownets.energies import Corners
 
 if TYPE_CHECKING:
     from flowloom_gflownets.trajectories import Trajectories
@@ -202,12 +203,7 @@ def log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
 
 
 class HypergridEnergy(Energy):
-    r"""Minus the log of the corners' reward of Bengio et al. (2106.04399, section 4.1), in nats.
-
-    .. math:: R(x) = R_0 + \tfrac12 \prod_d 1[|y_d| > 0.25] + 2 \prod_d 1[0.3 < |y_d| < 0.4],
-              \qquad y = x/(H-1) - 1/2
-
-    Modes stand near the :math:`2^D` corners, behind regions of reward R0.
+    """That of `Corners` at ``x / (H - 1)``: modes near the ``2^D`` corners, behind regions of reward R0.
 
     Args:
         side: H.
@@ -215,15 +211,12 @@ class HypergridEnergy(Energy):
     """
 
     def __init__(self, side: int, floor: float = 0.1) -> None:
-        self.side, self.floor = side, floor
+        self.side, self.floor, self.corners = side, floor, Corners(floor=floor)
 
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """``-log R`` of coordinates ``(n, D)``: ``(n,)``."""
         assert isinstance(x, Tensor)
-        away = (x / (self.side - 1) - 0.5).abs()
-        outer = (away > 0.25).all(-1).float()
-        ring = ((away > 0.3) & (away < 0.4)).all(-1).float()
-        return -(self.floor + 0.5 * outer + 2.0 * ring).log()
+        return self.corners(x / (self.side - 1), cond)
 
 
 class Hypergrid(TokenEnvironment):

@@ -31,6 +31,16 @@ def target_of(environment: Environment) -> Target:
     return Target(log_reward.softmax(0), float(log_reward.logsumexp(0)))
 
 
+def log_partition(environment: Environment) -> float | None:
+    """``log Z``: told by the environment, else by enumeration; None where neither knows it."""
+    if environment.log_partition is not None:
+        return environment.log_partition
+    try:
+        return target_of(environment).log_z
+    except NotImplementedError:
+        return None
+
+
 @torch.no_grad()
 def law_of(field: PolicyField) -> Tensor:
     r"""Probability of every state as an object, ``(states,)`` float64, by dynamic programming.

@@ -44,9 +44,7 @@ class TrajectoryBalance(Balance):
 
     def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
         """One for every walk."""
-        gain = self.gains(model, walks)
-        sums = gain.new_zeros(len(walks.ends)).index_add(0, walks.walk, gain)
-        return self.log_partition + sums - self.log_reward(walks.ends)
+        return self.log_partition - self.log_weights(model, walks)
 
     def log_z(self, model: nn.Module) -> Tensor:
         """The parameter."""

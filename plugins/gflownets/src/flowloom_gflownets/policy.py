@@ -57,7 +57,7 @@ class PolicyMLP(nn.Module):
         self.head = nn.Linear(size, sum(environment.heads) + 1)
 
     def forward(self, x: Tensor, t: Any = None, /, **cond: Tensor) -> Tensor:
-        """The three heads side by side, ``(n, sum(heads) + 1)``; times are read where they belong to states."""
+        """The three heads side by side, ``(n, sum(heads) + 1)``; times are read where states have them."""
         features = self.environment.features(x)
         if self.environment.timed:
             features = torch.cat([features, sinusoid(t.to(features), TIMES)], -1)

@@ -29,13 +29,13 @@ class _Said:
 
 
 class BoxArcs(ContinuousEnvironment):
-    r"""From the corner 0 into the quarter disk of radius ``reach``, then along arcs of that radius, to anywhere.
+    r"""From the corner 0 into the quarter disk of radius ``reach``, then along arcs of it, to anywhere.
 
     A move from s goes to :math:`s + \delta (\cos\theta, \sin\theta)` with :math:`\theta` in the part of
-    :math:`[0, \pi/2]` that stays in the square, or the walk stops. Where no angle is left, within delta of the
-    far corner, it must stop. Angles forwards and backwards are measured by the same :math:`d\theta`, the first
-    move by area; its way back is certain, and no other move arrives in that quarter disk. Densities are Beta
-    mixtures of the angle as a share of what is left, divided by what is left.
+    :math:`[0, \pi/2]` that stays in the square, or the walk stops. Where no angle is left, within delta of
+    the far corner, it must stop. Angles forwards and backwards are measured by the same :math:`d\theta`, the
+    first move by area; its way back is certain, and no other move arrives in that quarter disk. Densities
+    are Beta mixtures of the angle as a share of what is left, divided by what is left.
 
     Args:
         energy: minus log R on the square.
@@ -80,7 +80,7 @@ class BoxArcs(ContinuousEnvironment):
     def draw(
         self, law: Tensor, x: Tensor, number: int, epsilon: float, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Into the disk, along an arc, or stop; a share ``epsilon`` of moves is uniform, and stops by a coin."""
+        """Into the disk, along an arc, or stop; a share ``epsilon`` is uniform, and stops by a coin."""
         said, draw = self._said(law), Draw.like(x, generator)
         if number == 0:
             share = said.first.sample(generator)
@@ -133,7 +133,7 @@ class BoxArcs(ContinuousEnvironment):
 
 
 def _angles(room: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest angle of a unit arc in the corner of a rectangle with sides ``(n, 2)`` of at most 1."""
+    """Lowest and highest angle of a unit arc in the corner of rectangles with sides ``(n, 2)``, at most 1."""
     return room[:, 0].acos(), room[:, 1].asin()
 
 

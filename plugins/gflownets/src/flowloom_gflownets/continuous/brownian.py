@@ -68,7 +68,7 @@ class Brownian(TimedEnvironment):
         return torch.where(walks.number == 0, 0.0, back)
 
     def guess(self, x: Tensor, number: Tensor) -> Tensor:
-        r"""A flow that looks ahead (2310.02679, section 3.3): :math:`t \log R + (1-t) \log N(0, \sigma^2 t I)`.
+        r"""A flow that looks ahead (2310.02679): :math:`t \log R + (1-t) \log N(x; 0, \sigma^2 t I)`.
 
         The variance is at least that at t = 0.01, and nothing is differentiated.
         """

@@ -14,7 +14,7 @@ EDGE = 1e-6
 
 
 def components(raw: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Log weights ``(n, k)`` and what belongs to the components, ``(n, k, rest)``, of ``k (1 + rest)`` numbers."""
+    """Log weights ``(n, k)`` and what belongs to the components, ``(n, k, rest)``."""
     return raw[:, :k].log_softmax(-1), raw[:, k:].reshape(len(raw), k, -1)
 
 
@@ -55,7 +55,9 @@ class BetaMixture:
 
 
 class VonMisesMixture:
-    r"""Products of von Mises laws on a torus, :math:`\sum_k w_k \prod_d e^{c_{kd} \cos(x_d - m_{kd})} / 2\pi I_0(c_{kd})`.
+    r"""Products of von Mises laws on a torus.
+
+    .. math:: \sum_k w_k \prod_d e^{c_{kd} \cos(x_d - m_{kd})} / 2 \pi I_0(c_{kd})
 
     Args:
         raw: what a network says, ``(n, k (1 + 2 d))``: means in radians, concentrations through softplus.
@@ -74,7 +76,7 @@ class VonMisesMixture:
         return (self.log_weights + each.sum(-1)).logsumexp(-1)
 
     def sample(self, draw: Draw) -> Tensor:
-        """One angle a row and dimension, ``(n, d)``, by rejection from a wrapped Cauchy law (Best and Fisher 1979)."""
+        """One point a row, ``(n, d)``, by rejection from wrapped Cauchy laws (Best and Fisher 1979)."""
         mean, concentration = chosen(self.log_weights, self.rest, draw.generator).chunk(2, -1)
         c = concentration.double()
         tau = 1 + (1 + 4 * c.square()).sqrt()

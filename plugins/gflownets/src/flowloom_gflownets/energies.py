@@ -64,7 +64,9 @@ class Funnel(Energy):
 
 
 class ManyWell(Energy):
-    r"""Pairs of a double well and a normal: :math:`E = \sum x_{2i}^4 - 6 x_{2i}^2 - \tfrac12 x_{2i} + \tfrac12 x_{2i+1}^2`.
+    r"""Pairs of a double well and a normal.
+
+    .. math:: E(x) = \sum_i x_{2i}^4 - 6 x_{2i}^2 - \tfrac12 x_{2i} + \tfrac12 x_{2i+1}^2
 
     ``2^(dims / 2)`` modes; the log partition is found by quadrature.
 
@@ -106,7 +108,7 @@ class TorusMixture(Energy):
         self.means = torch.as_tensor(means, dtype=torch.float64)
         if self.means.ndim != 2 or not self.means.numel() or not concentration > 0:
             raise ValueError(
-                f"give rows of angles and a concentration above 0, got {means} and {concentration}"
+                f"give rows of angles and a positive concentration, got {means} and {concentration}"
             )
         raw = torch.as_tensor(weights or [1.0] * len(self.means), dtype=torch.float64)
         if raw.shape != (len(self.means),) or bool((raw <= 0).any()):
