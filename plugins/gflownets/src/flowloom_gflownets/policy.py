@@ -95,6 +95,7 @@ class PolicyField(Field):
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
         """As `Environment.law` gives it: ``log P_F(. | x)``, ``(n, actions)``, where states are tokens."""
         assert isinstance(x, Tensor)
-        raw: Tensor = self.model(x, t, **cond)
-        said = raw[:, : self.environment.heads[0]]
+        # A network may know a shorter way to the forward kernel alone, which is all that walking takes.
+        ask = getattr(self.model, "kernel", self.model)
+        said: Tensor = ask(x, t, **cond)[:, : self.environment.heads[0]]
         return self.environment.law(said if self.temperature == 1 else said / self.temperature, x)

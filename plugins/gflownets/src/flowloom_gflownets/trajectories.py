@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from flowloom_gflownets.environment import Environment
+from flowloom_gflownets.environment import Environment, TokenEnvironment
 from flowloom_gflownets.policy import PolicyField
 
 
@@ -68,3 +69,42 @@ def walked(
 
 roll_out = torch.no_grad()(walked)
 """`walked` without gradient, which is how balances are trained."""
+
+
+@torch.no_grad()
+def retraced(
+    environment: TokenEnvironment, ends: Tensor, *, generator: torch.Generator | None = None
+) -> Trajectories:
+    """Walks to finished objects, taken backwards by uniform choices of a parent; a tree leaves no choice.
+
+    Args:
+        environment: in which they walked.
+        ends: finished objects ``(n, *event)``.
+        generator: of the choices.
+    """
+    walks, x = torch.arange(len(ends), device=ends.device), ends
+    taken = [(walks, torch.zeros_like(walks), x, torch.full_like(walks, environment.stop), x)]
+    length = torch.zeros_like(walks)
+    while len(walks):
+        parents = environment.parents(x)
+        inner = parents.any(1)
+        walks, x, parents = walks[inner], x[inner], parents[inner]
+        if not len(walks):
+            break
+        action = torch.multinomial(parents.float(), 1, generator=generator)[:, 0]
+        before = environment.back(x, action)
+        length[walks] += 1
+        taken.append((walks, length[walks], before, action, x))
+        x = before
+    walk, behind, xs, actions, afters = (torch.cat(column) for column in zip(*taken, strict=True))
+    return Trajectories(walk, length[walk] - behind, xs, actions, afters, ends)
+
+
+def joined(parts: Sequence[Trajectories]) -> Trajectories:
+    """Several batches of walks as one, their walks counted on."""
+    counts = [0]
+    for part in parts:
+        counts.append(counts[-1] + len(part.ends))
+    walk = torch.cat([part.walk + count for part, count in zip(parts, counts, strict=False)])
+    columns = ([getattr(part, name) for part in parts] for name in ("number", "x", "action", "after", "ends"))
+    return Trajectories(walk, *(torch.cat(column) for column in columns))

@@ -93,11 +93,13 @@ class DiffusionControl(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """Control and correction of the flow side by side, ``(n, d + 1)``, at times in [0, 1]."""
-        features, t = self.environment.features(x), t.to(x)
-        control = self.drift(features, t).clamp(-self.clip, self.clip)
-        if self.strength is not None:
-            control = control + self.strength(t) * self._score(x)
-        return torch.cat([control, self.flow(features, t)], -1)
+        return torch.cat([self.kernel(x, t), self.flow(self.environment.features(x), t.to(x))], -1)
+
+    def kernel(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
+        """The control alone, ``(n, d)``."""
+        t = t.to(x)
+        control: Tensor = self.drift(self.environment.features(x), t).clamp(-self.clip, self.clip)
+        return control if self.strength is None else control + self.strength(t) * self._score(x)
 
     def _score(self, x: Tensor) -> Tensor:
         """``grad log R``, itself differentiable where the state is."""
