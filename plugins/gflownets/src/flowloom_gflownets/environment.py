@@ -97,6 +97,10 @@ class Environment(ABC):
         Where ``said`` is None, the kernel is one that needs no network.
         """
 
+    def plain(self) -> Tensor:
+        """What says kernels that go everywhere, ``(sum(heads),)``, to try an environment without a network."""
+        return torch.zeros(sum(self.heads))
+
     def time(self, number: Tensor) -> Tensor | None:
         """What a network is told of the numbers of steps ``(n,)``; None where they say nothing."""
         return None

@@ -69,6 +69,16 @@ class BoxArcs(ContinuousEnvironment):
         """Coordinates about the middle."""
         return 2 * x - 1
 
+    def plain(self) -> Tensor:
+        """Uniform directions, and walks that stop after half a dozen arcs."""
+        one = math.log((1 - self.low) / (self.high - 1)) if self.low < 1 < self.high else 0.0
+        parts = [self._even(self.components, 1, one), self._even(self.first, 2, one)]
+        return torch.cat([torch.tensor([-1.5]), *parts, parts[0]])
+
+    @staticmethod
+    def _even(k: int, dims: int, shape: float) -> Tensor:
+        return torch.cat([torch.zeros(k), torch.full((2 * dims * k,), shape)])
+
     def ahead(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The angles that stay in the square, from the lowest to the highest; none where they cross."""
         return _angles(((1 - x.double()) / self.reach).clamp(0, 1))

@@ -37,6 +37,13 @@ class TorusJumps(TimedEnvironment):
         self.spec = Spec((dims,))
         self.heads = (components * (1 + 2 * dims),) * 2
 
+    def plain(self) -> Tensor:
+        """Jumps to anywhere."""
+        one = torch.zeros(self.components, 1 + 2 * self.dims)
+        one[:, 1 + self.dims :] = -4.0
+        flat = torch.cat([one[:, 0], one[:, 1:].flatten()])
+        return torch.cat([flat, flat])
+
     def features(self, x: Tensor) -> Tensor:
         """Cosines and sines."""
         return torch.cat([x.cos(), x.sin()], -1)

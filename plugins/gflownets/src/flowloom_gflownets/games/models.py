@@ -53,7 +53,7 @@ class AZResNet(nn.Module):
         self.moves = nn.ModuleList(nn.Linear(head * self.game.cells, self.game.stop) for _ in range(2))
 
     def forward(self, x: Tensor, t: Any = None, /, **cond: Tensor) -> Tensor:
-        """Logits of the player whose move it is, in the form of a policy ``(n, 2 actions)``; the rest is 0."""
+        """Logits of the player whose move it is, as a policy has them ``(n, 2 actions)``; the rest is 0."""
         act = nn.functional.leaky_relu
         planes = self.game.features(x).reshape(-1, 3, self.game.rows, self.game.columns)
         hidden = act(self.stem(planes.to(self.stem.weight)))

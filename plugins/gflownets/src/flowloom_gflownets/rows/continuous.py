@@ -22,7 +22,7 @@ def register(reg: Registrar) -> None:
             name,
             f"{home}.continuous.{target}",
             summary=summary,
-            example={"energy": energy},
+            example={"energy": energy, **({"reach": 0.4} if name == "box-arcs" else {})},
             paper=paper,
         )
     for name, target, summary, about in (

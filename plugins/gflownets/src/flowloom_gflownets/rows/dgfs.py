@@ -47,6 +47,7 @@ def register(reg: Registrar) -> None:
     )
     for name, summary, about in (
         ("funnel-subtb", "a funnel in ten dimensions from parts of walks", paper),
+        ("funnel-subtb-long", "the same, trained longer", paper),
         ("funnel-tb", "the same funnel by trajectory balance", "2201.13259"),
         ("funnel-kl", "the same funnel by the path integral sampler", "2111.15141"),
         ("hypergrid-subtb", "parts of walks on a 16 x 16 grid", "2209.12782"),
