@@ -18,11 +18,11 @@ from flowloom_gflownets.environment import Hypergrid, HypergridEnergy
 from flowloom_gflownets.exact import law_of, target_of
 from flowloom_gflownets.feed import Walks
 from flowloom_gflownets.objectives import DetailedBalance, GFNFlowMatching, TrajectoryBalance
-from flowloom_gflownets.policy import PolicyField, PolicyMLP
+from flowloom_gflownets.policy import PolicyField, PolicyMLP, read
 from flowloom_gflownets.score import ExactGap
 from flowloom_gflownets.solver import Rollout
 from flowloom_gflownets.source import Root
-from flowloom_gflownets.trajectories import roll_out
+from flowloom_gflownets.trajectories import Trajectories, roll_out
 from flowloom_registry.cli import main
 
 GRID = Hypergrid(side=5, dims=2, floor=0.1)
@@ -114,15 +114,11 @@ def test_a_learned_backward_policy_sums_to_one_over_parents():
     loss, model = make_loss(TrajectoryBalance, backward="learned"), TrueFlows(GRID, spoil=0.5)
     _, _walks = residuals(loss, model, n=3)
     total = torch.zeros(1, dtype=torch.float64)
-    from flowloom_gflownets.policy import read
-    from flowloom_gflownets.trajectories import Trajectories
-
     after = torch.tensor([[2, 3]])
     for a in (0, 1):
-        one = Trajectories(
-            torch.zeros(1).long(), GRID.back(after, torch.tensor([a])), torch.tensor([a]), after, after
-        )
-        total += loss.log_backward(read(model, after), one).exp()
+        zero, action = torch.zeros(1).long(), torch.tensor([a])
+        one = Trajectories(zero, zero, GRID.back(after, action), action, after, after)
+        total += loss.log_backward(read(GRID, model, after, zero), one).exp()
     assert float(total) == pytest.approx(1)
 
 

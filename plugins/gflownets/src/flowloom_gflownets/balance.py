@@ -12,9 +12,9 @@ from flowloom.fields import Field, Kind
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import Path
 from flowloom.sources import Source
-from flowloom.state import batch_size, first_leaf
+from flowloom.state import batch_size, first_leaf, float_dtype
 from flowloom_gflownets.environment import Environment
-from flowloom_gflownets.policy import KIND, PolicyField, Said, log_softmax
+from flowloom_gflownets.policy import KIND, PolicyField, Said, read
 from flowloom_gflownets.trajectories import Trajectories, roll_out
 
 
@@ -28,7 +28,8 @@ class Balance(Objective):
     Args:
         environment: what is built; injected from the recipe.
         path: of the recipe, whose geometry the states lie on; there are no times.
-        backward: ``uniform`` over parents, or a ``learned`` backward policy.
+        backward: ``uniform`` over parents (where states are a continuum, the environment's own kernel), or a
+            ``learned`` backward policy.
         epsilon: exploration, see `roll_out`.
     """
 
@@ -52,32 +53,71 @@ class Balance(Objective):
         """What ought to be 0, in nats: one for every walk, transition or state."""
 
     @abstractmethod
-    def log_z(self, model: nn.Module) -> Tensor:
-        """What the trained model says of ``log sum_x R(x)``, a scalar."""
+    def log_z(self, model: nn.Module) -> Tensor | None:
+        """What the trained model says of ``log sum_x R(x)``, a scalar; None where it says nothing."""
+
+    def penalty(self, model: nn.Module, walks: Trajectories, step: Step) -> Tensor:
+        """What is descended: the mean squared residual."""
+        return self.residuals(model, walks).square().mean()
+
+    def walks(self, model: nn.Module, batch: Batch, step: Step) -> Trajectories:
+        """The walks of a step: the policy's own, as many as the batch has rows."""
+        return roll_out(self.policy(model), self.start(batch), epsilon=self.epsilon, generator=step.generator)
+
+    def start(self, batch: Batch) -> Tensor:
+        """The root, once for every row."""
+        x0 = first_leaf(batch.x0)
+        return self.environment.root(batch_size(batch.x0), x0.device, float_dtype(x0))
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """The mean squared residual of as many walks as the batch has rows."""
-        device = first_leaf(batch.x0).device
-        root = self.environment.root(batch_size(batch.x0), device)
-        walks = roll_out(self._policy(model), root, epsilon=self.epsilon, generator=step.generator)
+        """The penalty of as many walks as the batch has rows."""
+        walks = self.walks(model, batch, step)
         with torch.no_grad():
-            log_z, length = self.log_z(model).detach(), walks.walk.bincount().float().mean()
-        return Loss(self.residuals(model, walks).square().mean(), {"log_z": log_z, "length": length})
+            log_z, length = self.log_z(model), walks.walk.bincount().float().mean()
+        told = {"length": length} if log_z is None else {"log_z": log_z.detach(), "length": length}
+        return Loss(self.penalty(model, walks, step), told)
+
+    def said(self, model: nn.Module, walks: Trajectories) -> Said:
+        """What the network says of the states before every transition."""
+        return read(self.environment, model, walks.x, walks.number)
+
+    def said_after(self, model: nn.Module, walks: Trajectories) -> Said:
+        """And of those after it."""
+        return read(self.environment, model, walks.after, walks.number + 1)
 
     def log_forward(self, said: Said, walks: Trajectories) -> Tensor:
-        """``log P_F`` of every transition, ``(k,)``."""
-        law = log_softmax(said.forward, self.environment.allowed(walks.x))
-        return law.gather(1, walks.action[:, None])[:, 0]
+        """``log p_F`` of every transition, ``(k,)``."""
+        return self.environment.log_forward(said.forward, walks)
 
-    def log_backward(self, after: Said, walks: Trajectories) -> Tensor:
-        """``log P_B`` of every transition, ``(k,)``; 0 where a walk stops: an object has one last state."""
-        parents, moves = self.environment.parents(walks.after), walks.action != self.environment.stop
-        # Without parents there is only the root itself, stopped at.
-        parents = parents | ~moves[:, None]
-        logits = after.backward if self.learned else torch.zeros_like(after.backward)
-        action = walks.action.clamp_max(self.environment.stop - 1)
-        chosen = log_softmax(logits, parents).gather(1, action[:, None])[:, 0]
-        return torch.where(moves, chosen, 0.0)
+    def log_backward(self, after: Said | None, walks: Trajectories) -> Tensor:
+        """``log p_B`` of every transition, ``(k,)``: of the kernel in ``after`` where it is learned."""
+        own = after.backward if self.learned and after is not None else None
+        return self.environment.log_backward(own, walks)
+
+    def gains(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        """``log p_F - log p_B`` of every transition, ``(k,)``."""
+        after = self.said_after(model, walks) if self.learned else None
+        return self.log_forward(self.said(model, walks), walks) - self.log_backward(after, walks)
+
+    def log_weights(self, model: nn.Module, walks: Trajectories) -> Tensor:
+        r"""``log R + sum log p_B - log p_F`` of every walk, ``(walks,)``.
+
+        Its exponential is, in the mean over walks of the policy, Z, and its mean a bound on log Z.
+        """
+        gain = self.gains(model, walks)
+        sums = gain.new_zeros(len(walks.ends)).index_add(0, walks.walk, gain)
+        return self.log_reward(walks.ends) - sums
+
+    def log_flow(self, said: Said, x: Tensor, number: Tensor) -> Tensor:
+        """Log of the flow through states, ``(n,)``: what is said, over what the environment guesses."""
+        return said.log_flow + self.environment.guess(x, number)
+
+    def root_flow(self, model: nn.Module) -> Tensor:
+        """Log of the flow through the root, a scalar."""
+        parameter = next(model.parameters())
+        root = self.environment.root(1, parameter.device, parameter.dtype)
+        number = torch.zeros(1, dtype=torch.int64, device=parameter.device)
+        return self.log_flow(read(self.environment, model, root, number), root, number)[0]
 
     def log_reward(self, x: Tensor) -> Tensor:
         """``log R`` of finished objects, ``(n,)``."""
@@ -85,9 +125,10 @@ class Balance(Objective):
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The forward policy."""
-        return self._policy(model)
+        return self.policy(model)
 
-    def _policy(self, model: nn.Module) -> PolicyField:
+    def policy(self, model: nn.Module) -> PolicyField:
+        """The forward policy, as what walks it takes it."""
         field = PolicyField(model, self.environment, self.path.geometry)
         field.path = self.path
         return field

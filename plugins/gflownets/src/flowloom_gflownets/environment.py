@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,20 +13,134 @@ from torch import Tensor
 from flowloom.energies import Energy
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
+from flowloom_gflownets.energies import Corners
+
+if TYPE_CHECKING:
+    from flowloom_gflownets.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Where chance moves, and not the policy.
+
+    Args:
+        moves: rows in which it does, ``(n,)`` boolean.
+        log_law: of its actions, ``(n, actions)``; rows of the policy say nothing.
+    """
+
+    moves: Tensor
+    log_law: Tensor
 
 
 class Environment(ABC):
-    """A directed acyclic graph of states with one root, in which every walk may end with the action ``stop``.
+    """A measurable graph of states with one root, in which every walk ends (Lahlou et al., 2301.12594).
 
-    States are token ids ``(n, *event)``. Actions are numbered; ``stop`` is the last one, and leaves the state
-    as the finished object. Backward actions have the numbers of the forward ones that they undo.
+    An environment knows which moves there are and of which families the kernels are; a network gives their
+    parameters. Forward and backward kernels are densities with respect to measures that agree, or a balance
+    of both has no meaning. A transition is a state, an action and the state after it.
 
     Attributes:
         spec: of the states.
-        actions: number of actions, ``stop`` among them.
+        stop: the action that ends a walk.
+        heads: how many numbers a network says of the forward and of the backward kernel.
+        timed: True where the number of the step belongs to the state: networks are then told a time.
     """
 
     spec: Spec
+    heads: tuple[int, int]
+    timed: bool = False
+
+    @property
+    @abstractmethod
+    def stop(self) -> int:
+        """The number of the action that ends a walk."""
+
+    @abstractmethod
+    def root(self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Tensor:
+        """The state in which every walk starts, ``n`` times."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """What a network reads of a state: ``(n, size)``, real-valued."""
+
+    @abstractmethod
+    def energy(self, x: Tensor, cond: Cond) -> Tensor:
+        """``-log R(x)`` of finished objects in nats, ``(n,)``."""
+
+    @abstractmethod
+    def law(self, said: Tensor, x: Tensor) -> Tensor:
+        """The forward kernel as `draw` takes it, from what a network said: log probabilities of tokens'
+        actions, or parameters of a density."""
+
+    @abstractmethod
+    def draw(
+        self, law: Tensor, x: Tensor, number: int, epsilon: float, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Actions ``(n,)`` and the states after them.
+
+        Args:
+            law: as `law` gives it.
+            x: states.
+            number: of the step, the same for all.
+            epsilon: share of exploration.
+            generator: of everything drawn.
+        """
+
+    @abstractmethod
+    def log_forward(self, said: Tensor, walks: Trajectories) -> Tensor:
+        """Log density of every transition under the forward kernel, ``(k,)``."""
+
+    @abstractmethod
+    def log_backward(self, said: Tensor | None, walks: Trajectories) -> Tensor:
+        """Log density of every transition under the backward kernel, ``(k,)``.
+
+        Where ``said`` is None, the kernel is one that needs no network.
+        """
+
+    def plain(self) -> Tensor:
+        """What says kernels that go everywhere, ``(sum(heads),)``, to try an environment without a network."""
+        return torch.zeros(sum(self.heads))
+
+    def time(self, number: Tensor) -> Tensor | None:
+        """What a network is told of the numbers of steps ``(n,)``; None where they say nothing."""
+        return None
+
+    def guess(self, x: Tensor, number: Tensor) -> Tensor:
+        """Log of a flow through states that a learned one starts from, ``(n,)``; 0 where none is known."""
+        return torch.zeros(len(x), device=x.device)
+
+    def chance(self, x: Tensor) -> Chance | None:
+        """Where chance moves; None where nothing is left to it."""
+        return None
+
+    @property
+    def log_partition(self) -> float | None:
+        """Log of the sum or integral of rewards, where it is known without looking at every object."""
+        return None
+
+    def states(self) -> Tensor:
+        """All states, parents before children, where they can be enumerated.
+
+        Raises:
+            NotImplementedError: there are too many.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be enumerated")
+
+    def index(self, x: Tensor) -> Tensor:
+        """The place of states among `states`, int64 ``(n,)``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be enumerated")
+
+
+class TokenEnvironment(Environment):
+    """A directed acyclic graph of token ids ``(n, *event)``; every walk ends with the action ``stop``.
+
+    Actions are numbered; ``stop`` is the last one, and leaves the state as the finished object. Backward
+    actions have the numbers of the forward ones that they undo.
+
+    Attributes:
+        actions: number of actions, ``stop`` among them.
+    """
+
     actions: int
 
     @property
@@ -32,9 +148,10 @@ class Environment(ABC):
         """The number of the action that ends a walk."""
         return self.actions - 1
 
-    @abstractmethod
-    def root(self, n: int, device: torch.device | str = "cpu") -> Tensor:
-        """The state in which every walk starts, ``n`` times."""
+    @property
+    def heads(self) -> tuple[int, int]:  # type: ignore[override]
+        """Logits of all actions, and of those that can be undone."""
+        return self.actions, self.actions - 1
 
     @abstractmethod
     def allowed(self, x: Tensor) -> Tensor:
@@ -52,34 +169,45 @@ class Environment(ABC):
     def back(self, x: Tensor, action: Tensor) -> Tensor:
         """The parent from which ``action`` leads to ``x``."""
 
-    @abstractmethod
-    def features(self, x: Tensor) -> Tensor:
-        """What a network reads of a state: ``(n, size)``, real-valued."""
+    def law(self, said: Tensor, x: Tensor) -> Tensor:
+        """``log P_F(. | x)``, ``(n, actions)``, -inf where an action is not allowed."""
+        own, chance = log_softmax(said, self.allowed(x)), self.chance(x)
+        return own if chance is None else torch.where(chance.moves[:, None], chance.log_law, own)
 
-    @abstractmethod
-    def energy(self, x: Tensor, cond: Cond) -> Tensor:
-        """``-log R(x)`` of finished objects in nats, ``(n,)``."""
+    def draw(
+        self, law: Tensor, x: Tensor, number: int, epsilon: float, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Actions of ``(1 - epsilon) P_F + epsilon U``; chance does not explore."""
+        allowed, chance = self.allowed(x), self.chance(x)
+        mixed = (1 - epsilon) * law.exp() + epsilon * allowed / allowed.sum(-1, keepdim=True)
+        if chance is not None:
+            mixed = torch.where(chance.moves[:, None], law.exp(), mixed)
+        action = torch.multinomial(mixed, 1, generator=generator)[:, 0]
+        return action, self.step(x, action)
 
-    def states(self) -> Tensor:
-        """All states, parents before children, where they can be enumerated.
+    def log_forward(self, said: Tensor, walks: Trajectories) -> Tensor:
+        """Of the actions taken."""
+        return self.law(said, walks.x).gather(1, walks.action[:, None])[:, 0]
 
-        Raises:
-            NotImplementedError: there are too many.
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot be enumerated")
+    def log_backward(self, said: Tensor | None, walks: Trajectories) -> Tensor:
+        """Uniform over parents where nothing is said; 0 where a walk stops: an object has one last state."""
+        parents, moves = self.parents(walks.after), walks.action != self.stop
+        # Without parents there is only the root itself, stopped at.
+        parents = parents | ~moves[:, None]
+        logits = said if said is not None else torch.zeros(parents.shape, device=parents.device)
+        action = walks.action.clamp_max(self.stop - 1)
+        chosen = log_softmax(logits, parents).gather(1, action[:, None])[:, 0]
+        return torch.where(moves, chosen, 0.0)
 
-    def index(self, x: Tensor) -> Tensor:
-        """The place of states among `states`, int64 ``(n,)``."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be enumerated")
+
+def log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Log probabilities over what is allowed, -inf elsewhere; rows without anything allowed are all -inf."""
+    masked = logits.masked_fill(~allowed, -torch.inf)
+    return torch.where(allowed, masked - masked.logsumexp(-1, keepdim=True), -torch.inf)
 
 
 class HypergridEnergy(Energy):
-    r"""Minus the log of the corners' reward of Bengio et al. (2106.04399, section 4.1), in nats.
-
-    .. math:: R(x) = R_0 + \tfrac12 \prod_d 1[|y_d| > 0.25] + 2 \prod_d 1[0.3 < |y_d| < 0.4],
-              \qquad y = x/(H-1) - 1/2
-
-    Modes stand near the :math:`2^D` corners, behind regions of reward R0.
+    """That of `Corners` at ``x / (H - 1)``: modes near the ``2^D`` corners, behind regions of reward R0.
 
     Args:
         side: H.
@@ -87,18 +215,15 @@ class HypergridEnergy(Energy):
     """
 
     def __init__(self, side: int, floor: float = 0.1) -> None:
-        self.side, self.floor = side, floor
+        self.side, self.floor, self.corners = side, floor, Corners(floor=floor)
 
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """``-log R`` of coordinates ``(n, D)``: ``(n,)``."""
         assert isinstance(x, Tensor)
-        away = (x / (self.side - 1) - 0.5).abs()
-        outer = (away > 0.25).all(-1).float()
-        ring = ((away > 0.3) & (away < 0.4)).all(-1).float()
-        return -(self.floor + 0.5 * outer + 2.0 * ring).log()
+        return self.corners(x / (self.side - 1), cond)
 
 
-class Hypergrid(Environment):
+class Hypergrid(TokenEnvironment):
     """The grid ``{0 .. H-1}^D``: start at 0, add 1 to one coordinate, or stop anywhere (2106.04399).
 
     Args:
@@ -114,7 +239,7 @@ class Hypergrid(Environment):
         self.reward = HypergridEnergy(side, floor)
         self.spec, self.actions = Spec(shape=(dims,), vocab=side), dims + 1
 
-    def root(self, n: int, device: torch.device | str = "cpu") -> Tensor:
+    def root(self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         """The corner 0."""
         return torch.zeros(n, self.dims, dtype=torch.int64, device=device)
 

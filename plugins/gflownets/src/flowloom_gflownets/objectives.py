@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from flowloom.errors import IncompatibleError
 from flowloom.paths import Path
 from flowloom_gflownets.balance import Balance
-from flowloom_gflownets.environment import Environment
+from flowloom_gflownets.environment import Environment, TokenEnvironment
 from flowloom_gflownets.policy import read
 from flowloom_gflownets.trajectories import Trajectories
 
@@ -43,10 +44,7 @@ class TrajectoryBalance(Balance):
 
     def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
         """One for every walk."""
-        gain = self.log_forward(read(model, walks.x), walks)
-        gain = gain - self.log_backward(read(model, walks.after), walks)
-        sums = gain.new_zeros(len(walks.ends)).index_add(0, walks.walk, gain)
-        return self.log_partition + sums - self.log_reward(walks.ends)
+        return self.log_partition - self.log_weights(model, walks)
 
     def log_z(self, model: nn.Module) -> Tensor:
         """The parameter."""
@@ -63,16 +61,16 @@ class DetailedBalance(Balance):
 
     def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
         """One for every transition."""
-        before, after = read(model, walks.x), read(model, walks.after)
+        before, after = self.said(model, walks), self.said_after(model, walks)
         stops = walks.action == self.environment.stop
-        ahead = torch.where(stops, self.log_reward(walks.after), after.log_flow)
+        flow = self.log_flow(after, walks.after, walks.number + 1)
+        ahead = torch.where(stops, self.log_reward(walks.after), flow)
         gain = self.log_forward(before, walks) - self.log_backward(after, walks)
-        return before.log_flow + gain - ahead
+        return self.log_flow(before, walks.x, walks.number) + gain - ahead
 
     def log_z(self, model: nn.Module) -> Tensor:
         """The flow through the root."""
-        device = next(model.parameters()).device
-        return read(model, self.environment.root(1, device)).log_flow[0]
+        return self.root_flow(model)
 
 
 class GFNFlowMatching(Balance):
@@ -91,11 +89,17 @@ class GFNFlowMatching(Balance):
     """
 
     def __init__(self, environment: Environment, path: Path, epsilon: float = 0.0) -> None:
+        if not isinstance(environment, TokenEnvironment):
+            raise IncompatibleError(
+                "gfn-flow-matching sums over the parents of a state, and those of "
+                f"{type(environment).__name__} are a continuum; use trajectory-balance or detailed-balance"
+            )
         super().__init__(environment, path, "uniform", epsilon)
+        self.tokens = environment
 
     def residuals(self, model: nn.Module, walks: Trajectories) -> Tensor:
         """One for every state visited after the root, and one for every object."""
-        environment = self.environment
+        environment = self.tokens
         last = walks.action == environment.stop
         outgoing, ends = self._out(model, walks.x), walks.ends
         moved = environment.parents(walks.x).any(-1)
@@ -107,16 +111,18 @@ class GFNFlowMatching(Balance):
     def log_z(self, model: nn.Module) -> Tensor:
         """All that flows out of the root."""
         device = next(model.parameters()).device
-        return self._out(model, self.environment.root(1, device)).logsumexp(-1)[0]
+        return self._out(model, self.tokens.root(1, device)).logsumexp(-1)[0]
 
     def _out(self, model: nn.Module, x: Tensor) -> Tensor:
         """Log flows of the edges that leave states, ``(n, actions)``, -inf where there is none."""
-        return read(model, x).forward.masked_fill(~self.environment.allowed(x), -torch.inf)
+        number = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        logits = read(self.tokens, model, x, number).forward
+        return logits.masked_fill(~self.tokens.allowed(x), -torch.inf)
 
     def _in(self, model: nn.Module, x: Tensor) -> Tensor:
         """Log of the sum of the flows of the edges that enter states, ``(n,)``."""
-        row, action = self.environment.parents(x).nonzero(as_tuple=True)
-        parents = self.environment.back(x[row], action)
+        row, action = self.tokens.parents(x).nonzero(as_tuple=True)
+        parents = self.tokens.back(x[row], action)
         edges = self._out(model, parents).gather(1, action[:, None])[:, 0]
-        flows = edges.new_full((len(x), self.environment.stop), -torch.inf).index_put((row, action), edges)
+        flows = edges.new_full((len(x), self.tokens.stop), -torch.inf).index_put((row, action), edges)
         return flows.logsumexp(-1)

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from flowloom.fields import Field
 from flowloom.geometry import Geometry
+from flowloom.models.embeddings import sinusoid
 from flowloom.state import Cond, State
 from flowloom_gflownets.environment import Environment
 
 KIND = "policy"
+TIMES = 16
+"""Features of a time."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class Said:
     """What a network says of states.
 
     Args:
-        forward: logits of the actions, ``(n, actions)``; log edge flows for flow matching.
-        backward: logits of the actions that led there, ``(n, actions - 1)``.
-        log_flow: log of the flow through the state, ``(n,)``.
+        forward: of the forward kernel: logits of tokens' actions (log edge flows for flow matching).
+        backward: of the backward kernel: logits of the actions that led there.
+        log_flow: log of the flow through the state, ``(n,)``, over the environment's guess.
     """
 
     forward: Tensor
@@ -45,49 +48,54 @@ class PolicyMLP(nn.Module):
     def __init__(self, environment: Environment, width: int = 256, depth: int = 2) -> None:
         super().__init__()
         self.environment, self.spec = environment, environment.spec
-        size = environment.features(environment.root(1)).shape[1]
+        size = environment.features(environment.root(1)).shape[1] + (TIMES if environment.timed else 0)
         layers: list[nn.Module] = []
         for _ in range(depth):
             layers += [nn.Linear(size, width), nn.LeakyReLU()]
             size = width
         self.body = nn.Sequential(*layers)
-        self.actions = environment.actions
-        self.head = nn.Linear(size, 2 * self.actions)
+        self.head = nn.Linear(size, sum(environment.heads) + 1)
 
     def forward(self, x: Tensor, t: Any = None, /, **cond: Tensor) -> Tensor:
-        """The three heads side by side, ``(n, 2 actions)``; there is no time."""
-        answer: Tensor = self.head(self.body(self.environment.features(x)))
+        """The three heads side by side, ``(n, sum(heads) + 1)``; times are read where states have them."""
+        features = self.environment.features(x)
+        if self.environment.timed:
+            features = torch.cat([features, sinusoid(t.to(features), TIMES)], -1)
+        answer: Tensor = self.head(self.body(features))
         return answer
 
 
-def read(model: nn.Module, x: Tensor, cond: Cond | None = None) -> Said:
-    """Ask a network of states ``(n, *event)``."""
-    raw: Tensor = model(x, None, **(cond or {}))
-    actions = raw.shape[-1] // 2
-    return Said(raw[:, :actions], raw[:, actions:-1], raw[:, -1])
-
-
-def log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Log probabilities over what is allowed, -inf elsewhere; rows without anything allowed are all -inf."""
-    masked = logits.masked_fill(~allowed, -torch.inf)
-    return torch.where(allowed, masked - masked.logsumexp(-1, keepdim=True), -torch.inf)
+def read(
+    environment: Environment, model: nn.Module, x: Tensor, number: Tensor, cond: Cond | None = None
+) -> Said:
+    """Ask a network of states ``(n, *event)``, met as the ``number``-th of their walks, ``(n,)``."""
+    raw: Tensor = model(x, environment.time(number), **(cond or {}))
+    forward, backward, flow = raw.split([*environment.heads, 1], -1)
+    return Said(forward, backward, flow[:, 0])
 
 
 class PolicyField(Field):
-    """A forward policy: log probabilities of the actions in a state.
+    """A forward policy: the kernel of the next move from a state.
 
     Args:
         model: the network.
         environment: what is built.
         geometry: of the states.
+        temperature: of the logits; above 1 the policy is softer (tokens only).
     """
 
     kind = KIND
 
-    def __init__(self, model: nn.Module, environment: Environment, geometry: Geometry) -> None:
+    def __init__(
+        self, model: nn.Module, environment: Environment, geometry: Geometry, temperature: float = 1.0
+    ) -> None:
         self.model, self.environment, self.geometry = model, environment, geometry
+        self.temperature = temperature
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
-        """``log P_F(. | x)``, ``(n, actions)``, -inf where an action is not allowed."""
+        """As `Environment.law` gives it: ``log P_F(. | x)``, ``(n, actions)``, where states are tokens."""
         assert isinstance(x, Tensor)
-        return log_softmax(read(self.model, x, cond).forward, self.environment.allowed(x))
+        # A network may know a shorter way to the forward kernel alone, which is all that walking takes.
+        ask = getattr(self.model, "kernel", self.model)
+        said: Tensor = ask(x, t, **cond)[:, : self.environment.heads[0]]
+        return self.environment.law(said if self.temperature == 1 else said / self.temperature, x)

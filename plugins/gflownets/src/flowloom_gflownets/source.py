@@ -25,4 +25,4 @@ class Root(Source):
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Tensor:
         """The root, ``shape[0]`` times."""
-        return self.environment.root(shape[0], draw.device or torch.device("cpu"))
+        return self.environment.root(shape[0], draw.device or torch.device("cpu"), draw.dtype)

@@ -1,0 +1,1 @@
+"""The rows of the GFlowNets plugin, one module each method or topic, found by name: words only."""
