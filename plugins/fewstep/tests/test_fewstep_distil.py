@@ -1,4 +1,4 @@
-"""Teachers, wrappers and blocks against what is known of them: exact flows, hand-written sums, other solvers."""
+"""Teachers, wrappers and blocks against what is known of them: exact flows, sums by hand, other solvers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import NetworkField
 from flowloom.geometry import FlatTorus, Sphere
-from flowloom.draw import Draw
 from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
 from flowloom.schedules import VP, Cosine
@@ -106,7 +106,7 @@ def test_before_the_schedule_begins_the_noise_is_what_the_network_knows():
     )
     assert early[0].tolist() == [0, 0]
     assert float(early[1][0]) == pytest.approx(first, abs=1e-3)
-    x, t = torch.randn(4, 1), torch.tensor([0.0, 0.03, 0.999, 1.0])
+    x, t = torch.randn(4, 1), torch.tensor([0.0, 0.03, 0.5, 0.999])
     assert bool(flow(x, t).isfinite().all())
 
 
@@ -182,7 +182,7 @@ def test_proreflow_is_at_rest_on_straight_flows_and_tells_direction_from_length(
     assert float(long["square"]) == pytest.approx(12.5)
     assert float(turned["aslant"]) == pytest.approx(1)
     total = objective.loss(Constant([-4.0, 3.0]), batch, step_of(None)).total
-    assert float(total) == pytest.approx(float(turned["square"]) + 0.5)
+    assert float(total.detach()) == pytest.approx(float(turned["square"]) + 0.5)
 
 
 def test_bent_paths_are_refused_by_what_straightens():
@@ -392,7 +392,8 @@ def test_losses_and_gradients_are_finite_on_curved_and_wrapped_spaces(name, spac
     x0, x1 = (space.random((16, size), Draw(draws, dtype=torch.float32)) for _ in "ab")
     loss = objective.loss(model, Batch(x0, x1), step_of(model))
     loss.total.backward()
-    grads = [p.grad for p in model.parameters()]
+    # What stands for a velocity that is withheld has none, as no velocity is.
+    grads = [p.grad for n, p in model.named_parameters() if "null" not in n]
     assert bool(loss.total.isfinite())
     assert all(g is not None and bool(g.isfinite().all()) for g in grads)
     assert max(float(g.abs().max()) for g in grads) > 0
@@ -455,9 +456,9 @@ def test_no_step_crosses_a_boundary_and_none_goes_back(blocks):
     solver, field = BlockwiseEuler(2), BlockwiseField(blocks, AffinePath())
     assert solver.walked(field, (0.0, 1.0)) == pytest.approx([i / 6 for i in range(7)])
     assert solver.walked(field, (0.5, 1.0)) == pytest.approx([0.5, 7 / 12, 2 / 3, 5 / 6, 1.0])
-    with pytest.raises(SolverError, match="backwards|way back"):
+    with pytest.raises(SolverError, match="way back"):
         solver.walked(field, (1.0, 0.0))
-    with pytest.raises(IncompatibleError, match="euler"):
+    with pytest.raises(IncompatibleError, match="blockwise-velocity"):
         solver.solve(LinearFlow(), torch.zeros(2, 2))
 
 

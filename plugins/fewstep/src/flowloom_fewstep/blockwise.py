@@ -150,8 +150,9 @@ class BlockwiseMLP(BlockwiseModel):
         told = dict(cond)
         if self.width:
             null = told.pop("null", None)
-            names = self.spec.named("inform") if null is not None else ()
-            told |= {f"null_{n}": null | told.get(f"null_{n}", torch.zeros_like(null)) for n in names}
+            if null is not None:
+                keys = [f"null_{name}" for name in self.spec.named("inform")]
+                told |= {key: null | told.get(key, torch.zeros_like(null)) for key in keys}
             told["features"] = features
         out: Tensor = self.blocks[number](x, t, **told)
         return out

@@ -159,7 +159,8 @@ class FeatureResidual(_Blocks):
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
         start = model.pieces.which(t).to(t.dtype) / model.pieces.count
-        x, before = (batch.point(self.path, time, generator).x_t for time in (t, start))
+        ends = batch.point(self.path, t, generator), batch.point(self.path, start, generator)
+        x, before = ends[0].x_t, ends[1].x_t
         assert isinstance(x, Tensor)
         assert isinstance(before, Tensor)
         cond = drop(batch.cond, self.condition_dropout, n, generator)

@@ -18,7 +18,7 @@ from flowloom.objectives import Batch, Loss, Objective, Step, Turn
 from flowloom.paths import AffinePath, Path
 from flowloom.schedules import CondOT
 from flowloom.sources import Source
-from flowloom.state import State, batch_size, expand
+from flowloom.state import State, batch_size, expand, first_leaf, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import fixed, scaled
 
@@ -130,6 +130,7 @@ class SelfCorrected(Objective):
         """The logistic loss of data and of one-step samples, with the slope at data."""
         with torch.no_grad():
             made = self._one_step(model, batch)
+        assert isinstance(batch.x1, Tensor)
         real = batch.x1.detach().requires_grad_()
         says, other = (self._judged(x, batch) for x in (real, made))
         (slope,) = torch.autograd.grad(says.sum(), real, create_graph=True)
@@ -154,7 +155,7 @@ class SelfCorrected(Objective):
                 targets.append(self.data(step.averaged.model, beside, s + h, batch))
                 if sign > 0:
                     known = s + h > 1 - self.truncate
-                    targets[0] = torch.where(expand(known, x), batch.x1, targets[0])
+                    targets[0] = _chosen(known, batch.x1, targets[0])
         parts = {"consistency": self._apart(found, targets[0], batch, self.huber)}
         joined = step.progress >= self.late
         if self.backward and joined:
@@ -172,12 +173,14 @@ class SelfCorrected(Objective):
         return Loss(total, {name: value.detach() for name, value in parts.items()})
 
     def _one_step(self, model: nn.Module, batch: Batch) -> State:
-        start = batch.x0.new_zeros(len(batch.x0))
+        start = first_leaf(batch.x0).new_zeros(batch_size(batch.x0))
         x0 = batch.x0 if batch.layout is None else batch.layout.holding(batch.x1).hold(batch.x0)
         return self.data(model, x0, start, batch)
 
     def _judged(self, x: State, batch: Batch) -> Tensor:
-        return self.critic(x, x.new_ones(len(x)), **batch.cond)
+        leaf = first_leaf(x)
+        said: Tensor = self.critic(x, leaf.new_ones(len(leaf)), **batch.cond)
+        return said
 
     def _apart(self, found: State, wanted: State, batch: Batch, c: float | None) -> Tensor:
         geometry, layout = self.path.geometry, batch.layout
@@ -187,3 +190,7 @@ class SelfCorrected(Objective):
         value = square if c is None else (square + c**2).sqrt() - c
         free = layout.free if layout is not None else None
         return mean_of_entries(value, free).mean()
+
+
+def _chosen(rows: Tensor, these: State, those: State) -> State:
+    return map_state(lambda a, b: torch.where(expand(rows, a), a, b), these, those)
