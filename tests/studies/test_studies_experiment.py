@@ -376,3 +376,15 @@ def test_what_is_partly_done_is_shown_as_such(write, monkeypatch, capsys) -> Non
     monkeypatch.setattr(Processes, "carry_out", carry_out)
     assert main(["experiment", "study.yaml"]) == 0
     assert " of 2" not in capsys.readouterr().out
+
+
+def test_the_small_form_leaves_out_what_is_null_there(write) -> None:
+    small = "small: {seeds: [7], arms: {ot: null}, grid: {data: [moons]}}\n"
+    experiment = Experiment(write(GRID + small), small=True)
+    assert [cell.name for cell in experiment.design.cells] == ["plain_moons_seed7"]
+
+
+def test_nothing_is_left_out_that_is_not_there(write, capsys) -> None:
+    file = write(GRID + "small: {seeds: [7], arms: {oot: null}}\n")
+    assert main(["experiment", str(file), "--small"]) == 2
+    assert "small.arms.oot: nothing is named 'oot' that could be left out" in capsys.readouterr().err

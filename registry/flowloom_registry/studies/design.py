@@ -98,7 +98,7 @@ def read_design(
         smaller = root.get("small")
         if smaller is None:
             raise ConfigError([root.at.problem("small", "the experiment has no section 'small'")])
-        root = _laid_over(root, smaller)
+        root = _laid_over(root, smaller, reading.problems)
     reading.known_keys(root, KEYS, "an experiment")
     axes, base, every = reading.axes(root), reading.base(root), reading.layer_at(root, "every")
     own = reading.seeds(root)
@@ -111,9 +111,36 @@ def read_design(
     return Design(f"{whole}-small" if small else whole, told["summary"], file, tuple(axes), cells)
 
 
-def _laid_over(root: MapNode, small: Node) -> MapNode:
+def _laid_over(root: MapNode, small: Node, problems: list[Problem]) -> MapNode:
+    """The file with ``small`` over it; arms and points of the grid that are null there are left out."""
     merged = merge(MapNode({k: v for k, v in root.entries.items() if k != "small"}, root.at), small)
-    return merged if isinstance(merged, MapNode) else root
+    if not isinstance(merged, MapNode) or not isinstance(small, MapNode):
+        return root
+    grid = small.get("grid")
+    axes = [("arms",), *(("grid", str(key)) for key in (grid.entries if isinstance(grid, MapNode) else ()))]
+    for path in axes:
+        whole, said, kept = _under(root, path), _under(small, path), _under(merged, path)
+        if said is None or kept is None:
+            continue
+        out = {
+            k
+            for k, one in said.entries.items()
+            if isinstance(one.node, ScalarNode) and one.node.value is None
+        }
+        for name in out:
+            if whole is None or name not in whole.entries:
+                known = [str(key) for key in whole.entries] if whole is not None else []
+                at, hint = said.entries[name].key_at, did_you_mean(str(name), known)
+                where = ".".join(("small", *path, str(name)))
+                problems.append(at.problem(where, f"nothing is named {name!r} that could be left out", hint))
+            del kept.entries[name]
+    return merged
+
+
+def _under(node: Node | None, path: Sequence[str]) -> MapNode | None:
+    for key in path:
+        node = node.get(key) if isinstance(node, MapNode) else None
+    return node if isinstance(node, MapNode) else None
 
 
 class _Reading:

@@ -26,6 +26,11 @@ class Segments:
         if self.count < 1:
             raise ValueError(f"segments must be at least 1, got {self.count}")
 
+    def which(self, t: Tensor) -> Tensor:
+        """The number of the piece that holds t, from 0: a boundary is the later one's, 1 the last one's."""
+        # Boundaries such as 2/3 are rounded down in some precisions.
+        return (t * self.count + 1e-5).floor().clamp(0, self.count - 1).long()
+
     def end(self, t: Tensor) -> Tensor:
         """The end of the piece that holds t; 1 belongs to the last one."""
         return ((t * self.count).floor() + 1).clamp(max=self.count) / self.count

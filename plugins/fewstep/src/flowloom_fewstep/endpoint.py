@@ -1,0 +1,55 @@
+"""How far a flow's samples end from where a reference leads from the same noise."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+
+from flowloom.data import Examples
+from flowloom.flow import Flow
+from flowloom.scores import Score
+from flowloom.solvers import Solver
+from flowloom.state import batch_size, take
+from flowloom.trained import Trained
+
+__all__ = ["EndpointDistance"]
+
+
+class EndpointDistance(Score):
+    r"""Distance of a flow's samples to a reference's from the same noise, under the same conditions.
+
+    .. math:: \mathrm{rmse} = \sqrt{E\, d\big(\phi(x_0),\ \phi^{ref}(x_0)\big)^2}
+
+    With ``of`` the reference is another flow, a teacher say, solved finely; without, it is the flow itself
+    by another solver, and the figure tells how well samples of few and of more steps agree.
+
+    Args:
+        reference: the solver of the reference.
+        of: whose field the reference is; the flow's own where null.
+        n: noises, at most as many as there are examples.
+
+    Raises:
+        ValueError: n is less than 1.
+    """
+
+    better: ClassVar[dict[str, Literal["lower", "higher"]]] = {"endpoint_rmse": "lower"}
+
+    def __init__(self, reference: Solver, of: Trained | None = None, n: int = 1000) -> None:
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        self.reference, self.of, self.n = reference, of, n
+
+    @torch.no_grad()
+    def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
+        """``endpoint_rmse``, in units of the states."""
+        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        cond = {name: value[rows] for name, value in examples.cond.items()}
+        some = Examples(take(examples.x, rows), cond)
+        start = flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed))
+        other = flow if self.of is None else self.of.flow
+        with flow.evaluating(), other.evaluating():
+            end = flow.solve(x0=start, cond=cond, seed=seed).x
+            wanted = other.solve(x0=start, cond=cond, seed=seed, solver=self.reference).x
+        apart = flow.geometry.distance(wanted, end)
+        return {"endpoint_rmse": float(apart.double().square().mean().sqrt())}

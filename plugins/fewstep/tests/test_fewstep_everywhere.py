@@ -1,0 +1,54 @@
+"""The table of few-step methods gives every method as much training, and its small form has few cells."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowloom_registry import Experiment
+from flowloom_registry.plugins.discovery import catalog
+from flowloom_registry.runs.cost import costs
+from flowloom_registry.studies.design import read_design
+
+pytest.importorskip("flowloom_images")
+pytest.importorskip("flowloom_geometries")
+pytest.importorskip("flowloom_sequences")
+
+# Pairs that a flow makes of itself are not counted beforehand; 4,096 in 16 evaluations cost about 130 steps.
+UNCOUNTED = ("reflow",)
+DISCRETE = ("discrete-flow", "dirichlet-student")
+
+
+def cells(domain: str, small: bool = False):
+    design = read_design("few-step-everywhere", catalog=catalog(), small=small)
+    return {c.labels["arm"]: c for c in design.cells if c.labels["domain"] == domain and c.seed == 0}
+
+
+def spent(cell) -> int:
+    return sum(cost.whole for cost, _ in costs(cell.recipe))
+
+
+def test_the_small_form_leaves_most_cells_out():
+    design = read_design("few-step-everywhere", catalog=catalog(), small=True)
+    assert len(design.cells) == 12
+    assert {c.labels["domain"] for c in design.cells} == {"digits", "torus", "tokens"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", ["digits", "torus"])
+def test_every_method_has_the_same_budget(domain):
+    arms = {n: c for n, c in cells(domain).items() if n not in (*UNCOUNTED, *DISCRETE)}
+    budget = spent(arms["flow-matching"])
+    shares = {name: spent(cell) / budget for name, cell in arms.items()}
+    assert len(shares) == 10
+    assert shares == {name: pytest.approx(1, abs=0.1) for name in shares}, shares
+
+
+@pytest.mark.slow
+def test_the_small_form_runs(tmp_path):
+    results = Experiment("few-step-everywhere", small=True, out=tmp_path).run()
+    assert {row["arm"] for row in results.rows()} == {
+        "flow-matching",
+        "consistency-fm",
+        "meanflow",
+        "discrete-flow",
+    }
