@@ -64,7 +64,7 @@ class Diluted(Source):
         count = int(mine.sum())
         if count:
             with torch.no_grad(), self.run.flow.evaluating():
-                given = {name: value[mine] for name, value in (cond or {}).items()}
+                given = {name: value[mine] for name, value in self._told(cond).items()}
                 x = self.run.flow.solve(count, seed=seed, cond=given).x
             assert isinstance(x, Tensor)
             noise[mine] = x.to(noise)
@@ -75,8 +75,13 @@ class Diluted(Source):
         flow = self.run.flow
         if not len(x):
             return x.new_zeros(0)
-        own = flow.log_prob(x.to(flow.dtype), **(cond or {})).to(x) + math.log(self.share)
+        own = flow.log_prob(x.to(flow.dtype), **self._told(cond)).to(x) + math.log(self.share)
         rest = self.rest.log_prob(x, cond, layout)
         if self.share == 1:
             return own
         return torch.logaddexp(own, rest + math.log1p(-self.share))
+
+    def _told(self, cond: Cond | None) -> Cond:
+        """What of the conditions the flow knows."""
+        known = self.run.flow.known_conditions()
+        return {name: value for name, value in (cond or {}).items() if name in known}
