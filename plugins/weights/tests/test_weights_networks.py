@@ -39,9 +39,7 @@ def shuffled(networks, draws):
     """Each network with its units in an order of its own."""
     count, hidden = len(networks["weight0"]), [len(networks[f"bias{i}"][0]) for i in range(2)]
     rows = [
-        permuted(
-            {k: v[i] for k, v in networks.items()}, [torch.randperm(n, generator=draws) for n in hidden]
-        )
+        permuted({k: v[i] for k, v in networks.items()}, [torch.randperm(n, generator=draws) for n in hidden])
         for i in range(count)
     ]
     return {name: torch.stack([row[name] for row in rows]) for name in networks}

@@ -12,6 +12,7 @@ from flowloom.codecs import StateCodec
 from flowloom.data import Dataset
 from flowloom.errors import DataError
 from flowloom.spec import Spec
+from flowloom.state import State
 from flowloom_weights.perceptron import Form
 from flowloom_weights.rebasin import rebasin
 
@@ -89,9 +90,9 @@ class WeightVectors(StateCodec):
         flat = self._ordered(self._flat(x))
         return flat if self.components is None else (flat - self.mean) @ self.axes.T
 
-    def decode_state(self, x: Tensor) -> dict[str, Tensor]:
+    def decode_state(self, x: Tensor) -> State:
         """Vectors to networks."""
-        return self._parts(x if self.components is None else x @ self.axes + self.mean)
+        return {**self._parts(x if self.components is None else x @ self.axes + self.mean)}
 
     def canonical(self, x: Mapping[str, Tensor]) -> Tensor:
         """Networks as flat weights in the order of the reference ``(n, weights)``, whatever is encoded."""

@@ -59,7 +59,7 @@ class Recalibrate(Task):
         self._shown = inputs[chosen]
         truth = some_rows(data, n, generator)
         empty = {name: torch.zeros_like(value) for name, value in networks_of(truth).items()}
-        return Examples(empty, truth.cond), truth
+        return Examples({**empty}, truth.cond), truth
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """Networks with statistics of their own."""
@@ -68,7 +68,7 @@ class Recalibrate(Task):
         solved = flow.solve(len(asked), cond=asked.cond, seed=seed)
         with torch.no_grad(), flow.evaluating():
             made = flow.decode(Examples(solved.x, solved.cond)).to("cpu")
-            return Examples(recalibrated(networks_of(made), self._shown), asked.cond)
+            return Examples({**recalibrated(networks_of(made), self._shown)}, asked.cond)
 
     def shown(self, asked: Examples) -> Examples | None:
         """Nothing."""

@@ -177,7 +177,7 @@ class NetworkZoo(Dataset):
         if self._networks is None:
             self._networks = self._trained()
         if file is not None and not file.is_file():
-            write_examples(file, Examples(self._networks))
+            write_examples(file, Examples({**self._networks}))
         if told is not None:
             told(self.n)
 

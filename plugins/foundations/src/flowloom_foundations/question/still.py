@@ -75,7 +75,8 @@ class Diluted(Source):
         flow = self.run.flow
         if not len(x):
             return x.new_zeros(0)
-        own = flow.log_prob(x.to(flow.dtype), **self._told(cond)).to(x) + math.log(self.share)
+        given: dict[str, Any] = {**self._told(cond)}
+        own = flow.log_prob(x.to(flow.dtype), **given).to(x) + math.log(self.share)
         rest = self.rest.log_prob(x, cond, layout)
         if self.share == 1:
             return own
