@@ -171,6 +171,16 @@ def test_a_component_that_refuses_every_law_fails(cli):
     assert "check_is_not_vacuous: no law of its kind could be checked" in out
 
 
+def test_laws_that_were_skipped_are_named_with_the_reason(cli):
+    code, out, _ = cli("check", "guidance/classifier-free")
+    assert code == 0
+    told = [line for line in out.splitlines() if line.startswith("  skipped")]
+    count = int(out.partition(" skipped")[0].rpartition(" ")[2])
+    assert sum(line.partition(": ")[0].count("check_") for line in told) == count > 0
+    assert all(line.partition(": ")[2] for line in told)
+    assert cli("check", "guidance/classifier-free", "--verbose")[1].count("skipped  check_") == count
+
+
 VOCAL = {
     "bringer": plugin(lambda reg: reg.kind("vocoder", contract="of_vocal:Vocoder", meaning="m", laws="of_vocal_laws")),
     "user": plugin(

@@ -91,3 +91,37 @@ def test_a_table_never_stands_under_another_recipe(
     _consistent(run / where)
     assert json.loads((run / where / "evaluation.json").read_text())["n"] == 10
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
+
+
+def test_fewer_examples_lie_beside_the_old_ones(finished: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    before = {name: (run / name).read_bytes() for name in ("evaluation.json", "report.html", "recipe.yaml")}
+    assert main(["eval", str(run), "-n", "10"]) == 0
+    assert before == {name: (run / name).read_bytes() for name in before}
+    assert json.loads((run / "evaluations" / "n-10" / "evaluation.json").read_text())["n"] == 10
+    _consistent(run / "evaluations" / "n-10")
+    assert main(["eval", str(run), "-n", "12", "--out", "few"]) == 0
+    _consistent(run / "evaluations" / "few")
+    assert main(["eval", str(run), "-n", "10", "--set", "solver.steps=3"]) == 2, "--set asks for a name"
+
+
+def test_settings_that_an_older_version_did_not_know_are_those_by_default(
+    finished: Path, tmp_path: Path, capsys
+) -> None:
+    run, recipe = tmp_path / "run", finished / "r.yaml"
+    shutil.copytree(finished / "run", run)
+    written = yaml.safe_load((run / "recipe.yaml").read_text())
+    for older in (written["train"], written["path"]):
+        for name in ("ema", "precision", "geometry"):
+            older.pop(name, None)
+    del written["coupling"]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(written))
+    assert main(["run", str(recipe), "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["run", str(recipe), "--out", str(run), "--set", "train.ema=0.5"]) == 2
+    assert "train.ema: " in capsys.readouterr().err
+    del written["train"]["steps"]  # which is no 2 by default
+    (run / "recipe.yaml").write_text(yaml.safe_dump(written))
+    assert main(["run", str(recipe), "--out", str(run)]) == 2
+    assert "train.steps: " in capsys.readouterr().err

@@ -142,6 +142,38 @@ def test_what_cannot_be_asked_is_told_before_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_unknown_task_is_told_before_what_it_lacks(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["inpant"], ["inpant", "17"]):
+        said = refused(["task", str(run), *words], capsys)
+        assert "inpant" in said
+        assert "did you mean 'inpaint'" in said
+    assert "GIVEN" in refused(["task", str(run), "inpaint"], capsys)
+
+
+def test_a_gap_in_a_table_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shy.py").write_text(
+        """
+from flowloom.metrics.paired import PairedMetric
+
+class Shy(PairedMetric):
+    better = {"shy": "lower"}
+    silent = "it is shy"
+    def __call__(self, samples, real):
+        return {"shy": 1.0} if (samples.x - real.x).square().mean() > 1 else {}
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    recipe = written(tmp_path, metrics="[energy-distance, mse, './shy.py:Shy']", tasks="[]")
+    assert main(["run", recipe, "--out", "run"]) == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert "mse" not in found["columns"]["training data"]
+    told = [note for note in found["notes"] if note.startswith("no ")]
+    assert told == [
+        "no mse, shy of 'training data': rows have no truth of the same row beside them",
+        "no shy of 'Gaussian': it is shy",
+    ]
+
+
 def test_a_task_is_asked_from_the_command_line(run: Path) -> None:
     assert main(["task", str(run), "inpaint", "17", "-n", "3"]) == 0
     answers = load_file(run / "samples" / "inpaint" / "answers.safetensors")

@@ -153,6 +153,28 @@ arms:
     assert by_arm["fine"]["train_seconds"] == by_arm["two"]["train_seconds"]
 
 
+def test_a_sweep_stands_once_however_often_the_weights_are_asked(write, capsys) -> None:
+    file = write("""
+recipe: base.yaml
+arms:
+  fine: {solver: {use: heun, steps: 2}, trains: two}
+  others: {metrics: [sliced-wasserstein], trains: two}
+  two: {}
+every: {evaluate: {sweep_solvers: [euler], sweep_nfe: [1, 3]}}
+""")
+    rows = Experiment(file).run().rows()
+    swept = {arm: {r["metric"] for r in rows if r["arm"] == arm and not r["own"]} for arm in ("two", "fine")}
+    assert swept == {"two": {"energy_distance"}, "fine": set()}
+    assert len([r for r in rows if r["arm"] == "others" and not r["own"]]) == 2, "another metric is no repeat"
+    assert main(["compare", "experiments/study"]) == 0
+    table = capsys.readouterr().out.rpartition("quality at so many")[2]
+    lines = [line.split("│")[1:] for line in table.splitlines() if line.startswith("│")]
+    told = {line[0].strip(): [word.strip() for word in line[1:-1]] for line in lines}
+    assert told["two"][0] == "euler"
+    assert told["fine"][0] == "", "its own solver alone"
+    assert told["fine"][3] not in ("", "-"), "at the evaluations that its own solver takes"
+
+
 BAD = """
 recipe: base.yaml
 arms:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
-from flowloom.data.records import examples_of, records
+from flowloom.data.kept import read_examples, write_examples
 from flowloom.draw import Draw
-from flowloom.errors import DataError, IncompatibleError, RunError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import derive
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Condition, Spec
@@ -188,21 +185,7 @@ class Samples(Dataset):
         return self.folder / f"samples-{number:05d}.safetensors"
 
     def _write(self, number: int, chunk: Examples) -> None:
-        file = self._file(number)
-        partial = file.with_name(f".{file.name}.{os.getpid()}")
-        tensors = {k: v.contiguous().clone() for k, v in records(chunk.x, "x", chunk.cond).items()}
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial)
-            os.replace(partial, file)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise RunError(f"cannot write {file}: {error.strerror or error}") from error
+        write_examples(self._file(number), chunk)
 
     def _read(self, number: int) -> Examples:
-        try:
-            return examples_of(load_file(self._file(number)), "x")
-        except (OSError, SafetensorError) as error:
-            raise RunError(
-                f"{self._file(number)} is damaged ({error}); delete it, and it is made again"
-            ) from error
+        return read_examples(self._file(number))

@@ -19,6 +19,7 @@ class Metric(ABC):
 
     Attributes:
         about: what a value means, for reports, in a sentence; of those not listed the docstring says it.
+        silent: why it may return nothing of some examples, in a clause that ends a note beside the table.
         paired: True where it compares row by row: ``real[i]`` is then the truth of ``samples[i]``, which was
             drawn under the conditions of that held-out row. Of data without conditions there is no such
             truth.
@@ -28,6 +29,7 @@ class Metric(ABC):
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     about: ClassVar[Mapping[str, str]] = {}
+    silent: ClassVar[str] = ""
     paired: ClassVar[bool] = False
     draws: int = 1
 

@@ -29,7 +29,7 @@ def test_digits_have_text_speaker_and_the_published_split(digits):
     data = SpokenDigits(digits)
     examples, test = data.all(), data.split("test")
     assert (len(data), len(test)) == (30, 150)
-    assert data.speakers == ("ann", "bob", "cid")
+    assert data.names == ("ann", "bob", "cid")
     words = {data.words(row) for row in examples.cond["text"]}
     assert words == {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
     lengths = examples.cond["mask"].sum(1)
@@ -42,12 +42,12 @@ def test_digits_have_text_speaker_and_the_published_split(digits):
 
 def test_any_speakers_can_be_left_out_of_training(digits):
     data = SpokenDigits(digits, unseen=["bob"])
-    bob = data.speakers.index("bob")
+    bob = data.names.index("bob")
     assert bob not in data.all().cond["speaker"]
     assert bob not in data.split("test").all().cond["speaker"]
     assert set(data.split("unseen").all().cond["speaker"].tolist()) == {bob}
     only = SpokenDigits(digits, speakers=["ann"])
-    assert only.speakers == ("ann",)
+    assert only.names == ("ann",)
     with pytest.raises(DataError, match="no speaker 'eve'; there are: ann, bob, cid"):
         len(SpokenDigits(digits, speakers=["eve"]))
 

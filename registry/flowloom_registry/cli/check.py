@@ -183,4 +183,15 @@ def _told(label: str, results: list[CheckResult], verbose: bool) -> int:
     for result in results:
         if result.status == "failed" or verbose:
             print(f"  {result.status:8} {result.name}" + (f": {result.message}" if result.message else ""))
+    for why, laws in () if verbose else _skipped(results).items():
+        print(f"  skipped  {', '.join(laws)}: {why}")
     return 1 if counts["failed"] else 0
+
+
+def _skipped(results: list[CheckResult]) -> dict[str, list[str]]:
+    """Why laws were skipped, and which: many share a reason."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.status == "skipped":
+            found.setdefault(result.message, []).append(result.name)
+    return found

@@ -11,7 +11,12 @@ from flowloom_registry.cli.given import count, examples
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("-n", type=count, help="examples a column (default: the recipe's)")
+    parser.add_argument(
+        "-n",
+        type=count,
+        help="examples a column (default: the recipe's); the results are kept in RUN/evaluations/n-N, beside "
+        "the run's own",
+    )
     parser.add_argument(
         "--with",
         dest="layers",
@@ -44,8 +49,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate again, and write table and report anew, or beside the old ones."""
-    from dataclasses import replace
-
     from flowloom.errors import FlowloomError
     from flowloom_registry.runs.carry_out import judge_and_report
     from flowloom_registry.runs.open import open_run, pick_device
@@ -58,18 +61,16 @@ def run(args: argparse.Namespace) -> int:
             f"{word} asks something else than the run's own recipe; say --out NAME, under which it is kept "
             "beside the run's own results"
         )
+    if args.n is not None and args.n < 2:
+        raise FlowloomError(f"-n must be at least 2, got {args.n}")
+    overrides = [*args.overrides, *([] if args.n is None else [f"evaluate.n={args.n}"])]
+    name = args.out if args.out is not None or args.n is None else f"n-{args.n}"
     device = pick_device(args.device)
-    assembly, folder = open_run(
-        args.run_folder, trust=args.trust, layers=args.layers, overrides=args.overrides
-    )
-    place = folder if args.out is None else folder.beside(args.out)
-    if args.n is not None:
-        if args.n < 2:
-            raise FlowloomError(f"-n must be at least 2, got {args.n}")
-        assembly.evaluate = replace(assembly.evaluate, n=args.n)
+    assembly, folder = open_run(args.run_folder, trust=args.trust, layers=args.layers, overrides=overrides)
+    place = folder if name is None else folder.beside(name)
     assembly.to(device)
     with place.locked():
-        if args.out is not None:
+        if name is not None:
             rehearse(assembly, "nothing was evaluated")
             place.ask(assembly.built.resolved(place.recipe.parent))
         result = judge_and_report(assembly, place)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.given import count, examples
+from flowloom_registry.durations import duration
 
 if TYPE_CHECKING:
     from flowloom.spec import Spec
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             _tell(recipe.name, cost, args.share, assembly.train.precision)
             if args.measure and cost.steps:
                 seconds = seconds_a_step(assembly, args.measure, device)
-                print(f"               {_hours(seconds * cost.steps / 3600)} on this {device.type}", end="")
+                print(f"               {duration(seconds * cost.steps)} on this {device.type}", end="")
                 print(f", at {seconds:.3g} s a step")
     except (ConfigError, DataError) as error:
         of_data = not isinstance(error, ConfigError) or all(p.path.startswith("data") for p in error.problems)
@@ -130,7 +131,7 @@ def _tell(name: str, cost: Cost, share: float, precision: str) -> None:
     )
     for device, (half, single) in DEVICES.items():
         hours = cost.hours(share * (single if precision == "float32" else half))
-        print(f"               {_hours(hours)} of one {device}")
+        print(f"               {duration(3600 * hours)} of one {device}")
 
 
 def _operations(count: int) -> str:
@@ -146,11 +147,3 @@ def _short(count: float) -> str:
     while count >= 999.5 and len(prefixes) > 1:
         count, prefixes = count / 1000, prefixes[1:]
     return f"{count:.3g} {prefixes[0]}"
-
-
-def _hours(hours: float) -> str:
-    if hours < 1 / 60:
-        return f"{hours * 3600:.2g} seconds"
-    if hours < 1:
-        return f"{hours * 60:.2g} minutes"
-    return f"{hours:.1f} hours" if hours < 100 else f"{hours:,.0f} hours"

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "given",
         metavar="GIVEN",
+        nargs="?",
         help="what it is about: the prompt 'ROMEO: ____' of infill, the held-out row 17 of inpaint",
     )
     parser.add_argument("-n", type=count, help="how many answers (default: 4, and 1 for a file)")
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print what can be printed, and write answers and pictures."""
     from dataclasses import replace
 
+    from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
     from flowloom_registry.cli.given import require_seed, settings
     from flowloom_registry.config.example import build_component
@@ -59,10 +61,17 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
+    found = catalog()
+    found.find("task", args.task)  # a task that nobody knows is told before what it would be given
+    if args.given is None:
+        raise FlowloomError(
+            f"what is task {args.task} about? say so after its name: flowloom task {args.run_folder} "
+            f"{args.task} GIVEN, the prompt 'ROMEO: ____' of infill or the held-out row 17 of inpaint"
+        )
     file = args.out if args.out is not None and args.out.suffix else None
     n = args.n if args.n is not None else (4 if file is None else 1)
     said = settings(args.arguments) | ({} if args.prompt is None else {"prompt": args.prompt})
-    task = build_component("task", args.task, said, catalog=catalog(), place=f"task {args.task}")
+    task = build_component("task", args.task, said, catalog=found, place=f"task {args.task}")
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     flow = assembly.flow

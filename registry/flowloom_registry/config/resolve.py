@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import os
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flowloom_registry.config.annotations import alternatives
@@ -62,12 +62,29 @@ def resolve(
     return write(out)
 
 
+def defaults_at(recipe: Recipe, plan: RecipePlan) -> dict[str, Any]:
+    """What stands where a recipe says nothing, by dotted place (``train.ema``), as `resolve` would write it.
+
+    Sections that the recipe leaves out are among them, by their names.
+    """
+    writer = _Writer(Binder(recipe.catalog, Scope({}, {}, "", None), []), None, {})
+    found: dict[str, Any] = {}
+    for name, value in plan.sections.items():
+        if name not in recipe.tree.entries and recipe.catalog.sections[name].form not in ("meta", "claims"):
+            found[name] = writer.data(value)
+    for one in plans_in(plan.sections):
+        if not isinstance(one, RunPlan):
+            every = dataclasses.replace(one, arguments={})
+            found |= {f"{one.path}.{name}": value for name, value in writer.arguments(every).items()}
+    return found
+
+
 def _versions(plan: RecipePlan) -> dict[str, str]:
     used = [one.row.plugin for one in plans_in(plan.sections) if isinstance(one, ComponentPlan)]
     return {plugin.name: plugin.version for plugin in sorted(used, key=lambda p: p.name) if plugin.version}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Writer:
     binder: Binder
     folder: pathlib.Path | None
@@ -77,9 +94,9 @@ class _Writer:
         """A checked value as plain data."""
         if isinstance(value, ComponentPlan):
             row = value.row
-            return {USE: row.qualified if row.listed else self._target(row.target), **self._arguments(value)}
+            return {USE: row.qualified if row.listed else self._target(row.target), **self.arguments(value)}
         if isinstance(value, RecordPlan):
-            return self._arguments(value)
+            return self.arguments(value)
         if isinstance(value, RunPlan):
             part = {PART: value.part} if value.part else {}
             return {RUN: self._run(value), **part, FROZEN: value.frozen}
@@ -117,7 +134,8 @@ class _Writer:
             return str(whole)
         return pathlib.PurePath(os.path.relpath(whole, home)).as_posix()
 
-    def _arguments(self, plan: Plan) -> dict[str, Any]:
+    def arguments(self, plan: Plan) -> dict[str, Any]:
+        """What a constructor is given, defaults included, as plain data."""
         out: dict[str, Any] = {}
         for parameter in plan.signature.parameters.values():
             if parameter.name in plan.arguments:

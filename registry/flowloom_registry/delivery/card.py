@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from flowloom_registry.durations import duration
 from flowloom_registry.runs.folder import RunFolder, read_json
 from flowloom_registry.runs.found import Found, find
 
@@ -109,7 +110,8 @@ def _facts(found: Found) -> list[str]:
         facts.append(f"{found.parameters:,} trained parameters")
     if found.train_seconds is not None:
         facts.append(
-            f"{found.train_seconds:.0f} s of training on {_line(str(found.environment.get('device_name')))}"
+            f"{duration(found.train_seconds)} of training on "
+            f"{_line(str(found.environment.get('device_name')))}"
         )
     facts.append(f"{found.status['step']} steps, seed {found.said('seed') or 0}")
     facts.append(f"flowloom {found.environment.get('flowloom')}, torch {found.environment.get('torch')}")

@@ -98,6 +98,7 @@ class _Asking:
                 columns[column] = judge.of(lambda i, count: others[i : i + count], truth, task.draws)
         for column, rule in rules(assembly, asked, self.notes, truth.layout).items():
             columns[column] = judge.of(rule, truth, task.draws)
+        judge.explain(columns)
         better: dict[str, str] = {name: way for metric in task.metrics for name, way in metric.better.items()}
         return Asked(
             len(truth), task.draws, columns, better, seconds, first, self._figures(asked, first, truth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,11 +12,15 @@ from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.state import concat
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.evaluation import SEEN
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.values import named_values
 
 Draws = Callable[[int, int], list[Examples]]
 """Gives draws of every row, all at once: number of the first, and how many."""
+
+_NO_TRUTH = "rows have no truth of the same row beside them"
+_NOTHING = "the metric returned none"
 
 
 class Judge:
@@ -45,6 +49,7 @@ class Judge:
         self.assembly, self.notes, self.about = assembly, notes, about
         self.reference = self._laid_out(reference)
         self.metrics: list[Metric] = []
+        self._told: dict[str, Metric] = {}
         for metric in metrics:
             with notes.about(f"{about}metric {named(metric)}"):
                 self._fit(metric, paired)
@@ -75,15 +80,40 @@ class Judge:
             if metric.paired and beside is None:
                 continue
             with self._leaving_out(metric):
+                found: dict[str, float]
                 if beside is not None and metric.paired:
                     wanted = metric.draws if draws is None else draws
                     if wanted > len(drawn):
                         more = draw(len(drawn), wanted - len(drawn))
                         drawn += [self._laid_out(one) for one in more]
-                    values.update(named_values(metric(joined(drawn[:wanted]), beside)))
+                    found = named_values(metric(joined(drawn[:wanted]), beside))
                 else:
-                    values.update(named_values(metric(drawn[0], self.reference)))
+                    found = named_values(metric(drawn[0], self.reference))
+                self._told |= dict.fromkeys(found, metric)
+                values.update(found)
         return values
+
+    def explain(self, columns: Mapping[str, Mapping[str, float]]) -> None:
+        """A note for values that some columns have and others have not, and why not.
+
+        Args:
+            columns: all of the table, by name.
+        """
+        if self.notes.rehearsing:
+            return
+        gaps: dict[tuple[str, str], list[str]] = {}
+        for name, metric in self._told.items():
+            lacking = [column for column, values in columns.items() if name not in values]
+            if metric not in self.metrics or len(lacking) == len(columns):
+                continue  # left out, which has its note
+            if metric.paired and SEEN in lacking:
+                gaps.setdefault((f"'{SEEN}'", _NO_TRUTH), []).append(name)
+                lacking.remove(SEEN)
+            if lacking:
+                where = ", ".join(f"'{column}'" for column in lacking)
+                gaps.setdefault((where, metric.silent or _NOTHING), []).append(name)
+        for (where, why), names in gaps.items():
+            self.notes.lines.append(f"{self.about}no {', '.join(names)} of {where}: {why}")
 
     def _fit(self, metric: Metric, paired: bool) -> None:
         if metric.paired and not paired:

@@ -141,6 +141,7 @@ class _Judging:
                 columns[name] = judge.of(lambda i, count: others[i : i + count], real)
         for other, rule in rules(assembly, real, notes).items():
             columns[other] = judge.of(rule, real)
+        judge.explain(columns)
         rows = real.take(torch.arange(min(config.sweep_n, len(real))))
         points = sweep(assembly, judge, rows, self.few, notes)
         return replace(found, columns=columns, sweep=points, nfe=nfe, seconds=seconds, baseline=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from flowloom.parts import tensors
 from flowloom_registry.config.build import Built
 from flowloom_registry.config.nodes import plain
+from flowloom_registry.config.resolve import defaults_at
 from flowloom_registry.config.yaml import read
 from flowloom_registry.runs.assembly import Assembly
 
@@ -23,7 +24,7 @@ _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 def changed(before: str, now: str, assembly: Assembly) -> str | None:
     """What differs between two resolved recipes in a section that training depends on; None where nothing
-    does.
+    does. What the older one does not mention, for its version did not know it, is what it is by default.
 
     Args:
         before: of the run.
@@ -35,9 +36,10 @@ def changed(before: str, now: str, assembly: Assembly) -> str | None:
     """
     apart = asked_again(assembly)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
+    default = defaults_at(assembly.built.recipe, assembly.built.plan)
     for name in dict.fromkeys((*new, *old)):
         if name not in apart:
-            found = _difference(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
+            found = _difference(name, old.get(name, _ABSENT), new.get(name, _ABSENT), default)
             if found is not None:
                 return found
     return None
@@ -72,18 +74,22 @@ def _needed(built: Built, sections: set[str]) -> set[str]:
     return found
 
 
-def _difference(place: str, old: Any, new: Any) -> str | None:
+def _difference(place: str, old: Any, new: Any, default: Mapping[str, Any]) -> str | None:
     """The first value that differs, with its place; None where none does."""
-    if type(old) is type(new) and old == new:
-        return None
-    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if old is _ABSENT:
+        old = default.get(place, _ABSENT)
+    pairs: Iterable[tuple[str, Any, Any]]
     if isinstance(old, dict) and isinstance(new, dict):
         names = dict.fromkeys((*new, *old))
         pairs = ((f"{place}.{name}", old.get(name, _ABSENT), new.get(name, _ABSENT)) for name in names)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = ((f"{place}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
-    inside = (_difference(*pair) for pair in pairs)
-    return next((found for found in inside if found is not None), f"{place}: {_told(old)} -> {_told(new)}")
+    elif type(old) is type(new) and old == new:
+        return None
+    else:
+        return f"{place}: {_told(old)} -> {_told(new)}"
+    inside = (_difference(*pair, default) for pair in pairs)
+    return next((found for found in inside if found is not None), None)
 
 
 def _told(value: Any) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from flowloom.renderers import Figure
+from flowloom_registry.durations import duration
 from flowloom_registry.pages import (
     Cell,
     Column,
@@ -119,16 +120,6 @@ def _facts(found: Found) -> dict[str, str]:
         "commit": str(commit or ""),
         "state": str(found.status["state"]) if found.status["state"] in ("training", "failed") else "",
     }
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: ``48 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f}\N{NO-BREAK SPACE}s" if seconds < 10 else f"{whole}\N{NO-BREAK SPACE}s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _again(found: Found) -> str:

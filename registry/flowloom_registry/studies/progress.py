@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from flowloom_registry.durations import duration
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import FINISHED, State, StudyFolder
 
@@ -62,7 +63,7 @@ class Progress:
         why = f": {state.why}" if state.why and state.state != FINISHED else ""
         line = f"[{self.total - len(self.waiting)}/{self.total}] {cell.title}: {state.state}{why}"
         left = self.left() if self.waiting else None
-        more = f"  ({took:.0f} s; about {duration(left)} left)" if left is not None else ""
+        more = f"  ({duration(took)}; about {duration(left)} left)" if left is not None else ""
         print(line + more, file=sys.stderr, flush=True)
 
     def left(self) -> float | None:
@@ -73,10 +74,3 @@ class Progress:
             return None
         mean = sum(all_known) / len(all_known)
         return sum(mean if v is None else v for v in known.values()) / min(self.jobs, len(known) or 1)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the words of people: ``45 s``, ``12 min``, ``1.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -145,10 +145,36 @@ def read_results(folder: StudyFolder) -> Results:
         RunError: it is no study, or its files are damaged.
     """
     told = folder.told()
-    records: list[Record] = []
-    for entry in folder.entries():
-        records += of_cell(entry, folder.state(entry.name), folder.results_of(entry))
+    states = {entry.name: folder.state(entry.name) for entry in folder.entries()}
+    found = {
+        entry.name: of_cell(entry, states[entry.name], folder.results_of(entry)) for entry in folder.entries()
+    }
+    # Cells with weights of their own come first: a sweep is theirs, and others repeat it.
+    known: list[tuple[str, Any, set[_Point]]] = []
+    for entry in sorted(folder.entries(), key=lambda entry: bool(entry.trains)):
+        weights, asked = entry.trains or entry.name, _sweeps_alike(states[entry.name])
+        there = [points for w, a, points in known if (w, a) == (weights, asked)]
+        found[entry.name] = [
+            record
+            for record in found[entry.name]
+            if record.own or not any(_point(record) in points for points in there)
+        ]
+        known.append((weights, asked, {_point(record) for record in found[entry.name] if not record.own}))
+    records = [record for entry in folder.entries() for record in found[entry.name]]
     return Results(told["name"], told["summary"], told["axes"], records)
+
+
+_Point = tuple[str, int | None, str]
+
+
+def _point(record: Record) -> _Point:
+    return record.solver, record.evaluations, record.metric
+
+
+def _sweeps_alike(state: State) -> Any:
+    """What a sweep depends on: all that a cell was asked but for its solver, in whose place others stand."""
+    asked = state.asked if isinstance(state.asked, dict) else {}
+    return {name: value for name, value in asked.get("recipe", {}).items() if name != "solver"}
 
 
 def read_runs(paths: Sequence[Path]) -> Results:

@@ -41,12 +41,11 @@ def print_results(results: Results, console: Console | None = None) -> None:
 def tables(results: Results) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, heads and rows of every table."""
     found = [(f"{results.name}: mean ± deviation over seeds", *_own(results))]
-    swept = [record for record in results.records if record.main and not record.own]
-    if swept:
+    if any(record.main and not record.own for record in results.records):
         title = (
             "quality at so many network evaluations: 0 as training data, 1 as the baseline; less is better"
         )
-        found.append((title, *_sweep(results, swept)))
+        found.append((title, *_sweep(results)))
     return found
 
 
@@ -71,10 +70,11 @@ def _own(results: Results) -> tuple[list[str], list[list[str]]]:
     return head, lines
 
 
-def _sweep(results: Results, swept: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    at = sorted({record.evaluations for record in swept if record.evaluations})
+def _sweep(results: Results) -> tuple[list[str], list[list[str]]]:
+    groups = grouped(results.records, without_seed)
+    at = sorted({record.evaluations or 0 for records in groups.values() for record in curve(records)})
     lines = []
-    for labels, records in grouped(results.records, without_seed).items():
+    for labels, records in groups.items():
         lines_of = grouped(curve(records), by_solver) or {(*labels, ""): []}
         for key, points in lines_of.items():
             there = grouped(points, lambda record: (record.evaluations,))

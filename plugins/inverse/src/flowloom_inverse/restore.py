@@ -115,13 +115,14 @@ class Misfit(PairedMetric):
     """How far answers are from what was measured: mean squared residual, over the variance of the noise.
 
     1 is what the truth has; well below it the noise was fitted, well above it the measurement was not. Where
-    there was no noise it is the mean squared residual. Of columns that come from elsewhere nothing is said.
+    there was no noise it is the mean squared residual. Nothing is said of columns that come from elsewhere.
 
     Args:
         draws: answers of each row.
     """
 
     better: ClassVar = {"misfit": "lower"}
+    silent: ClassVar = "only the restorer measures what it answered"
     about: ClassVar = {"misfit": "mean squared residual of the measurement over the variance of its noise"}
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:

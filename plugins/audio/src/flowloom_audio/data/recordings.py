@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ SILENT = 1e-4
 """Largest magnitude of a recording that is silence: less than three steps of 16 bits."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Recordings(Dataset):
     """Waveforms ``(samples,)`` of speech, padded to one length.
 
@@ -52,33 +54,29 @@ class Recordings(Dataset):
         seed: of what is drawn.
     """
 
-    def __init__(
-        self,
-        rate: int = 16_000,
-        seconds: float = 10.0,
-        join: int = 1,
-        rows: int = 20_000,
-        pause: float = 0.1,
-        prompt: float = 0.0,
-        symbols: Symbols = "characters",
-        text_length: int = 200,
-        level: float | None = 0.1,
-        trim: bool = True,
-        mix: tuple[float, float] | None = None,
-        speakers: Sequence[str] = (),
-        unseen: Sequence[str] = (),
-        seed: int = 0,
-    ) -> None:
-        for name, value in {"rate": rate, "seconds": seconds, "join": join, "rows": rows}.items():
+    rate: int = 16_000
+    seconds: float = 10.0
+    join: int = 1
+    rows: int = 20_000
+    pause: float = 0.1
+    prompt: float = 0.0
+    symbols: Symbols = "characters"
+    text_length: int = 200
+    level: float | None = 0.1
+    trim: bool = True
+    mix: tuple[float, float] | None = None
+    speakers: Sequence[str] = ()
+    unseen: Sequence[str] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "seconds", "join", "rows"):
+            value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
-        if prompt < 0 or pause < 0 or (level is not None and level <= 0):
+        if self.prompt < 0 or self.pause < 0 or (self.level is not None and self.level <= 0):
             raise ValueError("prompt and pause are seconds, and level is a positive number")
-        self.rate, self.seconds, self.join, self.count, self.pause = rate, seconds, join, rows, pause
-        self.prompt, self.level, self.trim, self.seed = prompt, level, trim, seed
-        self.text_length, self.mix = text_length, mix
-        self.frontend = Frontend(symbols)
-        self.only, self.unseen = tuple(speakers), tuple(unseen)
+        self.frontend = Frontend(self.symbols)
         self.part = "train"
         self._shelf: _Shelf | None = None
         self._all: list[Clip] | None = None
@@ -117,7 +115,7 @@ class Recordings(Dataset):
     @property
     def spec(self) -> Spec:
         """Waveforms with their conditions."""
-        names = self.speakers
+        names = self.names
         conditions = {
             "mask": Condition(shape=(self.samples,), role="real"),
             "text": Condition(len(self.frontend.tokens), (self.text_length,), self.frontend.tokens),
@@ -130,7 +128,7 @@ class Recordings(Dataset):
         return Spec((self.samples,), conditions=conditions, rate=self.rate)
 
     @property
-    def speakers(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """Names of all speakers, sorted; those that are left out of training among them."""
         return tuple(sorted({clip.speaker for clip in self._everything()}))
 
@@ -147,11 +145,11 @@ class Recordings(Dataset):
     def __len__(self) -> int:
         if self.join == 1:
             return len(self._clips().kept)
-        return self.count if self.part == "train" else max(1, self.count // 10)
+        return self.rows if self.part == "train" else max(1, self.rows // 10)
 
     def take(self, rows: Tensor) -> Examples:
         """The examples at ``rows``."""
-        shelf, names = self._clips(), {name: i for i, name in enumerate(self.speakers)}
+        shelf, names = self._clips(), {name: i for i, name in enumerate(self.names)}
         x = torch.zeros(len(rows), self.samples)
         mask = torch.zeros(len(rows), self.samples, dtype=torch.bool)
         text = torch.zeros(len(rows), self.text_length, dtype=torch.long)
@@ -189,10 +187,10 @@ class Recordings(Dataset):
         if self._all is None:
             found = self.clips()
             known = {clip.speaker for clip in found}
-            for name in (*self.only, *self.unseen):
+            for name in (*self.speakers, *self.unseen):
                 if name not in known:
                     raise DataError(f"there is no speaker '{name}'; there are: {', '.join(sorted(known))}")
-            wanted = set(self.only) | set(self.unseen) if self.only else known
+            wanted = {*self.speakers, *self.unseen} if self.speakers else known
             self._all = [clip for clip in found if clip.speaker in wanted]
         return self._all
 

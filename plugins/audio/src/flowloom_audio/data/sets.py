@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from flowloom.data.files import fetch, folders
 from flowloom.errors import DataError
 from flowloom_audio.data.clips import SOUNDS, Clip, Layout, clips_of
 from flowloom_audio.data.recordings import Recordings
-from flowloom_audio.text.frontend import Symbols
 
 __all__ = ["AudioFolder", "SpokenDigits"]
 
@@ -28,6 +27,7 @@ _HOMES: dict[Layout, tuple[str, str]] = {
 """Folder under the data home, and where it can be had; none of their homes states a SHA-256."""
 
 
+@dataclass(eq=False, repr=False)
 class SpokenDigits(Recordings):
     """The Free Spoken Digit Dataset: ``{digit}_{speaker}_{take}.wav``, 8 kHz, any speakers and rates.
 
@@ -53,41 +53,11 @@ class SpokenDigits(Recordings):
         seed: see there.
     """
 
-    def __init__(
-        self,
-        root: Path | None = None,
-        rate: int = 8000,
-        seconds: float = 1.024,
-        join: int = 1,
-        rows: int = 20_000,
-        pause: float = 0.1,
-        prompt: float = 0.0,
-        symbols: Symbols = "characters",
-        text_length: int = 24,
-        level: float | None = 0.1,
-        trim: bool = True,
-        mix: tuple[float, float] | None = None,
-        speakers: Sequence[str] = (),
-        unseen: Sequence[str] = (),
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            rate,
-            seconds,
-            join,
-            rows,
-            pause,
-            prompt,
-            symbols,
-            text_length,
-            level,
-            trim,
-            mix,
-            speakers,
-            unseen,
-            seed,
-        )
-        self.root = root
+    root: Path | None = None
+    _: KW_ONLY
+    rate: int = 8000
+    seconds: float = 1.024
+    text_length: int = 24
 
     def clips(self) -> list[Clip]:
         """Every recording."""
@@ -111,6 +81,7 @@ class SpokenDigits(Recordings):
         return target / "recordings"
 
 
+@dataclass(eq=False, repr=False)
 class AudioFolder(Recordings):
     """A folder of WAV, FLAC or OGG files with transcripts; a tenth of the files is ``test``, by their names.
 
@@ -134,44 +105,13 @@ class AudioFolder(Recordings):
         seed: see there.
     """
 
-    def __init__(
-        self,
-        folder: Path | None = None,
-        layout: Layout = "plain",
-        rate: int = 16_000,
-        seconds: float = 10.0,
-        join: int = 1,
-        rows: int = 20_000,
-        pause: float = 0.1,
-        prompt: float = 0.0,
-        symbols: Symbols = "characters",
-        text_length: int = 200,
-        level: float | None = 0.1,
-        trim: bool = True,
-        mix: tuple[float, float] | None = None,
-        speakers: Sequence[str] = (),
-        unseen: Sequence[str] = (),
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            rate,
-            seconds,
-            join,
-            rows,
-            pause,
-            prompt,
-            symbols,
-            text_length,
-            level,
-            trim,
-            mix,
-            speakers,
-            unseen,
-            seed,
-        )
-        if folder is None and layout not in _HOMES:
+    folder: Path | None = None
+    layout: Layout = "plain"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.folder is None and self.layout not in _HOMES:
             raise ValueError(f"give the folder; only {', '.join(_HOMES)} are known by name")
-        self.folder, self.layout = folder, layout
 
     def clips(self) -> list[Clip]:
         """Every recording."""

@@ -60,7 +60,17 @@ class ToySpeech(Recordings):
         seed: int = 0,
     ) -> None:
         room = sum(map(len, words)) if not join else join * (max(map(len, words)) + 1)
-        super().__init__(rate, seconds, join, rows, 0.05, prompt, text_length=room, trim=False, seed=seed)
+        super().__init__(
+            rate=rate,
+            seconds=seconds,
+            join=join,
+            rows=rows,
+            pause=0.05,
+            prompt=prompt,
+            text_length=room,
+            trim=False,
+            seed=seed,
+        )
         if voices < 1 or takes < 2:
             raise ValueError(f"voices must be at least 1 and takes at least 2, got {voices} and {takes}")
         unknown = sorted({c for word in words for c in word} - set(_VOWELS) - set(_NOISES))

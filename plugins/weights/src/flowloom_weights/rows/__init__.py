@@ -1,0 +1,1 @@
+"""Rows of the plugin of weights, a module each method."""
