@@ -31,7 +31,6 @@ class NoiseSearch:
         candidates: a round; each costs a call of the network and of the reward.
         elites: the best, of which the next round is made.
         after: the step whose noise is searched, counted from 1; 0 searches for x0 itself.
-        shared: whether the walks of a group have the way up to that step in common, or only the noise found.
         spread: 0 drives the group by the mean alone, as in the paper.
         floor: of sigma.
 
@@ -42,8 +41,7 @@ class NoiseSearch:
     rounds: int = 3
     candidates: int = 16
     elites: int = 4
-    after: int = 1
-    shared: bool = True
+    after: int = 5
     spread: float = 0.0
     floor: float = 0.1
 

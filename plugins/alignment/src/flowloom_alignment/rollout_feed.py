@@ -93,15 +93,13 @@ class RolloutFeed(OwnFeed):
         x0 = flow.source.sample(with_batch(flow.spec.event_shape(), n), draw, cond=cond)
         assert isinstance(x0, Tensor)
         searched: tuple[int, Search] | None = None
-        shares = self.group if self.search is not None and self.search.shared else 1
         if self.search is not None:
-            x0 = x0[::shares].repeat_interleave(shares, 0)
             find = self._searching(flow, field, cond, draw)
             searched = self.search.after, find
             if not self.search.after:
                 std = x0.new_full((n,), flow.source.std or 1.0)
                 x0 = expand(std, x0) * find(torch.zeros_like(x0), std, torch.full_like(std, field.span[0]))
-        states, noise = roll_out(self.sde, field, x0, cond, layout, draw, searched, shares)
+        states, noise = roll_out(self.sde, field, x0, cond, layout, draw, searched)
         reward = rewards_of(self.energy, states[:, -1], cond, flow)
         advantage = standardised(reward, groups_of(self._informing(flow, cond), n, x0.device))
         self.kept = {

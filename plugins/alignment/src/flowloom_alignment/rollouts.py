@@ -51,7 +51,6 @@ def roll_out(
     layout: Layout | None,
     draw: Draw,
     searched: tuple[int, Search] | None = None,
-    group: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """States ``(n, steps + 1, *event)`` of walks, and the noise ``(n, steps, *event)`` that drove them.
 
@@ -63,7 +62,6 @@ def roll_out(
         layout: what is real and given.
         draw: of the noise.
         searched: a step, counted from 1, whose noise is searched for.
-        group: rows that follow each other and share the noise of the steps before that.
     """
     x = x0 if layout is None else layout.hold(layout.fill(x0))
     stds = sde.stds(field, x.dtype).to(x.device)
@@ -75,8 +73,6 @@ def roll_out(
         mean = sde.mean(field, velocity, x, time_tensor(t, x), time_tensor(t_next - t, x), std)
         if searched is not None and k + 1 == searched[0]:
             noise = searched[1](mean, std, time_tensor(t_next, x))
-        elif searched is not None and k + 1 < searched[0]:
-            noise = draw.normal(x[::group].shape).repeat_interleave(group, 0)
         else:
             noise = draw.normal(x.shape)
         x = mean + expand(std, x) * noise
