@@ -50,7 +50,10 @@ def register(reg: Registrar) -> None:
     )
     for name, summary in (
         ("ac-flow-gaussians", "eight Gaussians drawn to one side, and held from leaving the data"),
-        ("ac-flow-rotamers", "torsions of hexane, taught by a force field (needs flowloom-molecules, -geometries)"),
+        (
+            "ac-flow-rotamers",
+            "torsions of hexane, taught by a force field (needs flowloom-molecules, -geometries)",
+        ),
         ("ac-flow-blank", "the same of an untrained network: what a reward alone makes"),
     ):
         reg.recipe(name, f"{recipes}/{name}.yaml", summary=summary, paper="2510.18072")
