@@ -44,7 +44,7 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
     full = Chem.AddHs(mol)
     chains: list[tuple[int, int, int, int]] = []
     if settings.get("most_bonds"):
-        chains = _chains(mol)  # hydrogens come behind the heavy atoms, whose places stay
+        chains = chains_of(mol)  # hydrogens come behind the heavy atoms, whose places stay
         if not chains:
             return {"reason": "no rotatable bond"}
         if len(chains) > settings["most_bonds"]:
@@ -83,7 +83,7 @@ KINDS = ("C", "N", "O", "S", "other", "sp2", "aromatic", "ring", "crowded")
 """What is told of each atom of a rotatable bond."""
 
 
-def _chains(mol: Any) -> list[tuple[int, int, int, int]]:
+def chains_of(mol: Any) -> list[tuple[int, int, int, int]]:
     """Four atoms along every rotatable bond, in an order that does not depend on how the SMILES runs."""
     from rdkit import Chem
 

@@ -1,0 +1,1 @@
+"""Fine-tuning of trained flows, by rewards and by directions of an embedding."""

@@ -1,0 +1,1 @@
+"""Rows of the guidance plugin, a module each method."""
