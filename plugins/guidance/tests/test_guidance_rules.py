@@ -7,8 +7,9 @@ import flowloom as fl
 from flowloom.conditions import without
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.fields import read_as
+from flowloom.fields import Field, read_as
 from flowloom.guidance import Unguided
+from flowloom.spec import Spec
 from flowloom.trained import Trained
 from flowloom_guidance.auto import AutoGuidance
 from flowloom_guidance.by_energy import ByEnergy
@@ -181,6 +182,58 @@ def test_a_tilted_source_ends_in_the_tilted_law(flow, tilt, how):
     assert (solution.x.std(0) - plain.std(0)).norm() < 0.06
     assert solution.nfe >= (640 if how == "importance" else 15 * 5 * 10)
     assert mean is not None
+
+
+def test_one_slope_is_of_every_entry():
+    energy = Linear(0.5, Spec((3, 2)))
+    assert energy.spec.shape == (3, 2)
+    assert torch.equal(energy(torch.ones(4, 3, 2), {}), torch.full((4,), 3.0))
+    for spec in (None, Spec((3,), vocab=5), Spec(parts={"a": Spec((2,))})):
+        with pytest.raises(IncompatibleError, match="a slope for every entry"):
+            Linear(0.5, spec)
+
+
+class Tokens(Field):
+    """Logits of three tokens that depend on the label."""
+
+    kind = "posterior"
+    table = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def __call__(self, x, t, cond, generator=None):
+        null = cond.get("null", torch.zeros(len(x), dtype=torch.bool))
+        return 2 * self.table[torch.where(null, 3, cond["label"])]
+
+
+def test_logits_are_guided_as_log_probabilities():
+    x, t, cond = torch.zeros(2, 5, dtype=torch.long), torch.full((2,), 0.5), {"label": torch.tensor([0, 1])}
+    logs = (2 * Tokens.table).log_softmax(-1)
+    told, null = logs[:2], logs[3]
+    apart = told - null
+    ratio = apart.flatten(1).norm(dim=1) / null.norm()
+    weight = (1 + 4 * (-2 * ratio).exp())[:, None, None]
+    mixed = null + 3 * apart
+    factor = (told.flatten(1).std(1) / mixed.flatten(1).std(1))[:, None, None]
+    wanted = {
+        RAAG(5.0, alpha=2.0): null + weight * apart,
+        Rescaled(3.0, share=1.0): mixed * factor,
+        Composed([Term({"label": 0}, 2.0), Term({"label": 2}, -1.0)]): (2 * logs[0] - logs[2]).expand(
+            2, 5, 3
+        ),
+    }
+    for rule, answer in wanted.items():
+        assert torch.allclose(rule(Tokens())(x, t, cond), answer), rule
+    with pytest.raises(IncompatibleError, match="the sum 2"):
+        Composed([Term({"label": 0}), Term({"label": 1})])(Tokens())
+    with pytest.raises(IncompatibleError, match="adds to scores"):
+        ByEnergy(Linear([1.0]))(Tokens())
+
+
+def test_posteriors_on_an_affine_path_have_no_way_back_from_scores(flow):
+    """They are read as data, and so as scores; but a score tells no posterior."""
+    field = Tokens()
+    field.path, field.source = flow.path, flow.source
+    with pytest.raises(IncompatibleError, match="the sum 2"):
+        Composed([Term({"label": 0}), Term({"label": 1})])(field)
 
 
 def test_tilted_metric_resamples_the_data(tilt):

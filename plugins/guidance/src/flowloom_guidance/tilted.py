@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowloom.data import Dataset, Examples
 from flowloom.energies import Energy
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
@@ -22,12 +23,25 @@ class Linear(Energy):
     r""":math:`E(x) = \langle a, x\rangle`: tilts a law exponentially along one direction.
 
     Args:
-        slope: a, as many numbers as a state has.
+        slope: a, as many numbers as a state has; or one for all entries of the data.
+        spec: of the data, which says how many these are; injected from the recipe.
+
+    Raises:
+        IncompatibleError: one slope for all entries of data that are no single real tensor.
     """
 
-    def __init__(self, slope: Sequence[float] = (-1.0, 0.0)) -> None:
-        self.slope = torch.as_tensor(list(slope), dtype=torch.float64)
-        self.spec = Spec((len(self.slope),))
+    def __init__(self, slope: Sequence[float] | float = (-1.0, 0.0), spec: Spec | None = None) -> None:
+        if isinstance(slope, (int, float)):
+            if spec is None or spec.parts or spec.vocab is not None:
+                raise IncompatibleError(
+                    "linear: one slope for all entries is of data that are one tensor of real numbers; give "
+                    "a slope for every entry"
+                )
+            self.spec = Spec(spec.shape)
+            self.slope = torch.full((spec.numel(),), float(slope), dtype=torch.float64)
+        else:
+            self.slope = torch.as_tensor(list(slope), dtype=torch.float64)
+            self.spec = Spec((len(self.slope),))
 
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """The product with every row."""

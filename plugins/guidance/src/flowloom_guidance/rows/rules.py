@@ -115,6 +115,24 @@ def register(reg: Registrar) -> None:
         ("compose-bars", "2402.01103", "bars that cross only when composed"),
         ("tilt-gaussians", "2508.14807", "an exponential tilt of eight Gaussians by the choice of x0"),
         ("raag-digits", "2508.03442", "strong guidance of digits in few steps (needs flowloom-images)"),
+        (
+            "rescaled-digits",
+            "2305.08891",
+            "strong guidance of digits, rescaled or in an interval (needs images)",
+        ),
         ("auto-guidance", "2406.02507", "a checkerboard guided away from a smaller, briefer model"),
+        (
+            "auto-guidance-markov",
+            "2406.02507",
+            "logits of a toy language likewise (needs flowloom-sequences)",
+        ),
+        ("interval-classes", "2404.07724", "classes guided in an interval (needs flowloom-foundations)"),
+        ("guided-dna", "2404.07724", "logits guided in an interval, and rescaled (needs flowloom-sequences)"),
+        ("energy-gaussians", "2209.14687", "eight Gaussians tilted by the gradient of an energy"),
+        (
+            "energy-waves",
+            "2209.14687",
+            "series tilted by the gradient of an energy (needs flowloom-trajectories)",
+        ),
     ):
         reg.recipe(name, f"{recipes}/{name}.yaml", summary=summary, paper=paper)

@@ -17,6 +17,7 @@ from flowloom_inverse.restorers.classical import Rule
 __all__ = ["Autoregressive"]
 
 Array: TypeAlias = "npt.NDArray[np.float64]"
+Marks: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 class Autoregressive(Rule):
@@ -38,7 +39,7 @@ class Autoregressive(Rule):
             raise ValueError(
                 f"order and iterations count from 1, ridge is positive: {order}, {iterations}, {ridge}"
             )
-        self.order, self.iterations, self.ridge = order, iterations, ridge
+        self.lags, self.iterations, self.ridge = order, iterations, ridge
 
     def answer(self, problem: Problem) -> Tensor:
         """Alternate; rows by themselves.
@@ -53,9 +54,9 @@ class Autoregressive(Rule):
                 "autoregressive fills samples of a series of one column: operator: masking or clipping, "
                 "of data (samples,) or (samples, 1)"
             )
-        if y.shape[1] <= self.order:
+        if y.shape[1] <= self.lags:
             raise IncompatibleError(
-                f"autoregressive of order {self.order} wants more samples than {y.shape[1]}"
+                f"autoregressive of order {self.lags} wants more samples than {y.shape[1]}"
             )
         x = operator.back(y, drawn).flatten(1).double().cpu().numpy()
         seen = known.flatten(1).cpu().numpy()
@@ -63,12 +64,12 @@ class Autoregressive(Rule):
             x = np.stack([self._filled(row, mask) for row, mask in zip(x, seen, strict=True)])
         return operator.settle(torch.from_numpy(x).to(y).reshape(y.shape), y, drawn)
 
-    def _filled(self, x: Array, seen: Array) -> Array:
+    def _filled(self, x: Array, seen: Marks) -> Array:
         """Once: the coefficients, then what is unknown."""
         lost = np.flatnonzero(~seen)
         if not len(lost) or len(lost) == len(x):
             return x
-        n, p, held = len(x), self.order, np.where(seen, x, 0.0)
+        n, p, held = len(x), self.lags, np.where(seen, x, 0.0)
         r = np.fft.irfft(np.abs(np.fft.rfft(x, 2 * n)) ** 2)[: p + 1]
         r[0] = r[0] * (1 + self.ridge) + 1e-12
         a = np.concatenate([[1.0], solve_toeplitz(r[:p], -r[1:])])
