@@ -110,6 +110,24 @@ def test_a_forgotten_jacobian_breaks_a_law():
     assert {r.name: r.status for r in results}["check_density"] == "failed"
 
 
+class _Beyond(UniformDequantizer):
+    def place(self, noise, x, cond):
+        u, log_q = super().place(noise, x, cond)
+        return u + 0.5, log_q
+
+
+class _Meets(UniformDequantizer):
+    def place(self, noise, x, cond):
+        return super().place(noise + x.mean(0), x, cond)
+
+
+@pytest.mark.parametrize(
+    ("make", "broken"), [(_Beyond, "check_within"), (_Meets, "check_rows_are_independent")]
+)
+def test_every_law_of_dequantizers_has_a_twin_that_breaks_it(make, broken):
+    assert {r.name: r.status for r in check(make, DEQUANTIZER)}[broken] == "failed"
+
+
 def digits_flow(dequantizer=None, logit=0.0, model=None):
     torch.manual_seed(0)
     data, path = Digits(), fl.paths.AffinePath()
