@@ -1,6 +1,7 @@
 """EBFlow: energies without determinants, score matching against closed forms, and normalised densities."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -178,6 +179,24 @@ def test_training_computes_no_determinant(objective, no_determinants):
     assert all(bool(p.grad.abs().sum() > 0) for p in model.parameters())
     with pytest.raises(AssertionError, match="determinant"):
         BijectionField(model).log_prob(x, {})
+
+
+@pytest.mark.slow
+def test_the_share_of_the_time_falls_with_the_dimension():
+    """A step of score matching beside one of maximum likelihood, in time of the processor."""
+
+    def seconds(objective, dim):
+        model, x, best = LinearFlow(Spec(shape=(dim,))), torch.randn(64, dim), math.inf
+        for _ in range(5):
+            start = time.process_time()
+            objective.loss(model, Batch(x, x), Step(generator=torch.Generator())).total.backward()
+            best = min(best, time.process_time() - start)
+        return best
+
+    pairs = DenoisingScoreMatching(PATH), ExactLikelihood(PATH)
+    small, middle, large = (seconds(pairs[0], dim) / seconds(pairs[1], dim) for dim in (256, 512, 1024))
+    assert large <= 0.5
+    assert large < middle < small
 
 
 # -- data, sizes, mistakes ----------------------------------------------------------------------------

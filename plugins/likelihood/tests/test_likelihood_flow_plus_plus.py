@@ -11,6 +11,7 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.kinds import Kind
 from flowloom.spec import Spec
 from flowloom.testing import check
+from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom_images.data import Digits
 from flowloom_likelihood.bijections.gated_net import GatedNet
 from flowloom_likelihood.bijections.halves import halves, joined
@@ -110,6 +111,24 @@ def test_a_forgotten_jacobian_breaks_a_law():
     assert {r.name: r.status for r in results}["check_density"] == "failed"
 
 
+class _Beyond(UniformDequantizer):
+    def place(self, noise, x, cond):
+        u, log_q = super().place(noise, x, cond)
+        return u + 0.5, log_q
+
+
+class _Meets(UniformDequantizer):
+    def place(self, noise, x, cond):
+        return super().place(noise + x.mean(0), x, cond)
+
+
+@pytest.mark.parametrize(
+    ("make", "broken"), [(_Beyond, "check_within"), (_Meets, "check_rows_are_independent")]
+)
+def test_every_law_of_dequantizers_has_a_twin_that_breaks_it(make, broken):
+    assert {r.name: r.status for r in check(make, DEQUANTIZER)}[broken] == "failed"
+
+
 def digits_flow(dequantizer=None, logit=0.0, model=None):
     torch.manual_seed(0)
     data, path = Digits(), fl.paths.AffinePath()
@@ -164,6 +183,30 @@ def test_a_learned_dequantizer_of_glow_learns_and_tightens_its_bound():
     assert BitsPerDim(1)(flow, states)["bits_per_dim"] < before[0]
     moved = [not torch.equal(p, q) for p, q in zip(own, flow.objective.dequantizer.parameters(), strict=True)]
     assert all(moved)
+
+
+def test_a_killed_run_goes_on_with_the_same_bits_in_both_laws(tmp_path):
+    def make(seed):
+        torch.manual_seed(seed)
+        spec = Dequantize(Digits().spec, 17, 0.05).spec
+        model = FlowPlusPlus(spec, ("squeeze", "channels"), **NET)
+        dequantizer = FlowDequantizer(spec, 1, context=4, **NET)
+        data, flow = digits_flow(dequantizer, 0.05, model)
+        return flow, flow.trainer(data, TrainConfig(steps=6, batch=8, log_every=1, ema=0.9), seed=4)
+
+    flow, whole = make(0)
+    for _ in whole.run(3):
+        pass
+    folder = save_checkpoint(whole, tmp_path)
+    for _ in whole.run():
+        pass
+    other, second = make(7)
+    load_checkpoint(second, folder)
+    for _ in second.run():
+        pass
+    a, b = flow.state_dict(), other.state_dict()
+    assert any(name.startswith("objective.dequantizer") for name in a)
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_what_does_not_fit_is_told():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -37,19 +39,31 @@ class RandomFlow(Drawn):
 
     def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Rows ``(n, dim)``, of mean 0 and covariance 1 up to how well the law's own draws tell them."""
-        law = torch.Generator().manual_seed(2_305)
-        bent = SmoothLeaky(self.alpha)
-        first, second = (torch.randn(self.dim, self.dim, generator=law) for _ in range(2))
-        second = torch.linalg.qr(second).Q * self.spread
-        offset = torch.randn(self.dim, generator=law)
-
-        def draws(count: int, by: torch.Generator) -> Tensor:
-            z = torch.randn(count, self.dim, generator=by)
-            with torch.no_grad():
-                return bent.inverse(z @ second.T + offset, {}) @ first.T
-
-        many = draws(max(4 * self.dim, min(20_000, 2**22 // self.dim)), law).double()
-        factor = torch.linalg.cholesky(many.T.cov())
-        centred = (draws(n, generator).double() - many.mean(0)).T
-        whitened = torch.linalg.solve_triangular(factor, centred, upper=False).T
+        law = _law(self.dim, self.alpha, self.spread)
+        centred = (law.draws(n, generator).double() - law.mean).T
+        whitened = torch.linalg.solve_triangular(law.factor, centred, upper=False).T
         return Examples(whitened.to(torch.get_default_dtype()))
+
+
+class _Law:
+    """The matrices, and what makes their draws white."""
+
+    def __init__(self, dim: int, alpha: float, spread: float) -> None:
+        by = torch.Generator().manual_seed(2_305)
+        self.bent = SmoothLeaky(alpha)
+        self.first, second = (torch.randn(dim, dim, generator=by) for _ in range(2))
+        self.second = torch.linalg.qr(second).Q * spread
+        self.offset = torch.randn(dim, generator=by)
+        many = self.draws(max(4 * dim, min(20_000, 2**22 // dim)), by).double()
+        self.mean, self.factor = many.mean(0), torch.linalg.cholesky(many.T.cov())
+
+    @torch.no_grad()
+    def draws(self, n: int, by: torch.Generator) -> Tensor:
+        """``n`` of them, not white yet."""
+        z = torch.randn(n, len(self.offset), generator=by)
+        return self.bent.inverse(z @ self.second.T + self.offset, {}) @ self.first.T
+
+
+@lru_cache(maxsize=4)
+def _law(dim: int, alpha: float, spread: float) -> _Law:
+    return _Law(dim, alpha, spread)

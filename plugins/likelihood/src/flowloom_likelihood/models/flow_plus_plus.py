@@ -17,7 +17,11 @@ from flowloom_likelihood.bijections.mixture_coupling import HalfMixing, MixtureC
 from flowloom_likelihood.models.started import Started
 
 Layer = Literal["checkerboard", "channels", "squeeze"]
-CIFAR: tuple[Layer, ...] = (*["checkerboard"] * 4, "squeeze", *["channels"] * 2, *["checkerboard"] * 3)  # type: ignore[assignment]
+CIFAR: tuple[Layer, ...] = (
+    *("checkerboard", "checkerboard", "checkerboard", "checkerboard", "squeeze"),
+    *("channels", "channels", "checkerboard", "checkerboard", "checkerboard"),
+)
+"""The paper's couplings on CIFAR-10."""
 
 
 class FlowPlusPlus(Started):
@@ -61,7 +65,7 @@ class FlowPlusPlus(Started):
         self.spec, self.first_rows = spec, first_rows
         channels, height, width = spec.shape
         links: list[Bijection] = []
-        squeezed = 0
+        squeezed = alike = 0
         for number, layer in enumerate(layout):
             if layer == "squeeze":
                 if height % 2 or width % 2:
@@ -70,11 +74,9 @@ class FlowPlusPlus(Started):
                 squeezed += 1
                 links.append(Squeeze())
                 continue
-            run = next(i for i in range(number + 1) if set(layout[i : number + 1]) == {layer})
+            alike = alike + 1 if number and layout[number - 1] == layer else 0
             shape = (channels, height, width)
-            links += coupled(
-                shape, layer, (number - run) % 2 == 1, filters, blocks, components, heads, dropout
-            )
+            links += coupled(shape, layer, alike % 2 == 1, filters, blocks, components, heads, dropout)
         self.net = Chain([*links, *(Squeeze(undo=True) for _ in range(squeezed))])
 
     def transform(self, x: Tensor, cond: Cond) -> Image:

@@ -11,7 +11,21 @@ HOME, PAPER = "flowloom_likelihood", "2305.15267"
 
 
 def register(reg: Registrar) -> None:
-    """Add the model, its objectives, data of known density, and recipes."""
+    """Add layers, the model, its objectives, data of a random flow, and recipes."""
+    four: dict[str, object] = {"channels": 4}
+    for name, target, example, summary in (
+        ("full-linear", "full_linear:FullLinear", four, "a full matrix of the channels, or of a vector"),
+        ("full-conv", "full_conv:FullConv", {**four, "kernel": 3}, "a convolution as a matrix of the image"),
+        ("smooth-leaky", "smooth_leaky:SmoothLeaky", {}, "the smooth leaky ReLU of every entry"),
+    ):
+        reg.add(
+            "bijection",
+            name,
+            f"{HOME}.bijections.{target}",
+            summary=summary,
+            example=example,
+            paper=PAPER,
+        )
     reg.add(
         "model",
         "linear-flow",
