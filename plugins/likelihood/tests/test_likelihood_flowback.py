@@ -119,7 +119,8 @@ def test_patch_features_are_those_of_the_patches_own_place(encoder):
 
 
 def test_one_gradient_is_that_of_finite_differences_of_the_mixture(encoder):
-    flow = aligned(encoder).double()
+    flow = aligned(encoder)
+    flow.model.double()  # and not the encoder, which other tests share
     score, field = FlowClassifier(), flow.objective.field(flow.model)
     x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
     slope = score._slope(flow.model, lambda cond: field.log_prob(x, cond), 3, 10)
