@@ -55,12 +55,13 @@ class GaussianMixture(Energy):
         stds: float | Sequence[float] = 0.5,
         weights: Sequence[float] = (),
     ) -> None:
-        self.means = torch.as_tensor(means, dtype=torch.float64)
+        # Settings, not weights: they are numbers wherever the network is built, on the meta device too.
+        self.means = torch.as_tensor(means, dtype=torch.float64, device="cpu")
         if self.means.ndim != 2 or not self.means.numel():
             raise ValueError(f"means must be rows of numbers, one a component, got {means}")
         k = len(self.means)
-        self.stds = torch.as_tensor(stds, dtype=torch.float64).expand(k)
-        raw = torch.as_tensor(weights or [1.0] * k, dtype=torch.float64)
+        self.stds = torch.as_tensor(stds, dtype=torch.float64, device="cpu").expand(k)
+        raw = torch.as_tensor(weights or [1.0] * k, dtype=torch.float64, device="cpu")
         if raw.shape != (k,) or bool((raw <= 0).any()) or bool((self.stds <= 0).any()):
             raise ValueError(f"give a positive weight and std for each of the {k} components")
         self.weights = raw / raw.sum()

@@ -105,12 +105,12 @@ class TorusMixture(Energy):
         concentration: float = 8.0,
         weights: Sequence[float] = (),
     ) -> None:
-        self.means = torch.as_tensor(means, dtype=torch.float64)
+        self.means = torch.as_tensor(means, dtype=torch.float64, device="cpu")
         if self.means.ndim != 2 or not self.means.numel() or not concentration > 0:
             raise ValueError(
                 f"give rows of angles and a positive concentration, got {means} and {concentration}"
             )
-        raw = torch.as_tensor(weights or [1.0] * len(self.means), dtype=torch.float64)
+        raw = torch.as_tensor(weights or [1.0] * len(self.means), dtype=torch.float64, device="cpu")
         if raw.shape != (len(self.means),) or bool((raw <= 0).any()):
             raise ValueError(f"give a positive weight for each of the {len(self.means)} components")
         self.weights, self.concentration = raw / raw.sum(), float(concentration)

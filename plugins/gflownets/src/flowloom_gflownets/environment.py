@@ -98,7 +98,7 @@ class Environment(ABC):
         """
 
     def plain(self) -> Tensor:
-        """What says kernels that go everywhere, ``(sum(heads),)``, to try an environment without a network."""
+        """What says kernels that go everywhere, ``(sum(heads),)``: environments are tried by it."""
         return torch.zeros(sum(self.heads))
 
     def time(self, number: Tensor) -> Tensor | None:
@@ -106,7 +106,7 @@ class Environment(ABC):
         return None
 
     def guess(self, x: Tensor, number: Tensor) -> Tensor:
-        """Log of a flow through states that a learned one starts from, ``(n,)``; 0 where none is known."""
+        """Log of a flow that a learned one starts from, ``(n,)``; 0 where none is known."""
         return torch.zeros(len(x), device=x.device)
 
     def chance(self, x: Tensor) -> Chance | None:

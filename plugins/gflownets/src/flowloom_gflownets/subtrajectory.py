@@ -100,7 +100,7 @@ class SubTrajectoryBalance(Balance):
     def _potentials(self, model: nn.Module, walks: Trajectories) -> _Potentials:
         count = len(walks.ends)
         length = walks.walk.bincount(minlength=count)
-        first = walks.number.new_full((count,), walks.number.max() + 1)
+        first = walks.number.new_full((count,), int(walks.number.max()) + 1)
         first = first.scatter_reduce(0, walks.walk, walks.number, "amin")
         place = walks.number - first[walks.walk]
         said = self.said(model, walks)

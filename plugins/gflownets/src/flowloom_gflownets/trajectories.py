@@ -34,8 +34,9 @@ class Trajectories:
 
     def of(self, rows: Tensor) -> Trajectories:
         """Some of the transitions, by a mask ``(k,)``."""
-        kept = (v[rows] for v in (self.walk, self.number, self.x, self.action, self.after))
-        return Trajectories(*kept, self.ends)
+        return Trajectories(
+            self.walk[rows], self.number[rows], self.x[rows], self.action[rows], self.after[rows], self.ends
+        )
 
 
 def walked(

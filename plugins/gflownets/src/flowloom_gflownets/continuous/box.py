@@ -92,6 +92,7 @@ class BoxArcs(ContinuousEnvironment):
     ) -> tuple[Tensor, Tensor]:
         """Into the disk, along an arc, or stop; a share ``epsilon`` is uniform, and stops by a coin."""
         said, draw = self._said(law), Draw.like(x, generator)
+        radius: Tensor | float = self.reach
         if number == 0:
             share = said.first.sample(generator)
             if epsilon:
@@ -100,7 +101,7 @@ class BoxArcs(ContinuousEnvironment):
             stops = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         else:
             low, high = self.ahead(x)
-            share, coin, radius = said.arc.sample(generator)[:, 0], said.stop.sigmoid(), self.reach
+            share, coin = said.arc.sample(generator)[:, 0], said.stop.sigmoid()
             if epsilon:
                 explores = draw.uniform((len(x),)) < epsilon
                 share = torch.where(explores, draw.uniform((len(x),)), share)

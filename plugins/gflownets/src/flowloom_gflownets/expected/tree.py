@@ -29,7 +29,7 @@ class RandomLeaves(Energy):
             raise ValueError(f"random leaves are a table of at most 2^24 sequences, got {vocab}^{length}")
         self.spec, self.base = Spec((length,), vocab=vocab), vocab
         draws = torch.Generator().manual_seed(seed)
-        self.table = -spread * torch.randn(vocab**length, generator=draws)
+        self.table = -spread * torch.randn(vocab**length, generator=draws, device="cpu")
 
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """Of token ids ``(n, length)``: ``(n,)``."""

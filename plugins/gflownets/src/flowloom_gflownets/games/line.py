@@ -51,7 +51,7 @@ class LineGame(TokenEnvironment):
         if self.falls:
             column = one_hot(move, self.columns) * played[..., None]
             below = (column.cumsum(1) - column).gather(2, move[..., None])[..., 0]
-            move = below * self.columns + move
+            move = torch.where(played, below * self.columns + move, 0)
         stones = one_hot(move, self.cells).bool() & played[..., None]
         return torch.stack([stones[:, 0::2].any(1), stones[:, 1::2].any(1)], 1)
 
@@ -105,4 +105,4 @@ def _lines(rows: int, columns: int, line: int) -> Tensor:
                 last_row, last_column = row + down * (line - 1), column + across * (line - 1)
                 if last_row < rows and 0 <= last_column < columns:
                     found.append([(row + down * k) * columns + column + across * k for k in range(line)])
-    return torch.tensor(found)
+    return torch.tensor(found, device="cpu")

@@ -63,5 +63,5 @@ class AZResNet(nn.Module):
             moves(act(narrow(hidden)).flatten(1))
             for narrow, moves in zip(self.narrow, self.moves, strict=True)
         ]
-        own = torch.where((self.game.side(x) == 0)[:, None], *logits)
+        own = torch.where((self.game.side(x) == 0)[:, None], logits[0], logits[1])
         return nn.functional.pad(own, (0, self.game.actions + 1))

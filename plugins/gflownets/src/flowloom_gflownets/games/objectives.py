@@ -123,6 +123,7 @@ class Against(PolicyField):
         """``log P`` on its own moves, uniform on the other's."""
         assert isinstance(x, Tensor)
         own, allowed = super().__call__(x, t, cond), self.game.allowed(x)
+        assert isinstance(own, Tensor)
         random = log_softmax(torch.zeros(allowed.shape, device=x.device), allowed)
         return torch.where((self.game.side(x) == self.player)[:, None], own, random)
 
