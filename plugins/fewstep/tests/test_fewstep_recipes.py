@@ -6,9 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flowloom.spec import Condition, Spec
 from flowloom.training import load_checkpoint, save_checkpoint
 from flowloom_registry.config.build import build
+from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.runs.assembly import assemble
 
 LATENTS = """
@@ -81,12 +84,12 @@ def test_adversarial_flow_has_the_paper_s_size(latents):
 
 
 def test_blockwise_flow_matching_has_the_size_of_the_authors_network(latents):
-    """2510.21167: 6 blocks of 5 layers, a trunk of 20, R of 4, modulations of rank 288, counted from their code."""
+    """2510.21167: 6 blocks of 5 layers, a trunk of 20, R of 4, modulations of rank 288, from their code."""
     single = ["stages=null", "model=blockwise-dit", "objective=blockwise", "guidance=null"]
     with torch.device("meta"):
         model = build(load_recipe("imagenet-bfm-xl", overrides=[latents, *single]))["model"]
     d, low = 1152, 288
-    plain = 12 * d * d + 9 * d + d + d + 2 * 72  # attention with its two norms, and feed-forward
+    plain = 12 * d * d + 9 * d + 2 * 72  # attention with its two norms, and feed-forward
     steer = {told: told * low + low + low * 6 * d + 6 * d for told in (d, 2 * d)}
     embedding = TIME + 1000 * d + d  # with what stands for a withheld class
     ends = 2 * (16 * d + d) + (2 * d * 2 * d + 2 * d) + (16 * d + 16)
@@ -97,38 +100,31 @@ def test_blockwise_flow_matching_has_the_size_of_the_authors_network(latents):
     assert sum(p.numel() for p in model.parameters()) == whole
 
 
-def test_the_refiner_of_flowturbo_has_one_block_of_sit_xl(latents):
+def test_the_refiner_of_flowturbo_has_one_block_of_sit_xl():
     """2409.18128: a block of SiT-XL/2's width with twice the channels, 4 to 5 % of its 675 million."""
     pytest.importorskip("flowloom_images")
-    single = ["stages=null", "objective={use: velocity-refiner, teacher: {run: none}}"]
-    recipe = load_recipe("imagenet-flowturbo-xl-2", overrides=[latents, *single, "objective=flow-matching"])
-    plain = {"use": "dit", "size": "XL", "patch": 2}
-    from flowloom.spec import Condition, Spec
     from flowloom_images.models.dit import DiT
     from flowloom_images.models.dit_beside import DiTBeside
 
-    spec = Spec((4, 32, 32), conditions={"label": Condition(1000), "previous": Condition(shape=(4, 32, 32))})
-    told = {k: v for k, v in recipe.tree.get("model").entries.items()}
-    assert told["depth"].node.value == 1
+    told = plain(load_recipe("imagenet-flowturbo-xl-2").tree)["model"]
+    assert told.pop("use") == "dit-beside"
+    label = {"label": Condition(1000)}
     with torch.device("meta"):
-        refiner = DiTBeside(spec, ["previous"], "XL", depth=1)
-        teacher = DiT(Spec((4, 32, 32), conditions={"label": Condition(1000)}), plain["size"])
-    count = [sum(p.numel() for p in m.parameters()) for m in (refiner, teacher)]
-    assert 0.04 < count[0] / count[1] < 0.05
+        beside = Spec((4, 32, 32), conditions={**label, "previous": Condition(shape=(4, 32, 32))})
+        networks = DiTBeside(beside, **told), DiT(Spec((4, 32, 32), conditions=label), "XL")
+    refiner, teacher = (sum(p.numel() for p in m.parameters()) for m in networks)
+    assert teacher // 10**6 == 674
+    assert 0.04 < refiner / teacher < 0.05
 
 
 def test_the_student_of_faces_has_the_authors_u_net(latents):
-    """2412.16906: ADM with 256 channels, (1, 2, 2, 2), two blocks, four heads, without classes."""
+    """2412.16906: the ADM of LFM with 256 channels, (1, 2, 2, 2), two blocks, four heads, without classes."""
     pytest.importorskip("flowloom_images")
-    stage = "model={use: unet, width: 256, multipliers: [1, 2, 2, 2], blocks: 2, attention: [16, 8], head_width: 128, conditions: []}"
+    recipe = load_recipe("self-corrected-celeba-256", overrides=[latents])
     with torch.device("meta"):
-        built = build(
-            load_recipe(
-                "self-corrected-celeba-256",
-                overrides=[latents, "stages=null", stage, "objective=flow-matching"],
-            )
-        )
-    print(sum(p.numel() for p in built["model"].parameters()))
+        teacher = next(iter(stages_of(recipe)))
+        built = build(teacher)
+    assert sum(p.numel() for p in built["model"].parameters()) == 176_530_948
 
 
 SMALL = ["train.steps=10", "train.batch=8"]

@@ -85,13 +85,13 @@ def renewed(field: Field) -> Field:
     Args:
         field: of that kind, guidance around it included.
     """
+    blocks = blocks_in(field)
+    if blocks is None:
+        return field
+    found: Field = Remembering(blocks)
     if isinstance(field, Wrapped):
-        found: Field = copy.copy(field)
-        assert isinstance(found, Wrapped)
+        found = copy.copy(field)
         found.field = renewed(field.field)
-    else:
-        blocks = blocks_in(field)
-        found = copy.copy(field) if blocks is None else Remembering(blocks)
     found.kind = "velocity"
     return found
 
