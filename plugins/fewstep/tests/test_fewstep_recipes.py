@@ -6,9 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flowloom.spec import Condition, Spec
 from flowloom.training import load_checkpoint, save_checkpoint
 from flowloom_registry.config.build import build
+from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.stages import stages_of
 from flowloom_registry.runs.assembly import assemble
 
 LATENTS = """
@@ -78,6 +81,50 @@ def test_adversarial_flow_has_the_paper_s_size(latents):
     labels = torch.zeros(2, dtype=torch.long, device="meta")
     x, t = torch.zeros(2, 4, 32, 32, device="meta"), torch.ones(2, device="meta")
     assert built["objective"].critic(x, t, label=labels).shape == (2,)
+
+
+def test_blockwise_flow_matching_has_the_size_of_the_authors_network(latents):
+    """2510.21167: 6 blocks of 5 layers, a trunk of 20, R of 4, modulations of rank 288, from their code."""
+    single = ["stages=null", "model=blockwise-dit", "objective=blockwise", "guidance=null"]
+    with torch.device("meta"):
+        model = build(load_recipe("imagenet-bfm-xl", overrides=[latents, *single]))["model"]
+    d, low = 1152, 288
+    plain = 12 * d * d + 9 * d + 2 * 72  # attention with its two norms, and feed-forward
+    steer = {told: told * low + low + low * 6 * d + 6 * d for told in (d, 2 * d)}
+    embedding = TIME + 1000 * d + d  # with what stands for a withheld class
+    ends = 2 * (16 * d + d) + (2 * d * 2 * d + 2 * d) + (16 * d + 16)
+    shared = (d * 6 * d + 6 * d) + (2 * d * 6 * d + 6 * d)
+    head = (d * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 768 + 768)
+    rest = 4 * (plain + d * 6 * d + 6 * d)
+    whole = 20 * (plain + steer[d]) + 30 * (plain + steer[2 * d]) + embedding + ends + shared + head + rest
+    assert sum(p.numel() for p in model.parameters()) == whole
+
+
+def test_the_refiner_of_flowturbo_has_one_block_of_sit_xl():
+    """2409.18128: a block of SiT-XL/2's width with twice the channels, 4 to 5 % of its 675 million."""
+    pytest.importorskip("flowloom_images")
+    from flowloom_images.models.dit import DiT
+    from flowloom_images.models.dit_beside import DiTBeside
+
+    told = plain(load_recipe("imagenet-flowturbo-xl-2").tree)["model"]
+    assert told.pop("use") == "dit-beside"
+    label = {"label": Condition(1000)}
+    with torch.device("meta"):
+        beside = Spec((4, 32, 32), conditions={**label, "previous": Condition(shape=(4, 32, 32))})
+        networks = DiTBeside(beside, **told), DiT(Spec((4, 32, 32), conditions=label), "XL")
+    refiner, teacher = (sum(p.numel() for p in m.parameters()) for m in networks)
+    assert teacher // 10**6 == 674
+    assert 0.04 < refiner / teacher < 0.05
+
+
+def test_the_student_of_faces_has_the_authors_u_net(latents):
+    """2412.16906: the ADM of LFM with 256 channels, (1, 2, 2, 2), two blocks, four heads, without classes."""
+    pytest.importorskip("flowloom_images")
+    recipe = load_recipe("self-corrected-celeba-256", overrides=[latents])
+    with torch.device("meta"):
+        teacher = next(iter(stages_of(recipe)))
+        built = build(teacher)
+    assert sum(p.numel() for p in built["model"].parameters()) == 176_530_948
 
 
 SMALL = ["train.steps=10", "train.batch=8"]

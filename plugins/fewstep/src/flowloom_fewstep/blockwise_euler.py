@@ -33,11 +33,7 @@ class BlockwiseEuler(Euler):
         self.remembered = remembered
 
     def prepare(self, field: Field) -> Field:
-        """A copy of the field that remembers, of this solve alone.
-
-        Raises:
-            IncompatibleError: it is of no network of blocks.
-        """
+        """A copy of the field that remembers, of this solve alone."""
         return renewed(super().prepare(field))
 
     def walked(self, field: Field, span: tuple[float, float]) -> list[float]:
@@ -57,15 +53,15 @@ class BlockwiseEuler(Euler):
 
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step, one evaluation."""
-        memory = blocks_in(call.field)
-        assert isinstance(memory, Remembering)
-        place = t * self._count(call.field)
-        if not self.remembered or abs(place - round(place)) < 1e-6:
+        memory, place = blocks_in(call.field), t * self._count(call.field)
+        if isinstance(memory, Remembering) and (not self.remembered or abs(place - round(place)) < 1e-6):
             memory.begin(t)
         return super().step(call, x, t, t_next, last=last)
 
     @staticmethod
     def _count(field: Field) -> int:
-        model = blocks_in(field).model
-        assert isinstance(model, BlockwiseModel)
-        return model.pieces.count
+        blocks = blocks_in(field)
+        if blocks is None:
+            return 1
+        assert isinstance(blocks.model, BlockwiseModel)
+        return blocks.model.pieces.count

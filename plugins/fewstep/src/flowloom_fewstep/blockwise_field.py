@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField
 from flowloom.fields.base import onto_space
 from flowloom.fields.wrapped import Wrapped
@@ -81,31 +80,24 @@ class Remembering(BlockwiseField):
 
 
 def renewed(field: Field) -> Field:
-    """A copy of a field of blocks, guidance around it included, that remembers and is called a velocity.
+    """A copy of a field that is called a velocity, and remembers where it is of a network of blocks.
 
-    Raises:
-        IncompatibleError: there is no network of blocks in it.
+    Args:
+        field: of that kind, guidance around it included.
     """
+    blocks = blocks_in(field)
+    if blocks is None:
+        return field
+    found: Field = Remembering(blocks)
     if isinstance(field, Wrapped):
-        found: Field = copy.copy(field)
-        assert isinstance(found, Wrapped)
+        found = copy.copy(field)
         found.field = renewed(field.field)
-    else:
-        found = Remembering(blocks_in(field))
     found.kind = "velocity"
     return found
 
 
-def blocks_in(field: Field) -> BlockwiseField:
-    """The network of blocks in a field, guidance around it or not.
-
-    Raises:
-        IncompatibleError: there is none.
-    """
+def blocks_in(field: Field) -> BlockwiseField | None:
+    """The network of blocks in a field, guidance around it or not; None where there is none."""
     while isinstance(field, Wrapped):
         field = field.field
-    if not isinstance(field, BlockwiseField) or not isinstance(field.model, BlockwiseModel):
-        raise IncompatibleError(
-            "blockwise-euler steps through the pieces of a network of blocks; use solver: euler"
-        )
-    return field
+    return field if isinstance(field, BlockwiseField) and isinstance(field.model, BlockwiseModel) else None

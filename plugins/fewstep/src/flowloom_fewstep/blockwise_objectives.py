@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["BlockwiseFlowMatching", "FeatureResidual"]
 
 
+def _blocks(model: nn.Module) -> BlockwiseModel:
+    if not isinstance(model, BlockwiseModel):
+        raise IncompatibleError(
+            f"{type(model).__name__} has no blocks; use model: blockwise-mlp, or blockwise-dit"
+        )
+    return model
+
+
 class _Blocks(FlowMatching):
     """What both stages share: a network of blocks, and the field that it is."""
 
@@ -64,7 +72,8 @@ class BlockwiseFlowMatching(_Blocks):
     need none of this: ``flow-matching`` trains them.
 
     Args:
-        encoder: E: a run whose network tells features, a classifier say; the paper has DINOv2.
+        encoder: E: a run whose network tells features, a classifier say; the paper has DINOv2. Nothing
+            guides the trunk where null.
         path: see `FlowMatching`.
         times: see `FlowMatching`; uniform and spread over the batch by default.
         align: w.
@@ -76,14 +85,14 @@ class BlockwiseFlowMatching(_Blocks):
 
     def __init__(
         self,
-        encoder: Trained,
+        encoder: Trained | None = None,
         path: Path | None = None,
         times: TimeLaw | None = None,
         align: float = 0.05,
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(path, times or Uniform(stratified=True), condition_dropout=condition_dropout)
-        if not isinstance(encoder.flow.model, TellsFeatures):
+        if encoder is not None and not isinstance(encoder.flow.model, TellsFeatures):
             raise IncompatibleError(
                 f"blockwise aligns with features, and {type(encoder.flow.model).__name__} tells none; take a "
                 "run of mlp-classifier or image-classifier"
@@ -92,7 +101,7 @@ class BlockwiseFlowMatching(_Blocks):
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """One call of the model and one of the encoder."""
-        assert isinstance(model, BlockwiseModel)
+        model = _blocks(model)
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
         point = batch.point(self.path, t, generator)
@@ -104,17 +113,22 @@ class BlockwiseFlowMatching(_Blocks):
         if batch.layout is not None:
             said = self.quieted(said, point, batch.layout)
         matching = self.rows(self.compare(said, point, cond), t, batch.layout).mean()
+        if self.encoder is None:
+            return Loss(matching)
+        alike = self._alike(model, features, batch)
+        parts = {"matching": matching.detach(), "alike": alike.detach()}
+        return Loss(matching - self.align * alike, parts)
+
+    def _alike(self, model: BlockwiseModel, features: Tensor, batch: Batch) -> Tensor:
+        assert self.encoder is not None
         with torch.no_grad():
             judge = self.encoder.flow.model
             assert isinstance(judge, TellsFeatures)
-            wanted = judge.features(batch.x1, torch.ones_like(t), batch.cond)
+            wanted = judge.features(batch.x1, features.new_ones(len(features)), batch.cond)
         found = model.aligned(features, wanted.shape[-1])
         # Features of a whole image are those of all its places.
         places = (1,) * (found.ndim - wanted.ndim)
-        wanted = wanted.reshape(len(wanted), *places, *wanted.shape[1:])
-        alike = cosine_similarity(found, wanted, -1).mean()
-        parts = {"matching": matching.detach(), "alike": alike.detach()}
-        return Loss(matching - self.align * alike, parts)
+        return cosine_similarity(found, wanted.reshape(len(wanted), *places, *wanted.shape[1:]), -1).mean()
 
 
 class FeatureResidual(_Blocks):
@@ -142,11 +156,7 @@ class FeatureResidual(_Blocks):
         Raises:
             IncompatibleError: the model has none.
         """
-        if not isinstance(flow.model, BlockwiseModel):
-            raise IncompatibleError(
-                f"{type(flow.model).__name__} has no features of its own; use a run of blockwise"
-            )
-        own = {id(p) for p in flow.model.remainder.parameters()}
+        own = {id(p) for p in _blocks(flow.model).remainder.parameters()}
 
         def loss(batch: Batch, step: Step) -> Loss:
             return self.loss(flow.model, batch, step)
@@ -155,7 +165,7 @@ class FeatureResidual(_Blocks):
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Two calls of the trunk and one of R."""
-        assert isinstance(model, BlockwiseModel)
+        model = _blocks(model)
         n, generator = batch_size(batch.x1), step.generator
         t = self.times.sample(n, Draw.like(batch.x1, generator))
         start = model.pieces.which(t).to(t.dtype) / model.pieces.count

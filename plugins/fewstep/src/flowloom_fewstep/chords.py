@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import read_as
 from flowloom.fields.base import evaluate, time_tensor
 from flowloom.flow import Flow
@@ -57,6 +57,8 @@ class Chords(Score):
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``chord_angle`` and ``chord_error``."""
+        if not len(examples):
+            raise ShapeError("score chords: there is no example to score")
         rows = torch.arange(min(self.n, batch_size(examples.x)))
         cond = {name: value[rows] for name, value in examples.cond.items()}
         draws = torch.Generator(flow.device).manual_seed(seed)

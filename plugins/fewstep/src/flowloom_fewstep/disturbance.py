@@ -8,6 +8,7 @@ import torch
 
 from flowloom.data import Examples
 from flowloom.draw import Draw
+from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.state import State, batch_size, map_state, shape_of, take
@@ -37,6 +38,8 @@ class Disturbance(Score):
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``pushed``."""
+        if not len(examples):
+            raise ShapeError("score disturbance: there is no example to score")
         rows = torch.arange(min(self.n, batch_size(examples.x)))
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some, geometry = Examples(take(examples.x, rows), cond), flow.geometry

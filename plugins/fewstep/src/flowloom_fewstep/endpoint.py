@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 
 from flowloom.data import Examples
+from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.solvers import Solver
@@ -43,6 +44,8 @@ class EndpointDistance(Score):
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``endpoint_rmse``, in units of the states."""
+        if not len(examples):
+            raise ShapeError("score endpoint: there is no example to score")
         rows = torch.arange(min(self.n, batch_size(examples.x)))
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)

@@ -101,14 +101,16 @@ class FlowTurbo(FixedGrid):
         """Walk the blocks; see `Solver.solve`."""
         call = Call(self.prepare(field), cond, generator, layout)
         times = self.walked(field, span or field.span)
-        walk = Walk(call, x0, times[0], keep=keep, on_step=on_step, steps=self.steps)
-        blocks = ["heun"] * self.heun + ["pseudo"] * self.pseudo + ["refine"] * self.refine
+        count = len(times) - 1
+        walk = Walk(call, x0, times[0], keep=keep, on_step=on_step, steps=count)
+        heun = min(self.heun, count)
+        refine = min(self.refine, count - heun)
+        blocks = ["heun"] * heun + ["pseudo"] * (count - heun - refine) + ["refine"] * refine
         known: State | None = None
         ahead: State | None = None
         for block, (t, t_next) in zip(blocks, pairwise(times), strict=True):
             x = walk.x
-            if block == "refine":
-                assert known is not None
+            if block == "refine" and known is not None:
                 first = self._refined(call, x, known, t)
             else:
                 first = ahead if block == "pseudo" and ahead is not None else call(x, t)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowloom.data import Examples
+from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.state import batch_size, take
@@ -35,6 +36,8 @@ class SamplingOperations(Score):
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``operations`` of one sample; of the examples, number and conditions are used."""
+        if not len(examples):
+            raise ShapeError("score sampling-operations: there is no example to score")
         rows = torch.arange(min(self.n, batch_size(examples.x)))
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)

@@ -87,7 +87,9 @@ class VelocityRefiner(Objective):
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The teacher's velocity, with the network as its refiner."""
-        return RefinedVelocity(read_as(self.teacher.field(), "velocity"), model)
+        found = RefinedVelocity(read_as(self.teacher.field(), "velocity"), model)
+        found.path, found.source = self.path, source
+        return found
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Two calls of the teacher and one of the refiner."""

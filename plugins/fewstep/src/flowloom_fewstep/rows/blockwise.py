@@ -36,7 +36,7 @@ def register(reg: Registrar) -> None:
             "aligned_width": 8,
         },
         paper="2510.21167",
-        data="digits",
+        within="blockwise-digits",
         known_failures={"check_every_parameter_learns": "R and the head are trained by their objectives"},
     )
     reg.add(

@@ -48,7 +48,6 @@ def register(reg: Registrar) -> None:
         f"{home}.disturbance:Disturbance",
         summary="how much a push on the way moves the end",
         example={"n": 50},
-        known_failures={"check_truth_is_better": "it judges the flow's ways, and not what they end at"},
     )
     for name, summary in (
         ("reconstruction-answers", "three steps fine-tuned on a task of precision, a minute"),
