@@ -100,7 +100,7 @@ def test_sample_and_eval(copy: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert drawn["x"].shape == (6, 2)
     assert drawn["cond.label"].tolist() == [3] * 6
     assert main(["eval", str(copy), "-n", "50"]) == 0
-    assert json.loads((copy / "evaluation.json").read_text())["n"] == 50
+    assert json.loads((copy / "evaluations" / "n-50" / "evaluation.json").read_text())["n"] == 50
 
 
 def test_two_lines_of_python(finished: Path) -> None:

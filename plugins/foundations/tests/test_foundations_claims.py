@@ -59,3 +59,11 @@ def test_digits_by_sorting_are_near_the_data_of_their_class_and_no_copies(figure
     novelty = Novelty()
     novelty.fit(data)
     assert found["novelty"] >= 0.9 * novelty(real, real)["novelty"]
+
+
+@pytest.mark.slow
+def test_densities_and_samples_are_two_questions(tmp_path):
+    decided = verify(find_claims(["generative-question"]), tmp_path)
+    print("", *decided, sep="\n")
+    assert len(decided) == 7
+    assert all(one.holds for one in decided), [str(one) for one in decided if not one.holds]

@@ -241,7 +241,7 @@ def test_generated_networks_are_judged_and_recalibrated(tmp_path, capsys):
 def test_statistics_are_those_of_the_batch_that_is_shown():
     zoo = NetworkZoo(Table(), hidden=[4], norm=True, n=3, steps=2)
     task = Recalibrate(rows=50)
-    asked, truth = task.pose(zoo.split("test"), 3, torch.Generator().manual_seed(0))
+    asked, _ = task.pose(zoo.split("test"), 3, torch.Generator().manual_seed(0))
     assert all(not value.any() for value in asked.x.values()), "nothing of the answer is in the question"
     spec = zoo.spec
     codec = WeightVectors(spec)

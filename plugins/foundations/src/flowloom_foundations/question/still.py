@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.layout import Layout
+from flowloom.solvers import Dopri5
 from flowloom.sources import Gaussian, Source
 from flowloom.spec import Spec
 from flowloom.state import Cond
@@ -34,7 +35,7 @@ class Still(nn.Module):
         return torch.zeros_like(x)
 
 
-class Diluted(Source):
+class Diluted(nn.Module, Source):
     r"""A trained flow diluted with noise: :math:`p = a\, q + (1 - a)\, N(0, s^2 I)` (1511.01844).
 
     :math:`\log p \geq \log q + \log a`: at a = 0.01 it costs at most 4.6 nats a state, however many
@@ -49,6 +50,7 @@ class Diluted(Source):
     def __init__(self, run: Trained, share: float = 0.01, std: float = 3.0) -> None:
         if not 0 < share <= 1 or not 0 < std < math.inf:
             raise ValueError(f"share lies in (0, 1] and std is positive, got {share} and {std}")
+        super().__init__()
         self.run, self.share, self.rest = run, share, Gaussian(std)
 
     @property
@@ -76,7 +78,8 @@ class Diluted(Source):
         if not len(x):
             return x.new_zeros(0)
         given: dict[str, Any] = {**self._told(cond)}
-        own = flow.log_prob(x.to(flow.dtype), **given).to(x) + math.log(self.share)
+        exact = Dopri5(1e-5, 1e-5)  # as the score's own; the flow's solver is for samples
+        own = flow.log_prob(x.to(flow.dtype), solver=exact, **given).to(x) + math.log(self.share)
         rest = self.rest.log_prob(x, cond, layout)
         if self.share == 1:
             return own
