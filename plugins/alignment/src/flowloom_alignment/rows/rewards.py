@@ -26,6 +26,12 @@ def register(reg: Registrar) -> None:
         example={"direction": [1.0, 0.0]},
     )
     reg.add(
+        "energy",
+        "class-probability",
+        f"{home}.judged:ClassProbability",
+        summary="minus the log probability that a classifier gives to the class that was asked for",
+    )
+    reg.add(
         "metric",
         "reward",
         f"{home}.reward_metric:Reward",
