@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.config.stages import stages_of
 from flowloom_registry.runs.assembly import assemble
@@ -31,21 +32,34 @@ class Latents(Dataset):
 SIZES = {"smart-grpo-sd35": 2_243_171_520, "ac-flow-sd3": 2_028_328_000}
 
 
+def stages(name, tmp_path):
+    file = tmp_path / "latents.py"
+    file.write_text(LATENTS)
+    return stages_of(load_recipe(name, overrides=[f"data={{use: '{file}:Latents'}}"]))
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_the_paper_s_network_has_the_paper_s_size(name, tmp_path):
     """Stable Diffusion 3.5 medium and 3 medium, without autoencoder and text encoders."""
     pytest.importorskip("flowloom_images")
-    file = tmp_path / "latents.py"
-    file.write_text(LATENTS)
+    with torch.device("meta"):
+        built = build(stages(name, tmp_path)[1])
+    assert sum(p.numel() for p in built["model"].parameters()) == SIZES[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_all_of_the_policy_learns_and_nothing_else(name, tmp_path):
+    pytest.importorskip("flowloom_images")
     planned = {}
-    for stage in stages_of(load_recipe(name, overrides=[f"data={{use: '{file}:Latents'}}"])):
+    for stage in stages(name, tmp_path):
         with torch.device("meta"):
             planned[stage.stage.name] = assemble(stage, planned=planned)
-    last = planned[stage.stage.name]
-    assert sum(p.numel() for p in last.flow.model.parameters()) == SIZES[name]
-    # All of it learns; judge and old flow do not.
-    learning = sum(p.numel() for n, p in last.flow.trainable().items() if n.startswith("model."))
+    last = planned[stage.stage.name].flow
+    learning = sum(p.numel() for n, p in last.trainable().items() if n.startswith("model."))
     assert learning == SIZES[name]
+    others = {n.split(".")[1] for n in last.trainable() if n.startswith("objective.")}
+    assert others <= {"critic"}
 
 
 def test_the_network_is_told_by_text_and_may_be_withheld_it():

@@ -86,10 +86,10 @@ class MMDiT(nn.Module):
             for k in range(depth)
         )
         self.steer, self.head = nn.Linear(width, 2 * width), nn.Linear(width, patch * patch * channels)
-        for layer in (*(m for m in self.modules() if isinstance(m, _Steer)), self.steer, self.head):
-            closed = layer.linear if isinstance(layer, _Steer) else layer
-            nn.init.zeros_(closed.weight)
-            nn.init.zeros_(closed.bias)
+        closed = [module.linear for module in self.modules() if isinstance(module, _Steer)]
+        for layer in (*closed, self.steer, self.head):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:
         """Images ``(batch, C, H, W)`` at times ``(batch,)`` to images."""
