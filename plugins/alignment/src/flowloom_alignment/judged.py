@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from flowloom.energies import Energy
-from flowloom.errors import IncompatibleError, ShapeError
-from flowloom.state import Cond, State, first_leaf
+from flowloom.errors import IncompatibleError
+from flowloom.spec import Spec
+from flowloom.state import Cond, State, batch_size, first_leaf, float_dtype, map_state
 from flowloom.trained import Trained
 
 __all__ = ["ClassProbability"]
@@ -35,19 +36,15 @@ class ClassProbability(Energy, nn.Module):
                 "of objective: classification"
             )
         self.judge, self.label = judge, label
+        states = judge.flow.spec
+        self.spec = Spec(states.shape, states.vocab, parts=states.parts)
 
     def __call__(self, x: State, cond: Cond) -> Tensor:
-        """Minus the log probability of every row's class.
-
-        Raises:
-            ShapeError: rows do not tell their class.
-        """
-        if self.label not in cond:
-            raise ShapeError(
-                f"class-probability needs '{self.label}', and rows tell {sorted(cond) or 'nothing'}"
-            )
-        leaf = first_leaf(x)
-        t = leaf.new_full((len(leaf),), self.judge.flow.path.span[1])
-        seen = {name: value for name, value in cond.items() if name in self.judge.spec.conditions}
-        seen.pop(self.label, None)
-        return F.cross_entropy(self.judge(x, t, **seen), cond[self.label], reduction="none")
+        """Minus the log probability of every row's class; of the likeliest where rows do not tell theirs."""
+        flow, wanted = self.judge.flow, cond.get(self.label)
+        states = map_state(lambda v: v.to(flow.dtype) if v.is_floating_point() else v, x)
+        t = torch.full((batch_size(x),), flow.path.span[1], device=first_leaf(x).device, dtype=flow.dtype)
+        seen = {k: v for k, v in cond.items() if k in flow.spec.conditions and k != self.label}
+        logs = self.judge(states, t, **seen).log_softmax(-1)
+        best = logs.amax(-1) if wanted is None else logs.gather(-1, wanted[:, None])[:, 0]
+        return -best.to(float_dtype(x))
