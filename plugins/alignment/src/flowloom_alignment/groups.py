@@ -32,12 +32,13 @@ def standardised(rewards: Tensor, groups: Tensor, eps: float = 1e-8) -> Tensor:
         groups: ids ``(n,)`` from 0.
         eps: keeps groups whose rewards are all alike at 0.
     """
-    count = torch.bincount(groups).clamp_min(1).to(rewards)
+    precise = rewards.double()  # offsets of prompts may be far larger than what tells samples apart
+    count = torch.bincount(groups).clamp_min(1).to(precise)
     zeros = torch.zeros_like(count)
-    mean = zeros.index_add(0, groups, rewards) / count
-    away = rewards - mean[groups]
+    mean = zeros.index_add(0, groups, precise) / count
+    away = precise - mean[groups]
     std = (zeros.index_add(0, groups, away.square()) / count).sqrt()
-    return away / (std[groups] + eps)
+    return (away / (std[groups] + eps)).to(rewards)
 
 
 @torch.no_grad()

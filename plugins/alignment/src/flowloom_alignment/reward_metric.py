@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from flowloom.data import Examples
 from flowloom.energies import Energy
@@ -32,7 +33,7 @@ class Reward(Metric):
         self.energy, self.name = energy, name
 
     @property
-    def better(self):  # type: ignore[no-untyped-def, override]  # noqa: ANN201
+    def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
         """High rewards."""
         return {self.name: "higher", f"{self.name}_gain": "higher"}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.base import time_tensor
+from flowloom.schedules import Schedule
 from flowloom.solvers import EulerMaruyama
 from flowloom.solvers.walk import Call
 from flowloom.state import State, expand
@@ -67,6 +68,8 @@ class FlowSDE(EulerMaruyama):
         noise = torch.randn(x.shape, generator=call.generator, device=x.device, dtype=x.dtype)
         return mean + expand(std, x) * noise
 
-    def _schedule(self, field: Field):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    @staticmethod
+    def _schedule(field: Field) -> Schedule:
         assert field.path is not None
+        assert field.path.schedule is not None
         return field.path.schedule

@@ -26,7 +26,7 @@ class Adaptation(Score):
     ``style_success`` is the share of samples in the wanted style; ``class_kept`` that in which the class is
     the one of the frozen flow's sample from the same noise; ``spread`` the mean distance between samples over
     that of the frozen flow's; ``monotone`` the share of steps of straight lines through noise on which the
-    sample goes further from where the line began.
+    sample goes further from where the line began. A flow that was not adapted is its own old flow.
 
     Args:
         data: images in their styles (``styled``), which the machines learn from.
@@ -56,11 +56,11 @@ class Adaptation(Score):
         self._machines: tuple[Any, Mapping[str, Any]] | None = None
 
     def require(self, flow: Flow) -> None:
-        """Ask for a flow that was adapted."""
-        if not isinstance(flow.objective, Directional):
-            name = type(flow.objective).__name__
+        """Ask for images as those that the machines learn from."""
+        if flow.codec is not None or flow.spec.event_shape() != self.data.spec.event_shape():
             raise IncompatibleError(
-                f"score adaptation is of flows of objective directional, and not of {name}"
+                f"score adaptation judges images of {self.data.spec.shape}, and the flow draws states of "
+                f"{flow.spec.event_shape()}"
             )
 
     @torch.no_grad()
@@ -69,13 +69,11 @@ class Adaptation(Score):
         self.require(flow)
         if not len(examples):
             raise ShapeError("score adaptation: there is no example")
-        objective = flow.objective
-        assert isinstance(objective, Directional)
         draw = Draw(torch.Generator(flow.device).manual_seed(seed), device=flow.device, dtype=flow.dtype)
         rows = torch.arange(self.n) % len(examples)
         cond = {name: value[rows.to(value.device)] for name, value in examples.cond.items()}
         z = flow.source.sample(with_batch(flow.spec.event_shape(), self.n), draw, cond=cond)
-        frozen = objective.reference.flow
+        frozen = flow.objective.reference.flow if isinstance(flow.objective, Directional) else flow
         now, was = (f.solve(x0=z, solver=flow.solver, cond=cond).x for f in (flow, frozen))
         assert isinstance(now, Tensor)
         assert isinstance(was, Tensor)

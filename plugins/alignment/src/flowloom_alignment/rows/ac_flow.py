@@ -54,6 +54,7 @@ def register(reg: Registrar) -> None:
             "ac-flow-rotamers",
             "torsions of hexane, taught by a force field (needs flowloom-molecules, -geometries)",
         ),
+        ("ac-flow-sd3", "a network as large as SD3 medium (needs flowloom-images)"),
         ("ac-flow-blank", "the same of an untrained network: what a reward alone makes"),
     ):
         reg.recipe(name, f"{recipes}/{name}.yaml", summary=summary, paper="2510.18072")

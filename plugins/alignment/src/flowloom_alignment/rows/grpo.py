@@ -40,9 +40,9 @@ def register(reg: Registrar) -> None:
         example={"energy": {"use": "distance-to", "point": [1.0, 0.0]}, "group": 8, "search": {"rounds": 2}},
         data="eight-gaussians",
     )
-    reg.recipe(
-        "smart-grpo-gaussians",
-        f"{recipes}/smart-grpo-gaussians.yaml",
-        summary="eight Gaussians led to one of them by Smart-GRPO, beside Flow-GRPO",
-        paper="2510.02654",
-    )
+    for name, summary in (
+        ("smart-grpo-gaussians", "eight Gaussians led to one of them by Smart-GRPO, beside Flow-GRPO"),
+        ("smart-grpo-digits", "digits that a classifier is to recognise (needs flowloom-images)"),
+        ("smart-grpo-sd35", "a network as large as SD3.5 medium (needs flowloom-images)"),
+    ):
+        reg.recipe(name, f"{recipes}/{name}.yaml", summary=summary, paper="2510.02654")

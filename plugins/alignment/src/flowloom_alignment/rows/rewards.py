@@ -26,6 +26,14 @@ def register(reg: Registrar) -> None:
         example={"direction": [1.0, 0.0]},
     )
     reg.add(
+        "energy",
+        "class-probability",
+        f"{home}.judged:ClassProbability",
+        summary="minus the log probability that a classifier gives to the class that was asked for",
+        within="noisy-classifier",
+        known_failures={"check_gradient": "its network is in single precision"},
+    )
+    reg.add(
         "metric",
         "reward",
         f"{home}.reward_metric:Reward",

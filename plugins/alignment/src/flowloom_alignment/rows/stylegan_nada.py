@@ -45,6 +45,12 @@ def register(reg: Registrar) -> None:
         f"{home}.directional:Directional",
         summary="moves every sample of a frozen flow's copy as a text says",
         paper="2108.00946",
+        example={"before": ["a plain digit"], "after": ["a bold digit"], "compare": "global", "steps": 1},
+        within="styled-encoder",
+        known_failures={
+            "check_exact_answers_have_no_loss": "it is no regression: it looks at where samples end",
+            "check_times_follow_the_law": "it is asked at the times of its steps",
+        },
     )
     reg.add(
         "score",
@@ -52,9 +58,13 @@ def register(reg: Registrar) -> None:
         f"{home}.adaptation:Adaptation",
         summary="style, class and spread of adapted samples, by classifiers that training did not see",
         paper="2108.00946",
+        example={"n": 40, "lines": 5, "data": {"use": "styled", "of": "digits"}},
+        within="styled-generator",
+        known_failures={"check_truth_is_better": "it judges what became of a flow, and not its law"},
     )
     for name, summary in (
         ("styled-encoder", "a joint encoder of digits in five styles and their captions"),
+        ("styled-generator", "a flow of plain digits without classes, in four steps"),
         ("nada-digits", "plain digits to inverted ones, or bold ones, by two captions"),
     ):
         reg.recipe(

@@ -103,7 +103,7 @@ class ForceField(Energy):
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """Energies of every row, in nats."""
         assert isinstance(x, Tensor)
-        found: Tensor = _Asked.apply(x, self.molecule)
+        found: Tensor = _Asked.apply(x, self.molecule)  # type: ignore[no-untyped-call]
         found = found / (_KT * self.temperature)
         return found if self.cap is None else -self.cap * torch.expm1(-found / self.cap)
 
