@@ -34,9 +34,7 @@ class Wasserstein1(Metric):
         """Mean distance of the best pairing."""
         self.require_rows(samples, real)
         count = min(len(samples), len(real), self.most)
-        x, y = (
-            flatten(rows)[torch.arange(count) * len(rows) // count].double() for rows in (samples, real)
-        )
+        x, y = (flatten(rows)[torch.arange(count) * len(rows) // count].double() for rows in (samples, real))
         cost = torch.cdist(x - y.mean(0), y - y.mean(0)).numpy()
         rows, columns = linear_sum_assignment(cost)
         return {"wasserstein_1": float(cost[rows, columns].mean())}
