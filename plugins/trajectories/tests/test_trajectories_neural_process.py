@@ -97,7 +97,7 @@ def test_draws_have_the_covariance_of_their_kernel(kernel):
 
 
 def test_the_posterior_is_that_of_all_together():
-    """log p(targets, context) = log p(context) + log p(targets | context); without context it is the prior."""
+    """log p(targets, context) = log p(context) + log p(targets | context); of none, the prior."""
     data = Functions(8, context=(0, 4), targets=(1, 5), noise=0.1)
     rows = data.all()
     for i, (mean, cov) in enumerate(data.posterior(rows)):

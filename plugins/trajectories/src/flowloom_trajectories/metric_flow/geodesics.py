@@ -82,7 +82,7 @@ class GeodesicEnergy(Objective):
         self.points = kept[torch.randperm(len(kept), generator=generator)[: self.samples]]
         self.prepare(generator)
 
-    def prepare(self, generator: torch.Generator) -> None:  # noqa: B027  (LAND has nothing to prepare)
+    def prepare(self, generator: torch.Generator) -> None:
         """What else is fitted to ``points``."""
 
     @abstractmethod
@@ -154,8 +154,8 @@ class RbfGeodesics(GeodesicEnergy):
               \lambda_k = \tfrac12 (\kappa \sigma_k)^{-2},
 
     with c the centres of k-means, :math:`\sigma_k` the root mean square distance to them, and W not negative
-    so that h is 1 on the data. The paper trains W by gradient descent; it is a problem of least squares, which
-    is solved here.
+    so that h is 1 on the data. The paper trains W by gradient descent; it is a problem of least squares,
+    which is solved here.
 
     Args:
         spec: see `GeodesicEnergy`.

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -64,7 +65,7 @@ class Population(Dataset):
     def intervals(self) -> list[tuple[int, int]]:
         """Numbers of the times between which paths run."""
         told = [k for k in range(len(self.times)) if k != self.held]
-        return list(zip(told, told[1:], strict=False))
+        return list(pairwise(told))
 
     @property
     def spec(self) -> Spec:
@@ -116,9 +117,9 @@ class Arch(Population):
 
     At time s an angle is normal about pi (1 - s), mirrored back into the half circle, and the radius normal
     about 1 with deviation ``thickness``. The angle's deviation is ``spread`` at both ends and ``narrow``
-    halfway, linear between. A wide spread lets two snapshots cover the arch between them, so that its form can
-    be seen without the one that is held out; and since optimal pairs are mirror images, whose ways all cross the
-    top, what passes there is narrow.
+    halfway, linear between. A wide spread lets two snapshots cover the arch between them, so that its form
+    can be seen without the one that is held out; and since optimal pairs are mirror images, whose ways all
+    cross the top, what passes there is narrow.
 
     Args:
         n: rows in every split.

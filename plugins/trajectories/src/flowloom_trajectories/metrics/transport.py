@@ -17,7 +17,8 @@ __all__ = ["Wasserstein1"]
 class Wasserstein1(Metric):
     """Exact 1-Wasserstein distance (earth mover's) of flattened states, in units of the data.
 
-    It is what leave-one-out studies of cells report. Of two sets of unequal size the larger is thinned evenly.
+    It is what leave-one-out studies of cells report. Of two sets of unequal size the larger is thinned
+    evenly.
 
     Args:
         most: rows of each, thinned evenly; the assignment costs their cube.

@@ -62,16 +62,16 @@ def _counts(n: int, context: Range, targets: Range, generator: torch.Generator) 
 
 
 def _told(x: Tensor, y: Tensor, seen: Tensor) -> Tensor:
-    """Points of a context, ``(n, C, dims + channels + 1)``: place, value, and 1 where there is one, else 0."""
+    """A context ``(n, C, dims + channels + 1)``: place, value, and 1 where there is a point, else 0."""
     return torch.where(seen[..., None], torch.cat([x, y, torch.ones_like(x[..., :1])], -1), 0.0)
 
 
 class Functions(Drawn):
     """Draws of Gaussian processes of random length and scale at random places in [-2, 2].
 
-    States are values ``(targets, 1)`` at ``places``, in the order of places; ``context`` holds points that are
-    seen (place, value, 1), zeros where a row has fewer, and a row may have none. ``asked`` marks the targets
-    that a row has. ``kernel``, length and scale of its process, is told to judges alone.
+    States are values ``(targets, 1)`` at ``places``, in the order of places; ``context`` holds points that
+    are seen (place, value, 1), zeros where a row has fewer, and a row may have none. ``asked`` marks the
+    targets that a row has. ``kernel``, length and scale of its process, is told to judges alone.
 
     Args:
         n: functions in every split.

@@ -23,7 +23,7 @@ __all__ = ["FactorisedGaussian", "ProcessFlow"]
 
 
 class ProcessFlow(FlowMatching):
-    r"""Flow matching on the values at all targets, each at a time of its own (flow matching neural processes).
+    r"""Flow matching on the values at all targets, each at a time of its own (danrsm/flowNP).
 
     .. math:: E\,|v_\theta(y_t, t; x, C)_i - (y_{1,i} - y_{0,i})|^2, \qquad
               y_{t,i} = (1 - t_i)\,y_{0,i} + t_i\,y_{1,i}, \qquad t_i \sim U[0, 1],
