@@ -48,6 +48,10 @@ def register(reg: Registrar) -> None:
         summary="soft labels of goals by distance, and whether they are drivable",
         within="goal-scorer",
         paper=paper,
+        known_failures={
+            name: "it learns goals of its own data, by a vocabulary fitted to them"
+            for name in ("check_loss_reaches_the_model", "check_follows_its_generator", "check_state_round_trip")
+        },
     )
     reg.add(
         "objective",
