@@ -50,9 +50,7 @@ class GeodesicEnergy(Objective):
     def __init__(self, spec: Spec, rho: float = 1e-3, alpha: float = 1.0, samples: int = 1000) -> None:
         super().__init__()
         if spec.parts or spec.vocab is not None or spec.ragged:
-            raise IncompatibleError(
-                f"geodesics are of vectors of numbers; the data are {spec.in_words()}"
-            )
+            raise IncompatibleError(f"geodesics are of vectors of numbers; the data are {spec.in_words()}")
         if rho <= 0 or alpha < 0 or samples < 2:
             raise ValueError(
                 f"rho is positive, alpha not negative and samples at least 2; got {rho}, {alpha}, {samples}"
@@ -84,7 +82,7 @@ class GeodesicEnergy(Objective):
         self.points = kept[torch.randperm(len(kept), generator=generator)[: self.samples]]
         self.prepare(generator)
 
-    def prepare(self, generator: torch.Generator) -> None:  # noqa: B027  (LAND has nothing to prepare)
+    def prepare(self, generator: torch.Generator) -> None:
         """What else is fitted to ``points``."""
 
     @abstractmethod
@@ -156,8 +154,8 @@ class RbfGeodesics(GeodesicEnergy):
               \lambda_k = \tfrac12 (\kappa \sigma_k)^{-2},
 
     with c the centres of k-means, :math:`\sigma_k` the root mean square distance to them, and W not negative
-    so that h is 1 on the data. The paper trains W by gradient descent; it is a problem of least squares, which
-    is solved here.
+    so that h is 1 on the data. The paper trains W by gradient descent; it is a problem of least squares,
+    which is solved here.
 
     Args:
         spec: see `GeodesicEnergy`.
@@ -196,7 +194,10 @@ class RbfGeodesics(GeodesicEnergy):
         own = torch.from_numpy(label[:, None] == full[None])
         spread = (squares * own).sum(0) / own.sum(0)
         spread = spread.clamp_min(1e-3 * float(spread.mean()) + 1e-12)
-        self.centres, self.sharpness = middle.to(self.points), (0.5 / (self.kappa**2 * spread)).to(self.points)
+        self.centres, self.sharpness = (
+            middle.to(self.points),
+            (0.5 / (self.kappa**2 * spread)).to(self.points),
+        )
         bumps = (-0.5 * 0.5 / (self.kappa**2 * spread) * squares).exp()
         weights, _ = nnls(bumps.numpy(), np.ones(len(points)))
         self.weights = torch.from_numpy(weights).to(self.points)

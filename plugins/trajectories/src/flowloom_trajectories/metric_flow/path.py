@@ -70,8 +70,10 @@ class MetricInterpolant(nn.Module, Path):
         elif t.ndim > 1:
             raise ShapeError("a way that is bent as a whole has one time a row")
         else:
+            own = self.geodesics.flow.dtype
             with torch.no_grad():
-                x, velocity = bent(self.geodesics, x0, x1, t)
+                way = bent(self.geodesics, x0.to(own), x1.to(own), t.to(own))
+            x, velocity = (value.to(x1.dtype) for value in way)
         if self.noise:
             where = x.device if generator is None else generator.device
             normal = torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype)

@@ -17,7 +17,8 @@ __all__ = ["Wasserstein1"]
 class Wasserstein1(Metric):
     """Exact 1-Wasserstein distance (earth mover's) of flattened states, in units of the data.
 
-    It is what leave-one-out studies of cells report. Of two sets of unequal size the larger is thinned evenly.
+    It is what leave-one-out studies of cells report. Of two sets of unequal size the larger is thinned
+    evenly.
 
     Args:
         most: rows of each, thinned evenly; the assignment costs their cube.
@@ -34,9 +35,7 @@ class Wasserstein1(Metric):
         """Mean distance of the best pairing."""
         self.require_rows(samples, real)
         count = min(len(samples), len(real), self.most)
-        x, y = (
-            flatten(rows)[torch.arange(count) * len(rows) // count].double() for rows in (samples, real)
-        )
+        x, y = (flatten(rows)[torch.arange(count) * len(rows) // count].double() for rows in (samples, real))
         cost = torch.cdist(x - y.mean(0), y - y.mean(0)).numpy()
         rows, columns = linear_sum_assignment(cost)
         return {"wasserstein_1": float(cost[rows, columns].mean())}
