@@ -50,7 +50,11 @@ def register(reg: Registrar) -> None:
         paper=paper,
         known_failures={
             name: "it learns goals of its own data, by a vocabulary fitted to them"
-            for name in ("check_loss_reaches_the_model", "check_follows_its_generator", "check_state_round_trip")
+            for name in (
+                "check_loss_reaches_the_model",
+                "check_follows_its_generator",
+                "check_state_round_trip",
+            )
         },
     )
     reg.add(
