@@ -41,6 +41,8 @@ class BlockwiseDiT(BlockwiseModel):
         IncompatibleError: states are no images that patches divide.
     """
 
+    grid: tuple[int, int]
+
     def __init__(
         self,
         spec: Spec,
@@ -145,8 +147,7 @@ class BlockwiseDiT(BlockwiseModel):
     def _angles(self, like: Tensor) -> tuple[Tensor, Tensor]:
         size = self.norm.normalized_shape[0] // self.shared[0].heads // 2  # type: ignore[operator]
         frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
-        high, wide = self.grid
-        rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in (high, wide))
+        rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in self.grid)
         down, across = rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
         angle = torch.cat([down, across], -1).flatten(0, 1)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
