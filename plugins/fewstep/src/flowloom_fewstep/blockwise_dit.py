@@ -42,6 +42,7 @@ class BlockwiseDiT(BlockwiseModel):
     """
 
     grid: tuple[int, int]
+    turned: int
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class BlockwiseDiT(BlockwiseModel):
             raise ValueError(f"width over heads must be a multiple of 4, got {width} over {heads}")
         self.spec, self.pieces, self.patch = spec, Segments(segments), patch
         channels, height, breadth = spec.shape
+        self.turned = width // heads // 2  # entries of a head that turn with either axis
         self.grid = (height // patch, breadth // patch)
         entries = channels * patch * patch
         self.time, self.condition = TimeEmbedding(width), ConditionEmbedding(spec.conditions, width)
@@ -145,7 +147,7 @@ class BlockwiseDiT(BlockwiseModel):
         return F.fold(patches.transpose(1, 2), x.shape[-2:], self.patch, stride=self.patch)
 
     def _angles(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.norm.normalized_shape[0] // self.shared[0].heads // 2  # type: ignore[operator]
+        size = self.turned
         frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
         rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in self.grid)
         down, across = rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
