@@ -41,6 +41,9 @@ class BlockwiseDiT(BlockwiseModel):
         IncompatibleError: states are no images that patches divide.
     """
 
+    grid: tuple[int, int]
+    turned: int
+
     def __init__(
         self,
         spec: Spec,
@@ -69,6 +72,7 @@ class BlockwiseDiT(BlockwiseModel):
             raise ValueError(f"width over heads must be a multiple of 4, got {width} over {heads}")
         self.spec, self.pieces, self.patch = spec, Segments(segments), patch
         channels, height, breadth = spec.shape
+        self.turned = width // heads // 2  # entries of a head that turn with either axis
         self.grid = (height // patch, breadth // patch)
         entries = channels * patch * patch
         self.time, self.condition = TimeEmbedding(width), ConditionEmbedding(spec.conditions, width)
@@ -143,10 +147,9 @@ class BlockwiseDiT(BlockwiseModel):
         return F.fold(patches.transpose(1, 2), x.shape[-2:], self.patch, stride=self.patch)
 
     def _angles(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.norm.normalized_shape[0] // self.shared[0].heads // 2  # type: ignore[operator]
+        size = self.turned
         frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
-        high, wide = self.grid
-        rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in (high, wide))
+        rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in self.grid)
         down, across = rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
         angle = torch.cat([down, across], -1).flatten(0, 1)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)

@@ -18,7 +18,7 @@ from flowloom.models import TellsFeatures
 from flowloom.objectives import Batch, FlowMatching, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.sources import Source
-from flowloom.state import batch_size, expand
+from flowloom.state import State, batch_size, expand
 from flowloom.times import TimeLaw, Uniform
 from flowloom.trained import Trained
 from flowloom_fewstep.blockwise import BlockwiseModel
@@ -109,7 +109,7 @@ class BlockwiseFlowMatching(_Blocks):
         x = point.x_t
         assert isinstance(x, Tensor)
         features = model.trunk(x, t, cond)
-        said = model.velocity(x, t, features, cond)
+        said: State = model.velocity(x, t, features, cond)
         if batch.layout is not None:
             said = self.quieted(said, point, batch.layout)
         matching = self.rows(self.compare(said, point, cond), t, batch.layout).mean()
