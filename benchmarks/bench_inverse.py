@@ -15,7 +15,8 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from interleave import interleave
+from interleave import in_turn, interleave, medians
+from torch import nn
 from torch.nn.functional import avg_pool2d
 
 import flowloom as fl
@@ -169,41 +170,48 @@ def bench_flowopt(rounds, rows, steps=10, iterations=8, rate=0.3):
     print(interleave(name, ours, hand, rounds, clock="cpu"), flush=True)
 
 
+class Nothing(nn.Module):
+    """Stands where a network does and costs nothing, so that what a rule adds can be seen."""
+
+    conditional = True
+
+    def __init__(self, spec):
+        super().__init__()
+        self.spec, self.scale = spec, nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x, t, /, **cond):
+        return self.scale * x
+
+
 def bench_guidance(rounds, rows, predict):
-    """One evaluation of a guided field beside the bare network on as many rows, laid out beforehand."""
-    flow, weak = perceptron(predict), perceptron(predict)
+    """What an evaluation of a guided field costs over the network calls, and energies, that it must make.
+
+    Three in a hundred of a network's clock is less than its noise on a busy machine. So what a rule adds is
+    timed around a network that does nothing, beside its bare calls, and the network by itself.
+    """
+    real = perceptron(predict)
+    objective = fl.objectives.FlowMatching(condition_dropout=0.5, predict=predict)
+    flow, weak = (fl.Flow(Nothing(real.spec), objective=objective) for _ in range(2))
     field, draws = flow.field(Unguided()), torch.Generator().manual_seed(0)
     x, t = torch.randn(rows, 1, SIZE, SIZE, generator=draws), torch.full((rows,), 0.4)
-    label = torch.arange(rows) % 10
-    cond, model = {"label": label, "null": torch.zeros(rows, dtype=torch.bool)}, flow.model
-    tilt = Linear([0.1] * SIZE**2)
-    tilt.spec = flow.spec
+    cond = {"label": torch.arange(rows) % 10, "null": torch.zeros(rows, dtype=torch.bool)}
+    tilt = Linear(0.1, flow.spec)
 
-    def laid_out(times):
-        everything = {name: torch.cat([value] * times) for name, value in cond.items()}
-        if times == 2:
-            everything["null"] = torch.cat([cond["null"], ~cond["null"]])
-        return torch.cat([x] * times), torch.cat([t] * times), everything
+    def plain(times, model):
+        told = {name: torch.cat([value] * times) for name, value in cond.items()}
+        return partial(model, torch.cat([x] * times), torch.cat([t] * times), **told)
 
-    def network(times, net=model):
-        states, at, told = laid_out(times)
-        return lambda: net(states, at, **told)
+    def twice(model):
+        call = plain(1, model)
+        return lambda: (call(), call())
 
-    def both():
-        first, second = network(1), network(1, weak.model)
-        return lambda: (first(), second())
-
-    def steered(through):
-        # A rule by an energy asks for its gradient as well, with or without the network's.
+    def steered(through, model):
+        # An energy is asked for its gradient as well, through the network or not.
+        @torch.enable_grad()
         def call():
-            with torch.enable_grad():
-                point = x.detach().requires_grad_(True)
-                if through:
-                    asked = model(point, t, **cond)
-                else:
-                    model(x, t, **cond)
-                    asked = point
-                (slope,) = torch.autograd.grad(tilt(asked, cond).sum(), point)
+            point = x.detach().requires_grad_(True)
+            value = model(point if through else x, t, **cond)
+            (slope,) = torch.autograd.grad(tilt(value if through else point, cond).sum(), point)
             return slope
 
         return call
@@ -211,22 +219,28 @@ def bench_guidance(rounds, rows, predict):
     terms = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -1.0)]
     product = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -0.5)]
     rules = {
-        "classifier-free": (ClassifierFree(2.0), network(2)),
-        "raag": (RAAG(7.0), network(2)),
-        "rescaled": (Rescaled(3.0), network(2)),
-        "rescaled, of data": (Rescaled(3.0, of="data"), network(2)),
-        "auto": (AutoGuidance(Trained(weak), 2.0), both()),
-        "composed, three of sum 1": (Composed(terms), network(3)),
-        "composed, three as scores": (Composed(product), network(3)),
-        "by-energy, through the network": (ByEnergy(tilt), steered(True)),
-        "by-energy, network held still": (ByEnergy(tilt, through=False), steered(False)),
+        "classifier-free": (ClassifierFree(2.0), partial(plain, 2)),
+        "raag": (RAAG(7.0), partial(plain, 2)),
+        "rescaled": (Rescaled(3.0), partial(plain, 2)),
+        "rescaled, of data": (Rescaled(3.0, of="data"), partial(plain, 2)),
+        "auto": (AutoGuidance(Trained(weak), 2.0), twice),
+        "composed, three of sum 1": (Composed(terms), partial(plain, 3)),
+        "composed, three as scores": (Composed(product), partial(plain, 3)),
+        "by-energy, through the network": (ByEnergy(tilt), partial(steered, True)),
+        "by-energy, velocity held still": (ByEnergy(tilt, through=False), partial(steered, False)),
     }
     for name, (rule, calls) in rules.items():
         guided = rule(field)
-        with torch.no_grad(), flow.evaluating():
-            told = f"{name}, {predict}, {rows} rows"
-            ours = partial(guided, x, t, cond)
-            print(interleave(told, ours, calls, 10 * rounds, clock="cpu"), flush=True)
+        with torch.no_grad(), flow.evaluating(), real.evaluating():
+            functions = {"guided": partial(guided, x, t, cond), "calls": calls(flow.model)}
+            took = medians(in_turn(functions, 10 * rounds, clock="cpu"))
+            took |= medians(in_turn({"network": calls(real.model)}, rounds, clock="cpu"))
+        added = took["guided"] - took["calls"]
+        print(
+            f"{name:32} {predict:9} network {took['network']:7.2f} ms   added {1e3 * added:6.0f} us   "
+            f"guided/network {1 + added / took['network']:.3f}",
+            flush=True,
+        )
 
 
 def main():

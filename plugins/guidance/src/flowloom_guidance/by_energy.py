@@ -108,8 +108,9 @@ class _Guided(Wrapped):
         assert isinstance(value, Tensor)
         value = value.detach()
         # What a score gains, in the field's own kind: conversions are linear in value and state together.
-        gain = path.convert(-rule.weight * slope, torch.zeros_like(x), t, "score", self.kind, self.source)
-        assert isinstance(gain, Tensor)
         first, last = self.span
-        late = ((first_leaf(t) - first) / (last - first) >= rule.earliest).reshape(-1, *(1,) * (x.ndim - 1))
-        return torch.where(late, value + gain, value)
+        late = (first_leaf(t) - first) / (last - first) >= rule.earliest
+        pull = (-rule.weight * late).to(slope.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+        gain = path.convert(slope * pull, torch.zeros_like(x), t, "score", self.kind, self.source)
+        assert isinstance(gain, Tensor)
+        return value + gain

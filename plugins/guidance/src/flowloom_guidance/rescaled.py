@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowloom.fields import Field
 from flowloom.state import map_state
-from flowloom_guidance.two_branches import TwoBranches
+from flowloom_guidance.two_branches import TwoBranches, row_norm
 
 __all__ = ["Rescaled"]
 
@@ -62,6 +62,11 @@ class Rescaled(TwoBranches):
 
     def _factor(self, guided: Tensor, told: Tensor) -> Tensor:
         """One number a row."""
-        over = tuple(range(1, told.ndim))
-        factor = told.std(over, keepdim=True) / guided.std(over, keepdim=True).clamp_min(1e-12)
+        factor = _spread(told) / _spread(guided).clamp_min(1e-12)
         return 1 + self.share * (factor - 1)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The deviation over a row, but for the root of its entries, which a ratio does not see."""
+    over = tuple(range(1, x.ndim))
+    return row_norm(x - x.mean(over, keepdim=True)).to(x.dtype)

@@ -69,4 +69,4 @@ def row_norm(x: Tensor) -> Tensor:
     """The norm of every row, in single precision at least, to lie over the rows' shape."""
     flat = x.flatten(1)
     flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-    return flat.norm(dim=1).reshape(-1, *(1,) * (x.ndim - 1))
+    return torch.linalg.vector_norm(flat, dim=1).reshape(-1, *(1,) * (x.ndim - 1))

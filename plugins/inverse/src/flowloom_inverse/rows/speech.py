@@ -29,7 +29,7 @@ def register(reg: Registrar) -> None:
         "autoregressive",
         "flowloom_inverse.restorers:Autoregressive",
         summary="no flow: unknown samples by a linear predictor of the same signal (Janssen)",
-        example={"order": 2},
+        example={"order": 1},
     )
     reg.recipe(
         "restore-speech",
