@@ -90,7 +90,7 @@ def register(reg: Registrar) -> None:
         "recalibrate",
         f"{home}.recalibrate:Recalibrate",
         summary="generated networks with statistics of batch normalisation of their own",
-        data="network-zoo",
+        within="deepweightflow-small",
         example={"rows": 64},
     )
     for name, summary in (
