@@ -96,6 +96,7 @@ def register(reg: Registrar) -> None:
     for name, summary in (
         ("deepweightflow", "networks that tell irises, as data: a hundred new ones in a second"),
         ("deepweightflow-raw", "the same without an order of hidden units"),
+        ("deepweightflow-small", "networks with batch normalisation that tell irises, in seconds"),
         (
             "deepweightflow-digits",
             "networks with batch normalisation that tell digits, by their main axes",
