@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def register(reg: Registrar) -> None:
     """Add them."""
     home, recipes = "flowloom_weights", "flowloom_weights:recipes"
-    small = {"problem": {"use": "table"}, "hidden": [4], "n": 12, "steps": 20}
+    small = {"problem": {"use": "table"}, "hidden": [4], "norm": True, "n": 12, "steps": 20}
     reg.add(
         "dataset",
         "table",
@@ -90,12 +90,13 @@ def register(reg: Registrar) -> None:
         "recalibrate",
         f"{home}.recalibrate:Recalibrate",
         summary="generated networks with statistics of batch normalisation of their own",
-        within="deepweightflow-digits",
+        within="deepweightflow-small",
         example={"rows": 64},
     )
     for name, summary in (
         ("deepweightflow", "networks that tell irises, as data: a hundred new ones in a second"),
         ("deepweightflow-raw", "the same without an order of hidden units"),
+        ("deepweightflow-small", "networks with batch normalisation that tell irises, in seconds"),
         (
             "deepweightflow-digits",
             "networks with batch normalisation that tell digits, by their main axes",
