@@ -42,6 +42,14 @@ def register(reg: Registrar) -> None:
         tags=("transformer",),
     )
     reg.add(
+        "model",
+        "linear-skip-mlp",
+        f"{home}:LinearSkipMLP",
+        summary="multilayer perceptron beside a linear map of state and conditions",
+        example={"width": 16, "depth": 1},
+        data="junction",
+    )
+    reg.add(
         "objective",
         "goal-scores",
         f"{home}:GoalScores",
@@ -50,7 +58,11 @@ def register(reg: Registrar) -> None:
         paper=paper,
         known_failures={
             name: "it learns goals of its own data, by a vocabulary fitted to them"
-            for name in ("check_loss_reaches_the_model", "check_follows_its_generator", "check_state_round_trip")
+            for name in (
+                "check_loss_reaches_the_model",
+                "check_follows_its_generator",
+                "check_state_round_trip",
+            )
         },
     )
     reg.add(
