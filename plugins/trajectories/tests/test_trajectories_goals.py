@@ -16,6 +16,7 @@ from flowloom_trajectories.goals import (
     GoalScores,
     GoalTransformer,
     Junction,
+    LinearSkipMLP,
 )
 from flowloom_trajectories.goals.junction import EXITS, bezier
 
@@ -122,6 +123,19 @@ def test_the_band_reaches_neighbours_in_one_layer_and_further_in_more():
         x[:, 0] += 1
         moved = ((model(x, t, **rows.cond) - before).abs().amax((0, 2)) > 1e-7).tolist()
         assert moved == [i < reached for i in range(8)]
+
+
+def test_a_skip_is_linear_and_what_is_withheld_is_nothing():
+    data = Junction(6)
+    rows, t = data.all(), torch.full((6,), 0.2)
+    model = LinearSkipMLP(data.spec, width=8, depth=1)
+    torch.nn.init.zeros_(model.out.weight)
+    off = {"null_goal": torch.ones(6, dtype=torch.bool)}
+    told = torch.cat([rows.x.flatten(1), rows.cond["scene"], rows.cond["goal"]], 1)
+    wanted = model.skip(told).reshape(6, 8, 2) + model.out.bias.reshape(8, 2)
+    torch.testing.assert_close(model(rows.x, t, **rows.cond), wanted)
+    moved = {**rows.cond, "goal": rows.cond["goal"] + 1}
+    assert torch.equal(model(rows.x, t, **moved, **off), model(rows.x, t, **rows.cond, **off))
 
 
 def test_failures_by_hand():

@@ -42,6 +42,14 @@ def register(reg: Registrar) -> None:
         tags=("transformer",),
     )
     reg.add(
+        "model",
+        "linear-skip-mlp",
+        f"{home}:LinearSkipMLP",
+        summary="multilayer perceptron beside a linear map of state and conditions",
+        example={"width": 16, "depth": 1},
+        data="junction",
+    )
+    reg.add(
         "objective",
         "goal-scores",
         f"{home}:GoalScores",
