@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None, causal: bool = False) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """Softmax attention over the last but one dimension: ``(..., tokens, width)`` each, and out.
 
     ``seen`` marks the keys that a query may look at, all where None. ``causal``: queries are the last of as

@@ -133,6 +133,7 @@ def _laid_over(root: MapNode, small: Node, problems: list[Problem]) -> MapNode:
                 at, hint = said.entries[name].key_at, did_you_mean(str(name), known)
                 where = ".".join(("small", *path, str(name)))
                 problems.append(at.problem(where, f"nothing is named {name!r} that could be left out", hint))
+            assert isinstance(kept.entries, dict)
             del kept.entries[name]
     return merged
 

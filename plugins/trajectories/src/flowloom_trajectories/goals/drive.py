@@ -83,7 +83,7 @@ class GoalPlan(Task):
         there = {name: value.to(flow.device) for name, value in cond.items()}
         with torch.no_grad():
             goal = rule.chosen(there, n, torch.Generator(flow.device).manual_seed(derive(seed, "goal"))).cpu()
-            vocabulary = rule.scorer.flow.objective.vocabulary.cpu()
+            vocabulary = rule.scorer.flow.objective.get_buffer("vocabulary").cpu()
         wrong = vocabulary[torch.randint(len(vocabulary), (n,), generator=draws)]
         goal = torch.where((torch.rand(n, generator=draws) < self.corrupt)[:, None], wrong, goal)
         ways = self._drawn(flow, cond, goal, derive(seed, "goal-plan/ways"), shadow=False)

@@ -59,7 +59,7 @@ class GoalScorer(nn.Module):
                 f"the goal scorer is told {', '.join(self.names)}; missing: {', '.join(missing)}"
             )
         told = torch.cat([cond[name].flatten(1) for name in self.names], 1)
-        out: Tensor = self.net(told.to(self.net[0].weight.dtype))  # type: ignore[arg-type,union-attr]
+        out: Tensor = self.net(told.to(self.net[0].weight.dtype))  # type: ignore[arg-type]
         return out.reshape(len(out), 2, self.goals)
 
 
@@ -119,10 +119,9 @@ class GoalScores(Objective):
         Raises:
             ShapeError: there are no goals, or no vocabulary was fitted.
         """
-        goal, logits = (
-            batch.cond.get("goal"),
-            model(batch.x1, batch.x1.new_zeros(len(batch.x1)), **batch.cond),
-        )
+        assert isinstance(batch.x1, Tensor)
+        goal = batch.cond.get("goal")
+        logits = model(batch.x1, batch.x1.new_zeros(len(batch.x1)), **batch.cond)
         if goal is None or self.vocabulary.shape[:1] != logits.shape[2:]:
             raise ShapeError("goal-scores needs the condition 'goal', and a vocabulary fitted to it")
         vocabulary = self.vocabulary.to(goal)

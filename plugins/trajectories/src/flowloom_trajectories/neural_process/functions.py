@@ -52,6 +52,12 @@ def _ranges(context: Range, targets: Range) -> None:
             raise DataError(f"{name} is a range of numbers from {first} on, got {least} to {most}")
 
 
+def _pair(given: Range) -> Range:
+    """A tuple, whatever YAML gave."""
+    least, most = given
+    return least, most
+
+
 def _counts(n: int, context: Range, targets: Range, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Which of the context and of the targets exist, ``(n, most)`` each."""
     marks = []
@@ -108,7 +114,7 @@ class Functions(Drawn):
         if noise <= 0:
             raise DataError(f"noise must be positive, got {noise}")
         self.kernel: Kernel = kernel
-        self.context, self.targets = tuple(context), tuple(targets)
+        self.context, self.targets = _pair(context), _pair(targets)
         self.lengthscale, self.scale, self.noise = lengthscale, scale, noise
 
     @property
@@ -187,7 +193,8 @@ class PixelFunctions(Dataset):
             raise IncompatibleError(
                 f"{context[1]} pixels seen and {targets[1]} asked are more than {self.side} has"
             )
-        self.images, self.context, self.targets, self.seed = images, tuple(context), tuple(targets), seed
+        self.images, self.seed = images, seed
+        self.context, self.targets = _pair(context), _pair(targets)
 
     @property
     def spec(self) -> Spec:

@@ -128,7 +128,7 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         n, length, width = x.shape
-        qkv = self.qkv(self.first(x)).reshape(n, length, 3, self.heads, -1)
-        mixed = attend(*qkv.permute(2, 0, 3, 1, 4), seen)
+        q, k, v = self.qkv(self.first(x)).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = attend(q, k, v, seen)
         x = x + self.join(mixed.transpose(1, 2).reshape(n, length, width))
         return x + self.mlp(self.second(x))

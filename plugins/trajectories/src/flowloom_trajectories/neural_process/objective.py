@@ -94,6 +94,7 @@ class FactorisedGaussian(Objective):
 
 
 def _nll(model: nn.Module, x: State, cond: Cond) -> Tensor:
+    assert isinstance(x, Tensor)
     mean, std = moments(model, x, cond)
     return 0.5 * ((x - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)
 
@@ -114,6 +115,7 @@ class _Jump(FlowMap):
         return x + share * (mean + (std - 1) * x)
 
     def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
+        assert isinstance(x, Tensor)
         mean, std = moments(self.model, x, cond)
         return mean + (std - 1) * x
 
