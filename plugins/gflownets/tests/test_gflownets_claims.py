@@ -10,7 +10,6 @@ RECIPES = (
     "nine-gaussians-tb",
     "torus-tb",
     "funnel-subtb",
-    "hypergrid-subtb",
     "chance-tree-edb",
     "tic-tac-toe",
 )
