@@ -217,7 +217,7 @@ def test_the_papers_size(tmp_path):
 
 
 RECIPE = """
-extends: deepweightflow-digits
+extends: deepweightflow-small
 data: {hidden: [6], n: 12, steps: 15}
 codec: {components: 8}
 model: {width: 16, time: 4}
