@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 import flowloom as fl
 from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.models import MLPCritic
 from flowloom.objectives import Batch, Step
 from flowloom.parts import tensors
 from flowloom.trained import Trained
@@ -162,8 +163,7 @@ def trainer(warmup=0, steps=8):
     torch.manual_seed(0)
     spec = fl.Spec((2,))
     reference = Trained(fl.Flow(fl.models.MLP(spec, width=8, depth=1)))
-    mlp_critic = pytest.importorskip("flowloom_fewstep.mlp_critic")
-    objective = ACFlow(mlp_critic.MLPCritic(spec, 8, 2), RIGHT, reference, pull=1.0, warmup=warmup)
+    objective = ACFlow(MLPCritic(spec, 8, 2), RIGHT, reference, pull=1.0, warmup=warmup)
     flow = flow_of(objective, fl.models.MLP(spec, width=8, depth=1))
     feed = RewardedFeed(RIGHT, event=[2], fresh=16, every=3)
     return flow.trainer(feed, TrainConfig(steps=steps, batch=16, ema=0.9, lr=1e-2), seed=0)

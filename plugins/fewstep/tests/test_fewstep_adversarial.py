@@ -12,7 +12,7 @@ import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.geometry import Sphere
-from flowloom.models import Critic
+from flowloom.models import Critic, MLPCritic
 from flowloom.objectives import Batch, Step
 from flowloom.paths import GeodesicPath
 from flowloom.solvers import FlowMapSteps
@@ -20,7 +20,6 @@ from flowloom.spec import Condition, Spec
 from flowloom_fewstep.adversarial_flow import AdversarialFlow
 from flowloom_fewstep.gradient_scale import GradientScale
 from flowloom_fewstep.jumps import JumpMap
-from flowloom_fewstep.mlp_critic import MLPCritic
 from flowloom_fewstep.relativistic import centring, relativistic, steepness
 from flowloom_fewstep.transport import assignment_cost
 

@@ -13,6 +13,7 @@ from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import NetworkField
 from flowloom.geometry import FlatTorus, Sphere
+from flowloom.models import MLPCritic
 from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
 from flowloom.schedules import VP, Cosine
@@ -28,7 +29,6 @@ from flowloom_fewstep.diff2flow import Diff2Flow
 from flowloom_fewstep.endpoint import EndpointDistance
 from flowloom_fewstep.flowturbo import FlowTurbo
 from flowloom_fewstep.low_rank import LowRank
-from flowloom_fewstep.mlp_critic import MLPCritic
 from flowloom_fewstep.proreflow import ProReflow
 from flowloom_fewstep.reconstruction import Reconstruction
 from flowloom_fewstep.scaled_linear_vp import ScaledLinearVP

@@ -289,6 +289,13 @@ def _networks(reg: Registrar) -> None:
         example={"width": 32},
     )
     reg.add(
+        "critic",
+        "mlp-critic",
+        "flowloom.models:MLPCritic",
+        summary="a multilayer perceptron on the flattened state",
+        example={"width": 16},
+    )
+    reg.add(
         "objective",
         "classification",
         "flowloom.objectives:Classification",

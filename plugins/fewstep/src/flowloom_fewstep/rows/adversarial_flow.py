@@ -20,13 +20,6 @@ def register(reg: Registrar) -> None:
         within="adversarial-flow-ring",
     )
     reg.add(
-        "critic",
-        "mlp-critic",
-        "flowloom_fewstep.mlp_critic:MLPCritic",
-        summary="a multilayer perceptron on the flattened state",
-        example={"width": 16},
-    )
-    reg.add(
         "score",
         "transport-cost",
         "flowloom_fewstep.transport:TransportCost",

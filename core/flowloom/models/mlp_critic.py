@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
-from flowloom.models import ConditionEmbedding, Critic, TimeEmbedding
+from flowloom.models.critic import Critic
+from flowloom.models.embeddings import ConditionEmbedding, TimeEmbedding
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 
