@@ -9,7 +9,18 @@ from flowloom_registry.conformance import check_row, is_checked
 from flowloom_registry.plugins.rows import Row
 
 
-@pytest.mark.parametrize("row", catalog().rows, ids=lambda row: f"{row.kind}/{row.qualified}")
+# Rows with the tag "heavy" take ten seconds and more; they are judged with the slow tests.
+ROWS = [
+    pytest.param(
+        row,
+        id=f"{row.kind}/{row.qualified}",
+        marks=[pytest.mark.slow] if "heavy" in row.tags else [],
+    )
+    for row in catalog().rows
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_row_keeps_the_laws(row: Row) -> None:
     results = check_row(row, catalog())
     if not is_checked(results):

@@ -86,7 +86,7 @@ def check_row(
     if data is not None:
         setting = Setting(data, data.spec.event_shape())
     elif row.within is not None:
-        setting = _setting_of(_assembled(load_recipe(_own_recipe(row, catalog), catalog=catalog)))
+        setting = _setting_within(load_recipe(_own_recipe(row, catalog), catalog=catalog))
     else:
         setting = Setting(data_of(row, catalog))
     given = given_with(row, catalog, example, setting)
@@ -276,6 +276,16 @@ def _assembled(recipe: Recipe, planned: Mapping[str, Assembly] | None = None) ->
         assembly.data.take(_first_row())
     assembly.fit_parts()
     return assembly
+
+
+def _setting_within(recipe: Recipe) -> Setting:
+    """The parts of a recipe, of its last stage where it has several; nothing is trained."""
+    planned: dict[str, Assembly] = {}
+    *before, last = stages_of(recipe)
+    for one in before:
+        assert one.stage is not None
+        planned[one.stage.name] = _assembled(one, planned)
+    return _setting_of(_assembled(last, planned))
 
 
 def _setting_of(assembly: Assembly) -> Setting:

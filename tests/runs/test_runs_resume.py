@@ -30,7 +30,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, apart: Any) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGKILL, 70), (signal.SIGTERM, 150)])
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGKILL, 70), pytest.param(signal.SIGTERM, 150, marks=pytest.mark.slow)]
+)
 def test_killed_run_continues_bit_for_bit(
     whole: Path, tmp_path: Path, apart: Any, number: int, step: int
 ) -> None:

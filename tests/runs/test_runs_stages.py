@@ -180,7 +180,7 @@ def whole(tmp_path_factory):
     return folder / "whole"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_killed_in_the_second_stage_it_goes_on_with_the_same_bits(whole, tmp_path, apart, number):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(LONG)

@@ -240,7 +240,7 @@ arms: {dies: {metrics: ['./breaks.py:Breaks']}, good: {}}
     assert "code 7" in experiment.folder.state("dies_seed0").why
 
 
-@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
     text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}}\nevery: {train: {steps: 300}}\n"
     file = write(text)

@@ -192,7 +192,7 @@ def test_the_derivative_of_the_volume_density_is_its_difference(space, shape, dr
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize(
     ("space", "shape"), [(SPHERE, (3,)), (Stiefel(), (3, 2)), (Stiefel(), (4, 2))], ids=str
 )
@@ -267,6 +267,7 @@ def test_a_mesh_has_no_likelihoods(mesh, grad, divergence, draws):
         flow.log_prob(x, solver=RK4(2), divergence=divergence)
 
 
+@pytest.mark.slow
 def test_mass_gathers_on_the_edges_of_a_mesh(mesh, draws):
     """Why: under a constant field most samples end on an edge, to which no density gives mass."""
     flow = fl.Flow(Upwards(), spec=Spec(shape=(3,)), geometry=mesh, path=GeodesicPath(mesh))

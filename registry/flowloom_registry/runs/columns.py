@@ -19,7 +19,6 @@ from flowloom_registry.runs.values import named_values
 Draws = Callable[[int, int], list[Examples]]
 """Gives draws of every row, all at once: number of the first, and how many."""
 
-_NO_TRUTH = "rows have no truth of the same row beside them"
 _NOTHING = "the metric returned none"
 
 
@@ -107,8 +106,7 @@ class Judge:
             if metric not in self.metrics or len(lacking) == len(columns):
                 continue  # left out, which has its note
             if metric.paired and SEEN in lacking:
-                gaps.setdefault((f"'{SEEN}'", _NO_TRUTH), []).append(name)
-                lacking.remove(SEEN)
+                lacking.remove(SEEN)  # no training row is the truth of another, in any table
             if lacking:
                 where = ", ".join(f"'{column}'" for column in lacking)
                 gaps.setdefault((where, metric.silent or _NOTHING), []).append(name)

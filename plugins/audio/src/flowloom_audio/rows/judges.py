@@ -31,6 +31,7 @@ def register(reg: Registrar) -> None:
         summary="words and speakers, as heard by a network trained on real recordings",
         example={"steps": 150},
         data="toy-speech",
+        tags=("heavy",),
     )
     reg.add(
         "metric",
@@ -46,6 +47,7 @@ def register(reg: Registrar) -> None:
         summary="Fréchet distance in the features of HuBERT, WavLM or wav2vec 2.0",
         example={"config": {"model_type": "hubert", **_SMALL_ENCODER}},
         data="toy-speech",
+        tags=("heavy",),
     )
     reg.add(
         "metric",
@@ -86,6 +88,7 @@ def register(reg: Registrar) -> None:
         summary="words as PocketSphinx hears them, with a grammar of the data's words",
         requires=("pocketsphinx",),
         data="toy-speech",
+        tags=("heavy",),
     )
     reg.add(
         "renderer",
@@ -100,6 +103,7 @@ def register(reg: Registrar) -> None:
         "flowloom_audio.tasks:Synthesise",
         summary="say a text in the voice of a prompt",
         within="toy-speech",
+        tags=("heavy",),
     )
     reg.add(
         "task",
@@ -108,4 +112,5 @@ def register(reg: Registrar) -> None:
         summary="say what a recording says in the voice of a prompt, by inversion",
         paper="2010.02502",
         within="toy-speech",
+        tags=("heavy",),
     )

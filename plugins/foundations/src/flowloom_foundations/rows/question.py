@@ -62,6 +62,7 @@ def register(reg: Registrar) -> None:
         summary="a trained flow, most of whose draws are noise",
         paper="1511.01844",
         example={},
+        tags=("solved",),
     )
     reg.add(
         "score",
@@ -78,6 +79,7 @@ def register(reg: Registrar) -> None:
         f"{home}.membership:Membership",
         summary="whether samples give training examples away",
         example={},
+        tags=("fitted",),
         known_failures={"check_real_beats_noise": "training data themselves are what is given away"},
     )
     for name, summary in (

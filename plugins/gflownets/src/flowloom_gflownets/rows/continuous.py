@@ -55,6 +55,7 @@ def register(reg: Registrar) -> None:
         "modes-found",
         f"{home}.continuous.samples:ModesFound",
         summary="share of the components of a mixture that get their samples",
+        known_failures={"check_truth_is_better": "both laws of the check miss all modes but one"},
         within="nine-gaussians-tb",
     )
     reg.add(

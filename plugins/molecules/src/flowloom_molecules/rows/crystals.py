@@ -86,6 +86,7 @@ def register(reg: Registrar) -> None:
         example={"baselines": False},
         paper=_FLOWMM,
         within="perovskites",
+        tags=("heavy",),
     )
     reg.add(
         "metric",
@@ -94,6 +95,7 @@ def register(reg: Registrar) -> None:
         summary="structural and compositional validity, density, number of elements",
         paper="2110.06197",
         within="perovskites",
+        tags=("heavy",),
     )
     reg.add(
         "renderer",

@@ -69,6 +69,7 @@ def register(reg: Registrar) -> None:
         summary="exact log likelihood of the true process less the flow's",
         example={"most": 20},
         within="neural-process",
+        known_failures={"check_truth_is_better": "the true process is known of functions at places only"},
     )
     for name, summary in (
         ("neural-process", "functions from eight points to sixteen, by a flow of all of them"),
