@@ -16,6 +16,7 @@ from flowloom_alignment.ac_flow import ACFlow
 from flowloom_alignment.critic_fit import CriticFit
 from flowloom_alignment.energies import Along
 from flowloom_alignment.groups import groups_of
+from flowloom_alignment.reward_metric import Reward
 from flowloom_alignment.reward_weighted import Rewarded, RewardWeighted, shape
 from flowloom_alignment.rewarded_feed import RewardedFeed
 
@@ -230,6 +231,12 @@ def test_rewards_whose_exponential_is_no_number_are_told(gaussian):
     large = Rewarded(given.x0, given.x1, reward=given.reward + 1000, shaped=given.shaped)
     with pytest.raises(TrainingError, match=r"for a reward of .* at tau 1; take a smaller"):
         RewardWeighted(RIGHT).loss(gaussian(), large, step())
+
+
+def test_a_reward_of_other_states_is_told_and_does_not_broadcast():
+    with pytest.raises(IncompatibleError, match=r"metric reward: .* of shape \(1,\), and these are of shape"):
+        Reward(Along([1.0])).fit(fl.data.EightGaussians(10))
+    Reward(RIGHT).fit(fl.data.EightGaussians(10))
 
 
 def test_classes_without_an_offset_are_told():
