@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from flowloom.errors import RunError
 from flowloom_registry.cli import main
 from flowloom_registry.cli.sample import open_drawer
-from flowloom_registry.delivery.shards import write_shards
+from flowloom_registry.delivery.shards import _whole, write_shards
 
 
 def asked(run: Path, out: Path, *words: str) -> list[str]:
@@ -143,6 +143,13 @@ def test_what_is_damaged_without_a_change_of_size_is_drawn_again(
     assert main(asked(finished, out)) == 0
     assert contents(out) == contents(whole)
     assert kept.stat().st_mtime_ns == then, "a whole one is not drawn twice"
+
+
+def test_what_has_no_rows_is_no_shard(tmp_path: Path) -> None:
+    file = tmp_path / "foreign.safetensors"
+    for data in (save({"x": torch.tensor(1.0)}), save({}), b""):
+        file.write_bytes(data)
+        assert not _whole(file, 1)
 
 
 class TestBadInput:

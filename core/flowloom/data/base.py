@@ -90,7 +90,13 @@ class Dataset(ABC):
         """
 
     def evenly(self, most: int) -> Tensor:
-        """Indices of ``most`` rows at most, int64, evenly spread over all of them."""
+        """Indices of ``most`` rows at most, int64, evenly spread over all of them.
+
+        Raises:
+            DataError: ``most`` is less than 1.
+        """
+        if most < 1:
+            raise DataError(f"rows of data to look at count from 1, got {most}")
         count = min(len(self), most)
         return torch.arange(count) * len(self) // max(count, 1)
 

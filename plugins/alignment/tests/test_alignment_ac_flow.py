@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 import flowloom as fl
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.errors import IncompatibleError, ShapeError, TrainingError
 from flowloom.models import MLPCritic
 from flowloom.objectives import Batch, Step
 from flowloom.parts import tensors
@@ -16,6 +16,7 @@ from flowloom_alignment.ac_flow import ACFlow
 from flowloom_alignment.critic_fit import CriticFit
 from flowloom_alignment.energies import Along
 from flowloom_alignment.groups import groups_of
+from flowloom_alignment.reward_metric import Reward
 from flowloom_alignment.reward_weighted import Rewarded, RewardWeighted, shape
 from flowloom_alignment.rewarded_feed import RewardedFeed
 
@@ -213,3 +214,33 @@ def test_weights_that_could_be_negative_are_refused():
         ACFlow(Knows(0.0), RIGHT, weighting="linear", tau=1.0, clip=1.0)
     with pytest.raises(IncompatibleError, match="reference"):
         RewardWeighted(RIGHT, pull=1.0)
+
+
+def test_the_perceptron_critic_does_not_see_padding():
+    spec = fl.Spec((4, 2), conditions={"mask": fl.Condition(shape=(4,), role="real")})
+    critic = MLPCritic(spec, 8, 2)
+    real = torch.tensor([[True, True, False, False], [True] * 4])
+    x, t = torch.randn(2, 4, 2), torch.ones(2)
+    other = torch.where(real[..., None], x, 1e6)
+    assert torch.equal(critic(x, t, mask=real), critic(other, t, mask=real))
+    assert not torch.equal(critic(x, t, mask=real)[0], critic(x, t)[0])
+
+
+def test_rewards_whose_exponential_is_no_number_are_told(gaussian):
+    given = batch(4)
+    large = Rewarded(given.x0, given.x1, reward=given.reward + 1000, shaped=given.shaped)
+    with pytest.raises(TrainingError, match=r"for a reward of .* at tau 1; take a smaller"):
+        RewardWeighted(RIGHT).loss(gaussian(), large, step())
+
+
+def test_a_reward_of_other_states_is_told_and_does_not_broadcast():
+    with pytest.raises(IncompatibleError, match=r"metric reward: .* of shape \(1,\), and these are of shape"):
+        Reward(Along([1.0])).fit(fl.data.EightGaussians(10))
+    Reward(RIGHT).fit(fl.data.EightGaussians(10))
+
+
+def test_classes_without_an_offset_are_told():
+    energy = Along([1.0], offsets=[0.0, 1.0])
+    with pytest.raises(ShapeError, match="of 2 classes, and there are rows of class 2"):
+        energy(torch.zeros(2, 1), {"label": torch.tensor([0, 2])})
+    assert energy(torch.zeros(0, 1), {"label": torch.zeros(0, dtype=torch.long)}).shape == (0,)

@@ -149,6 +149,8 @@ def test_rewards_stand_beside_those_of_the_same_prompt():
     assert torch.allclose(standardised(reward + 10.0 * label, groups), found)
     assert not torch.allclose(standardised(reward, groups_of({}, 5)), found)
     assert torch.equal(standardised(torch.full((4,), 1e6), torch.zeros(4, dtype=torch.long)), torch.zeros(4))
+    alike = torch.full((7,), 1e9 + 0.1, dtype=torch.float64)  # whose mean is rounded
+    assert torch.equal(standardised(alike, torch.zeros(7, dtype=torch.long)), torch.zeros_like(alike))
 
 
 def test_rewards_that_are_not_finite_are_told():
@@ -199,6 +201,25 @@ def test_searched_walks_are_driven_by_the_mean_found(gaussian):
     assert told["reward_calls"] == 4 + 48
 
 
+def test_a_search_sees_states_without_what_stands_in_padding(gaussian):
+    """Candidates are laid out as walks are: an energy that looks at all entries meets zeros there."""
+    seen = []
+
+    class Looks(DistanceTo):
+        def __call__(self, x, cond):
+            seen.append(x)
+            return super().__call__(x, cond)
+
+    mask = torch.tensor([[True, False]]).expand(4, 2)
+    data = fl.data.Tensors(torch.randn(4, 2), {"mask": mask}, roles={"mask": "real"})
+    flow = flow_of(gaussian(conditions=data.spec.conditions), Looks([3.0, 0.0]))
+    feed = RolloutFeed(flow.objective.energy, data, group=4, search=NoiseSearch(1, 4, 2))
+    feed.start(Feeding(flow, 4))
+    feed.refresh(flow, 0, torch.Generator().manual_seed(0))
+    assert len(seen) == 2
+    assert all(not bool(x[:, 1].any()) and bool(x[:, 0].any()) for x in seen)
+
+
 def test_prompts_are_walked_in_groups(gaussian):
     labels = {"label": fl.Condition(3)}
     data = fl.data.Tensors(torch.randn(9, 2), {"label": torch.arange(9) % 3})
@@ -223,6 +244,11 @@ def test_what_cannot_work_is_told(gaussian):
     feed = RolloutFeed(DistanceTo([0.0, 0.0, 0.0]), shape=[2])
     with pytest.raises(IncompatibleError, match=r"shape \(3,\), and these are of shape \(2,\)"):
         feed.start(Feeding(flow_of(gaussian()), 4))
+    for silent in (FlowSDE(1), FlowSDE(diffusion=0.0), FlowSDE(grid=[0.0, 1.0])):
+        with pytest.raises(IncompatibleError, match=r"step 1 of \d+ draws no noise"):
+            RolloutFeed(DistanceTo([0.0, 0.0]), shape=[2], sde=silent).start(Feeding(flow_of(gaussian()), 4))
+        with pytest.raises(IncompatibleError, match="flow-grpo compares densities"):
+            FlowGRPO(DistanceTo([0.0, 0.0]), sde=silent).turns(flow_of(gaussian()))
     with pytest.raises(ValueError, match="elites"):
         NoiseSearch(candidates=2)
 

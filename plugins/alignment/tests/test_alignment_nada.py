@@ -159,6 +159,9 @@ def test_unknown_words_and_styles_are_told():
         Styled(Images(), styles=["wavy"])
     with pytest.raises(DataError, match="not 'wavy'"):
         Adaptation(Styled(Images()), style="wavy")
+    for styles in (["inverted", "bold"], ["inverted"], ["plain"]):
+        with pytest.raises(DataError, match="plain and at least one other"):
+            Adaptation(Styled(Images(), styles=styles), style=styles[0])
 
 
 def test_pairs_are_told_apart_and_equal_captions_are_no_wrong_answers():
@@ -182,6 +185,17 @@ def test_an_encoder_without_texts_is_refused(gaussian):
     other = Trained(fl.Flow(gaussian()))
     with pytest.raises(IncompatibleError, match="joint-encoder"):
         Directional(other, other, ["left"], ["right"])
+
+
+def test_prompts_that_say_no_way_are_told_before_training(gaussian):
+    reference = Trained(fl.Flow(gaussian()))
+    same = Directional(Trained(fl.Flow(Compass())), reference, ["left", "up"], ["up", "left"])
+    with pytest.raises(IncompatibleError, match=r"\['left', 'up'\] and \['up', 'left'\] are the same"):
+        same.turns(fl.Flow(gaussian(), objective=same))
+    encoder = fl.Flow(JointEncoder(Styled(Images()).spec, width=2, dim=4), objective=ImageText())
+    wavy = Directional(Trained(encoder), reference, ["a plain digit"], ["a wavy digit"])
+    with pytest.raises(DataError, match="knows no word 'wavy'"):
+        wavy.turns(fl.Flow(gaussian(), objective=wavy))
 
 
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):

@@ -487,3 +487,13 @@ def test_endpoints_of_a_flow_and_of_itself(draws):
     x0 = flow.noise_for(rows, torch.Generator().manual_seed(0))
     ends = [flow.solve(x0=x0, solver=fl.solvers.Euler(k)).x for k in (4, 1)]
     assert other == pytest.approx(float((ends[0] - ends[1]).square().sum(1).mean().sqrt()), rel=1e-5)
+
+
+def test_blocks_of_sizes_that_cannot_be_are_told():
+    images = Spec((1, 8, 8))
+    with pytest.raises(ValueError, match="patch must be at least 1"):
+        BlockwiseDiT(images, patch=0)
+    with pytest.raises(ValueError, match="heads must be at least 1"):
+        BlockwiseDiT(images, heads=0)
+    with pytest.raises(ValueError, match="count from 0, got -1 and 0"):
+        BlockwiseMLP(images, features=-1)

@@ -9,7 +9,7 @@ import flowloom as fl
 from flowloom.data import Examples, Tensors
 from flowloom.draw import Draw
 from flowloom.energies import GaussianMixture
-from flowloom.errors import IncompatibleError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.scores import Likelihood
 from flowloom.trained import Trained
 from flowloom_foundations.question.best_of import BestOf
@@ -151,3 +151,11 @@ def test_families_have_as_many_parameters_and_their_recipes_are_sound():
         networks = [built["model"], built["objective"]]
         count = sum(p.numel() for network in networks for p in network.parameters())
         assert 18_500 < count < 21_500, (cell.title, count)
+
+
+def test_an_autoencoder_without_width_and_a_look_at_no_rows_are_told():
+    with pytest.raises(ValueError, match="width must be at least 1"):
+        GaussianVAE(PLANE, width=0)
+    for rows in (0, -1):
+        with pytest.raises(DataError, match=f"count from 1, got {rows}"):
+            Membership(rows=rows).fit(Tensors(torch.zeros(4, 2)))

@@ -9,14 +9,14 @@ from torch import nn
 import flowloom as fl
 from flowloom.draw import Draw
 from flowloom.energies import GaussianMixture
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.kinds import Kind
 from flowloom.objectives import Batch, Step
 from flowloom.testing import check
 from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom_gflownets.continuous.box import QUARTER, BoxArcs
 from flowloom_gflownets.continuous.brownian import Brownian, log_normal
-from flowloom_gflownets.continuous.mixtures import BetaMixture, VonMisesMixture
+from flowloom_gflownets.continuous.mixtures import BetaMixture, VonMisesMixture, von_mises
 from flowloom_gflownets.continuous.samples import ModesFound, SmoothedGap
 from flowloom_gflownets.continuous.torus import TorusJumps
 from flowloom_gflownets.diffusion.control import DiffusionControl
@@ -452,6 +452,11 @@ def test_what_does_not_fit_is_told():
         GFNFlowMatching(BoxArcs(Corners()), PATH)
     with pytest.raises(IncompatibleError, match="walks in R\\^n"):
         Brownian(_AnyState())
+    for angles in (1, 3):  # one would broadcast
+        with pytest.raises(IncompatibleError, match=r"torus-jumps builds real values of shape \(2,\)"):
+            TorusJumps(TorusMixture([[1.0] * angles]))
+        with pytest.raises(IncompatibleError, match=r"box-arcs builds real values of shape \(2,\)"):
+            BoxArcs(Corners(angles))
     clash = next(iter(ReverseKL(BoxArcs(Corners()), PATH).clashes({})))
     assert "environment brownian" in clash.message
     with pytest.raises(IncompatibleError, match="walk-weights needs a policy"):
@@ -498,3 +503,24 @@ def test_a_backward_kernel_with_holes_leaves_a_loss():
         config = TrainConfig(steps=400, batch=64, lr=2e-3, ema=0, log_every=20, rates=rates)
         losses.append([line["loss"] for line in flow.trainer(Walks(box), config, seed=0).run()][-1])
     assert losses[1] >= 5 * losses[0], losses
+
+
+def test_a_policy_that_diverged_is_told_and_ends():
+    """No traceback of torch's where weights are no numbers, and no endless rejection at sharp laws."""
+    box, grid = BoxArcs(Corners()), Hypergrid(3)
+    for one in (box, grid):
+        said = torch.full((2, one.heads[0]), torch.nan)
+        root = one.root(2)
+        with pytest.raises(TrainingError, match="2 of 2 moves that are not finite: it has diverged"):
+            one.draw(one.law(said, root), root, 0, 0.0, draws())
+    raw = torch.tensor([[0.0, 1.0, 1e30], [0.0, 1.0, torch.inf], [0.0, 1.0, torch.nan]], dtype=torch.float64)
+    drawn = VonMisesMixture(raw, 1).sample(Draw(draws(), dtype=torch.float64))[:, 0]
+    assert torch.allclose(drawn[:2], torch.ones(2, dtype=torch.float64), atol=1e-4)
+    assert bool(drawn[2].isnan())
+
+
+def test_sharp_angles_are_as_exact_as_wide_ones():
+    """Single precision, where c cos d - c would cancel."""
+    away, sharp = torch.linspace(-1e-3, 1e-3, 7), torch.tensor(3e6)
+    precise = von_mises(away.double(), sharp.double())
+    assert torch.allclose(von_mises(away, sharp).double(), precise, atol=1e-4)

@@ -11,6 +11,7 @@ import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Discrete
 from flowloom.kinds import Kind
+from flowloom.objectives import Batch, Step
 from flowloom.testing import check
 from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom.training.feeds import Feeding
@@ -407,10 +408,15 @@ def test_a_tower_speaks_for_the_player_whose_move_it_is():
 def test_what_does_not_fit_is_told():
     with pytest.raises(IncompatibleError, match="no game"):
         AdversarialBalance(Hypergrid(3), path_of(Hypergrid(3)))
+    board = LineGame()
+    replayed = AdversarialBalance(board, path_of(board), replayed=True)
+    with pytest.raises(IncompatibleError, match="use feed: self-play"):
+        replayed.loss(PlayerMLPs(board, 4), Batch(board.root(2), board.root(2)), Step())
     with pytest.raises(ValueError, match="a line that fits"):
         LineGame(2, 2, 5)
-    with pytest.raises(ValueError, match="has 4 tokens"):
-        ChanceTree(RandomLeaves(6), rounds=2)
+    for leaves in (RandomLeaves(6), RandomLeaves(4, vocab=3), RandomLeaves(4, vocab=5)):
+        with pytest.raises(IncompatibleError, match=r"vocabulary 4\) of shape \(4,\), and energy Random"):
+            ChanceTree(leaves, rounds=2)
     big = LineGame(6, 7, 4, falls=True)
     flow = fl.Flow(PlayerMLPs(big, 4), spec=big.spec, objective=AdversarialBalance(big, path_of(big)))
     with pytest.raises(IncompatibleError, match="at most 16 cells"):
@@ -424,3 +430,17 @@ def test_random_leaves_are_a_table():
     assert torch.equal(
         values, RandomLeaves(2, 3, spread=2.0)(torch.cartesian_prod(*[torch.arange(3)] * 2), {})
     )
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (lambda: PolicyMLP(Hypergrid(3), width=0), "width"),
+        (lambda: PlayerMLPs(LineGame(), width=-1), "width"),
+        (lambda: AZResNet(LineGame(), filters=0), "filters"),
+        (lambda: AZResNet(LineGame(), blocks=-1), "blocks"),
+    ],
+)
+def test_sizes_that_cannot_be_are_told(made, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        made()

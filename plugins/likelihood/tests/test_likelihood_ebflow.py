@@ -165,6 +165,19 @@ def test_samples_give_the_gradient_of_the_likelihood():
     torch.testing.assert_close(gradient(SampledLikelihood(PATH)), exact, atol=0.05, rtol=0.05)
 
 
+def test_the_energy_has_its_weight_in_every_loss():
+    model, x = moved(LinearFlow(Spec(shape=(3,)))), torch.randn(5, 3)
+    extra = BijectionField(model).energy(x, {}).mean() / 3
+
+    def loss(kind, weight):
+        step = Step(generator=torch.Generator().manual_seed(0))
+        return kind(PATH, energy_weight=weight).loss(model, Batch(x, x), step).total
+
+    kinds = SampledLikelihood, DenoisingScoreMatching, SlicedScoreMatching, FiniteDifferenceScoreMatching
+    for kind in kinds:
+        torch.testing.assert_close(loss(kind, 0.5) - loss(kind, 0.0), 0.5 * extra, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "objective",
     [
@@ -200,6 +213,12 @@ def test_the_share_of_the_time_falls_with_the_dimension():
 
 
 # -- data, sizes, mistakes ----------------------------------------------------------------------------
+
+
+def test_random_flows_that_cannot_be_are_told():
+    for settings in ({"dim": 0}, {"alpha": 1.0}, {"spread": 0.0}):
+        with pytest.raises(ValueError, match="alpha lies in"):
+            RandomFlow(**settings)
 
 
 def test_data_of_a_random_flow_is_white_in_every_split_and_no_gaussian():

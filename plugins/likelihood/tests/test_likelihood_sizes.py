@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from flowloom.spec import Spec
+from flowloom_likelihood.dequantizers.flow import FlowDequantizer
+from flowloom_likelihood.models import FlowPlusPlus, Jet, LinearFlow, StarFlow
 from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
 
@@ -39,3 +42,25 @@ def test_a_recipe_has_its_papers_size(name, tmp_path):
         built = build(load_recipe(name, overrides=[data]))
     parts = built["model"], built["objective"]
     assert sum(p.numel() for part in parts for p in part.parameters()) == count
+
+
+SMALL = Spec((3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: StarFlow(SMALL, patch=0), "patch must be at least 1"),
+        (lambda: Jet(SMALL, patch=0), "patch must be at least 1"),
+        (lambda: Jet(SMALL, heads=0), "heads must be at least 1"),
+        (lambda: FlowPlusPlus(SMALL, ["checkerboard"], filters=6, heads=4), "6 filters"),
+        (lambda: FlowPlusPlus(SMALL, ["checkerboard"], filters=4, blocks=-1), "got -1, 4 and 0"),
+        (lambda: FlowPlusPlus(SMALL, ["checkerboard"], components=-1), "outputs must be at least 1"),
+        (lambda: FlowDequantizer(SMALL, context=0), "context must be at least 1"),
+        (lambda: LinearFlow(SMALL, kernel=-1), "odd and counts from 1"),
+    ],
+)
+def test_sizes_that_cannot_be_are_told(made, told):
+    """One line where the network is made: torch would speak of negative dimensions, or divide by 0."""
+    with pytest.raises(ValueError, match=told):
+        made()

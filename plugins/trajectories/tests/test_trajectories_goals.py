@@ -75,6 +75,8 @@ def test_goals_are_made_up_where_none_are_given_and_only_there():
     assert GoalFlow().invents == ()
     with pytest.raises(IncompatibleError, match="a run of objective: goal-scores"):
         GoalFlow(scorer=Trained(fl.Flow(fl.models.MLP(data.spec, width=8, depth=1))))
+    with pytest.raises(IncompatibleError, match="mean of 4 goals, and the scorer knows 3"):
+        GoalFlow(scorer=Trained(scorer(data, goals=3)), pick="top", top=4)
 
 
 def test_drawn_goals_have_the_probabilities_of_their_scores():

@@ -254,3 +254,22 @@ def test_statistics_are_those_of_the_batch_that_is_shown():
     assert torch.allclose(made["mean0"], hidden.mean(1), atol=1e-5)
     with pytest.raises(IncompatibleError, match="norm: true"):
         task.pose(NetworkZoo(Table(), n=2, steps=0), 2, torch.Generator())
+
+
+def test_zoos_and_tables_that_cannot_be_are_told():
+    for settings in ({"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"steps": -1}, {"hidden": [0]}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            NetworkZoo(Table(), **settings)
+    with pytest.raises(DataError, match=r"table iris, test=0\.001 of 149 rows"):
+        Table(test=0.001).spec
+    with pytest.raises(DataError, match=r"3 of 3 networks of the zoo .* an lr below 1e"):
+        NetworkZoo(Table(), hidden=[4], n=3, steps=3, lr=1e20).make()
+    with pytest.raises(DataError, match="count from 1, got 0"):
+        WeightNovelty(rows=0).fit(NetworkZoo(Table(), hidden=[4], n=2, steps=0))
+
+
+def test_networks_without_a_codec_and_times_without_a_size_are_told():
+    with pytest.raises(IncompatibleError, match="codec: weights makes"):
+        Bottleneck(NetworkZoo(Table(), hidden=[4], n=2).spec)
+    with pytest.raises(ValueError, match="time must be at least 1"):
+        Bottleneck(fl.Spec((3,)), time=0)

@@ -298,7 +298,7 @@ def _whole(file: Path, rows: int) -> bool:
         tensors = load(data)
     except (OSError, SafetensorError, ValueError, KeyError):
         return False
-    return {len(value) for value in tensors.values()} == {rows} and _sealed(tensors) == data
+    return {tuple(value.shape[:1]) for value in tensors.values()} == {(rows,)} and _sealed(tensors) == data
 
 
 def _draw_shard(drawer: Drawer, plan: _Plan, shard: int, out: Path) -> str:

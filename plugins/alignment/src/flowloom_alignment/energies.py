@@ -41,7 +41,7 @@ class Along(Energy):
         by: the condition that says the class.
 
     Raises:
-        ShapeError: there are offsets, and rows without their class.
+        ShapeError: there are offsets, and rows without their class or of one that has none.
     """
 
     def __init__(self, direction: Sequence[float], offsets: Sequence[float] = (), by: str = "label") -> None:
@@ -59,4 +59,10 @@ class Along(Energy):
             raise ShapeError(
                 f"energy along has offsets by '{self.by}', and rows tell {sorted(cond) or 'nothing'}"
             )
-        return value - self.offsets.to(x)[cond[self.by]]
+        classes = cond[self.by]
+        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < len(self.offsets):
+            raise ShapeError(
+                f"energy along has offsets of {len(self.offsets)} classes, and there are rows of class "
+                f"{int(classes.max())}; give one for every class"
+            )
+        return value - self.offsets.to(x)[classes]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from flowloom.draw import Draw
 from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
-from flowloom.objectives import Batch, FlowMatching, Loss, Step
+from flowloom.objectives import Batch, FlowMatching, Loss, Step, Turn
 from flowloom.objectives.flow_matching import Quantity
 from flowloom.paths import Path
 from flowloom.sources import Gaussian, Source
@@ -21,6 +22,9 @@ from flowloom.trained import Trained
 from flowloom_alignment.groups import groups_of, rewards_of, standardised
 from flowloom_alignment.rollouts import Rollouts, log_density, means_of, roll_out
 from flowloom_alignment.sde import FlowSDE
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 __all__ = ["FlowGRPO"]
 
@@ -80,6 +84,15 @@ class FlowGRPO(FlowMatching):
             raise IncompatibleError(
                 "flow-grpo walks by an SDE, which needs the score: an affine path from a gaussian source"
             )
+
+    def turns(self, flow: Flow) -> Sequence[Turn]:
+        """One turn; steps of its own walks must have a density.
+
+        Raises:
+            IncompatibleError: one draws no noise.
+        """
+        self.sde.require_noise(self.policy(flow.model), "flow-grpo")
+        return super().turns(flow)
 
     def policy(self, model: nn.Module) -> Field:
         """A network as the field of velocities that takes the steps."""

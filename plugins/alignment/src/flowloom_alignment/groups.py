@@ -35,6 +35,8 @@ def standardised(rewards: Tensor, groups: Tensor, eps: float = 1e-8) -> Tensor:
     precise = rewards.double()  # offsets of prompts may be far larger than what tells samples apart
     count = torch.bincount(groups).clamp_min(1).to(precise)
     zeros = torch.zeros_like(count)
+    # From the least of each group: what is all alike is then 0 exactly, however far from 0 it was.
+    precise = precise - zeros.scatter_reduce(0, groups, precise, "amin", include_self=False)[groups]
     mean = zeros.index_add(0, groups, precise) / count
     away = precise - mean[groups]
     std = (zeros.index_add(0, groups, away.square()) / count).sqrt()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from flowloom.data import Examples
+from flowloom.data import Dataset, Examples
 from flowloom.energies import Energy
 from flowloom.metrics import Metric
-from flowloom_alignment.groups import rewards_of
+from flowloom_alignment.groups import require_energy, rewards_of
 
 __all__ = ["Reward"]
 
@@ -36,6 +36,14 @@ class Reward(Metric):
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
         """High rewards."""
         return {self.name: "higher", f"{self.name}_gain": "higher"}
+
+    def fit(self, train: Dataset) -> None:
+        """Ask that the energy takes the data, before any sample is drawn.
+
+        Raises:
+            IncompatibleError: it is of states of another shape, which might broadcast.
+        """
+        require_energy(self.energy, train.spec, "metric reward")
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Ask for the rewards of both."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.energies import Energy
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.objectives import Batch, FlowMatching, Loss, Step
 from flowloom.objectives.base import Asked
 from flowloom.paths import Path
@@ -87,8 +87,18 @@ class RewardWeighted(FlowMatching):
 
     @torch.no_grad()
     def gains(self, batch: Rewarded, asked: Asked) -> Tensor:
-        """Weights of rows ``(n,)``, not negative."""
-        return (self.tau * batch.reward).exp()
+        """Weights of rows ``(n,)``, not negative.
+
+        Raises:
+            TrainingError: a reward is so large that its exponential is no number.
+        """
+        found = (self.tau * batch.reward).exp()
+        if not bool(found.isfinite().all()):
+            raise TrainingError(
+                f"exp(tau r) is too large a number for a reward of {float(batch.reward.max()):g} at tau "
+                f"{self.tau:g}; take a smaller tau, or objective ac-flow, whose rewards are shaped"
+            )
+        return found
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw t and x_t once; the weighted error, and the distance to the old flow there."""

@@ -13,6 +13,7 @@ from flowloom.draw import Draw
 from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
+from flowloom.layout import Layout
 from flowloom.objectives import Batch
 from flowloom.state import Cond, expand, with_batch
 from flowloom.training.feeds import Feeding
@@ -71,7 +72,8 @@ class RolloutFeed(OwnFeed):
         """Remember what batches are made with.
 
         Raises:
-            IncompatibleError: the flow has no score, states of parts, or an energy of other states.
+            IncompatibleError: the flow has no score, states of parts, or an energy of other states; or a step
+                of the walks draws no noise.
         """
         super().start(feeding)
         flow = feeding.flow
@@ -82,6 +84,8 @@ class RolloutFeed(OwnFeed):
             raise IncompatibleError(
                 "feed rollouts walks by an SDE: states of one tensor on an affine path from a gaussian source"
             )
+        field = read_as(flow.objective.field(flow.model, flow.source), "velocity")
+        self.sde.require_noise(field, "feed rollouts")
 
     def refresh(self, flow: Flow, step: int, generator: torch.Generator) -> Mapping[str, float]:
         """Walk, and ask for rewards."""
@@ -94,7 +98,7 @@ class RolloutFeed(OwnFeed):
         assert isinstance(x0, Tensor)
         searched: tuple[int, Search] | None = None
         if self.search is not None:
-            find = self._searching(flow, field, cond, draw)
+            find = self._searching(flow, field, cond, layout, draw)
             searched = self.search.after, find
             if not self.search.after:
                 std = x0.new_full((n,), flow.source.std or 1.0)
@@ -142,7 +146,7 @@ class RolloutFeed(OwnFeed):
         names = flow.spec.named("inform")
         return {name: value for name, value in cond.items() if name in names}
 
-    def _searching(self, flow: Flow, field: Field, cond: Cond, draw: Draw) -> Search:
+    def _searching(self, flow: Flow, field: Field, cond: Cond, layout: Layout | None, draw: Draw) -> Search:
         """The search of one step, which asks the reward of data decoded in one step."""
         search = self.search
         assert search is not None
@@ -153,10 +157,14 @@ class RolloutFeed(OwnFeed):
             first = slice(None, None, self.group)
             asked = {k: v[first].repeat_interleave(search.candidates, 0) for k, v in cond.items()}
             times = t[first].repeat_interleave(search.candidates)
+            rows = torch.arange(len(t), device=t.device)[first].repeat_interleave(search.candidates)
+            many = None if layout is None else layout.take(rows)
 
             def score(states: Tensor) -> Tensor:
+                states = states if many is None else many.hold(many.zero(states))
                 velocity = field(states, times, asked)
                 data = path.convert(velocity, states, times, "velocity", "data")
+                data = data if many is None else many.hold(many.zero(data))
                 return rewards_of(self.energy, data, asked, flow)
 
             centre, width = search(score, mean[first], std[first], draw)

@@ -45,6 +45,20 @@ class FlowSDE(EulerMaruyama):
         ratio = schedule.sigma(at) / schedule.alpha(at)
         return (self.diffusion * (ratio * times.diff()).sqrt()).to(dtype or torch.get_default_dtype())
 
+    def require_noise(self, field: Field, what: str) -> None:
+        """Ask that every step draws, or it has no density and ratios of it are 0 / 0.
+
+        Raises:
+            IncompatibleError: one does not, and which.
+        """
+        stds = self.stds(field)
+        silent = (~((stds > 0) & stds.isfinite())).nonzero().flatten().tolist()
+        if silent:
+            raise IncompatibleError(
+                f"{what} compares densities of steps, and step {silent[0] + 1} of {len(stds)} draws no "
+                f"noise; take steps from 2 and diffusion above 0, not {len(stds)} and {self.diffusion:g}"
+            )
+
     def mean(self, field: Field, velocity: Tensor, x: Tensor, t: Tensor, dt: Tensor, std: Tensor) -> Tensor:
         """Where a step of length ``dt`` goes on average; ``t``, ``dt``, ``std`` are ``(batch,)``."""
         assert field.path is not None

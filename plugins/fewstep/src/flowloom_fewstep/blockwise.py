@@ -125,6 +125,8 @@ class BlockwiseMLP(BlockwiseModel):
             raise IncompatibleError(
                 "blockwise-mlp reads one tensor of numbers; the states are tokens or have parts"
             )
+        if min(features, aligned_width) < 0:
+            raise ValueError(f"features and aligned_width count from 0, got {features} and {aligned_width}")
         self.spec, self.pieces, self.width = spec, Segments(segments), features
         told = spec.plus({"features": Condition(shape=(features,))}) if features else spec
         self.blocks = nn.ModuleList(MLP(told, width, depth) for _ in range(segments))

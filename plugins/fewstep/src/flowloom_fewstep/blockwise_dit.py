@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from flowloom.errors import IncompatibleError
 from flowloom.models import ConditionEmbedding, TimeEmbedding
 from flowloom.models.attention import attend, turn
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_fewstep.blockwise import BlockwiseModel
@@ -58,6 +59,7 @@ class BlockwiseDiT(BlockwiseModel):
         aligned_width: int = 768,
     ) -> None:
         super().__init__()
+        require_sizes(patch=patch, width=width, heads=heads, rank=rank, aligned_width=aligned_width)
         if (
             spec.parts
             or spec.discrete

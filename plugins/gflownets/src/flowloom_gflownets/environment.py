@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from flowloom.energies import Energy
+from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
+from flowloom_gflownets.choice import one_of
 from flowloom_gflownets.energies import Corners
 
 if TYPE_CHECKING:
@@ -182,7 +184,7 @@ class TokenEnvironment(Environment):
         mixed = (1 - epsilon) * law.exp() + epsilon * allowed / allowed.sum(-1, keepdim=True)
         if chance is not None:
             mixed = torch.where(chance.moves[:, None], law.exp(), mixed)
-        action = torch.multinomial(mixed, 1, generator=generator)[:, 0]
+        action = one_of(mixed, generator)
         return action, self.step(x, action)
 
     def log_forward(self, said: Tensor, walks: Trajectories) -> Tensor:
@@ -198,6 +200,21 @@ class TokenEnvironment(Environment):
         action = walks.action.clamp_max(self.stop - 1)
         chosen = log_softmax(logits, parents).gather(1, action[:, None])[:, 0]
         return torch.where(moves, chosen, 0.0)
+
+
+def require_energy(energy: Energy, spec: Spec, who: str) -> None:
+    """Ask that an energy is of the states that an environment builds; one that knows no states takes any.
+
+    Raises:
+        IncompatibleError: they differ in shape or vocabulary, which broadcasting or a table might not notice.
+    """
+    told = energy.spec
+    if told is None or (told.event_shape(), told.vocab) == (spec.event_shape(), spec.vocab):
+        return
+    raise IncompatibleError(
+        f"environment {who} builds {spec.in_words()}, and energy {type(energy).__name__} is of "
+        f"{told.in_words()}; make the one like the other"
+    )
 
 
 def log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:

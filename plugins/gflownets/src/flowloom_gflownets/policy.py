@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flowloom.fields import Field
 from flowloom.geometry import Geometry
 from flowloom.models.embeddings import sinusoid
+from flowloom.models.sizes import require_sizes
 from flowloom.state import Cond, State
 from flowloom_gflownets.environment import Environment
 
@@ -47,6 +48,7 @@ class PolicyMLP(nn.Module):
 
     def __init__(self, environment: Environment, width: int = 256, depth: int = 2) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth)
         self.environment, self.spec = environment, environment.spec
         size = environment.features(environment.root(1)).shape[1] + (TIMES if environment.timed else 0)
         layers: list[nn.Module] = []

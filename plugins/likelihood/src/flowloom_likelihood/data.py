@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -24,12 +25,19 @@ class RandomFlow(Drawn):
         seed: of the draws.
         alpha: left slope of the activation.
         spread: deviation of what is bent; the larger, the further from a Gaussian.
+
+    Raises:
+        ValueError: one of them is out of range.
     """
 
     def __init__(
         self, dim: int = 32, n: int = 20_000, seed: int = 0, alpha: float = 0.3, spread: float = 3.0
     ) -> None:
         super().__init__(n, seed)
+        if dim < 1 or not 0 < alpha < 1 or not 0 < spread < math.inf:
+            raise ValueError(
+                f"dim counts from 1, alpha lies in (0, 1) and spread is positive: {dim}, {alpha}, {spread}"
+            )
         self.dim, self.alpha, self.spread = dim, alpha, spread
 
     @property

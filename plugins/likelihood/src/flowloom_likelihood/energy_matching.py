@@ -150,7 +150,8 @@ class SampledLikelihood(EnergyMatching):
         field = BijectionField(model)
         with torch.no_grad():
             drawn = field.bijection.inverse(Draw.like(x, step.generator).normal(x.shape), batch.cond)
-        rows = field.energy(x, batch.cond) - field.energy(drawn, batch.cond)
+        # The weighted energy of all other losses here counts in this one, too.
+        rows = (1 + self.energy_weight) * field.energy(x, batch.cond) - field.energy(drawn, batch.cond)
         return Loss(rows.mean() / x[0].numel())
 
     def rows(self, energy: Energy, x: Tensor, draw: Draw) -> Tensor:

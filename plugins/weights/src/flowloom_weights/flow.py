@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.draw import Draw
+from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding
+from flowloom.models.sizes import require_sizes
 from flowloom.paths import AffinePath, Point
 from flowloom.schedules import Schedule
 from flowloom.spec import Spec
@@ -29,6 +31,9 @@ class Bottleneck(nn.Module):
         width: h, even.
         time: e.
         dropout: while training.
+
+    Raises:
+        IncompatibleError: states are tokens or have parts.
     """
 
     conditional = True
@@ -37,6 +42,12 @@ class Bottleneck(nn.Module):
         super().__init__()
         if width < 2 or width % 2 or not 0 <= dropout < 1:
             raise ValueError(f"width is even and dropout in [0, 1), got {width} and {dropout}")
+        require_sizes(time=time)
+        if spec.parts or spec.discrete:
+            raise IncompatibleError(
+                f"bottleneck reads one tensor of numbers, and states are {spec.in_words()}; codec: weights "
+                "makes vectors of networks"
+            )
         self.spec, size = spec, spec.numel()
         self.time = nn.Sequential(nn.Linear(1, time), nn.GELU(), nn.Linear(time, time))
         self.condition = ConditionEmbedding(spec.conditions, time)

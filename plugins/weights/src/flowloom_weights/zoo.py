@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples, Tensors
 from flowloom.data.kept import read_examples, write_examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import derive
 from flowloom.spec import Spec
 from flowloom_weights.perceptron import Form, initial, logits, recalibrated
@@ -67,7 +67,10 @@ class Table(Dataset):
         x, y = getattr(datasets, f"load_{self.name}")(return_X_y=True)
         once = np.sort(np.unique(x, axis=0, return_index=True)[1])  # iris has one flower twice
         x, y = x[once], y[once]
-        parts = train_test_split(x, y, test_size=self.test, stratify=y, random_state=self.seed)
+        try:
+            parts = train_test_split(x, y, test_size=self.test, stratify=y, random_state=self.seed)
+        except ValueError as error:  # a split with fewer rows than classes
+            raise DataError(f"table {self.name}, test={self.test:g} of {len(x)} rows: {error}") from error
         scaler = StandardScaler().fit(parts[0])
         seen, held = (torch.from_numpy(scaler.transform(one)).float() for one in parts[:2])
         label, other = (torch.from_numpy(one).long() for one in parts[2:])
@@ -126,7 +129,12 @@ class NetworkZoo(Dataset):
         seed: int = 0,
     ) -> None:
         if n < 1 or steps < 0 or min(hidden, default=0) < 1:
-            raise ValueError(f"n and every hidden layer must be at least 1, got n={n}, hidden={list(hidden)}")
+            raise ValueError(
+                f"n and every hidden layer count from 1 and steps from 0, got n={n}, hidden={list(hidden)}, "
+                f"steps={steps}"
+            )
+        if (batch is not None and batch < 1) or not 0 < lr < 1e30:
+            raise ValueError(f"batch counts rows from 1 and lr lies between 0 and 1e30, got {batch} and {lr}")
         self.problem, self.n, self.steps, self.batch, self.lr, self.seed = problem, n, steps, batch, lr, seed
         self.hidden, self.norm = tuple(hidden), norm
         self.part, self.folder = "train", cast("Path | None", None)
@@ -201,4 +209,11 @@ class NetworkZoo(Dataset):
                 optimizer.step()
         with torch.no_grad():
             done = {name: value.detach() for name, value in networks.items()}
-            return {name: value.clone() for name, value in recalibrated(done, x).items()}
+            found = {name: value.clone() for name, value in recalibrated(done, x).items()}
+        bad = ~torch.stack([value.isfinite().flatten(1).all(1) for value in found.values()]).all(0)
+        if bool(bad.any()):
+            raise DataError(
+                f"{int(bad.sum())} of {self.n} networks of the zoo have weights that are not finite after "
+                f"{self.steps} steps; train them with an lr below {self.lr:g}"
+            )
+        return found

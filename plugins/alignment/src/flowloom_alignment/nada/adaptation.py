@@ -50,6 +50,11 @@ class Adaptation(Score):
             raise DataError(
                 f"score adaptation is of a style of data styled; it has {known}, and not '{style}'"
             )
+        if len(set(data.styles)) < 2 or "plain" not in data.styles:
+            raise DataError(
+                "score adaptation tells styles apart, and classes of the plain one: data styled with plain "
+                f"and at least one other; it has {', '.join(data.styles)}"
+            )
         if n < 2 or lines < 1:
             raise ValueError(f"n counts from 2 and lines from 1, got {n} and {lines}")
         self.data, self.style, self.n, self.lines = data, style, n, lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.base import time_tensor
-from flowloom.objectives import Batch, FlowMatching, Loss, Step
+from flowloom.objectives import Batch, FlowMatching, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.state import Cond
 from flowloom.trained import Trained
 from flowloom_alignment.nada.frozen_layers import moving_most
 from flowloom_alignment.nada.joint_encoder import TellsBoth
+
+if TYPE_CHECKING:
+    from flowloom.flow import Flow
 
 __all__ = ["Directional"]
 
@@ -84,6 +87,30 @@ class Directional(FlowMatching):
                     "take one of model: joint-encoder"
                 )
 
+    def turns(self, flow: Flow) -> Sequence[Turn]:
+        """One turn; every encoder must know the prompts, and tell the domains apart.
+
+        Raises:
+            DataError: an encoder does not know a word.
+            IncompatibleError: both domains are the same to it, so that there is no direction.
+        """
+        for one in self.encoders:
+            old, new = self._texts(one)
+            if float((new - old).norm()) <= 1e-6:
+                raise IncompatibleError(
+                    f"directional moves samples from before to after, and to the encoder {list(self.before)} "
+                    f"and {list(self.after)} are the same"
+                )
+        return super().turns(flow)
+
+    @torch.no_grad()
+    def _texts(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
+        """Mean embeddings of the prompts of either domain."""
+        assert isinstance(encoder, Trained)
+        model = encoder.flow.model
+        assert isinstance(model, TellsBoth)
+        return model.texts(self.before).mean(0), model.texts(self.after).mean(0)
+
     def generated(self, field: Field, z: Tensor, cond: Cond) -> Tensor:
         """Where Euler steps lead from z, under gradient."""
         first, last = field.span
@@ -101,9 +128,8 @@ class Directional(FlowMatching):
             assert isinstance(one, Trained)
             encoder = one.flow.model
             assert isinstance(encoder, TellsBoth)
-            seen = encoder.images(made)
+            seen, (old, new) = encoder.images(made), self._texts(one)
             with torch.no_grad():
-                old, new = (encoder.texts(prompts).mean(0) for prompts in (self.before, self.after))
                 looked = None if was is None else encoder.images(was)
             if looked is None:
                 found.append(1 - F.cosine_similarity(seen, new[None]))

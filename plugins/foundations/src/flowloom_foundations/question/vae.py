@@ -16,6 +16,7 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind
 from flowloom.flow import Flow
 from flowloom.layout import Layout
+from flowloom.models.sizes import require_sizes
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath, Path
 from flowloom.scores import Score
@@ -48,6 +49,7 @@ class GaussianVAE(nn.Module):
         super().__init__()
         if spec.parts or spec.vocab is not None:
             raise IncompatibleError("gaussian-vae takes states of one real tensor")
+        require_sizes(width=width)
         self.spec, size = spec, math.prod(spec.shape)
         self.encoder, self.decoder = (_perceptron(size, width, n) for n in (2 * size, size))
         self.log_scale = nn.Parameter(torch.zeros(()))

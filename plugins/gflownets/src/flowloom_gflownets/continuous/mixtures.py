@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from flowloom.draw import Draw
+from flowloom_gflownets.choice import one_of
 
 EDGE = 1e-6
 """Distance from 0 and 1 within which a Beta density is not asked: states are known to single precision."""
+
+MOST = 1e12
+"""Concentration above which angles are drawn as at it: a deviation of 1e-6 radians."""
 
 
 def components(raw: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -20,7 +24,7 @@ def components(raw: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def chosen(log_weights: Tensor, rest: Tensor, generator: torch.Generator | None) -> Tensor:
     """One component a row, drawn: ``(n, rest)``."""
-    which = torch.multinomial(log_weights.exp(), 1, generator=generator)[:, 0]
+    which = one_of(log_weights.exp(), generator)
     return rest[torch.arange(len(rest), device=rest.device), which]
 
 
@@ -78,11 +82,12 @@ class VonMisesMixture:
     def sample(self, draw: Draw) -> Tensor:
         """One point a row, ``(n, d)``, by rejection from wrapped Cauchy laws (Best and Fisher 1979)."""
         mean, concentration = chosen(self.log_weights, self.rest, draw.generator).chunk(2, -1)
-        c = concentration.double()
+        # Beyond MOST the proposal rounds to nothing and is never accepted; angles are as exact as they get.
+        c = concentration.double().clamp(max=MOST)
         tau = 1 + (1 + 4 * c.square()).sqrt()
         rho = (tau - (2 * tau).sqrt()) / (2 * c)
         r = (1 + rho.square()) / (2 * rho)
-        angle, missing = torch.zeros_like(c), torch.ones_like(c, dtype=torch.bool)
+        angle, missing = torch.zeros_like(c), ~c.isnan()  # what is no number is never accepted either
         draw = draw.in_dtype(torch.float64)
         while bool(missing.any()):
             z, accept, side = draw.uniform((3, *c.shape))
@@ -92,10 +97,11 @@ class VonMisesMixture:
             fits = missing & ((y * (2 - y) > accept) | ((y / accept).log() + 1 - y >= 0))
             angle = torch.where(fits, (side - 0.5).sign() * f.acos(), angle)
             missing = missing & ~fits
-        return mean + angle.to(mean)
+        return mean + angle.to(mean).where(~concentration.isnan(), torch.nan)
 
 
 def von_mises(offset: Tensor, concentration: Tensor) -> Tensor:
     """Log density of angles from the mean, entry by entry."""
-    log_i0 = torch.special.i0e(concentration).log() + concentration
-    return concentration * offset.cos() - math.log(2 * math.pi) - log_i0
+    # c (cos d - 1), written so that nothing large cancels where c is large.
+    fall = -2 * concentration * (offset / 2).sin().square()
+    return fall - math.log(2 * math.pi) - torch.special.i0e(concentration).log()

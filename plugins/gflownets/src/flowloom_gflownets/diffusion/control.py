@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flowloom.models.sizes import require_sizes
 from flowloom_gflownets.environment import Environment
 
 
@@ -76,6 +77,9 @@ class DiffusionControl(nn.Module):
         self, environment: Environment, width: int = 64, depth: int = 2, clip: float = 1e4, score: bool = True
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth)
+        if not clip > 0:
+            raise ValueError(f"clip is positive, got {clip}")
         self.environment, self.spec, self.clip = environment, environment.spec, clip
         forward, backward = environment.heads
         size = environment.features(environment.root(1)).shape[1]

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from flowloom.energies import Energy
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
-from flowloom_gflownets.environment import Chance, TokenEnvironment
+from flowloom_gflownets.environment import Chance, TokenEnvironment, require_energy
 
 
 class RandomLeaves(Energy):
@@ -57,11 +57,7 @@ class ChanceTree(TokenEnvironment):
             )
         self.reward, self.rounds, self.choices, self.error = energy, rounds, choices, error
         self.actions, self.spec = choices + 1, Spec((2 * rounds,), vocab=choices + 1)
-        if energy.spec is not None and energy.spec.event_shape() != self.spec.shape:
-            raise ValueError(
-                f"a tree of {rounds} rounds has {2 * rounds} tokens, and its energy takes "
-                f"{energy.spec.in_words()}"
-            )
+        require_energy(energy, self.spec, "chance-tree")
 
     def root(self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         """Nothing yet."""

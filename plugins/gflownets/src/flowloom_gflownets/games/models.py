@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowloom.models.sizes import require_sizes
 from flowloom_gflownets.environment import Environment
 from flowloom_gflownets.games.objectives import game_of
 from flowloom_gflownets.policy import PolicyMLP
@@ -44,6 +45,7 @@ class AZResNet(nn.Module):
 
     def __init__(self, environment: Environment, filters: int = 32, blocks: int = 3, head: int = 32) -> None:
         super().__init__()
+        require_sizes(filters=filters, blocks=blocks, head=head)
         self.game, self.spec = game_of(environment), environment.spec
         self.stem = nn.Conv2d(3, filters, 3, padding=1)
         self.first, self.second = (

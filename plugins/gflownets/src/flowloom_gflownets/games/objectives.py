@@ -48,10 +48,19 @@ class AdversarialBalance(TrajectoryBalance):
         self.game, self.replayed = game_of(environment), replayed
 
     def walks(self, model: nn.Module, batch: Batch, step: Step) -> Trajectories:
-        """The games of the batch, or new ones."""
+        """The games of the batch, or new ones.
+
+        Raises:
+            IncompatibleError: games of the batch are not over: the feed plays none.
+        """
         if not self.replayed:
             return super().walks(model, batch, step)
         assert isinstance(batch.x1, Tensor)
+        if not bool(self.game.allowed(batch.x1)[:, self.game.stop].all()):
+            raise IncompatibleError(
+                "adversarial-balance with replayed: true learns from games that are over, and this feed has "
+                "none; use feed: self-play, or replayed: false"
+            )
         return retraced(self.game, batch.x1, generator=step.generator)
 
     def gains(self, model: nn.Module, walks: Trajectories) -> Tensor:

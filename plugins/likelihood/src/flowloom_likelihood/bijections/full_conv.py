@@ -25,8 +25,8 @@ class FullConv(Bijection):
 
     def __init__(self, channels: int, kernel: int = 7, start: float = 1.0) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel is odd, got {kernel}")
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel is odd and counts from 1, got {kernel}")
         self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
         with torch.no_grad():
             nn.init.dirac_(self.conv.weight).mul_(start)

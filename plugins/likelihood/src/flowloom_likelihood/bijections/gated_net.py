@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.models.attention import attend
+from flowloom.models.sizes import require_sizes
 
 
 class StartedConv(nn.Conv2d):
@@ -118,6 +119,9 @@ class GatedNet(nn.Module):
         heads: of the attention; 0 for convolutions alone.
         context: channels of a context, 0 for none.
         dropout: probability.
+
+    Raises:
+        ValueError: a size cannot be, or channels do not divide into heads.
     """
 
     def __init__(
@@ -131,6 +135,12 @@ class GatedNet(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        require_sizes(filters=width, outputs=outputs)
+        if min(blocks, heads, context) < 0 or (heads and width % heads):
+            raise ValueError(
+                f"blocks, heads and context count from 0, and filters divide into heads; got {blocks}, "
+                f"{heads} and {context}, and {width} filters"
+            )
         self.places = nn.Parameter(0.01 * torch.randn(width, *shape[1:])) if heads else None
         self.into = StartedConv(shape[0], width, 3)
         self.convs = nn.ModuleList(GatedConv(width, context, dropout=dropout) for _ in range(blocks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond, sum_event
 from flowloom_likelihood.bijections import Chain, Image
@@ -51,6 +52,7 @@ class FlowDequantizer(Dequantizer):
     ) -> None:
         super().__init__()
         require_images(spec, "the dequantizer")
+        require_sizes(couplings=couplings, context=context)
         self.spec = spec
         channels, height, width = spec.shape
         self.into = StartedConv(2 * channels, context, 3)

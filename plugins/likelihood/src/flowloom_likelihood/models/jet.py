@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.errors import ShapeError
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_likelihood.bijections import Chain, Image
@@ -53,6 +54,7 @@ class Jet(Started):
         super().__init__()
         if len(spec.shape) != 3 or spec.discrete or spec.parts:
             raise ShapeError(f"jet takes real-valued images (C, H, W), and states are of shape {spec.shape}")
+        require_sizes(patch=patch, couplings=couplings, depth=depth, width=width, heads=heads)
         channels, height, width_px = spec.shape
         if height % patch or width_px % patch or (channels * patch**2) % 2:
             raise ShapeError(f"jet takes sides divisible by patch {patch}, even patches, got {spec.shape}")

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_likelihood.bijections.autoregressive import Autoregressive, GuidedNet
@@ -66,6 +67,7 @@ class StarFlow(Bijection):
                 f"starflow takes real-valued maps (C, H, W) or tokens (T, c), and states are of shape "
                 f"{spec.shape}"
             )
+        require_sizes(patch=patch)
         image = len(spec.shape) == 3
         if image and any(side % patch for side in spec.shape[1:]):
             raise ShapeError(f"starflow takes sides divisible by patch {patch}, got {spec.shape}")

@@ -40,7 +40,7 @@ class GoalFlow(FlowMatching):
         condition_dropout: probability that everything is.
 
     Raises:
-        IncompatibleError: the scorer's run is of another objective.
+        IncompatibleError: the scorer's run is of another objective, or knows fewer goals than ``top``.
     """
 
     def __init__(
@@ -60,6 +60,9 @@ class GoalFlow(FlowMatching):
         if scorer is not None and not isinstance(scorer.flow.objective, GoalScores):
             name = type(scorer.flow.objective).__name__
             raise IncompatibleError(f"scorer is a run of objective: goal-scores, and this one is of {name}")
+        known = getattr(scorer.flow.model, "goals", top) if scorer is not None else top
+        if top > known:
+            raise IncompatibleError(f"top takes the mean of {top} goals, and the scorer knows {known}")
         self.scorer, self.pick, self.top, self.goal_dropout = scorer, pick, top, goal_dropout
         self.invents = () if scorer is None else ("goal",)
 
