@@ -19,6 +19,7 @@ from flowloom_gflownets.exact import law_of, target_of
 from flowloom_gflownets.feed import Walks
 from flowloom_gflownets.objectives import DetailedBalance, GFNFlowMatching, TrajectoryBalance
 from flowloom_gflownets.policy import PolicyField, PolicyMLP, read
+from flowloom_gflownets.renderer import GridHeat
 from flowloom_gflownets.score import ExactGap
 from flowloom_gflownets.solver import Rollout
 from flowloom_gflownets.source import Root
@@ -232,6 +233,14 @@ def test_what_does_not_fit_is_told():
         ExactGap().require(fl.Flow(fl.models.MLP(fl.data.EightGaussians(10).spec)))
     with pytest.raises(IncompatibleError, match="rollout needs a policy"):
         Rollout().solve(fl.Flow(fl.models.MLP(fl.data.EightGaussians(10).spec)).field(), GRID.root(1))
+
+
+def test_states_that_are_too_many_are_told_and_leave_a_picture_out():
+    many = Hypergrid(side=8, dims=8)
+    flow = fl.Flow(PolicyMLP(many, width=4, depth=1), objective=make_loss(TrajectoryBalance, many))
+    with pytest.raises(IncompatibleError, match=r"exact-gap: 8\^8 states .* takes score walk-weights"):
+        ExactGap().require(flow)
+    assert GridHeat().flow(flow, fl.data.Examples(many.root(1))) == []
 
 
 def test_the_papers_network_on_its_grid():
