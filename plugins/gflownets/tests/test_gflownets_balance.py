@@ -250,7 +250,7 @@ def test_the_papers_network_on_its_grid():
     assert sum(p.numel() for p in model.parameters()) == 33 * 256 + 257 * 256 + 257 * 10
 
 
-def test_the_recipes_run_from_the_command_line_without_data(tmp_path):
+def test_the_recipes_run_from_the_command_line_without_data(tmp_path, capsys):
     for name in ("tb", "db", "fm"):
         out = tmp_path / name
         words = [
@@ -264,6 +264,7 @@ def test_the_recipes_run_from_the_command_line_without_data(tmp_path):
             str(out),
         ]
         assert main(["run", f"hypergrid-{name}", *words]) == 0
+        assert "data      none, states of 2\n" in capsys.readouterr().err
         found = json.loads((out / "evaluation.json").read_text())["scores"]["samples"]
         assert set(found) == {"l1", "total_variation", "log_z_error"}
         assert (out / "samples" / "exact-law.png").is_file()

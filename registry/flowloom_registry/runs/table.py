@@ -18,7 +18,7 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     console = console or Console(width=100, highlight=False)
     for title, first, columns, better in tables(evaluation):
         # Names are others' words, and brackets in them no markup.
-        table = Table(title=escape(title))
+        table = Table(title=escape(title), min_width=min(len(title), 100))  # a title in one line
         table.add_column(first)
         for column in columns:
             table.add_column(escape(column), justify="right")
