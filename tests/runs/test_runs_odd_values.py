@@ -32,6 +32,22 @@ def test_brackets_in_names_are_no_markup():
     assert "'[/x]'" in said
 
 
+def test_the_title_of_a_narrow_table_stands_in_one_line():
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_table(Evaluation(2000, 1000, {"samples": {"a": 1.0}}, {"a": "lower"}), console)
+    assert "against" in console.export_text().splitlines()[0]
+
+
+def test_many_columns_cut_no_word():
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    columns = {f"baseline-number-{i}": {"worst_accuracy": 0.123456} for i in range(8)}
+    print_table(Evaluation(20, 10, columns, {"worst_accuracy": "higher"}), console)
+    said = console.export_text()
+    assert "worst_accuracy ↑" in said
+    assert all(column in said for column in columns)
+    assert "…" not in said
+
+
 def test_a_metric_that_is_nan_everywhere_has_no_panel():
     better = {"lost": "lower", "kept": "lower"}
     shown = [SweepPoint("euler", 2, {"lost": math.nan, "kept": 1.0}), SweepPoint("heun", 4, {"kept": 2.0})]

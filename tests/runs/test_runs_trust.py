@@ -79,3 +79,13 @@ def test_the_recipe_of_a_run_is_trusted_by_no_spelling(
 def test_files_of_ones_own_are_trusted(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE)
     assert load_recipe(tmp_path / "r.yaml").trusted
+
+
+@pytest.mark.parametrize(("model", "option"), [("./nets.py:M", " --trust"), ("mlp", "")])
+def test_what_to_do_next_works_as_it_is_printed(tmp_path: Path, capsys, model: str, option: str) -> None:
+    (tmp_path / "nets.py").write_text("from flowloom.models import MLP as M\n")
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("use: mlp", f"use: {model}"))
+    run = tmp_path / "run"
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(run)]) == 0
+    assert capsys.readouterr().err.endswith(f"flowloom sample {run} -n 16{option}\n")
+    assert main(["sample", str(run), "-n", "2", *option.split()]) == 0

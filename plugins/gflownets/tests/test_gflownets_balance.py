@@ -19,6 +19,7 @@ from flowloom_gflownets.exact import law_of, target_of
 from flowloom_gflownets.feed import Walks
 from flowloom_gflownets.objectives import DetailedBalance, GFNFlowMatching, TrajectoryBalance
 from flowloom_gflownets.policy import PolicyField, PolicyMLP, read
+from flowloom_gflownets.renderer import GridHeat
 from flowloom_gflownets.score import ExactGap
 from flowloom_gflownets.solver import Rollout
 from flowloom_gflownets.source import Root
@@ -235,6 +236,14 @@ def test_what_does_not_fit_is_told():
         Rollout().solve(fl.Flow(fl.models.MLP(fl.data.EightGaussians(10).spec)).field(), GRID.root(1))
 
 
+def test_states_that_are_too_many_are_told_and_leave_a_picture_out():
+    many = Hypergrid(side=8, dims=8)
+    flow = fl.Flow(PolicyMLP(many, width=4, depth=1), objective=make_loss(TrajectoryBalance, many))
+    with pytest.raises(IncompatibleError, match=r"exact-gap: 8\^8 states .* takes score walk-weights"):
+        ExactGap().require(flow)
+    assert GridHeat().flow(flow, fl.data.Examples(many.root(1))) == []
+
+
 def test_the_papers_network_on_its_grid():
     with torch.device("meta"):
         model = PolicyMLP(Hypergrid(8, 4, 0.001), width=256, depth=2)
@@ -242,7 +251,7 @@ def test_the_papers_network_on_its_grid():
     assert sum(p.numel() for p in model.parameters()) == 33 * 256 + 257 * 256 + 257 * 10
 
 
-def test_the_recipes_run_from_the_command_line_without_data(tmp_path):
+def test_the_recipes_run_from_the_command_line_without_data(tmp_path, capsys):
     for name in ("tb", "db", "fm"):
         out = tmp_path / name
         words = [
@@ -256,6 +265,7 @@ def test_the_recipes_run_from_the_command_line_without_data(tmp_path):
             str(out),
         ]
         assert main(["run", f"hypergrid-{name}", *words]) == 0
+        assert "data      none, states of 2\n" in capsys.readouterr().err
         found = json.loads((out / "evaluation.json").read_text())["scores"]["samples"]
         assert set(found) == {"l1", "total_variation", "log_z_error"}
         assert (out / "samples" / "exact-law.png").is_file()

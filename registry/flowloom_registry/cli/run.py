@@ -107,8 +107,22 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
     print(f"report: {folder.report}")
     with quietly(args.quiet):
         shown = shlex.quote(str(folder.path))
-        say([f"next:   flowloom report {shown} --open", f"        flowloom sample {shown} -n 16"])
+        trust = " --trust" if _needs_trust(folder.recipe) else ""
+        say([f"next:   flowloom report {shown} --open", f"        flowloom sample {shown} -n 16{trust}"])
     return 0
+
+
+def _needs_trust(recipe: Path) -> bool:
+    """Whether a run can be opened with ``--trust`` alone, as it names code that no installed plugin lists."""
+    from flowloom_registry.config.check import check
+    from flowloom_registry.config.recipe import load_recipe
+    from flowloom_registry.errors import ConfigError
+
+    try:
+        check(load_recipe(recipe, trusted=False))
+    except ConfigError as error:
+        return "--trust" in str(error)
+    return False
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from flowloom_registry.runs.evaluation import Columns, Evaluation
@@ -18,12 +19,15 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
     console = console or Console(width=100, highlight=False)
     for title, first, columns, better in tables(evaluation):
         # Names are others' words, and brackets in them no markup.
-        table = Table(title=escape(title))
-        table.add_column(first)
+        table = Table(title=escape(title), min_width=min(len(title), 100))  # a title in one line
+        table.add_column(first, no_wrap=True)
         for column in columns:
             table.add_column(escape(column), justify="right")
         for name, arrow in rows(columns, better):
             table.add_row(escape(f"{name} {arrow}"), *(number(c.get(name)) for c in columns.values()))
+        wanted = Measurement.get(console, console.options.update(width=10_000), table)
+        if wanted.minimum > console.width:  # words would be cut
+            console.width = wanted.maximum
         console.print(table)
     for note in evaluation.notes:
         console.print(f"note: {note}", markup=False)

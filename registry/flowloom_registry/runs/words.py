@@ -27,7 +27,7 @@ def opening(
     """
     config, data, spec = assembly.train, assembly.data, assembly.spec
     shape = ", ".join(f"{n} {_shape(p.shape)}" for n, p in spec.parts.items()) or _shape(spec.shape)
-    rows = "" if data is None else f"{type(data).__name__}, {len(data):,} rows of "
+    rows = "none, states of " if data is None else f"{type(data).__name__}, {len(data):,} rows of "
     told = spec.told(spec.conditions)
     given = f", given {', '.join(told)}" if told else ""
     threads = f", {environment['threads']} threads" if environment["device"] == "cpu" else ""

@@ -40,7 +40,10 @@ class ExactGap(Score):
         try:
             flow.objective.environment.states()
         except NotImplementedError as error:
-            raise IncompatibleError(f"score exact-gap: {error}") from error
+            raise IncompatibleError(
+                f"score exact-gap: {error}; an environment that lists all states (states, index) has it, "
+                "any other takes score walk-weights"
+            ) from error
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
