@@ -8,7 +8,6 @@ from flowloom_registry import catalog
 from flowloom_registry.conformance import check_row, is_checked
 from flowloom_registry.plugins.rows import Row
 
-
 # Rows with the tag "heavy" take ten seconds and more; they are judged with the slow tests.
 ROWS = [
     pytest.param(
