@@ -32,6 +32,7 @@ claim: null
 """
 
 
+@pytest.mark.slow
 def test_a_killed_generation_goes_on_with_the_same_bits_and_its_own_noise(tmp_path, apart):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(SMALL)

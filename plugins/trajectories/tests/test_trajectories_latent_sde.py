@@ -1,5 +1,6 @@
 """The drift of the posterior by simulation, its bound beside the exact likelihood, one number by two ways."""
 
+import pytest
 import torch
 
 import flowloom as fl
@@ -72,6 +73,7 @@ def estimates(objective, model, data, draws):
     return float(values.mean()), float(values.std() / draws**0.5)
 
 
+@pytest.mark.slow
 def test_both_estimates_are_of_one_number_and_above_the_exact_one():
     data = OrnsteinUhlenbeck(200, length=8)
     model = made(data)

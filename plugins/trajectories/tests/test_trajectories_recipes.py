@@ -63,7 +63,7 @@ def columns_of(out):
     ("recipe", "rule", "task"),
     [
         ("crossroads", "constant-velocity", "predict"),
-        ("maze-plans", "linear-interpolation", "inpaint"),
+        pytest.param("maze-plans", "linear-interpolation", "inpaint", marks=pytest.mark.slow),
     ],
 )
 def test_generated_recipes(recipe, rule, task, tmp_path):
@@ -87,7 +87,11 @@ def test_pedestrians(tmp_path, scenes):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "rule"), [("series-forecast", "seasonal-naive"), ("series-imputation", "linear-interpolation")]
+    ("recipe", "rule"),
+    [
+        ("series-forecast", "seasonal-naive"),
+        pytest.param("series-imputation", "linear-interpolation", marks=pytest.mark.slow),
+    ],
 )
 def test_series(recipe, rule, tmp_path, series_file):
     assert run(recipe, tmp_path / "r") == 0

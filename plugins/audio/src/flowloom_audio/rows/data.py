@@ -109,6 +109,7 @@ def register(reg: Registrar) -> None:
         summary="waveforms as tokens of EnCodec, DAC or Mimi, from the transformers library",
         example={"config": {**dac, **small}},
         data="toy-speech",
+        tags=("heavy",),
         known_failures={
             "check_round_trip": "tokens keep what the codec was trained to keep",
             "check_fit_is_deterministic": "the example has random weights, others in every codec",

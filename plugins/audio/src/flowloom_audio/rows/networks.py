@@ -35,6 +35,7 @@ def register(reg: Registrar) -> None:
         summary="noise as loud as the log-mel frames that are given",
         paper="2106.06406",
         within="toy-vocoder",
+        tags=("heavy",),
     )
     reg.add(
         "objective",

@@ -68,6 +68,7 @@ def register(reg: Registrar) -> None:
         summary="bound of held-out series less their exact negative log likelihood",
         paper=paper,
         within="sde-matching",
+        tags=("heavy",),
         known_failures={"check_truth_is_better": "it asks the diffusion, and not samples"},
     )
     for name, summary in (
