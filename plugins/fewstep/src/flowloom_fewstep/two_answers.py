@@ -48,7 +48,10 @@ class NearestAnswer(Metric):
     right, 0.5 where neither was lost; ``answer_bias`` its distance from a half.
     """
 
-    better: ClassVar[dict[str, Literal["lower", "higher"]]] = {"answer_distance": "lower"}
+    better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
+        "answer_distance": "lower",
+        "answer_bias": "lower",
+    }
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Judge samples by their own questions.
