@@ -168,6 +168,7 @@ def test_shares_of_two_are_gone_on_with_by_one(recipe: Path, tmp_path: Path) -> 
         assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_first_ends_both(recipe: Path, tmp_path: Path) -> None:
     codes, told = Two(recipe, "--out", tmp_path / "run", small=20_000).ended()
     assert codes == [2, 2]

@@ -29,6 +29,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_reflow_goes_on_with_the_same_samples_and_the_same_bits(tmp_path, apart):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(REFLOW)

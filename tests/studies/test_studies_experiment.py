@@ -227,6 +227,7 @@ def test_what_fails_at_first_is_tried_again(write) -> None:
     assert states(again)["shares_seed0"] == FINISHED
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_no_other_with_it(write) -> None:
     write(BREAKS.replace('raise ZeroDivisionError("by design")', "import os; os._exit(7)"), "breaks.py")
     experiment = Experiment(

@@ -95,6 +95,7 @@ def test_a_slurm_array_gives_what_this_machine_gives(study: Path, sbatch: Path, 
     assert "#SBATCH --time=01:00:00" in script
 
 
+@pytest.mark.slow
 def test_scripts_alone(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["experiment", str(study), "--out", str(tmp_path / "array")]
     assert main([*words, "--launcher", "slurm"]) == 0

@@ -101,6 +101,7 @@ def test_conditions_are_heard_and_refusals_are_clear():
         flow.solver.solve(flow.objective.field(flow.model), torch.zeros(2, 4), span=(0.5, 1.0))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
     survives_a_kill("calmflow", "train.batch=32")
 

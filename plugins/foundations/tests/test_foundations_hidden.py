@@ -175,6 +175,7 @@ def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
     survives_a_kill("local-contrast", "train.batch=64")
 
 
+@pytest.mark.slow
 def test_a_killed_run_has_its_queue_again(survives_a_kill):
     tensors = survives_a_kill("repulsor", "objective.queue=64", "objective.averaged=true")
     assert int(tensors["objective.held"]) == 64

@@ -62,6 +62,7 @@ def test_matrix_functions_have_two_derivatives_in_every_mode(name, values, draws
     check_two_derivatives(lambda z: symmetric_function(z, name), turned(values, draws), draws)
 
 
+@pytest.mark.slow
 def test_polar_factors_have_two_derivatives_on_the_manifold_and_off_it(draws):
     rotations = SO3().random((2, 3, 3), Draw(draws, dtype=DOUBLE))
     square, tall = (torch.randn(2, *s, generator=draws, dtype=DOUBLE) for s in ((3, 3), (4, 2)))

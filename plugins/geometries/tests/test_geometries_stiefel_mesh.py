@@ -128,6 +128,7 @@ def test_logarithms_of_far_points_are_finite(shape, dtype):
         assert bool((d[:4] > 3).all())
 
 
+@pytest.mark.slow
 def test_a_flow_on_stiefel_manifolds_trains(draws):
     x = Stiefel().random((500, 3, 2), Draw(draws))
     flow = fl.Flow(fl.models.MLP(Spec(shape=(3, 2)), width=16), spec=Spec(shape=(3, 2)), geometry=Stiefel())

@@ -68,6 +68,7 @@ def register(reg: Registrar) -> None:
         f"{home}:Stiefel",
         summary="orthonormal columns, by geoopt",
         example={"rows": 3, "columns": 2},
+        tags=("heavy",),
         known_failures={"check_far_points_are_finite": "opposite frames are beyond the injectivity radius"},
     )
     reg.add(
