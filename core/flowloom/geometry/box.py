@@ -48,7 +48,7 @@ class Box(Euclidean):
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point: every entry clamped."""
-        low, high = self._limits(x)
+        low, high = self.limits(x)
         return torch.minimum(torch.maximum(x, low), high)
 
     def inner_point(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -71,10 +71,11 @@ class Box(Euclidean):
     def random(self, shape: Any, draw: Draw = GLOBAL) -> Tensor:
         """Uniform points."""
         unit = draw.uniform(shape)
-        low, high = self._limits(unit)
+        low, high = self.limits(unit)
         return low + unit * (high - low)
 
-    def _limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+    def limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest coordinates, with the dtype and device of ``like``."""
         low = torch.tensor(self.low, device=like.device, dtype=like.dtype)
         high = torch.tensor(self.high, device=like.device, dtype=like.dtype)
         return low, high

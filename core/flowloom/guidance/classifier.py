@@ -16,7 +16,7 @@ from flowloom.fields import Field, Wrapped
 from flowloom.guidance.base import Guidance
 from flowloom.guidance.classifier_free import needs_dropout
 from flowloom.spec import Spec
-from flowloom.state import Cond, State, batch_size, first_leaf
+from flowloom.state import Cond, State, batch_size, expand, first_leaf
 from flowloom.trained import Trained
 
 __all__ = ["ClassifierGuidance"]
@@ -135,5 +135,5 @@ class _Guided(Wrapped):
         assert isinstance(guided, Tensor)
         first, last = self.span
         way = (first_leaf(t) - first) / (last - first)
-        late = (way >= rule.earliest).reshape(-1, *(1,) * (x.ndim - 1))
+        late = expand(way >= rule.earliest, x)
         return torch.where(late, guided, value)

@@ -12,7 +12,7 @@ from flowloom.draw import Draw
 from flowloom.geometry import Discrete, Euclidean, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
-from flowloom.state import Shape, State, leaves, map_state, with_batch
+from flowloom.state import Shape, State, expand, leaves, map_state, with_batch
 from flowloom.testing.laws import Context, NotApplicable
 
 
@@ -79,7 +79,7 @@ def scaled(state: State, factor: float | Tensor) -> Any:
 
     def leaf(v: Tensor) -> Tensor:
         if isinstance(factor, Tensor) and factor.ndim == 1:
-            return v * factor.to(v.dtype).reshape(-1, *(1,) * (v.ndim - 1))
+            return v * expand(factor.to(v.dtype), v)
         return v * factor
 
     return map_state(leaf, state)

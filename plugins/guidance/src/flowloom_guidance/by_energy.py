@@ -14,7 +14,7 @@ from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
-from flowloom.state import Cond, State, first_leaf
+from flowloom.state import Cond, State, expand, first_leaf
 
 __all__ = ["ByEnergy"]
 
@@ -110,7 +110,7 @@ class _Guided(Wrapped):
         # What a score gains, in the field's own kind: conversions are linear in value and state together.
         first, last = self.span
         late = (first_leaf(t) - first) / (last - first) >= rule.earliest
-        pull = (-rule.weight * late).to(slope.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+        pull = expand((-rule.weight * late).to(slope.dtype), x)
         gain = path.convert(slope * pull, torch.zeros_like(x), t, "score", self.kind, self.source)
         assert isinstance(gain, Tensor)
         return value + gain

@@ -15,7 +15,7 @@ from flowloom.layout import Layout
 from flowloom.solvers import Euler, Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
-from flowloom.state import Cond, State, take
+from flowloom.state import Cond, State, expand, take
 
 __all__ = ["SourceGuided"]
 
@@ -168,7 +168,7 @@ class SourceGuided(Solver):
                 momentum = momentum - 0.5 * size * push
             change = new + 0.5 * momentum.square().flatten(1).sum(1) - value - kinetic
             taken = torch.rand(len(z), generator=generator, device=z.device, dtype=z.dtype).log() < -change
-            over = taken.reshape(-1, *(1,) * (z.ndim - 1))
+            over = expand(taken, z)
             z, slope = torch.where(over, at, z), torch.where(over, push, slope)
             value = torch.where(taken, new, value)
             if i < self.iterations // 2:

@@ -13,7 +13,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance, both_branches
 from flowloom.guidance.classifier_free import needs_dropout
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, expand
 
 __all__ = ["TwoBranches", "row_norm"]
 
@@ -69,4 +69,4 @@ def row_norm(x: Tensor) -> Tensor:
     """The norm of every row, in single precision at least, to lie over the rows' shape."""
     flat = x.flatten(1)
     flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-    return torch.linalg.vector_norm(flat, dim=1).reshape(-1, *(1,) * (x.ndim - 1))
+    return expand(torch.linalg.vector_norm(flat, dim=1), x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import MissingDependencyError
+from flowloom.state import expand
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Graphs:
 
     def centred(self, values: Tensor) -> Tensor:
         """Values of nodes with the mean of their row taken out."""
-        mean = self.pooled(values) / self.size.clamp_min(1).reshape(-1, *(1,) * (values.ndim - 1)).to(values)
+        mean = self.pooled(values) / expand(self.size.clamp_min(1), values).to(values)
         return values - mean[self.row]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowloom.draw import GLOBAL, Draw
 from flowloom.sources import Source
-from flowloom.state import Cond
+from flowloom.state import Cond, expand
 
 
 def chi_radii(quantiles: Tensor, degrees: float) -> Tensor:
@@ -41,4 +41,4 @@ class ChiSphere(Source):
         normal = draw.normal(shape)
         radii = chi_radii(draw.in_dtype(torch.float64).uniform((shape[0],)), self.degrees)
         scale = self.radius / math.sqrt(self.degrees) * radii / normal.flatten(1).double().norm(dim=1)
-        return normal * scale.to(normal).reshape(-1, *(1,) * (normal.ndim - 1))
+        return normal * expand(scale.to(normal), normal)

@@ -12,7 +12,7 @@ from flowloom.data import Dataset
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.sources import Gaussian, Source
-from flowloom.state import Cond
+from flowloom.state import Cond, expand
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -85,7 +85,7 @@ class Pruned(Source, nn.Module):
                 return x
             # The whole batch anew, so that row i still belongs to row i of the conditions.
             again = self.inner.noise(shape, draw, cond=cond)
-            x = torch.where(rejected.reshape(-1, *(1,) * (x.ndim - 1)), again, x)
+            x = torch.where(expand(rejected, x), again, x)
         raise IncompatibleError(
             f"source pruned: threshold {self.threshold:g} leaves next to no direction; give a larger one"
         )

@@ -19,7 +19,7 @@ from flowloom.fields import Field, Wrapped
 from flowloom.flow import Flow
 from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.guidance.classifier_free import needs_dropout
-from flowloom.state import Cond, first_leaf
+from flowloom.state import Cond, expand, first_leaf
 from flowloom_foundations.contrastive.objective import ContrastiveFlowMatching
 
 
@@ -109,4 +109,4 @@ class _Cleared(Wrapped):
         hidden = [rows for name in cond if (rows := withheld(cond, name)) is not None]
         for rows in hidden:
             on = on & ~rows
-        return torch.where(on.reshape(-1, *(1,) * (velocity.ndim - 1)), cleared, velocity)
+        return torch.where(expand(on, velocity), cleared, velocity)

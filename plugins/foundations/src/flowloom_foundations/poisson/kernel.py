@@ -15,7 +15,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
 from flowloom.sources import Source
-from flowloom.state import Cond, leaves, map_state, sum_event
+from flowloom.state import Cond, expand, leaves, map_state, sum_event
 
 
 class PoissonKernel(Source):
@@ -57,7 +57,7 @@ class PoissonKernel(Source):
             return map_state(lambda z: z * self.sigma, normal)
         rows = next(leaves(normal))[1].shape[0]
         scale = self.sigma * self._stretch(draw.in_dtype(torch.float64).uniform((rows,)))
-        return map_state(lambda z: z * scale.to(z).reshape(-1, *(1,) * (z.ndim - 1)), normal)
+        return map_state(lambda z: z * expand(scale.to(z), z), normal)
 
     def _stretch(self, u: Tensor) -> Tensor:
         """``sqrt(D / 2G)`` at quantiles u of G, float64."""

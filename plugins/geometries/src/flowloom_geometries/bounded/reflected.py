@@ -67,7 +67,7 @@ def _outside(space: Geometry, rows: Tensor) -> Tensor:
 
 def _folded(box: Box, y: Tensor) -> Tensor:
     """Every coordinate as if the box were mirrored to both sides for ever; points inside bit for bit."""
-    low, high = (torch.tensor(side, dtype=y.dtype, device=y.device) for side in (box.low, box.high))
+    low, high = box.limits(y)
     width = high - low
     folded = box.project(low + (width - (torch.remainder(y - low, 2 * width) - width).abs()))
     return torch.where((y >= low) & (y <= high), y, folded)

@@ -15,6 +15,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
+from flowloom.state import expand
 from flowloom_geometries.mesh.closest import Finder, search
 from flowloom_geometries.mesh.laplacian import face_areas, spectrum
 from flowloom_geometries.mesh.reading import read_mesh
@@ -219,7 +220,7 @@ class MeshSurface(Geometry):
     def violation(self, x: Tensor) -> Tensor:
         """Distance to the closest point."""
         finite = x.flatten(1).isfinite().all(1)
-        safe = torch.where(finite.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+        safe = torch.where(expand(finite, x), x, 0)
         off = (self.project(safe) - safe).norm(dim=-1)
         off = off.flatten(1).amax(1) if off.ndim > 1 else off
         return torch.where(finite, off, torch.inf)

@@ -13,7 +13,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
-from flowloom.state import Shape
+from flowloom.state import Shape, expand
 from flowloom_geometries.spaces.polar import polar_factor
 from flowloom_geometries.spaces.shooting import shoot, tangent_basis
 
@@ -201,7 +201,7 @@ class GeooptGeometry(Geometry):
     def violation(self, x: Tensor) -> Tensor:
         """Largest entry of ``projx(x) - x``."""
         finite = x.flatten(1).isfinite().all(1)
-        rows = finite.reshape(-1, *(1,) * (x.ndim - 1))
+        rows = expand(finite, x)
         # Decompositions refuse NaN, so such rows are judged beside others that are fine.
         safe = torch.where(rows, x, torch.ones_like(x))
         off = (self.project(safe) - safe).flatten(1).abs().amax(1)

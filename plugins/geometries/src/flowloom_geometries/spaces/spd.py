@@ -71,7 +71,7 @@ class _Positive(Geometry):
         """
         asymmetry = (x - x.mT).abs().flatten(1).amax(1)
         finite = x.flatten(1).isfinite().all(1)
-        safe = torch.where(finite.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+        safe = torch.where(expand(finite, x), x, 0)
         values = torch.linalg.eigvalsh(symmetric(safe))
         lacking = (4 * torch.finfo(x.dtype).eps * values[..., -1].abs() - values[..., 0]).clamp_min(0)
         lacking = lacking.flatten(1).amax(1) if lacking.ndim > 1 else lacking

@@ -12,6 +12,7 @@ from flowloom.models import TimeEmbedding
 from flowloom.models.attention import attend
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
+from flowloom.state import expand
 from flowloom_images.models.dit import sincos_positions
 from flowloom_images.models.image_spec import image_shape
 
@@ -112,7 +113,7 @@ class MMDiT(nn.Module):
         value = cond.get(name)
         value = x.new_zeros(shape) if value is None else value.reshape(shape).to(x.dtype)
         off = withheld(cond, name)
-        return value if off is None else value.masked_fill(off.reshape(-1, *(1,) * (value.ndim - 1)), 0)
+        return value if off is None else value.masked_fill(expand(off, value), 0)
 
 
 class _Steer(nn.Module):

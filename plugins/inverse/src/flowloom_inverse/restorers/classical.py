@@ -13,7 +13,7 @@ from flowloom.fields import Field
 from flowloom.layout import Layout
 from flowloom.solvers import Solution
 from flowloom.solvers.walk import Hook
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, expand
 from flowloom_inverse.problem import Problem
 from flowloom_inverse.restorers.base import Restorer
 
@@ -153,7 +153,7 @@ def conjugate_gradients(apply: Callable[[Tensor], Tensor], right: Tensor, iterat
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1).reshape(-1, *(1,) * (a.ndim - 1))
+    return expand((a * b).flatten(1).sum(1), a)
 
 
 def _roughness(x: Tensor) -> Tensor:

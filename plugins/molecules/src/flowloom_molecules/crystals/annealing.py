@@ -11,7 +11,7 @@ from torch import Tensor
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, expand
 
 
 class AntiAnnealing(Guidance):
@@ -65,4 +65,4 @@ class _Faster(Wrapped):
     def _faster(self, value: Any, t: Any, slope: float) -> Tensor:
         time = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=value.dtype, device=value.device)
         factor = 1 + slope * time
-        return value * (factor.reshape(-1, *(1,) * (value.ndim - 1)) if factor.ndim else factor)
+        return value * expand(factor, value)

@@ -20,6 +20,7 @@ from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath
 from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
+from flowloom.state import expand
 from flowloom_trajectories.metric_flow.path import bent
 
 __all__ = ["GeodesicEnergy", "LandGeodesics", "RbfGeodesics"]
@@ -108,7 +109,7 @@ class GeodesicEnergy(Objective):
         t = Draw.like(x1, step.generator).uniform((len(x1),))
         between = batch.cond.get("between")
         length = 1.0 if between is None else (between[:, 1] - between[:, 0]).to(x1)
-        straight = x0 + t.reshape(-1, *[1] * (x0.ndim - 1)) * (x1 - x0)
+        straight = x0 + expand(t, x0) * (x1 - x0)
         line = (self.energy(straight, x1 - x0, points) / length**2).mean().detach()
         way = (self.energy(*bent(model, x0, x1, t), points) / length**2).mean()
         return Loss(way / line.clamp_min(1e-12), {"energy": way.detach(), "straight": line})

@@ -17,7 +17,7 @@ from flowloom.objectives import Batch, FlowMatching, Loss, Objective, Step
 from flowloom.objectives.base import Asked
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, expand
 
 __all__ = ["FactorisedGaussian", "ProcessFlow"]
 
@@ -111,8 +111,7 @@ class _Jump(FlowMap):
     def jump(self, x: State, s: Tensor, t: Tensor, cond: Cond) -> State:
         mean, std = moments(self.model, x, cond)
         assert isinstance(x, Tensor)
-        share = (t - s).reshape(-1, *[1] * (x.ndim - 1))
-        return x + share * (mean + (std - 1) * x)
+        return x + expand(t - s, x) * (mean + (std - 1) * x)
 
     def velocity(self, x: State, t: Tensor, cond: Cond) -> State:
         assert isinstance(x, Tensor)
