@@ -57,3 +57,11 @@ def test_the_written_out_form_looks_back_as_the_fused_one_does():
     some = torch.tensor([True, False, True, True])
     both = attend(q, k, v, some, causal=True)
     torch.testing.assert_close(both, attend(q, k, v, torch.ones(4, 4, dtype=torch.bool).tril() & some))
+
+
+def test_tokens_that_are_not_seen_change_nothing():
+    block = EncoderBlock(8, 2, hidden=12).double()
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    seen = torch.tensor([True, True, True, False, False])
+    torch.testing.assert_close(block(x, seen=seen)[:, :3], block(x[:, :3]))
+    assert not torch.allclose(block(x)[:, :3], block(x[:, :3]))

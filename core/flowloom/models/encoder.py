@@ -41,17 +41,23 @@ class EncoderBlock(nn.Module):
         width: of the tokens.
         heads: of the attention.
         causal: whether a token sees itself and those before it only.
+        hidden: width inside the MLP; four times that of the tokens where None.
     """
 
-    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False, hidden: int | None = None) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        hidden = 4 * width if hidden is None else hidden
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor] | None = None, past: Past | None = None
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor] | None = None,
+        past: Past | None = None,
+        seen: Tensor | None = None,
     ) -> Tensor:
         """Tokens ``(batch, tokens, width)``.
 
@@ -59,6 +65,7 @@ class EncoderBlock(nn.Module):
             x: those that are new.
             angles: of their positions, by which queries and keys are turned (`flowloom.models.attention`).
             past: of a causal block: those read before, which these are added to.
+            seen: marks the tokens that each may look at, as `attend` takes it; all where None.
         """
         b, n, width = x.shape
         q, k, v = (
@@ -68,6 +75,6 @@ class EncoderBlock(nn.Module):
             q, k = turn(q, angles), turn(k, angles)
         if past is not None:
             k, v = past.extend(k, v)
-        x = x + self.join(attend(q, k, v, causal=self.causal).transpose(1, 2).reshape(b, n, width))
+        x = x + self.join(attend(q, k, v, seen, causal=self.causal).transpose(1, 2).reshape(b, n, width))
         answer: Tensor = x + self.mlp(self.second(x))
         return answer

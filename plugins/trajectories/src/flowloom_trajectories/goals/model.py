@@ -11,8 +11,9 @@ from flowloom.conditions import withheld
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import TimeEmbedding
-from flowloom.models.attention import attend, rotary, turn
+from flowloom.models.attention import rotary
 from flowloom.models.embeddings import sinusoid
+from flowloom.models.encoder import EncoderBlock
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
@@ -56,18 +57,7 @@ class GoalTransformer(nn.Module):
         self.null = nn.Parameter(0.02 * torch.randn(2, width))
         self.time = TimeEmbedding(width)
         self.join = nn.Linear(2 * width, width)
-        self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    "first": nn.LayerNorm(width),
-                    "qkv": nn.Linear(width, 3 * width),
-                    "out": nn.Linear(width, width),
-                    "second": nn.LayerNorm(width),
-                    "mlp": nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
-                }
-            )
-            for _ in range(depth)
-        )
+        self.layers = nn.ModuleList(EncoderBlock(width, heads) for _ in range(depth))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.shape[1]))
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> State:
@@ -83,12 +73,7 @@ class GoalTransformer(nn.Module):
         band = (place[:, None] - place).abs() <= self.reach
         angles = rotary(length, self.width // self.heads, hidden)
         for layer in self.layers:
-            assert isinstance(layer, nn.ModuleDict)
-            qkv = layer["qkv"](layer["first"](hidden)).reshape(n, length, 3, self.heads, -1)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4)
-            mixed = attend(turn(q, angles), turn(k, angles), v, band)
-            hidden = hidden + layer["out"](mixed.transpose(1, 2).reshape(n, length, self.width))
-            hidden = hidden + layer["mlp"](layer["second"](hidden))
+            hidden = layer(hidden, angles, seen=band)
         out: Tensor = self.leave(hidden[:, 2:])
         return out if layout is None else layout.zero(out)
 

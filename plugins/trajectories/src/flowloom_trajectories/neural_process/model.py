@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flowloom.conditions import withheld
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
-from flowloom.models.attention import attend
+from flowloom.models.encoder import EncoderBlock
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
@@ -76,7 +76,7 @@ class ProcessTransformer(nn.Module):
         self.dims = spec.conditions["places"].shape[1]
         size = 2 * FREQUENCIES * (self.dims + 1) + self.channels
         self.enter = nn.Sequential(nn.Linear(size, width), nn.GELU(), nn.Linear(width, width))
-        self.layers = nn.ModuleList(_Layer(width, heads, hidden) for _ in range(depth))
+        self.layers = nn.ModuleList(EncoderBlock(width, heads, hidden=hidden) for _ in range(depth))
         self.leave = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, outputs * self.channels)
         )
@@ -111,24 +111,6 @@ class ProcessTransformer(nn.Module):
         mask = torch.cat(seen, 1)[:, None, None]
         hidden = self.enter(torch.cat(tokens, 1))
         for layer in self.layers:
-            hidden = layer(hidden, mask)
+            hidden = layer(hidden, seen=mask)
         out: Tensor = self.leave(hidden[:, :m])
         return out if layout is None else layout.zero(out)
-
-
-class _Layer(nn.Module):
-    """Attention and a perceptron, each on normalised tokens and added."""
-
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        n, length, width = x.shape
-        q, k, v = self.qkv(self.first(x)).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = attend(q, k, v, seen)
-        x = x + self.join(mixed.transpose(1, 2).reshape(n, length, width))
-        return x + self.mlp(self.second(x))
