@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
-
 from flowloom.errors import ShapeError
 from flowloom.spec import Spec
-from flowloom.state import Cond
-from flowloom_likelihood.bijections import ActNorm, Bijection, Chain, Image, Squeeze
+from flowloom_likelihood.bijections import ActNorm, Bijection, Chain, Squeeze
 from flowloom_likelihood.bijections.gated_net import GatedNet
 from flowloom_likelihood.bijections.halves import Split
 from flowloom_likelihood.bijections.mixture_coupling import HalfMixing, MixtureCoupling
+from flowloom_likelihood.models.composed import Composed
 from flowloom_likelihood.models.started import Started
 
 Layer = Literal["checkerboard", "channels", "squeeze"]
@@ -24,7 +22,7 @@ CIFAR: tuple[Layer, ...] = (
 """The paper's couplings on CIFAR-10."""
 
 
-class FlowPlusPlus(Started):
+class FlowPlusPlus(Started, Composed):
     """Flow++: normalisation, mixing, and mixture couplings told by convolution and attention (1902.00275).
 
     Every coupling stands behind a normalisation of all entries and a matrix of the channels of each half.
@@ -78,22 +76,6 @@ class FlowPlusPlus(Started):
             shape = (channels, height, width)
             links += coupled(shape, layer, alike % 2 == 1, filters, blocks, components, heads, dropout)
         self.net = Chain([*links, *(Squeeze(undo=True) for _ in range(squeezed))])
-
-    def transform(self, x: Tensor, cond: Cond) -> Image:
-        """Images to latents of the same shape."""
-        return self.net.transform(x, cond)
-
-    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
-        """Without the determinants of normalisations and matrices."""
-        return self.net.unnormalised(x, cond)
-
-    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
-        """Latents to images."""
-        return self.net.inverse(z, cond)
-
-    def initialise(self, x: Tensor, cond: Cond) -> Tensor:
-        """Every normalisation and network on what comes before it makes of ``x``."""
-        return self.net.initialise(x, cond)
 
 
 def coupled(

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
-
 from flowloom.errors import ShapeError
 from flowloom.spec import Spec
-from flowloom.state import Cond
 from flowloom_likelihood.bijections import (
     ActNorm,
     Bijection,
     Chain,
     Coupling,
     FactorOut,
-    Image,
     InvertibleConv,
     Prior,
     Reorder,
     Squeeze,
 )
+from flowloom_likelihood.models.composed import Composed
 from flowloom_likelihood.models.started import Started
 
 Mixing = Literal["conv", "shuffle", "reverse"]
 
 
-class Glow(Started):
+class Glow(Started, Composed):
     """Generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 1807.03039).
 
     A level squeezes, takes ``steps`` steps of flow (activation normalisation, mixing of channels, coupling)
@@ -89,19 +86,3 @@ class Glow(Started):
             return Chain([Squeeze(), *flow, end, Squeeze(undo=True)])
 
         self.net = level(1, spec.shape[0])
-
-    def transform(self, x: Tensor, cond: Cond) -> Image:
-        """Images to latents of the same shape."""
-        return self.net.transform(x, cond)
-
-    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
-        """Without the determinants of normalisations and convolutions."""
-        return self.net.unnormalised(x, cond)
-
-    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
-        """Latents to images."""
-        return self.net.inverse(z, cond)
-
-    def initialise(self, x: Tensor, cond: Cond) -> Tensor:
-        """Every normalisation on what comes before it makes of ``x``."""
-        return self.net.initialise(x, cond)

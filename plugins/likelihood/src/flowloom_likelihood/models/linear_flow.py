@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from flowloom.errors import ShapeError
 from flowloom.spec import Spec
-from flowloom.state import Cond
-from flowloom_likelihood.bijections import Bijection, Chain, Image, Squeeze
+from flowloom_likelihood.bijections import Bijection, Chain, Squeeze
 from flowloom_likelihood.bijections.full_conv import FullConv
 from flowloom_likelihood.bijections.full_linear import FullLinear
 from flowloom_likelihood.bijections.reshape import Flattened
 from flowloom_likelihood.bijections.smooth_leaky import SmoothLeaky
+from flowloom_likelihood.models.composed import Composed
 
 
-class LinearFlow(Bijection):
+class LinearFlow(Composed):
     """Full linear layers with smooth leaky ReLUs between them: the flows of EBFlow (2305.15267, section 5).
 
     Maximum likelihood needs a determinant of every layer, in time of the cube of the dimension;
@@ -54,7 +52,7 @@ class LinearFlow(Bijection):
         self.spec = spec
         if kernel == 0:
             made: list[Bijection] = [FullLinear(spec.numel(), start=start) for _ in range(layers)]
-            self.net: Bijection = Flattened(Chain(_bent(made, alpha, residual)))
+            self.net = Flattened(Chain(_bent(made, alpha, residual)))
             return
         if len(spec.shape) != 3 or any(side % 2 ** (scales - 1) for side in spec.shape[1:]):
             raise ShapeError(
@@ -69,18 +67,6 @@ class LinearFlow(Bijection):
         for scale in range(scales - 1, 0, -1):
             bent.insert(2 * run * scale, Squeeze())
         self.net = Chain([*bent, *(Squeeze(undo=True) for _ in range(scales - 1))])
-
-    def transform(self, x: Tensor, cond: Cond) -> Image:
-        """States to latents of the same shape, with the determinant of every layer."""
-        return self.net.transform(x, cond)
-
-    def unnormalised(self, x: Tensor, cond: Cond) -> Image:
-        """The same without a determinant of a linear layer."""
-        return self.net.unnormalised(x, cond)
-
-    def inverse(self, z: Tensor, cond: Cond) -> Tensor:
-        """Latents to states."""
-        return self.net.inverse(z, cond)
 
 
 def _bent(linear: list[Bijection], alpha: float, residual: bool) -> list[Bijection]:
