@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
+from flowloom.models.overheard import overhear
 from flowloom.state import Cond, State
 
 
@@ -29,26 +28,9 @@ def tapped(model: nn.Module, block: str, x: State, t: Tensor, cond: Cond) -> tup
     Raises:
         IncompatibleError: the network has no such block, or it answers with something else.
     """
-    try:
-        inside = model.get_submodule(block)
-    except AttributeError as error:
-        names = ", ".join(name for name, _ in model.named_modules() if name.count(".") == 1)
-        raise IncompatibleError(
-            f"{type(model).__name__} has no block {block!r}; it has {names[:200]}"
-        ) from error
-    found: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        found.append(output)
-
-    handle = inside.register_forward_hook(keep)
-    try:
-        answer = model(x, t, **cond)
-    finally:
-        handle.remove()
-    if not found or not isinstance(found[-1], Tensor) or found[-1].ndim < 2:
+    answer, hidden = overhear(model, block, lambda: model(x, t, **cond), kind="block")
+    if not isinstance(hidden, Tensor) or hidden.ndim < 2:
         raise IncompatibleError(f"block {block!r} answers with no features ({type(model).__name__})")
-    hidden = found[-1]
     if hidden.ndim == 3:
         hidden = hidden.mean(1)
     elif hidden.ndim > 3:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from flowloom.errors import IncompatibleError
+from flowloom.models.overheard import overhear
 from flowloom.trained import Trained
 
 
@@ -28,31 +27,22 @@ def patch_features(encoder: Trained, module: str, x: Tensor, grid: tuple[int, in
         IncompatibleError: there is no such module, or it answers with something else.
     """
     network = encoder.flow.model
-    try:
-        inside = network.get_submodule(module)
-    except AttributeError as error:
-        names = ", ".join(name for name, _ in network.named_modules() if name.count(".") == 1)
-        raise IncompatibleError(
-            f"the encoder {type(network).__name__} has no module {module!r}; it has {names[:200]}"
-        ) from error
-    found: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        found.append(output)
-
-    handle = inside.register_forward_hook(keep)
-    try:
-        encoder(x, x.new_full((len(x),), encoder.flow.path.span[1]))
-    finally:
-        handle.remove()
-    answer, patches = found[-1], grid[0] * grid[1]
+    _, told = overhear(
+        network,
+        module,
+        lambda: encoder(x, x.new_full((len(x),), encoder.flow.path.span[1])),
+        who=f"the encoder {type(network).__name__}",
+    )
+    if not isinstance(told, Tensor):
+        raise IncompatibleError(f"module {module!r} of the encoder answers with no features")
+    answer, patches = told, grid[0] * grid[1]
     if answer.ndim == 4:
         answer = adaptive_avg_pool2d(answer, grid).flatten(2).transpose(1, 2)
     if answer.ndim == 3 and answer.shape[1] == patches + 1:
         answer = answer[:, 1:]
     if answer.ndim != 3 or answer.shape[1] != patches:
         raise IncompatibleError(
-            f"module {module!r} of the encoder answers with shape {tuple(found[-1].shape)}, which is neither "
+            f"module {module!r} of the encoder answers with shape {tuple(told.shape)}, which is neither "
             f"a map (batch, d, h, w) nor {patches} tokens"
         )
     return answer.float()
