@@ -86,7 +86,8 @@ def check_row(
     if data is not None:
         setting = Setting(data, data.spec.event_shape())
     elif row.within is not None:
-        setting = _setting_within(load_recipe(_own_recipe(row, catalog), catalog=catalog))
+        *_, (_, last) = _stage_by_stage(load_recipe(_own_recipe(row, catalog), catalog=catalog))
+        setting = _setting_of(last)
     else:
         setting = Setting(data_of(row, catalog))
     given = given_with(row, catalog, example, setting)
@@ -123,9 +124,7 @@ def check_recipe(
         ConfigError: the recipe has problems.
         DataError: its data cannot be read here.
     """
-    planned: dict[str, Assembly] = {}
-    for one in stages_of(recipe):
-        assembly = _assembled(one, planned)
+    for one, assembly in _stage_by_stage(recipe):
         setting = _setting_of(assembly)
         where = "" if one.stage is None else f"{one.stage.name}: "
         for plan in _components(assembly.built.plan.sections):
@@ -138,8 +137,6 @@ def check_recipe(
                 slow=slow,
             )
             yield f"{where}{plan.path}: {plan.row.label}", results
-        if one.stage is not None:
-            planned[one.stage.name] = assembly
 
 
 def check_made(
@@ -278,14 +275,14 @@ def _assembled(recipe: Recipe, planned: Mapping[str, Assembly] | None = None) ->
     return assembly
 
 
-def _setting_within(recipe: Recipe) -> Setting:
-    """The parts of a recipe, of its last stage where it has several; nothing is trained."""
+def _stage_by_stage(recipe: Recipe) -> Iterator[tuple[Recipe, Assembly]]:
+    """The stages of a recipe, or itself, each built on those before; nothing is trained."""
     planned: dict[str, Assembly] = {}
-    *before, last = stages_of(recipe)
-    for one in before:
-        assert one.stage is not None
-        planned[one.stage.name] = _assembled(one, planned)
-    return _setting_of(_assembled(last, planned))
+    for one in stages_of(recipe):
+        assembly = _assembled(one, planned)
+        if one.stage is not None:
+            planned[one.stage.name] = assembly
+        yield one, assembly
 
 
 def _setting_of(assembly: Assembly) -> Setting:
