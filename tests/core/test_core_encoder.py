@@ -62,6 +62,6 @@ def test_the_written_out_form_looks_back_as_the_fused_one_does():
 def test_tokens_that_are_not_seen_change_nothing():
     block = EncoderBlock(8, 2, hidden=12).double()
     x = torch.randn(2, 5, 8, dtype=torch.float64)
-    seen = torch.tensor([True, True, True, False, False])
+    seen = torch.tensor([[True, True, True, False, False]])
     torch.testing.assert_close(block(x, seen=seen)[:, :3], block(x[:, :3]))
     assert not torch.allclose(block(x)[:, :3], block(x[:, :3]))

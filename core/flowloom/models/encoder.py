@@ -65,7 +65,7 @@ class EncoderBlock(nn.Module):
             x: those that are new.
             angles: of their positions, by which queries and keys are turned (`flowloom.models.attention`).
             past: of a causal block: those read before, which these are added to.
-            seen: marks the tokens that each may look at, as `attend` takes it; all where None.
+            seen: marks the tokens that each may look at, ``(..., tokens or 1, tokens)``; all where None.
         """
         b, n, width = x.shape
         q, k, v = (
