@@ -54,9 +54,9 @@ class InvariantPointAttention(nn.Module):
             rot: frames ``(batch, n, 3, 3)``.
             real: which residues exist, ``(batch, n)``.
         """
-        b, n, h = *single.shape[:2], self.heads
-        q = self.query(single).reshape(b, n, h, -1)
-        k, v = self.key_value(single).reshape(b, n, h, 2, -1).unbind(3)
+        h = self.heads
+        q = self.query(single).unflatten(-1, (h, self.hidden))
+        k, v = self.key_value(single).unflatten(-1, (h, 2, self.hidden)).unbind(3)
         qp = self._placed(self.query_points(single), pos, rot)
         kp, vp = self._placed(self.key_value_points(single), pos, rot).split([self.points, self.values], 3)
         like = torch.einsum("bihc,bjhc->bhij", q, k) / math.sqrt(self.hidden) + self.bias(pair).permute(0, 3, 1, 2)
@@ -76,8 +76,8 @@ class InvariantPointAttention(nn.Module):
 
     def _placed(self, local: Tensor, pos: Tensor, rot: Tensor) -> Tensor:
         """Points of every residue's own frame in space: ``(b, n, heads, points, 3)``."""
-        b, n = local.shape[:2]
-        points = local.reshape(b, n, self.heads, -1, 3).to(pos.dtype)
+        each = local.shape[-1] // (3 * self.heads)
+        points = local.unflatten(-1, (self.heads, each, 3)).to(pos.dtype)
         return points @ rot.mT[:, :, None] + pos[:, :, None, None]
 
 

@@ -22,7 +22,7 @@ __all__ = ["LogitPath", "PeptideChart", "corners"]
 
 def corners(types: Tensor, scale: float) -> Tensor:
     """Logits ``(..., 20)`` of type ids: ``scale`` at the type, ``-scale`` elsewhere."""
-    hot = torch.nn.functional.one_hot(types.clamp(0, len(LETTERS) - 1), len(LETTERS))
+    hot = torch.nn.functional.one_hot(types.long().clamp(0, len(LETTERS) - 1), len(LETTERS))
     return scale * (2.0 * hot - 1.0)
 
 

@@ -19,7 +19,7 @@ __all__ = ["PARTNERS", "REACH", "GeneratedPeptides"]
 # phi and psi in degrees, and the types that a region likes (eight times as much as others): helix, strand, PPII.
 _REGIONS = (((-63, -43), "AELMQKRHW"), ((-120, 130), "VIYFTCW"), ((-70, 147), "PGNDS"))
 _LIKED, _STAY, _SPREAD = 8.0, 0.85, 9.0
-_FIRST = (0.85, 0.3, 0.6)
+_FIRST = (0.95, 0.1, 0.7)
 """Share of a type's first rotamer in every region."""
 # Two rotamers a type (degrees), of the commonest of the penultimate rotamer library (Lovell et al. 2000).
 _ROTAMERS = {
@@ -51,7 +51,7 @@ class GeneratedPeptides(Drawn):
 
     A chain of regions (helix, strand, polyproline; the next residue stays with probability 0.85) draws
     :math:`\phi, \psi` about the region's middle (9 degrees), a type that the region likes, and one of two
-    rotamers of that type (9 degrees), the first more often in helices. Backbones are grown with flat trans
+    rotamers of that type (9 degrees), the first of them mostly in helices. Backbones are grown with flat trans
     bonds. Of a pocket, each residue stands `REACH` in front of a residue of the peptide (0.4 angstrom),
     turned at random, with a type that goes with it.
 

@@ -36,7 +36,8 @@ WEIGHTS = {"pos": 0.5, "rot": 0.5, "atoms": 0.25, "types": 1.0, "angles": 1.0, "
 
 def drawn_types(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """Type ids ``(batch, n)`` drawn from the softmax of logits ``(batch, n, 20)``."""
-    return torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=generator).reshape(logits.shape[:2])
+    flat = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=generator)
+    return flat.reshape(logits.shape[:2])
 
 
 class PepFlow(PointObjective):

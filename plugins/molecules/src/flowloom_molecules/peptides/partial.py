@@ -28,7 +28,7 @@ class PartialSampling(Task):
     network is not told which parts are held, and sees them clean at every t.
 
     Args:
-        parts: those held.
+        parts: those held; none, and the whole peptide is drawn, where empty.
         solver: in place of the flow's own.
         metrics: judges of the answers; in a recipe, the recipe's own where none are named.
         draws: answers to every question; as many as the metrics want where None.
@@ -37,7 +37,7 @@ class PartialSampling(Task):
 
     def __init__(
         self,
-        parts: Sequence[str],
+        parts: Sequence[str] = (),
         solver: Solver | None = None,
         metrics: Sequence[Metric] = (),
         draws: int | None = None,
@@ -45,8 +45,6 @@ class PartialSampling(Task):
     ) -> None:
         super().__init__(metrics, draws, name)
         self.parts, self.solver = tuple(parts), solver
-        if not self.parts:
-            raise IncompatibleError("partial-sampling holds parts of the state; give parts: [pos, rot]")
 
     def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
         """Rows of which the other parts are empty, and whole.
@@ -68,7 +66,8 @@ class PartialSampling(Task):
         here = asked.to(flow.device)
         with torch.no_grad(), flow.evaluating():
             known = flow.encode(replace(here, layout=None)).x
-        layout = Layout(here.layout.real, here.layout.given, known) if here.layout is not None else None
+        assert here.layout is not None
+        layout = here.layout.holding(known)
         told = {name: value for name, value in here.cond.items() if name in flow.known_conditions()}
         solved = flow.solve(len(asked), cond=told, layout=layout, seed=seed, solver=self.solver)
         with torch.no_grad(), flow.evaluating():
@@ -100,7 +99,7 @@ class PartialSampling(Task):
             else torch.ones(x[name].shape[:2], dtype=torch.bool)
             for name in self.parts
         }
-        layout = Layout(real, given)
+        layout = Layout(real, given or None)
         # Nothing of the answer is left in the question; frames stay frames.
         empty = {name: v if name in given else _nothing(name, v) for name, v in x.items()}
         return Examples(empty, rows.cond, layout.holding(empty)), Examples(x, rows.cond, layout)

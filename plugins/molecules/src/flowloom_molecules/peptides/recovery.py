@@ -81,7 +81,7 @@ def _compared(x: Any, y: Any, here: Tensor, free: Mapping[str, Tensor]) -> dict[
     errors = chi_errors(x["angles"], y["angles"], y["types"])[counted].double()
     rows = free["pos"].any(1)
     weight = here[rows].double()
-    a, b = x["pos"][rows].double(), y["pos"][rows].double()
+    a, b = (torch.where(here[..., None], one["pos"], 0.0)[rows].double() for one in (x, y))
     cos = 0.5 * ((x["rot"] * y["rot"]).sum((-2, -1)) - 1)
     turns = torch.rad2deg(cos.clamp(-1, 1).acos())[free["rot"]].double()
     return {

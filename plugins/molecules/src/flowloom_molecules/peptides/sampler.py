@@ -108,7 +108,8 @@ class PeptideEuler(FixedGrid):
         angles = torch.where(has_torsion(types), answer["angles"], 0.0)
         logits = corners(types, _scale(call.field)).to(answer["types"])
         ends = {**answer, "angles": angles, "types": logits}
-        return ends if call.layout is None else call.layout.hold(ends)
+        # Frames in padding stay frames.
+        return ends if call.layout is None else call.layout.stand(ends, call.layout.hold(x))
 
     def _towards(self, call: Call, x: Any, ends: Any, begin: Any, dt: float) -> Any:
         space, n = call.field.geometry, len(x["pos"])

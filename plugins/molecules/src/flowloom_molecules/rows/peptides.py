@@ -23,12 +23,21 @@ def register(reg: Registrar) -> None:
         paper=_PEPFLOW,
     )
     reg.add(
+        "dataset",
+        "peptide-files",
+        f"{home}.files:PeptideFiles",
+        summary="peptides of PDB and mmCIF files, alone or in the pocket of their receptor",
+        example={"files": ["pepbdb"]},
+        tags=("files",),
+        paper=_PEPFLOW,
+    )
+    reg.add(
         "codec",
         "peptide-chart",
         f"{home}.chart:PeptideChart",
         summary="types of residues as logits, torsions and frames in the form of data",
         paper=_PEPFLOW,
-        within="peptides-first-look",
+        data="generated-peptides",
     )
     reg.add(
         "path",
@@ -44,6 +53,15 @@ def register(reg: Registrar) -> None:
         summary="invariant point attention over residues of peptide and pocket",
         example=_SMALL,
         paper=_PEPFLOW,
+        within="peptides-first-look",
+        tags=("heavy",),
+    )
+    reg.add(
+        "model",
+        "separate-peptide-nets",
+        f"{home}.separate:SeparateNets",
+        summary="three peptide-nets that never meet: what a joint flow is compared with",
+        example=_SMALL,
         within="peptides-first-look",
         tags=("heavy",),
     )
@@ -88,10 +106,33 @@ def register(reg: Registrar) -> None:
         paper=_PEPFLOW,
         within="peptides-first-look",
     )
+    reg.add(
+        "renderer",
+        "peptide-view",
+        f"{home}.renderer:PeptideView",
+        summary="peptides in full atoms to turn about beside the real ones, and their backbone angles",
+        within="peptides-first-look",
+    )
     reg.recipe(
         "peptides",
         "flowloom_molecules:recipes/peptides.yaml",
         summary="PepFlow on drawn peptides in pockets (needs flowloom-geometries)",
+        paper=_PEPFLOW,
+    )
+    reg.recipe(
+        "peptides-separate",
+        "flowloom_molecules:recipes/peptides-separate.yaml",
+        summary="baseline of peptides: backbone, torsions and types by flows that never meet",
+    )
+    reg.recipe(
+        "peptides-flat",
+        "flowloom_molecules:recipes/peptides-flat.yaml",
+        summary="baseline of peptides: angles and rotation matrices as numbers",
+    )
+    reg.recipe(
+        "pepflow",
+        "flowloom_molecules:recipes/pepflow.yaml",
+        summary="PepFlow at the authors' scale on files of peptide complexes (needs an accelerator)",
         paper=_PEPFLOW,
     )
     reg.recipe(
