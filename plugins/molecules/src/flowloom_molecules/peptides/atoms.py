@@ -66,9 +66,7 @@ def beta_direction(rot: Tensor) -> Tensor:
     return placed(c, n, ca, beta.length, beta.angle, rot.new_tensor(beta.offset)) / beta.length
 
 
-def placed(
-    a: Tensor, b: Tensor, c: Tensor, length: float, angle: float, torsion: Tensor | float
-) -> Tensor:
+def placed(a: Tensor, b: Tensor, c: Tensor, length: float, angle: float, torsion: Tensor | float) -> Tensor:
     """The atom d bonded to c with the angle b-c-d and the torsion a-b-c-d (NeRF, Parsons et al. 2005).
 
     Args:

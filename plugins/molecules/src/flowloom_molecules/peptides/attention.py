@@ -59,7 +59,9 @@ class InvariantPointAttention(nn.Module):
         k, v = self.key_value(single).unflatten(-1, (h, 2, self.hidden)).unbind(3)
         qp = self._placed(self.query_points(single), pos, rot)
         kp, vp = self._placed(self.key_value_points(single), pos, rot).split([self.points, self.values], 3)
-        like = torch.einsum("bihc,bjhc->bhij", q, k) / math.sqrt(self.hidden) + self.bias(pair).permute(0, 3, 1, 2)
+        like = torch.einsum("bihc,bjhc->bhij", q, k) / math.sqrt(self.hidden) + self.bias(pair).permute(
+            0, 3, 1, 2
+        )
         squares = (qp[:, :, None] - kp[:, None]).square().sum((-2, -1))
         weight = 0.5 * math.sqrt(2 / (9 * self.points)) * softplus(self.gamma)
         logits = math.sqrt(1 / 3) * (like - (weight * squares).permute(0, 3, 1, 2))
@@ -120,9 +122,7 @@ class PairUpdate(nn.Module):
         super().__init__()
         hidden = 2 * (width // 2) + pair
         self.narrow = nn.Linear(width, width // 2)
-        self.trunk = nn.Sequential(
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
-        )
+        self.trunk = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.out, self.norm = nn.Linear(hidden, pair), nn.LayerNorm(pair)
 
     def forward(self, single: Tensor, pair: Tensor) -> Tensor:

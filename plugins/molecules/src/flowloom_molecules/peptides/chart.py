@@ -50,7 +50,9 @@ class PeptideChart(StateCodec):
         own = self.data_spec
         types = Spec((*own.parts["types"].shape, len(LETTERS)))
         given = {
-            name: replace(one, shape=types.shape) if one.role == "values" and one.parts() == ("types",) else one
+            name: replace(one, shape=types.shape)
+            if one.role == "values" and one.parts() == ("types",)
+            else one
             for name, one in own.conditions.items()
         }
         return replace(own, parts={**own.parts, "types": types}, conditions=given)

@@ -111,7 +111,9 @@ class PeptideFiles(Divided):
             if not there.is_dir():
                 yield there
                 continue
-            inside = [f for f in sorted(there.rglob("*")) if f.name.lower().removesuffix(".gz").endswith(_ENDINGS)]
+            inside = [
+                f for f in sorted(there.rglob("*")) if f.name.lower().removesuffix(".gz").endswith(_ENDINGS)
+            ]
             if not inside:
                 raise DataError(f"{there} holds no files that end on {', '.join(_ENDINGS)}, perhaps gzipped")
             yield from inside

@@ -12,7 +12,16 @@ from flowloom.errors import IncompatibleError
 from flowloom.spec import Condition, Spec
 from flowloom_molecules.peptides.residues import LETTERS, TORSIONS
 
-__all__ = ["ABSENT", "PARTS", "POCKET", "Residues", "examples", "peptide_spec", "pocket_of", "require_peptides"]
+__all__ = [
+    "ABSENT",
+    "PARTS",
+    "POCKET",
+    "Residues",
+    "examples",
+    "peptide_spec",
+    "pocket_of",
+    "require_peptides",
+]
 
 PARTS = ("pos", "rot", "angles", "types")
 """CA in angstrom ``(n, 3)``, frames ``(n, 3, 3)``, psi and chi 1 to 4 in ``[0, 2 pi)`` ``(n, 5)``, types."""

@@ -137,7 +137,9 @@ def _rotamers() -> Tensor:
     table = torch.zeros(len(LETTERS), 2, TORSIONS - 1)
     for letter, both in _ROTAMERS.items():
         for i, one in enumerate(both):
-            table[LETTERS.index(letter), i, : len(one)] = torch.deg2rad(torch.tensor(one, dtype=torch.float32))
+            table[LETTERS.index(letter), i, : len(one)] = torch.deg2rad(
+                torch.tensor(one, dtype=torch.float32)
+            )
     return table
 
 

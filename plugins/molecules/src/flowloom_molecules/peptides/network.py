@@ -129,11 +129,16 @@ class PeptideNet(nn.Module):
         pos = torch.where(real[..., None], x["pos"] - (share * x["pos"]).sum(1, keepdim=True), 0.0)
         rot = _nearest_rotation(x["rot"]) if self.project else x["rot"]
         told = self.time(t) + self.condition(cond, len(pos))
-        n, chain = pos.shape[1], {"pos": pos, "rot": rot, "angles": x["angles"], "types": x["types"].softmax(-1)}
+        n, chain = (
+            pos.shape[1],
+            {"pos": pos, "rot": rot, "angles": x["angles"], "types": x["types"].softmax(-1)},
+        )
         all_, exists = self._beside(chain, real, cond)
         single = self._tokens(all_, told, n)
         if self.held is not None:
-            single = single + torch.cat([self.held(self._marks(layout, pos)), torch.zeros_like(single[:, n:])], 1)
+            single = single + torch.cat(
+                [self.held(self._marks(layout, pos)), torch.zeros_like(single[:, n:])], 1
+            )
         pair = self._pairs(single, n)
         pos, rot = all_["pos"], all_["rot"]
         for layer in self.rounds:
@@ -172,7 +177,9 @@ class PeptideNet(nn.Module):
             there = there & ~null[:, None]
         hot = nn.functional.one_hot(pocket["types"].clamp(0, len(LETTERS)), len(LETTERS) + 1)[..., :-1]
         told = {**pocket, "types": hot.to(chain["pos"].dtype)}
-        clear = {k: torch.where(there.reshape(*there.shape, *(1,) * (v.ndim - 2)), v, 0.0) for k, v in told.items()}
+        clear = {
+            k: torch.where(there.reshape(*there.shape, *(1,) * (v.ndim - 2)), v, 0.0) for k, v in told.items()
+        }
         return {k: torch.cat([chain[k], clear[k]], 1) for k in PARTS}, torch.cat([real, there], 1)
 
     def _tokens(self, residues: Mapping[str, Tensor], told: Tensor, n: int) -> Tensor:

@@ -108,7 +108,9 @@ class PepFlow(PointObjective):
         shown = self.shown(x_t, generator) if layout is None else layout.hold(self.shown(x_t, generator))
         answer: Any = onto_space(self.path.geometry, KIND, x_t, model(shown, t, **cond))
         layout = layout or Layout()
-        answer = {k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in answer.items()}
+        answer = {
+            k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in answer.items()
+        }
         losses = self.losses(answer, point, layout, generator)
         total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
         return Loss(total, {k: v.detach().mean() for k, v in losses.items()})
@@ -182,9 +184,7 @@ class _Drawing(NetworkField):
         super().__init__(model, KIND, objective.path, source)
         self.objective, self.stochastic = objective, objective.draw
 
-    def __call__(
-        self, x: State, t: Time, cond: Cond, generator: torch.Generator | None = None
-    ) -> State:
+    def __call__(self, x: State, t: Time, cond: Cond, generator: torch.Generator | None = None) -> State:
         return super().__call__(self.objective.shown(x, generator), t, cond)
 
 

@@ -95,7 +95,8 @@ class PartialSampling(Task):
         x: Any = rows.x
         real: Any = (rows.layout or Layout()).real
         given = {
-            name: real[name] if real and real.get(name) is not None
+            name: real[name]
+            if real and real.get(name) is not None
             else torch.ones(x[name].shape[:2], dtype=torch.bool)
             for name in self.parts
         }

@@ -42,10 +42,14 @@ class PeptideView(Renderer):
             for who, rows in (("", samples), ("real: ", real))
             for i in range(min(self.count, len(rows)))
         ]
-        caption = "Drag to turn. Residues of the pocket stand apart from the chain. Bonds are seen in distances."
+        caption = (
+            "Drag to turn. Residues of the pocket stand apart from the chain. Bonds are seen in distances."
+        )
         return [
             Figure("Peptides in space", "text/html", viewer.page(views), caption),
-            Figure("Backbone angles", "image/png", _ramachandran(samples, real), "Inner residues; phi and psi."),
+            Figure(
+                "Backbone angles", "image/png", _ramachandran(samples, real), "Inner residues; phi and psi."
+            ),
         ]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:

@@ -21,9 +21,7 @@ __all__ = [
     "symmetric",
 ]
 
-NAMES = tuple(
-    "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(" ")
-)
+NAMES = tuple("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(" "))
 """Three letters of every type, in the order of their ids."""
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 """One letter of every type."""
@@ -87,7 +85,9 @@ def _read(line: str) -> Placed:
     chi, offset = 0, turn
     if turn.startswith("x"):
         chi, offset = int(turn[1]), turn[2:] or "0"
-    return Placed(name, (a, b, c), float(length), math.radians(float(angle)), chi, math.radians(float(offset)))
+    return Placed(
+        name, (a, b, c), float(length), math.radians(float(angle)), chi, math.radians(float(offset))
+    )
 
 
 @cache
