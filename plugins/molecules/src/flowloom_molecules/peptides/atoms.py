@@ -60,7 +60,7 @@ def backbone(pos: Tensor, rot: Tensor) -> Tensor:
 
 
 def beta_direction(rot: Tensor) -> Tensor:
-    """Unit vectors ``(..., 3)`` from CA to where CB stands, or would: the side that a residue turns outward."""
+    """Unit vectors ``(..., 3)`` from CA to where CB stands, or would: a residue's outward side."""
     n, ca, c = backbone(rot.new_zeros(rot.shape[:-1]), rot).unbind(-2)
     beta = side_chain(0)[0]
     return placed(c, n, ca, beta.length, beta.angle, rot.new_tensor(beta.offset)) / beta.length

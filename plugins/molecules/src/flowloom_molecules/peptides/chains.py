@@ -19,7 +19,7 @@ from flowloom_molecules.peptides.residues import LETTERS, NAMES, TORSIONS, folde
 __all__ = ["NEAR", "Limits", "peptides_in"]
 
 NEAR = 10.0
-"""A residue of the receptor whose CA is no further from a CA of the peptide belongs to the pocket, angstrom."""
+"""To the pocket belong residues of the receptor whose CA is no further from one of the peptide, angstrom."""
 _BROKEN = 2.0
 """C and the next N further apart than this (angstrom) are not bonded."""
 

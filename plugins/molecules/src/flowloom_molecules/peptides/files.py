@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ class PeptideFiles(Divided):
         super().__init__(val, test)
         if not 2 <= shortest <= longest or pocket < 0:
             raise DataError(
-                "peptides have 2 residues or more, the longest not less than the shortest, and pockets none or "
+                "peptides have 2 residues or more, the longest not less than the shortest, and pockets 0 or "
                 f"more; got shortest {shortest}, longest {longest}, pocket {pocket}"
             )
         self.files, self.root = tuple(files), root
@@ -90,9 +91,10 @@ class PeptideFiles(Divided):
             import gemmi
         except ImportError as error:
             raise MissingDependencyError("peptide-files needs gemmi; pip install gemmi") from error
+        del gemmi
         files = list(self._found())
         mark = "\0".join(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}" for file in files)
-        told = {**vars(self.limits), "peptides": 1, "gemmi": gemmi.__version__}
+        told = {**vars(self.limits), "peptides": 1, "gemmi": version("gemmi")}
         kept = prepared(f"peptides-{fingerprint(mark.encode(), told)}", lambda: self._made(files))
         report(kept.refused, kept.total, ", ".join(self.files))
         return kept
@@ -106,7 +108,8 @@ class PeptideFiles(Divided):
             there = there or next((p / name for p in places if (p / name).is_dir()), None)
             if there is None:
                 raise DataError(
-                    f"there is no file or folder {name}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path"
+                    f"there is no file or folder {name}, here or in {places[0]}; set FLOWLOOM_DATA, or give "
+                    "a path"
                 )
             if not there.is_dir():
                 yield there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Condition, Spec
+from flowloom.state import State
 from flowloom_molecules.peptides.residues import LETTERS, TORSIONS
 
 __all__ = [
@@ -59,9 +61,9 @@ def examples(chain: Residues, real: Tensor, pocket: Residues | None = None) -> E
         real: which exist, ``(batch, n)``.
         pocket: residues ``(batch, p, ...)``, those of type `ABSENT` being none.
     """
-    share = real / real.sum(1, keepdim=True)
+    share = real.to(chain["pos"]) / real.sum(1, keepdim=True)
     centre = (share[..., None] * torch.where(real[..., None], chain["pos"], 0.0)).sum(1, keepdim=True)
-    x = _cleared({**chain, "pos": chain["pos"] - centre}, real)
+    x: State = _cleared({**chain, "pos": chain["pos"] - centre}, real)
     cond = {"residues": real}
     if pocket is not None:
         moved = _cleared({**pocket, "pos": pocket["pos"] - centre}, pocket["types"] != ABSENT)
@@ -91,7 +93,7 @@ def require_peptides(spec: Spec, who: str) -> int:
     return spec.parts["pos"].shape[0]
 
 
-def _cleared(residues: Residues, real: Tensor) -> dict[str, Tensor]:
+def _cleared(residues: Residues, real: Tensor) -> dict[str, Any]:
     eye = torch.eye(3, dtype=residues["rot"].dtype, device=real.device)
     return {
         "pos": torch.where(real[..., None], residues["pos"], 0.0),

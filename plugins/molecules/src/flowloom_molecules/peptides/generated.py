@@ -16,14 +16,16 @@ from flowloom_molecules.peptides.residues import LETTERS, TORSIONS, folded
 
 __all__ = ["PARTNERS", "REACH", "GeneratedPeptides"]
 
-# phi and psi in degrees, and the types that a region likes (eight times as much as others): helix, strand, PPII.
+# phi and psi in degrees, and the types that a region likes (eight times as much as others): helix, strand,
+# polyproline.
 _REGIONS = (((-63, -43), "AELMQKRHW"), ((-120, 130), "VIYFTCW"), ((-70, 147), "PGNDS"))
 _LIKED, _STAY, _SPREAD = 8.0, 0.85, 9.0
 _FIRST = (0.95, 0.1, 0.7)
 """Share of a type's first rotamer in every region."""
-# Two rotamers a type (degrees), of the commonest of the penultimate rotamer library (Lovell et al. 2000).
+# Two rotamers a type (degrees), near common ones of the penultimate rotamer library (Lovell et al. 2000).
 _ROTAMERS = {
-    "R": ((-65, 180, 180, 180), (180, 180, 65, 85)), "N": ((-65, -30), (180, 30)), "D": ((-70, -15), (180, 0)),
+    "R": ((-65, 180, 180, 180), (180, 180, 65, 85)), "N": ((-65, -30), (180, 30)),
+    "D": ((-70, -15), (180, 0)),
     "C": ((-65,), (180,)), "Q": ((-65, 180, 20), (180, 180, -20)), "E": ((-65, 180, 10), (180, 180, -10)),
     "H": ((-65, -70), (180, 80)), "I": ((-65, 170), (-57, -60)), "L": ((-65, 175), (180, 65)),
     "K": ((-65, 180, 180, 180), (180, 180, 180, 65)), "M": ((-65, 180, 75), (180, 65, 75)),
@@ -34,7 +36,7 @@ _KINDS = ("AVLIMFWYCPG", "KRH", "DE", "STNQ")
 _FACES = (0, 2, 1, 3)
 """Which of the four kinds a pocket shows to each: greasy to greasy, negative to positive, polar to polar."""
 REACH = 7.5
-"""How far from a CA, along the side that its residue turns outward, a residue of the pocket stands, angstrom."""
+"""How far from a CA, along its residue's outward side, a residue of the pocket stands, angstrom."""
 
 
 def _partners() -> Tensor:
@@ -51,8 +53,8 @@ class GeneratedPeptides(Drawn):
 
     A chain of regions (helix, strand, polyproline; the next residue stays with probability 0.85) draws
     :math:`\phi, \psi` about the region's middle (9 degrees), a type that the region likes, and one of two
-    rotamers of that type (9 degrees), the first of them mostly in helices. Backbones are grown with flat trans
-    bonds. Of a pocket, each residue stands `REACH` in front of a residue of the peptide (0.4 angstrom),
+    rotamers of that type (9 degrees), the first of them mostly in helices. Backbones are grown with flat
+    trans bonds. Of a pocket, each residue stands `REACH` in front of a residue of the peptide (0.4 angstrom),
     turned at random, with a type that goes with it.
 
     Args:
@@ -72,8 +74,8 @@ class GeneratedPeptides(Drawn):
         super().__init__(n, seed)
         if not 2 <= shortest <= longest or not 0 <= pocket <= shortest:
             raise DataError(
-                "peptides have 2 residues or more, the longest not less than the shortest, and a pocket of at "
-                f"most as many as the shortest; got shortest {shortest}, longest {longest}, pocket {pocket}"
+                "peptides have 2 residues or more, the longest not less than the shortest, and a pocket "
+                f"of at most as many as it; got shortest {shortest}, longest {longest}, pocket {pocket}"
             )
         self.shortest, self.longest, self.pocket = shortest, longest, pocket
 

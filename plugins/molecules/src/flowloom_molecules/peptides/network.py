@@ -125,7 +125,7 @@ class PeptideNet(nn.Module):
         layout = Layout.of(self.spec, cond)
         x = x if layout is None else layout.zero(x)
         real = self._real(layout, x["pos"])
-        share = (real / real.sum(1, keepdim=True).clamp_min(1))[..., None]
+        share = (real.to(x["pos"]) / real.sum(1, keepdim=True).clamp_min(1))[..., None]
         pos = torch.where(real[..., None], x["pos"] - (share * x["pos"]).sum(1, keepdim=True), 0.0)
         rot = _nearest_rotation(x["rot"]) if self.project else x["rot"]
         told = self.time(t) + self.condition(cond, len(pos))
@@ -156,8 +156,8 @@ class PeptideNet(nn.Module):
             yield Clash(
                 "model",
                 "objective",
-                f"peptide-net answers with data, and with a posterior of types; the objective reads {kind}; use "
-                "objective: pepflow",
+                f"peptide-net answers with data, and with a posterior of types; the objective reads {kind}; "
+                "use objective: pepflow",
             )
 
     def _real(self, layout: Layout | None, pos: Tensor) -> Tensor:

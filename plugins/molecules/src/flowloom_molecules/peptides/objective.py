@@ -81,8 +81,8 @@ class PepFlow(PointObjective):
         types = path.parts.get("types")
         if set(path.parts) != set(PARTS) or not isinstance(types, LogitPath):
             raise IncompatibleError(
-                "objective pepflow needs path: product with the parts pos, rot, angles and types, the last of "
-                f"them simplex-logits; got {type(path).__name__} of {', '.join(path.parts) or 'one tensor'}"
+                "objective pepflow needs path: product with the parts pos, rot, angles and types, the last "
+                f"simplex-logits; got {type(path).__name__} of {', '.join(path.parts) or 'one tensor'}"
             )
         if not 0.5 < clip < 1:
             raise ValueError(f"clip lies between 0.5 and 1, got {clip}")
@@ -106,11 +106,10 @@ class PepFlow(PointObjective):
         cond = drop(batch.cond, self.condition_dropout, n, generator)
         x_t: Any = point.x_t
         shown = self.shown(x_t, generator) if layout is None else layout.hold(self.shown(x_t, generator))
-        answer: Any = onto_space(self.path.geometry, KIND, x_t, model(shown, t, **cond))
-        layout = layout or Layout()
-        answer = {
-            k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in answer.items()
-        }
+        said, layout = model(shown, t, **cond), layout or Layout()
+        # What is said of padding and given entries, NaN perhaps, is taken out first.
+        kept = {k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in said.items()}
+        answer: Any = onto_space(self.path.geometry, KIND, x_t, kept)
         losses = self.losses(answer, point, layout, generator)
         total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
         return Loss(total, {k: v.detach().mean() for k, v in losses.items()})
@@ -194,7 +193,7 @@ def _each(squares: Tensor) -> Tensor:
 
 
 def _apart(space: Geometry, a: Tensor, b: Tensor) -> Tensor:
-    """Half the squared distance of (sin, cos), the mean over both; of flat angles half the squared difference."""
+    """Half the squared distance of (sin, cos), their mean; of flat angles, half the squared difference."""
     if space.straight:
         return 0.5 * (a - b).square()
     return 0.5 * ((a.sin() - b.sin()).square() + (a.cos() - b.cos()).square())

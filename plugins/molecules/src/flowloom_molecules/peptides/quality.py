@@ -1,4 +1,4 @@
-"""Whether drawn peptides are peptides: bonds, backbones, rotamers of their types, and what the pocket faces."""
+"""Whether drawn peptides are peptides: bonds, backbones, rotamers of their types, what the pocket faces."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["PeptideRecovery", "chi_errors"]
 
 
 def chi_errors(angles: Tensor, truth: Tensor, types: Tensor) -> Tensor:
-    """Absolute differences in degrees, ``(..., 5)``: the shorter way round, by half turns where those are alike."""
+    """Absolute differences in degrees, ``(..., 5)``, the shorter way round; of half turns where they tell."""
     period = torch.where(symmetric(types), math.pi, 2 * math.pi)
     way = angles - truth
     return torch.rad2deg((way - period * torch.round(way / period)).abs())
@@ -86,12 +86,17 @@ def _compared(x: Any, y: Any, here: Tensor, free: Mapping[str, Tensor]) -> dict[
     turns = torch.rad2deg(cos.clamp(-1, 1).acos())[free["rot"]].double()
     return {
         "recovery": right[free["types"]].double(),
-        "rmsd": _rms(kabsch(a, b, weight), b, weight),
+        "rmsd": _rms(kabsch(_centred(a, weight), b, weight), _centred(b, weight), weight),
         "rmsd_in_place": _rms(a, b, weight),
         "frame_error": turns,
         "chi_error": errors,
         "chi_within_20": (errors <= 20).double(),
     }
+
+
+def _centred(a: Tensor, weight: Tensor) -> Tensor:
+    share = weight / weight.sum(1, keepdim=True).clamp_min(1)
+    return a - (share[..., None] * a).sum(1, keepdim=True)
 
 
 def _rms(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

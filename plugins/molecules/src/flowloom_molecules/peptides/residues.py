@@ -21,7 +21,10 @@ __all__ = [
     "symmetric",
 ]
 
-NAMES = tuple("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split(" "))
+NAMES = (
+    "ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE",
+    "LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL",
+)  # fmt: skip
 """Three letters of every type, in the order of their ids."""
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 """One letter of every type."""
@@ -29,16 +32,18 @@ TORSIONS = 5
 """psi, and chi 1 to 4."""
 
 # Heavy atoms behind CB: name, the atom it is bonded to and the two before that, bond length (angstrom), bond
-# angle (degrees), and the torsion about the middle bond: chi k, chi k plus degrees, or degrees alone. Lengths and
-# angles are those of small-molecule crystals, rounded (Engh and Huber, Acta Cryst. A47, 392, 1991).
+# angle (degrees), and the torsion about the middle bond: chi k, chi k plus degrees, or degrees alone. Lengths
+# and angles are near those of small-molecule crystals (Engh and Huber, Acta Cryst. A47, 392, 1991).
 _TABLE = """
 ARG CG N CA CB 1.52 114.0 x1; CD CA CB CG 1.52 111.3 x2; NE CB CG CD 1.46 112.0 x3; CZ CG CD NE 1.33 124.2 x4;
     NH1 CD NE CZ 1.33 120.0 0; NH2 CD NE CZ 1.33 119.7 180
 ASN CG N CA CB 1.52 112.6 x1; OD1 CA CB CG 1.23 120.8 x2; ND2 CA CB CG 1.33 116.4 x2+180
 ASP CG N CA CB 1.52 112.6 x1; OD1 CA CB CG 1.25 118.4 x2; OD2 CA CB CG 1.25 118.4 x2+180
 CYS SG N CA CB 1.81 114.4 x1
-GLN CG N CA CB 1.52 114.0 x1; CD CA CB CG 1.52 112.6 x2; OE1 CB CG CD 1.23 120.8 x3; NE2 CB CG CD 1.33 116.4 x3+180
-GLU CG N CA CB 1.52 114.0 x1; CD CA CB CG 1.52 112.6 x2; OE1 CB CG CD 1.25 118.4 x3; OE2 CB CG CD 1.25 118.4 x3+180
+GLN CG N CA CB 1.52 114.0 x1; CD CA CB CG 1.52 112.6 x2; OE1 CB CG CD 1.23 120.8 x3;
+    NE2 CB CG CD 1.33 116.4 x3+180
+GLU CG N CA CB 1.52 114.0 x1; CD CA CB CG 1.52 112.6 x2; OE1 CB CG CD 1.25 118.4 x3;
+    OE2 CB CG CD 1.25 118.4 x3+180
 HIS CG N CA CB 1.50 113.8 x1; ND1 CA CB CG 1.38 122.7 x2; CD2 CA CB CG 1.36 131.2 x2+180;
     CE1 CB CG ND1 1.32 109.3 180; NE2 CB CG CD2 1.37 107.2 180
 ILE CG1 N CA CB 1.53 110.4 x1; CG2 N CA CB 1.53 110.5 x1-122.6; CD1 CA CB CG1 1.51 113.8 x2
@@ -54,7 +59,8 @@ TRP CG N CA CB 1.50 113.6 x1; CD1 CA CB CG 1.36 126.9 x2; CD2 CA CB CG 1.43 126.
     NE1 CB CG CD1 1.38 110.2 180; CE2 CB CG CD2 1.41 107.2 180; CE3 CB CG CD2 1.40 133.9 0;
     CZ2 CG CD2 CE2 1.39 122.4 180; CZ3 CG CD2 CE3 1.39 118.6 180; CH2 CD2 CE2 CZ2 1.37 117.5 0
 TYR CG N CA CB 1.51 113.9 x1; CD1 CA CB CG 1.39 120.8 x2; CD2 CA CB CG 1.39 120.8 x2+180;
-    CE1 CB CG CD1 1.38 121.2 180; CE2 CB CG CD2 1.38 121.2 180; CZ CG CD1 CE1 1.38 119.6 0; OH CD1 CE1 CZ 1.38 119.9 180
+    CE1 CB CG CD1 1.38 121.2 180; CE2 CB CG CD2 1.38 121.2 180; CZ CG CD1 CE1 1.38 119.6 0;
+    OH CD1 CE1 CZ 1.38 119.9 180
 VAL CG1 N CA CB 1.53 110.5 x1; CG2 N CA CB 1.53 110.5 x1+122.6
 """
 
@@ -149,7 +155,7 @@ def symmetric(types: Tensor) -> Tensor:
 
 
 def folded(angles: Tensor, types: Tensor) -> Tensor:
-    """Torsions ``(..., 5)`` in ``[0, 2 pi)``: those alike after half a turn by the one kept, absent ones 0."""
+    """Torsions ``(..., 5)`` in ``[0, 2 pi)``: of those alike after half a turn one, absent ones 0."""
     alike, middle = (table.to(angles.device)[types] for table in _symmetric())
     half = (angles - middle + math.pi / 2).remainder(math.pi) + middle - math.pi / 2
     found = torch.where(alike, half, angles).remainder(2 * math.pi)

@@ -67,8 +67,8 @@ class PeptideEuler(FixedGrid):
         types = None if field.path is None else field.path.parts.get("types")
         if field.kind != KIND or not isinstance(types, LogitPath):
             raise IncompatibleError(
-                f"peptide-euler steps towards predicted peptides, and this is a {kind_name(field.kind)} field; "
-                "use objective: pepflow"
+                f"peptide-euler steps towards predicted peptides, and this is a {kind_name(field.kind)} "
+                "field; use objective: pepflow"
             )
         return field
 

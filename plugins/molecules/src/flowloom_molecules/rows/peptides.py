@@ -18,7 +18,7 @@ def register(reg: Registrar) -> None:
         "dataset",
         "generated-peptides",
         f"{home}.generated:GeneratedPeptides",
-        summary="peptides with pockets drawn from a law in which types, torsions and pockets know of each other",
+        summary="peptides in pockets, drawn from a law whose types, torsions and pockets know of each other",
         example={"n": 64},
         paper=_PEPFLOW,
     )
