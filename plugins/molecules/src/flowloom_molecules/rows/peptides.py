@@ -107,6 +107,13 @@ def register(reg: Registrar) -> None:
         within="peptides-first-look",
     )
     reg.add(
+        "baseline",
+        "rotamer-library",
+        f"{home}.library:RotamerLibrary",
+        summary="torsions of training residues of the same type and backbone; else random training peptides",
+        data="generated-peptides",
+    )
+    reg.add(
         "renderer",
         "peptide-view",
         f"{home}.renderer:PeptideView",
