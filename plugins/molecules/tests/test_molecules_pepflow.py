@@ -22,6 +22,7 @@ from flowloom_molecules.peptides.generated import GeneratedPeptides
 from flowloom_molecules.peptides.network import PeptideNet
 from flowloom_molecules.peptides.objective import KIND, PepFlow
 from flowloom_molecules.peptides.partial import PartialSampling
+from flowloom_molecules.peptides.pdb import pdb_text, sequence
 from flowloom_molecules.peptides.quality import PeptideQuality
 from flowloom_molecules.peptides.recovery import PeptideRecovery
 from flowloom_molecules.peptides.residues import has_torsion
@@ -314,7 +315,7 @@ def test_steps_are_those_of_the_authors_code(data):
     assert torch.equal(solved.x["types"], corners(torch.full((6, 6), 11), 5.0))
 
 
-def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data):
+def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data, tmp_path):
     flow = flow_of(data)
     task = PartialSampling(["pos", "rot", "types"], metrics=[PeptideRecovery(data.spec)])
     question, truth = task.pose(data, 5, torch.Generator().manual_seed(0))
@@ -329,6 +330,11 @@ def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data):
     assert float(one.x["angles"][absent].abs().max()) == 0
     judged = task.metrics[0](one, truth)
     assert set(judged) == {"chi_error", "chi_within_20"}  # nobody is praised for what was given
+    files = task.write(one, data, tmp_path / "packed.pdb")
+    assert [file.name for file in files] == ["packed.pdb", *(f"packed-{i}.pdb" for i in range(2, 6))]
+    assert task.show(one, data)[1] == sequence(truth, 1)
+    with pytest.raises(IncompatibleError, match="not .xyz"):
+        task.write(one, data, tmp_path / "packed.xyz")
     everything, whole = PartialSampling().pose(data, 5, torch.Generator().manual_seed(0))
     drawn = PartialSampling()(flow, everything, seed=1)
     assert "recovery" in PeptideRecovery(data.spec)(drawn, whole)
@@ -412,3 +418,35 @@ def test_the_network_at_the_authors_scale_takes_no_memory():
     counted = [sum(p.numel() for p in layer.points.parameters()) for layer in net.rounds]
     assert counted == [one] * 6
     assert sum(p.numel() for p in net.parameters()) == 6_396_797
+
+
+@pytest.mark.slow
+def test_recipes_run_on_drawn_peptides_and_on_files(tmp_path, monkeypatch, data, capsys):
+    """End to end, the baselines beside; the authors' scale is planned without being built."""
+    from flowloom_registry.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "complexes"
+    folder.mkdir()
+    rows = data.take(torch.arange(24))
+    for i in range(24):
+        (folder / f"c{i}.pdb").write_text(pdb_text(rows, i))
+    files = "data={use: peptide-files, files: [complexes], longest: 8, pocket: 3, val: 0.2, test: 0.3}"
+    quick = ["train.steps=2", "train.batch=4", "solver.steps=3", "evaluate.n=6", "evaluate.questions=4"]
+    small = [f"model.{name}={value}" for name, value in SMALL.items()]
+    runs = {"peptides": [], "peptides-separate": [], "peptides-flat": [], "files": [files]}
+    for name, more in runs.items():
+        words = [word for one in (*quick, *small, *more) for word in ("--set", one)]
+        recipe = "peptides" if name == "files" else name
+        if name != "files":
+            words += ["--set", "data.n=40"]
+        assert main(["run", recipe, *words, "--out", name, "--quiet"]) == 0
+        assert "3Dmol" in (tmp_path / name / "report.html").read_text()
+    exact = "solver={use: mixed, parts: {pos: euler, rot: euler, angles: euler, types: euler}, steps: 3}"
+    assert main(["eval", "peptides", "--set", exact, "--out", "exact"]) == 0
+    asked = ["task", "peptides", "partial-sampling", "1", "--set", "parts=[pos, rot]", "-n", "2"]
+    assert main([*asked, "-o", "designed.pdb"]) == 0
+    assert (tmp_path / "designed-2.pdb").read_text().startswith("ATOM")
+    capsys.readouterr()
+    assert main(["plan", "pepflow", "--set", "data.files=[complexes]"]) == 0
+    assert "6.4" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from flowloom.metrics import Metric
 from flowloom.solvers import Solver
 from flowloom.state import map_state
 from flowloom.tasks import Task, some_rows
+from flowloom_molecules.peptides.pdb import pdb_text, sequence
 
 __all__ = ["PartialSampling"]
 
@@ -86,6 +88,26 @@ class PartialSampling(Task):
                 f"partial-sampling takes a row of the data, 0 to {len(data) - 1}; got {given!r}"
             )
         return self._posed(data.take(torch.full((n,), int(given))).laid_out(data.spec))[0]
+
+    def show(self, answers: Examples, data: Dataset) -> list[str]:
+        """The sequence of every answer."""
+        return [sequence(answers, i) for i in range(len(answers))]
+
+    def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
+        """A PDB file for every answer: ``file``, and ``file`` with a number before its ending.
+
+        Raises:
+            IncompatibleError: another ending is asked for.
+        """
+        if file.suffix != ".pdb":
+            raise IncompatibleError(f"partial-sampling writes .pdb files, not {file.suffix}")
+        written = []
+        for i in range(len(answers)):
+            one = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
+            partial = one.with_suffix(".part")
+            partial.write_text(pdb_text(answers, i), encoding="utf-8")
+            written.append(partial.replace(one))
+        return written
 
     def shown(self, asked: Examples) -> Examples | None:
         """Nothing: a peptide without a part is no peptide."""
