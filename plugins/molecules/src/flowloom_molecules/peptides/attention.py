@@ -90,23 +90,23 @@ class FrameUpdate(nn.Module):
         width: of residues.
     """
 
+    cross: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.out = nn.Linear(width, 6)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        cross = torch.linalg.cross(torch.eye(3)[:, None], torch.eye(3)[None], dim=-1)
+        self.register_buffer("cross", cross.mT.reshape(3, 9), persistent=False)
 
     def forward(self, single: Tensor, pos: Tensor, rot: Tensor) -> tuple[Tensor, Tensor]:
         """The frames moved."""
         turn, shift = self.out(single).to(pos.dtype).split(3, -1)
-        size = (1 + turn.square().sum(-1, keepdim=True)).rsqrt()
-        a, (b, c, d) = size.squeeze(-1), (turn * size).unbind(-1)
-        rows = [
-            *(a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)),
-            *(2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)),
-            *(2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d),
-        ]
-        own = torch.stack(rows, -1).unflatten(-1, (3, 3))
+        # The rotation of (1, v): I + 2 ([v] + [v]^2) / (1 + |v|^2), with [v] y = v x y.
+        skew = (turn @ self.cross).unflatten(-1, (3, 3))
+        size = 2 / (1 + turn.square().sum(-1))[..., None, None]
+        own = torch.eye(3, dtype=pos.dtype, device=pos.device) + size * (skew + skew @ skew)
         return pos + (rot @ shift[..., None]).squeeze(-1), rot @ own
 
 
