@@ -79,7 +79,7 @@ def _ramachandran(samples: Examples, real: Examples) -> bytes:
         phi, psi = (torch.rad2deg(v) for v in phi_psi(x["pos"], x["rot"]))
         inner = there[:, 2:] & there[:, 1:-1] & there[:, :-2]
         axes.scatter(phi[:, :-1][inner].detach(), psi[:, 1:][inner].detach(), s=4, alpha=0.5)
-        axes.set(title=title, xlim=(-180, 180), ylim=(-180, 180), xlabel="phi", aspect="equal")
+        axes.set(title=title, xlim=(-180, 180), ylim=(-180, 180), xlabel="phi", ylabel="psi", aspect="equal")
     return _png(canvas)
 
 
