@@ -90,6 +90,7 @@ def register(reg: Registrar) -> None:
         example={"parts": ["pos", "rot"]},
         paper=_PEPFLOW,
         within="peptides-first-look",
+        tags=("heavy",),
     )
     reg.add(
         "metric",
