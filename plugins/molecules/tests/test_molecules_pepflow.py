@@ -450,7 +450,7 @@ def test_recipes_run_on_drawn_peptides_and_on_files(tmp_path, monkeypatch, data,
             words += ["--set", "data.n=40"]
         assert main(["run", recipe, *words, "--out", name, "--quiet"]) == 0
         assert "3Dmol" in (tmp_path / name / "report.html").read_text()
-    exact = "solver={use: mixed, parts: {pos: euler, rot: euler, angles: euler, types: euler}, steps: 3}"
+    exact = "solver={use: euler, steps: 3}"
     assert main(["eval", "peptides", "--set", exact, "--out", "exact"]) == 0
     asked = ["task", "peptides", "partial-sampling", "1", "--set", "parts=[pos, rot]", "-n", "2"]
     assert main([*asked, "-o", "designed.pdb"]) == 0
