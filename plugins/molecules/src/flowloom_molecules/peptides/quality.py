@@ -94,8 +94,7 @@ class PeptideQuality(Metric):
         if len(mine) > 1 and len(theirs) > 1:
             found["ramachandran"] = energy_distance(mine, theirs)
         types, angles = x["types"][there], x["angles"][there]
-        has = has_torsion(types)
-        has[:, 0] = False
+        has = has_torsion(types) & (torch.arange(TORSIONS) > 0)
         if has.any():
             k = torch.arange(TORSIONS).expand_as(has)[has]
             kinds = types[:, None].expand_as(has)[has]
@@ -149,8 +148,7 @@ def _backbone_angles(x: Any, there: Tensor) -> Tensor:
 def _circles(angles: Tensor, kind: int) -> Tensor:
     """The chis of residues of one type as points on circles; those alike after half a turn go round twice."""
     own = torch.tensor(kind)
-    chosen = has_torsion(own)
-    chosen[0] = False
+    chosen = has_torsion(own) & (torch.arange(TORSIONS) > 0)
     turned = angles * torch.where(symmetric(own), 2.0, 1.0)
     some = turned[:, chosen]
     return torch.cat([some.sin(), some.cos()], -1)

@@ -17,7 +17,7 @@ from flowloom.spec import Spec
 from flowloom_molecules.aligned import kabsch
 from flowloom_molecules.peptides.form import require_peptides
 from flowloom_molecules.peptides.quality import real_residues
-from flowloom_molecules.peptides.residues import has_torsion, symmetric
+from flowloom_molecules.peptides.residues import TORSIONS, has_torsion, symmetric
 
 __all__ = ["PeptideRecovery", "chi_errors"]
 
@@ -75,8 +75,7 @@ class PeptideRecovery(PairedMetric):
 def _compared(x: Any, y: Any, here: Tensor, free: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Judged numbers by name, each one dimension."""
     right = x["types"] == y["types"]
-    chi = has_torsion(y["types"])
-    chi[..., 0] = False
+    chi = has_torsion(y["types"]) & (torch.arange(TORSIONS) > 0)
     counted = chi & (right & free["angles"])[..., None]
     errors = chi_errors(x["angles"], y["angles"], y["types"])[counted].double()
     rows = free["pos"].any(1)

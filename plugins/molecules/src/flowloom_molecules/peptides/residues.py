@@ -131,7 +131,8 @@ def _has() -> Tensor:
 
 def has_torsion(types: Tensor) -> Tensor:
     """Which of psi and chi 1 to 4 a residue has: boolean ``(..., 5)`` of type ids ``(...,)``."""
-    return _has().to(types.device)[types]
+    # Of one id alone, indexing would hand out a part of the table itself.
+    return _has().to(types.device)[types].clone()
 
 
 # Halves that look alike after half a turn, with the middle of the half turn that is kept: a ring is seen at a
@@ -151,7 +152,7 @@ def _symmetric() -> tuple[Tensor, Tensor]:
 
 def symmetric(types: Tensor) -> Tensor:
     """Which torsions look alike after half a turn: boolean ``(..., 5)`` of type ids ``(...,)``."""
-    return _symmetric()[0].to(types.device)[types]
+    return _symmetric()[0].to(types.device)[types].clone()
 
 
 def folded(angles: Tensor, types: Tensor) -> Tensor:
