@@ -409,7 +409,7 @@ def test_what_does_not_fit_is_refused_in_one_line(data):
 
 
 def test_the_network_at_the_authors_scale_takes_no_memory():
-    """No number was found to compare with; point attention of the authors' sizes, by hand, is the larger part."""
+    """No number was found to compare with; point attention, the larger part, is counted by hand."""
     width, pair, heads, hidden, points, values = 128, 64, 8, 128, 8, 12
     with torch.device("meta"):
         net = PeptideNet(
