@@ -35,9 +35,7 @@ class MoleculeView(Renderer):
         figures = []
         if valid:
             caption = f"The first of {len(valid)} valid molecules among {len(drawn)} drawn."
-            figures.append(
-                Figure("Molecules drawn", "image/svg+xml", _depicted(valid[: self.count]), caption)
-            )
+            figures.append(Figure("Molecules drawn", "image/svg+xml", depicted(valid[: self.count]), caption))
         half = viewer.MOST // 2
         views = [viewer.View(one.smiles or "drawn, not valid", _block(one)) for one in drawn[:half]]
         views += [viewer.View(f"real: {one.smiles}", _block(one)) for one in truth[:half]]
@@ -75,18 +73,21 @@ class MoleculeView(Renderer):
         ]
 
 
-def _depicted(molecules: Sequence[Perceived], columns: int = 6) -> bytes:
+def depicted(molecules: Sequence[Perceived], columns: int = 6) -> bytes:
+    """Molecules as chemists draw them, without hydrogens, as one SVG; what is none as its atoms and bonds."""
     from rdkit import Chem
-    from rdkit.Chem import rdDepictor
     from rdkit.Chem.Draw import rdMolDraw2D
 
     flat = []
     for one in molecules:
-        mol = Chem.RemoveHs(one.whole)
-        rdDepictor.Compute2DCoords(mol)
-        flat.append(mol)
+        mol = Chem.Mol(one.connected) if one.whole is None else Chem.RemoveHs(one.whole)
+        mol.RemoveAllConformers()
+        if one.whole is None:
+            Chem.FastFindRings(mol)
+        flat.append(rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=one.whole is not None))
     across, down = min(columns, len(flat)), -(-len(flat) // columns)
     canvas: Any = rdMolDraw2D.MolDraw2DSVG(across * 150, down * 120, 150, 120)
+    canvas.drawOptions().prepareMolsBeforeDrawing = False
     canvas.DrawMolecules(flat)
     canvas.FinishDrawing()
     return str(canvas.GetDrawingText()).encode()
