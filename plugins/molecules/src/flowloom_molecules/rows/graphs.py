@@ -28,14 +28,14 @@ def register(reg: Registrar) -> None:
         summary="transformer on atoms, pairs and the graph, blind to the order of atoms",
         example={"width": 16, "pair_width": 8, "graph_width": 8, "depth": 2, "heads": 4},
         paper="2209.14734",
-        within="molecules-graphs",
+        data="molecular-graphs",
     )
     reg.add(
         "renderer",
         "graph-view",
         f"{home}.renderer:GraphView",
         summary="depictions of graphs, and their bonds on the way from noise",
-        within="molecules-graphs",
+        data="molecular-graphs",
     )
     reg.recipe(
         "molecules-graphs",
