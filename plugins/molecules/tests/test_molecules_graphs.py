@@ -20,7 +20,7 @@ from flowloom.testing.checks.model import check_layout, check_permutations
 from flowloom.testing.laws import Context, LawBroken
 from flowloom_molecules.bonded.reading import BONDS, Bonded, molecule, split_kind
 from flowloom_molecules.bonded.renderer import GraphView
-from flowloom_molecules.bonded.symmetry import GraphPermutation, matrix_of, pair_places
+from flowloom_molecules.bonded.symmetry import GraphPermutation, matrix_of, pair_places, triangle_of
 from flowloom_molecules.bonded.transformer import GraphTransformer
 from flowloom_molecules.data import homes
 from flowloom_molecules.data.bonded import MolecularGraphs
@@ -231,7 +231,8 @@ def test_pairs_go_where_their_atoms_go(draws):
     types = torch.arange(n)[None]
     state = {"types": types, "bonds": bonds}
     cond = {"atoms": torch.tensor([[True, True, True, False]])}
-    cond["pairs"] = matrix_of(bonds, n)[0][[0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]][None] % 2 == 1
+    assert torch.equal(triangle_of(matrix[None]), bonds)
+    cond["pairs"] = bonds % 2 == 1
     moved = GraphPermutation({"types": 1}, pairs=("bonds",)).moved(state, cond, graph(n), draws)
     order = moved.x["types"][0]
     assert not torch.equal(order, types[0])

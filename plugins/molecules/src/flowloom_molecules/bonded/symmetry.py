@@ -13,7 +13,7 @@ from flowloom.spec import Spec
 from flowloom.state import Cond, State
 from flowloom.symmetries import Moved, Permutation
 
-__all__ = ["GraphPermutation", "matrix_of", "pair_places"]
+__all__ = ["GraphPermutation", "matrix_of", "pair_places", "triangle_of"]
 
 
 def pair_places(n: int) -> Tensor:
@@ -26,9 +26,16 @@ def pair_places(n: int) -> Tensor:
 
 def matrix_of(pairs: Tensor, n: int) -> Tensor:
     """Values of pairs ``(batch, n (n - 1) / 2, ...)`` as ``(batch, n, n, ...)``, symmetric, zeros inside."""
-    places = pair_places(n).to(pairs.device)
-    padded = torch.cat([pairs, torch.zeros_like(pairs[:, :1])], 1)  # -1 is the last
-    return padded[:, places]
+    places = pair_places(n).to(pairs.device).flatten() % (pairs.shape[1] + 1)  # the last is empty
+    padded = torch.cat([pairs, torch.zeros_like(pairs[:, :1])], 1)
+    return padded.index_select(1, places).reshape(len(pairs), n, n, *pairs.shape[2:])
+
+
+def triangle_of(matrix: Tensor) -> Tensor:
+    """Values above the diagonal of ``(batch, n, n, ...)``, row by row: ``(batch, n (n - 1) / 2, ...)``."""
+    n = matrix.shape[1]
+    a, b = torch.triu_indices(n, n, offset=1, device=matrix.device)
+    return matrix.flatten(1, 2).index_select(1, n * a + b)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from flowloom.models import ConditionEmbedding, TimeEmbedding
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_molecules.bonded.block import GraphBlock
-from flowloom_molecules.bonded.symmetry import GraphPermutation, matrix_of
+from flowloom_molecules.bonded.symmetry import GraphPermutation, matrix_of, triangle_of
 
 
 class GraphTransformer(nn.Module):
@@ -86,11 +86,11 @@ class GraphTransformer(nn.Module):
         pairs = self.into["bonds"](matrix_of(given["bonds"], n)) * both[..., None]
         for block in self.blocks:
             nodes, pairs, y = block(nodes, pairs, y, real)
-        a, b = torch.triu_indices(n, n, offset=1, device=t.device)
-        edges = self.out["bonds"](pairs[:, a, b]) + self.out["bonds"](pairs[:, b, a])
+        edges = self.out["bonds"](pairs)
+        edges = triangle_of((edges + edges.transpose(1, 2)) / 2)
         answer = {
             "types": self.out["types"](nodes) + given["types"][..., : self.kinds["types"]],
-            "bonds": 0.5 * edges + given["bonds"][..., : self.kinds["bonds"]],
+            "bonds": edges + given["bonds"][..., : self.kinds["bonds"]],
         }
         return answer if layout is None else layout.zero(answer)
 
