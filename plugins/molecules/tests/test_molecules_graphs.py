@@ -19,7 +19,7 @@ from flowloom.testing import check
 from flowloom.testing.checks.model import check_layout, check_permutations
 from flowloom.testing.laws import Context, LawBroken
 from flowloom_molecules.bonded.reading import BONDS, Bonded, molecule, split_kind
-from flowloom_molecules.bonded.renderer import GraphView
+from flowloom_molecules.bonded.renderer import GraphView, _moving
 from flowloom_molecules.bonded.symmetry import GraphPermutation, matrix_of, pair_places, triangle_of
 from flowloom_molecules.bonded.transformer import GraphTransformer
 from flowloom_molecules.data import homes
@@ -175,8 +175,22 @@ def test_quality_and_pictures(graphs):
     }
     (walk,) = view.trajectory([0.0, 1.0], [masked, real.x])
     assert walk.data.startswith(b"\x89PNG")
+    # Bonds of all atoms with all others are more than RDKit lays out.
+    crowded = {**real.x, "bonds": torch.full_like(cut, 3)}
+    assert len(view.samples(Examples(crowded), real)) == 2
+    assert view.trajectory([0.0, 1.0], [masked, crowded])
     with pytest.raises(DataError, match="molecular graphs are states with the parts types"):
         GraphView(Spec((3,)))
+
+
+def test_padding_is_not_shown_on_the_way():
+    n, other = 4, torch.tensor([[1, 2, 0, 0]])
+    start = {"types": torch.tensor([[0, 0, 0, 0]]), "bonds": torch.tensor([[0, 0, 0, 0, 0, 1]])}
+    bonds = matrix_of(start["bonds"], n)
+    bonds[0, 0, 2] = bonds[0, 2, 0] = 1
+    end = {"types": other, "bonds": triangle_of(bonds)}
+    assert _moving([start, end]).tolist() == [[True, True, True, False]]
+    assert _moving([start]).tolist() == [[True] * 4]
 
 
 def test_laws_of_the_network_on_rows():

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.renderers import Figure, Renderer
 from flowloom.spec import Spec
 from flowloom.state import State, batch_size
 from flowloom_molecules.bonded.reading import Bonded
+from flowloom_molecules.bonded.symmetry import matrix_of
 from flowloom_molecules.molecules.perceived import Perceived
-from flowloom_molecules.molecules.renderer import depicted
+from flowloom_molecules.molecules.renderer import depicted, flattened
 
 
 class GraphView(Renderer):
@@ -61,9 +66,11 @@ class GraphView(Renderer):
         rows = min(3, batch_size(states[0]))
         canvas = Canvas(figsize=(2.0 * len(chosen), 2.0 * rows), layout="constrained")
         panels = canvas.subplots(rows, len(chosen), squeeze=False)
-        read = {i: self.read(Examples(states[i])) for i in chosen}
+        there = {"atoms": _moving(states)}
+        read = {i: self.read(Examples(states[i], there)) for i in chosen}
         for row in range(rows):
-            places = _laid_out(read[chosen[-1]][row])
+            last = read[chosen[-1]][row]
+            places = flattened(replace(last, whole=None)).GetConformer().GetPositions()[:, :2]
             for column, i in enumerate(chosen):
                 axes = panels[row][column]
                 _sketch(axes, read[i][row], places)
@@ -79,14 +86,14 @@ def _figure(title: str, molecules: Sequence[Perceived], caption: str) -> Figure:
     return Figure(title, "image/svg+xml", depicted(molecules), caption)
 
 
-def _laid_out(one: Perceived) -> Any:
-    """Places of the atoms in the plane, ``(atoms, 2)``."""
-    from rdkit import Chem
-    from rdkit.Chem import rdDepictor
-
-    flat = Chem.Mol(one.connected)
-    rdDepictor.Compute2DCoords(flat)
-    return flat.GetConformer().GetPositions()[:, :2]
+def _moving(states: Sequence[Any]) -> Tensor:
+    """Atoms that change, or some pair of them, ``(batch, atoms)``: padding stays as it is all the way."""
+    n = states[0]["types"].shape[1]
+    types, bonds = (torch.stack([state[name].cpu() for state in states]) for name in ("types", "bonds"))
+    changed = (types != types[0]).any(0)
+    pairs = matrix_of((bonds != bonds[0]).any(0), n)
+    found = changed | pairs.any(2)
+    return found | ~found.any(1, keepdim=True)
 
 
 def _sketch(axes: Any, one: Perceived, places: Any) -> None:
