@@ -73,7 +73,9 @@ def molecule(atoms: Sequence[tuple[str, int]], bonds: Sequence[int]) -> Perceive
     """
     from rdkit import Chem, rdBase
 
-    orders = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+    orders = dict(
+        zip(BONDS[1:], (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE), strict=True)
+    )
     editable = Chem.RWMol()
     for symbol, charge in atoms:
         atom = Chem.Atom(symbol)
@@ -81,7 +83,7 @@ def molecule(atoms: Sequence[tuple[str, int]], bonds: Sequence[int]) -> Perceive
         editable.AddAtom(atom)
     for (i, j), order in zip(combinations(range(len(atoms)), 2), bonds, strict=True):
         if order:
-            editable.AddBond(i, j, orders[order])
+            editable.AddBond(i, j, orders[BONDS[order]])
     bare = editable.GetMol()
     bare.UpdatePropertyCache(strict=False)
     fragments = len(Chem.GetMolFrags(bare))

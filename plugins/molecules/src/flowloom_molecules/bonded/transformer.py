@@ -74,7 +74,7 @@ class GraphTransformer(nn.Module):
     def forward(self, x: Any, t: Tensor, /, **cond: Tensor) -> Any:
         """Logits or velocities of every atom and pair, zeros in padding."""
         layout = Layout.of(self.spec, cond)
-        given = {name: self._rows(x[name], name) for name in self.kinds}
+        given: Any = {name: self._rows(x[name], name) for name in self.kinds}
         if layout is not None:
             given = layout.zero(given)
         n = self.n
