@@ -41,7 +41,7 @@ class FrameChain(Drawn):
         waves = torch.stack([(torch.pi * (k + 1) * place + k).cos() for k in range(3)])
         self.jumps = 1.5 * waves / waves.norm(dim=1, keepdim=True)
         self.scale = 1.0
-        self.scale = float(self.draw_examples(1000, draws).x.square().mean().sqrt())
+        self.scale = float(self._drawn_chains(1000, draws)[0].square().mean().sqrt())
 
     @property
     def spec(self) -> Spec:
@@ -50,6 +50,11 @@ class FrameChain(Drawn):
 
     def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Chains."""
+        y, kind = self._drawn_chains(n, generator)
+        return Examples(y / self.scale, {"kind": kind})
+
+    def _drawn_chains(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Chains before they are divided, and their kinds."""
         kind = torch.randint(3, (n,), generator=generator)
         y, kept = torch.zeros(n, self.bands), []
         for i in range(50 + self.frames):
@@ -58,7 +63,7 @@ class FrameChain(Drawn):
             y = self.mean(y) + side * self.jumps[kind] + 0.05 * noise
             if i >= 50:
                 kept.append(y)
-        return Examples(torch.stack(kept, 1) / self.scale, {"kind": kind})
+        return torch.stack(kept, 1), kind
 
     def mean(self, before: Tensor) -> Tensor:
         """The mean of frames ``(n, bands)`` after those, both before they are divided."""

@@ -120,11 +120,7 @@ class FrameLanguageModel(nn.Module):
             }
         )
         self.kinds = nn.Parameter(0.02 * torch.randn(len(self.null), width)) if len(self.null) else None
-        self.blocks = nn.ModuleList(
-            EncoderBlock(width, heads, causal=True, hidden=hidden) for _ in range(depth)
-        )
-        for block in self.blocks:
-            block.mlp[1] = nn.ReLU()  # type: ignore[index]  # as in the paper
+        self.blocks = nn.ModuleList(_block(width, heads, hidden) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.drawers = nn.ModuleList(
             FrameHead(*level.sizes(bands), width, head_width or width, head_depth) for level in self.levels
@@ -211,3 +207,10 @@ class FrameLanguageModel(nn.Module):
     def _places(self, first: int, count: int, like: Tensor) -> Tensor:
         """Cosines and sines ``(count, width)`` of places from ``first`` on."""
         return torch.cat(rotary(first + count, self.width, like), -1)[first:]
+
+
+def _block(width: int, heads: int, hidden: int | None) -> EncoderBlock:
+    """A causal block with rectified units, as the paper has them."""
+    block = EncoderBlock(width, heads, causal=True, hidden=hidden)
+    block.mlp[1] = nn.ReLU()
+    return block

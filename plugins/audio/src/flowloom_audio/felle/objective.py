@@ -139,6 +139,8 @@ class FrameMatching(Objective):
             x0 = starts(before, noise.roll(number, 0), self.prior, self.sigma)
             t = self.law.sample(frames[..., 0].numel(), draw).view(frames.shape[:2])
             point = self.path.sample(x0, frames, t)
+            assert isinstance(point.x_t, Tensor)
+            assert isinstance(point.velocity, Tensor)
             for number_of_level, level in enumerate(network.levels):
                 bands = level.bands
                 said = network.velocity(number_of_level, point.x_t[..., bands], t, z, frames)

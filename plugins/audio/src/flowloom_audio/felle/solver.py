@@ -92,7 +92,7 @@ class FrameByFrame(Solver):
         assert isinstance(x0, Tensor)
         call = Call(field, cond, generator, layout)
         walk = Walk(call, x0, 0.0, keep=keep, on_step=on_step)
-        memory = _Memory(law.model, walk.x)
+        memory = _Memory(law.model, x0)
         real = None if layout is None else layout.real
         going = x0.new_ones(len(x0), dtype=torch.bool)
         marks = x0.new_zeros(x0.shape[:2], dtype=torch.bool)
@@ -106,11 +106,12 @@ class FrameByFrame(Solver):
             if real is None and law.mark is not None:
                 going = going & ~self._ends(memory, generator)
             done = i == count - 1 or not bool(going.any())
-            x = walk.x.clone()
+            x = memory.frames.clone()
             x[:, i] = frame
             if done:
                 x[:, i + 1 :] = 0
             walk.arrive(x, 1.0 if done else (i + 1) / count)
+            assert isinstance(walk.x, Tensor)
             memory.frames = walk.x
             if done:
                 break
@@ -129,6 +130,7 @@ class FrameByFrame(Solver):
             velocity = _around(field, _Drawing(law, memory, i, number, frame))
             drawn = self.inner.solve(velocity, start[:, bands], cond=call.cond, generator=call.generator)
             call.nfe += drawn.nfe
+            assert isinstance(drawn.x, Tensor)
             frame = frame.clone()
             frame[:, bands] = drawn.x
         return frame
