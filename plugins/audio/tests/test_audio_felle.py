@@ -364,3 +364,50 @@ def test_the_network_has_the_size_of_the_paper():
     # Two heads of 18 million together; twelve blocks of 1024 and 4096 have 151 million whoever counts them.
     assert count["drawers"] == pytest.approx(18e6, rel=0.03)
     assert count["blocks"] == pytest.approx(12 * (4 * 1024**2 + 2 * 1024 * 4096), rel=0.01)
+
+
+def test_a_flow_of_recordings_is_heard_and_timed():
+    from flowloom_audio.codecs import LogMel
+    from flowloom_audio.data import ToySpeech
+    from flowloom_audio.felle import Pace
+
+    data = ToySpeech(voices=2, takes=3, prompt=0.128)
+    codec = LogMel(data.spec, bands=8, iterations=1)
+    model = network(codec.spec, depth=1, ignore=["speaker"])
+    objective = FrameMatching(codec.spec, withhold=["prompt"])
+    flow = fl.Flow(model, codec=codec, objective=objective, solver=FrameByFrame(1, threshold=None))
+    flow.fit_parts(data)
+    rows = data.take(torch.arange(4))
+    asked_for = {name: rows.cond[name] for name in ("text", "prompt")}
+    torch.nn.init.constant_(model.last.bias, -2.5)
+    solution = flow.solve(4, seed=0, cond=asked_for)
+    waves = flow.decode(Examples(solution.x, solution.cond))
+    lengths = solution.cond["mask"].sum(1)
+    assert torch.equal(waves.cond["mask"].sum(1), (lengths * 128).clamp(max=data.samples))
+    values = Pace(n=2, frames=4)(flow, flow.encode(rows))
+    assert 0 < values["first_audio"] < 5
+    torch.nn.init.constant_(model.last.bias, -30.0)
+    soon, late = Pace(n=1, frames=4), Pace(n=1, frames=40)
+    assert soon(flow, flow.encode(rows))["first_audio"] < late(flow, flow.encode(rows))["first_audio"]
+    with pytest.raises(IncompatibleError, match="use a codec of waveforms"):
+        Pace().require(flow_of(network()))
+
+
+@pytest.mark.slow
+def test_a_recipe_is_run_judged_and_said_into_a_file(tmp_path, capsys):
+    from flowloom_registry.cli import main
+
+    short = (
+        *("train.steps=2", "train.batch=4", "data.takes=3", "data.voices=2", "codec.iterations=2"),
+        *("model.width=16", "model.depth=1", "model.heads=2", "model.head_width=16", "solver.steps=1"),
+        *("evaluate.n=4", "evaluate.reference=8", "sample.n=2", "metrics=[{use: speech-judge, steps: 2}]"),
+    )
+    folder, out = tmp_path / "toy", tmp_path / "out.wav"
+    words = [word for setting in short for word in ("--set", setting)]
+    assert main(["run", "felle-toy", *words, "--out", str(folder)]) == 0
+    page, table = (folder / "report.html").read_text(), (folder / "evaluation.json").read_text()
+    assert "data:audio/wav;base64," in page
+    assert "real_time_factor" in table
+    capsys.readouterr()
+    assert main(["task", str(folder), "synthesise", "masa", "-o", str(out)]) == 0
+    assert out.is_file()

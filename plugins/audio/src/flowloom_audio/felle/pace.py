@@ -12,6 +12,7 @@ from flowloom.data import Examples
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
+from flowloom.layout import Layout
 from flowloom.scores import Score
 from flowloom.state import Cond, State, with_batch
 from flowloom_audio.rates import rate_of
@@ -91,7 +92,8 @@ class Pace(Score):
             made += 1
             if made == self.frames and getattr(flow.solver, "streams", False):
                 assert isinstance(x, Tensor)
-                self._sound(flow, x[:, :made], cond)
+                every = torch.ones(1, made, dtype=torch.bool, device=x.device)
+                self._sound(flow, x[:, :made], {**cond, **dict.fromkeys(flow.spec.named("real"), every)})
                 first = time.perf_counter() - began
 
         with flow.evaluating():
@@ -102,16 +104,13 @@ class Pace(Score):
                 flow.field(), x0, cond=cond, generator=draws, on_step=listen, layout=flow.layout(cond)
             )
             assert isinstance(solution.x, Tensor)
-            layout = flow.layout(solution.cond)
-            real = None if layout is None else layout.real
-            frames = solution.x if real is None else solution.x[:, : max(1, int(real.sum()))]
-            return self._sound(flow, frames, cond), first
+            return self._sound(flow, solution.x, solution.cond), first
 
     @staticmethod
     def _sound(flow: Flow, frames: Tensor, cond: Cond) -> int:
-        """Make frames heard; their samples."""
-        every = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-        marks = {name: every for name in flow.spec.named("real")}
-        waves = flow.decode(Examples(frames, {**cond, **marks})).x
-        assert isinstance(waves, Tensor)
-        return waves.shape[1]
+        """Make frames heard; how many of their samples are real."""
+        said = flow.decode(Examples(frames, cond))
+        assert isinstance(said.x, Tensor)
+        assert flow.codec is not None
+        layout = Layout.of(flow.codec.data_spec, said.cond)
+        return said.x.shape[1] if layout is None or layout.real is None else int(layout.real.sum())
