@@ -411,3 +411,16 @@ def test_a_recipe_is_run_judged_and_said_into_a_file(tmp_path, capsys):
     capsys.readouterr()
     assert main(["task", str(folder), "synthesise", "masa", "-o", str(out)]) == 0
     assert out.is_file()
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_can_be_planned(tmp_path, tone, monkeypatch, capsys):
+    from flowloom_registry.cli import main
+
+    folder = tmp_path / "LibriTTS" / "train-clean-100" / "10" / "20"
+    for k in range(24):
+        file = tone(folder / f"10_20_{k}.wav", seconds=4 + k % 3, rate=16_000, pitch=150 + 10 * k)
+        file.with_suffix(".normalized.txt").write_text("a quick brown fox")
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
+    assert main(["plan", "felle-librispeech", "--set", "data.symbols=characters"]) == 0
+    assert "171,0" in capsys.readouterr().out  # million parameters, and what the symbols need
