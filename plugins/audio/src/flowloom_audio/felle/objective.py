@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom.times import TimeLaw, Uniform
 from flowloom_audio.felle.field import KIND, NextFrame, Prior, language_model, starts
+from flowloom_audio.felle.model import FrameLanguageModel
 
 __all__ = ["FrameMatching"]
 
@@ -128,23 +128,27 @@ class FrameMatching(Objective):
         return Loss(total, {name: value.detach() for name, value in parts.items()})
 
     def _flow(
-        self, network: Any, frames: Tensor, noise: Tensor, z: Tensor, layout: Layout, step: Step
+        self,
+        network: FrameLanguageModel,
+        frames: Tensor,
+        noise: Tensor,
+        z: Tensor,
+        layout: Layout,
+        step: Step,
     ) -> Tensor:
         """Squared errors of velocities, summed over levels."""
-        draw = Draw.like(frames, step.generator)
+        draw, total = Draw.like(frames, step.generator), frames.new_zeros(())
         before = F.pad(frames, (0, 0, 1, 0))[:, :-1]
-        total = frames.new_zeros(())
-        for number in range(self.draws):
+        for shift in range(self.draws):
             # Another row's noise is as good as new noise, and each row keeps its law.
-            x0 = starts(before, noise.roll(number, 0), self.prior, self.sigma)
+            x0 = starts(before, noise.roll(shift, 0), self.prior, self.sigma)
             t = self.law.sample(frames[..., 0].numel(), draw).view(frames.shape[:2])
             point = self.path.sample(x0, frames, t)
             assert isinstance(point.x_t, Tensor)
             assert isinstance(point.velocity, Tensor)
-            for number_of_level, level in enumerate(network.levels):
-                bands = level.bands
-                said = network.velocity(number_of_level, point.x_t[..., bands], t, z, frames)
-                wrong = (said - point.velocity[..., bands]).square()
+            for number, level in enumerate(network.levels):
+                said = network.velocity(number, point.x_t[..., level.bands], t, z, frames)
+                wrong = (said - point.velocity[..., level.bands]).square()
                 total = total + mean_of_entries(wrong, layout.real).mean()
         return total / self.draws
 

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from flowloom_registry.plugins.registrar import Registrar
 
 HOME, PAPER = "flowloom_audio.felle", "2502.11128"
-_OWN_SOLVES = "it makes frames of a language model, and this field is none"
 
 
 def register(reg: Registrar) -> None:
