@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +30,13 @@ class Reading:
 
     Args:
         past: what every block remembers.
-        marks: which of the tokens that were read are real, ``(batch, read)``.
+        marks: which of the tokens that were read are real, ``(batch, read)``; None before any.
         frames: that were read.
     """
 
     past: list[Past]
     marks: Tensor | None = None
     frames: int = 0
-    fresh: bool = field(default=True)
 
 
 class FrameLanguageModel(nn.Module):
@@ -97,7 +96,8 @@ class FrameLanguageModel(nn.Module):
             names = ", ".join((*self.told.beside, *spec.named("given")))
             raise IncompatibleError(
                 f"frame-language-model makes frames one after the other, and knows nothing beside them; "
-                f"'{names}' stands there: name it in ignore, or use speech-transformer"
+                f"'{names}' stands there: name it in ignore, leave out views that give frames, or use "
+                "speech-transformer"
             )
         bands = spec.shape[1]
         if bands < 2 and levels != "whole":
@@ -165,14 +165,13 @@ class FrameLanguageModel(nn.Module):
         hidden = self.before(frames) + self._places(reading.frames, new, frames)
         marks = frames.new_ones(n, new, dtype=torch.bool)
         behind = 0
-        if reading.fresh:
+        if reading.marks is None:
             ahead, real = self._conditions(cond, n, frames)
             behind = ahead.shape[1] - 1
             hidden, marks = torch.cat([ahead.to(hidden.dtype), hidden], 1), torch.cat([real, marks], 1)
         else:
-            assert reading.marks is not None
             marks = torch.cat([reading.marks, marks], 1)
-        reading.fresh, reading.marks, reading.frames = False, marks, reading.frames + new
+        reading.marks, reading.frames = marks, reading.frames + new
         # Without text nothing is padded in front of a frame, and the fused causal kernel serves.
         seen = marks[:, None, None] if self.told.texts else None
         for block, past in zip(self.blocks, reading.past, strict=True):
