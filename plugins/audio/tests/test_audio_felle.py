@@ -162,6 +162,19 @@ def test_padding_counts_nothing_and_everything_learns():
     assert not still
 
 
+def test_every_draw_has_its_noise_in_all_real_frames(monkeypatch):
+    objective, seen = FrameMatching(SPEECH, draws=3, prior="gaussian"), []
+    sample = objective.path.sample
+    monkeypatch.setattr(objective.path, "sample", lambda x0, *rest: seen.append(x0) or sample(x0, *rest))
+    real = torch.arange(FRAMES) < torch.tensor([[1], [2], [FRAMES]])
+    cond = asked() | {"mask": real}
+    batch = Batch(frames(seed=3), frames(), cond, Layout.of(SPEECH, cond))
+    objective.loss(network(), batch, Step(0, 1, torch.Generator().manual_seed(0)))
+    assert len(seen) == 3
+    assert all((x0[real] != 0).all() and (x0[~real] == 0).all() for x0 in seen)
+    assert not seen[0].equal(seen[1])
+
+
 def test_only_what_is_named_is_withheld():
     objective = FrameMatching(SPEECH, condition_dropout=0.25, withhold=["prompt"])
     cond = objective._dropped(asked(), 4000, torch.Generator().manual_seed(0))

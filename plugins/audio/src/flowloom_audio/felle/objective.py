@@ -139,9 +139,9 @@ class FrameMatching(Objective):
         """Squared errors of velocities, summed over levels."""
         draw, total = Draw.like(frames, step.generator), frames.new_zeros(())
         before = F.pad(frames, (0, 0, 1, 0))[:, :-1]
-        for shift in range(self.draws):
-            # Another row's noise is as good as new noise, and each row keeps its law.
-            x0 = starts(before, noise.roll(shift, 0), self.prior, self.sigma)
+        for turn in range(self.draws):
+            fresh = noise if not turn else layout.zero(draw.normal(tuple(noise.shape)))
+            x0 = starts(before, fresh, self.prior, self.sigma)
             t = self.law.sample(frames[..., 0].numel(), draw).view(frames.shape[:2])
             point = self.path.sample(x0, frames, t)
             assert isinstance(point.x_t, Tensor)
@@ -176,7 +176,9 @@ class FrameMatching(Objective):
             yield Clash(
                 "objective", "path", f"frame-matching walks affine paths, not {type(self.path).__name__}"
             )
-        if isinstance(source, Source) and not source.gaussian:
-            yield Clash("objective", "source", "frames begin with normal noise; use source: gaussian")
+        if isinstance(source, Source) and not (source.gaussian and source.std == 1):
+            yield Clash(
+                "objective", "source", "frames begin with standard normal noise; use source: gaussian"
+            )
         if self.law.support != self.path.span:
             yield Clash("objective", "path", f"{type(self.law).__name__} draws times that the path lacks")
