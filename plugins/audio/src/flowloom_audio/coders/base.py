@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 
@@ -51,6 +52,7 @@ class WaveCoder(nn.Module, ABC):
     Attributes:
         hop: samples of a frame.
         latent: see above.
+        encodes: numbers that the encoder says of a frame.
         vocab: number of codes of a frame's tokens; None where frames are real numbers.
 
     Raises:
@@ -76,10 +78,11 @@ class WaveCoder(nn.Module, ABC):
                 f"a coder of sound is for waveforms (samples,); the data has shape {spec.event_shape()}"
             )
         self.spec, self.latent, self.hop = spec, latent, math.prod(strides)
+        self.encodes = coded or latent
         if spec.shape[0] % self.hop:
             raise IncompatibleError(
-                f"a coder of strides {list(strides)} takes multiples of {self.hop} samples, and the data have "
-                f"{spec.shape[0]}; set data.seconds or the samples of view sound-piece so"
+                f"a coder of strides {list(strides)} takes multiples of {self.hop} samples, and the data "
+                f"have {spec.shape[0]}; set data.seconds or the samples of view sound-piece so"
             )
         down: list[nn.Module] = [nn.Conv1d(1, width, 7, padding=3)]
         up: list[nn.Module] = []
@@ -92,7 +95,7 @@ class WaveCoder(nn.Module, ABC):
             )
             up = [nn.ELU(), grow, Residual(size, 1), Residual(size, 3), *up]
             size *= 2
-        self.encoder = nn.Sequential(*down, nn.ELU(), nn.Conv1d(size, coded or latent, 3, padding=1))
+        self.encoder = nn.Sequential(*down, nn.ELU(), nn.Conv1d(size, self.encodes, 3, padding=1))
         self.decoder = nn.Sequential(
             nn.Conv1d(latent, size, 7, padding=3), *up, nn.ELU(), nn.Conv1d(width, 1, 7, padding=3)
         )
@@ -127,7 +130,8 @@ class WaveCoder(nn.Module, ABC):
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Any) -> Tensor:
         """The reconstruction of waveforms ``(batch, samples)``."""
-        return self.decode(self.frames(x))
+        layout = Layout.of(self.spec, cond)
+        return self.decode(self.frames(x if layout is None else layout.zero(x)))
 
 
 class Residual(nn.Module):

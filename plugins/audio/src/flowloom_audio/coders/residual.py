@@ -61,7 +61,7 @@ class ResidualQuantiser(nn.Module):
         return torch.stack(chosen).sum(0)
 
     def steps(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Entries ``(..., books)``, what was left before every book ``(books, ..., size)`` and what it says."""
+        """Entries ``(..., books)``; what is left before every book, and what the book says of it."""
         tokens = self.tokens(vectors)
         said = torch.stack([self.book[i][tokens[..., i]] for i in range(self.books)])
         left = vectors - torch.cat([torch.zeros_like(said[:1]), said.cumsum(0)[:-1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -25,17 +26,17 @@ class FactorisedDenoiser(nn.Module):
     """Posteriors of prosody and acoustic tokens, by heads of their own (DiFlow-TTS 2509.09631).
 
     Of every frame, the tokens of prosody and of acoustics are embedded, and the embeddings of content, which
-    objective ``factorised-flow`` finds from the text, stand between them; each has a vector of its kind added,
-    and all of them together are projected to one vector of the frame. Before the frames stand those of a
-    prompt, never noised, whose content is withheld (zero). DiT blocks with rotary positions follow, steered by
-    the time and, where there is one, the vector of the voice; what left the first layer joins what leaves the
-    last one (a long skip connection). Then prosody and acoustics part: each has a head. Tokens of content are
-    neither looked at nor answered (logits 0), for they are given.
+    objective ``factorised-flow`` finds from the text, stand between them; each has a vector of its kind
+    added, and all of them together are projected to one vector of the frame. Before the frames stand those
+    of a prompt, never noised, whose content is withheld (zero). DiT blocks with rotary positions follow,
+    steered by the time and, where there is one, the vector of the voice; what entered the first block joins
+    what leaves the last one (a long skip connection). Then prosody and acoustics part: each has a head.
+    Tokens of content are neither looked at nor answered (logits 0), for they are given.
 
     Args:
-        spec: of tokens ``(frames, streams)``, prosody first, then content, then acoustics, with the condition
-            ``spoken`` of objective ``factorised-flow``; ``prompt``, tokens ``(other frames, streams)``, and
-            ``voice``, a vector, are read where the data have them. Injected from the recipe.
+        spec: of tokens ``(frames, streams)``, prosody first, then content, then acoustics. The
+            conditions ``spoken`` (of objective ``factorised-flow``), ``prompt``, tokens ``(other frames,
+            streams)``, and ``voice``, a vector, are read where it has them. Injected from the recipe.
         prosody: streams of prosody.
         content: streams of content.
         width: of the frames inside.
@@ -47,7 +48,7 @@ class FactorisedDenoiser(nn.Module):
         dropout: in training, after attention and MLP.
 
     Raises:
-        IncompatibleError: the states are no such tokens, or the objective is another one.
+        IncompatibleError: the states are no such tokens.
     """
 
     def __init__(
@@ -70,13 +71,9 @@ class FactorisedDenoiser(nn.Module):
         self.streams = Streams.of(spec, prosody, content, "model factorised-denoiser")
         self.vocab = int(spec.vocab or 0)
         spoken = spec.conditions.get("spoken")
-        if spoken is None:
-            raise IncompatibleError(
-                "model factorised-denoiser is told what is said by objective: factorised-flow; use it"
-            )
         made = self.streams.prosody + self.streams.acoustic
         self.tables = nn.ModuleList(nn.Embedding(self.vocab + 1, embed) for _ in range(made))
-        self.says = nn.Linear(spoken.shape[1], embed * max(1, content))
+        self.says = None if spoken is None else nn.Linear(spoken.shape[1], embed * max(1, content))
         self.kinds = nn.Parameter(0.02 * torch.randn(3, embed))
         self.enter = nn.Linear(embed * (made + max(1, content)), width)
         self.time = TimeEmbedding(width)
@@ -97,22 +94,19 @@ class FactorisedDenoiser(nn.Module):
         self.answers = nn.ModuleList(_head(width, share * self.vocab) for share in shares)
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
-        """Tokens ``(batch, frames, streams)``, times ``(batch,)`` to logits ``(batch, frames, streams, vocab)``."""
+        """Tokens ``(batch, frames, streams)`` and times ``(batch,)`` to logits, one dimension more."""
         assert isinstance(x, Tensor)
         assert isinstance(t, Tensor)
         layout = Layout.of(self.spec, cond) or Layout()
         tokens: Tensor = x if layout.real is None else Layout(real=layout.real).zero(x)
-        spoken = cond.get("spoken")
-        if spoken is None:
-            raise ShapeError("this network is told what is said as 'spoken', and was called without it")
-        said = self.says(spoken[:, : x.shape[1]].to(self.says.weight.dtype))
-        frames = self._frames(tokens, said)
+        size = self.kinds.shape[1] * max(1, self.streams.content)
+        silent = self.kinds.new_zeros(*x.shape[:2], size)
+        frames = self._frames(tokens, silent if self.says is None else self._said(cond, x.shape[1]))
         before = cond.get("prompt")
         ahead = 0 if before is None else before.shape[1]
         if before is not None:
-            frames = torch.cat(
-                [self._frames(before, said.new_zeros(*before.shape[:2], said.shape[-1])), frames], 1
-            )
+            silent = self.kinds.new_zeros(*before.shape[:2], size)
+            frames = torch.cat([self._frames(before, silent), frames], 1)
         hidden = self.enter(frames)
         context = self.time(t).to(hidden.dtype)
         if self.voice is not None:
@@ -132,6 +126,13 @@ class FactorisedDenoiser(nn.Module):
         prosody, acoustic = logits.split([self.streams.prosody, self.streams.acoustic], 2)
         blank = logits.new_zeros(*logits.shape[:2], self.streams.content, self.vocab)
         return torch.cat([prosody, blank, acoustic], 2)
+
+    def _said(self, cond: Mapping[str, Tensor], length: int) -> Tensor:
+        spoken = cond.get("spoken")
+        if spoken is None or self.says is None:
+            raise ShapeError("this network is told what is said as 'spoken', and was called without it")
+        said: Tensor = self.says(spoken[:, :length].to(self.says.weight.dtype))
+        return said
 
     def _frames(self, tokens: Tensor, said: Tensor) -> Tensor:
         """All embeddings of every frame side by side, ``(batch, frames, ...)``."""

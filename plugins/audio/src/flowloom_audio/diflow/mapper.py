@@ -118,7 +118,7 @@ class PhonemeContentMapper(nn.Module):
         return found
 
     def speak(self, encoded: Tensor, durations: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Embeddings ``(batch, length, max(1, content), embed)`` and logits ``(batch, length, content, vocab)``.
+        """Embeddings ``(batch, length, max(1, content), embed)``, logits ``(batch, length, content, vocab)``.
 
         Args:
             encoded: symbols ``(batch, n, width)``.

@@ -17,10 +17,10 @@ __all__ = ["StreamsJudge"]
 
 
 class StreamsJudge(Metric):
-    """How samples of factorised tokens keep the law of `FactorisedTokens`, which knows itself.
+    """How samples of factorised tokens keep the law of `FactorisedTokens`.
 
-    ``speaker_accuracy`` is the share of rows whose tokens fit the permutation of their speaker better than any
-    other; ``lawless`` the share of frames whose streams do not agree with their speaker and each other;
+    ``speaker_accuracy`` is the share of rows whose tokens fit the permutation of their speaker better than
+    any other; ``lawless`` the share of frames whose streams do not agree with their speaker and each other;
     ``text_accuracy`` the share of rows whose content says the text; ``bigram_distance`` the total variation
     between samples and real rows of pairs (pitch, pitch of the next frame) and (pitch, first acoustic token
     with speaker and content undone), the mean of the two.
@@ -47,14 +47,14 @@ class StreamsJudge(Metric):
         """
         if not isinstance(train, FactorisedTokens):
             raise IncompatibleError(
-                f"metric streams-judge knows the law of data: factorised-tokens, not of {type(train).__name__}"
+                f"metric streams-judge knows the law of factorised-tokens, not of {type(train).__name__}"
             )
         self.law = train
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """The four values."""
         self.require_rows(samples, real)
-        x, there, speaker = _tokens(samples)
+        x, there, speaker = _tokens(samples, self.law)
         fits = torch.stack(
             [
                 (self.law.lawful(x, torch.full_like(speaker, s)) & there).sum(1)
@@ -62,7 +62,7 @@ class StreamsJudge(Metric):
             ]
         )
         lawful = self.law.lawful(x, speaker)[there]
-        found, wanted = self._pairs(*_tokens(samples)), self._pairs(*_tokens(real))
+        found, wanted = self._pairs(*_tokens(samples, self.law)), self._pairs(*_tokens(real, self.law))
         apart = [float((a - b).abs().sum() / 2) for a, b in zip(found, wanted, strict=True)]
         return {
             "speaker_accuracy": float((fits.argmax(0) == speaker).double().mean()),
@@ -88,10 +88,10 @@ class StreamsJudge(Metric):
         return counts[0] / counts[0].sum().clamp_min(1), counts[1] / counts[1].sum().clamp_min(1)
 
 
-def _tokens(examples: Examples) -> tuple[Tensor, Tensor, Tensor]:
+def _tokens(examples: Examples, law: FactorisedTokens) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, marks of frames, and speakers."""
     x = examples.x
     assert isinstance(x, Tensor)
-    layout = examples.layout or Layout()
+    layout = examples.layout or Layout.of(law.spec, examples.cond) or Layout()
     there = torch.ones(x.shape[:2], dtype=torch.bool) if layout.real is None else layout.real
     return Layout(real=there).zero(x.long()), there, examples.cond["speaker"].long()

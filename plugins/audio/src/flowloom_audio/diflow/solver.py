@@ -20,11 +20,11 @@ __all__ = ["TokenByToken"]
 class TokenByToken(Solver):
     """Draws every token given all before it, in their order: one network call each.
 
-    From a trained masked flow this is an autoregressive model of its own posteriors (order-agnostic
-    autoregression 2110.02037): the tokens that are there are those of a random set, of which the flow has seen
-    all kinds. No two tokens are drawn at once, so nothing is lost by drawing them apart: the floor of what
-    fewer, parallel steps can reach with the same network. The network is told the time at which as many tokens
-    have arrived.
+    With a trained masked flow this is autoregression by its own posteriors (order-agnostic autoregression
+    2110.02037): the flow has learned from random sets of tokens that are there, and those before a token are
+    one of them. No two tokens are drawn at once, so nothing is lost by drawing them apart: the floor of what
+    fewer, parallel steps can reach with the same network. It is told the time at which as many tokens have
+    arrived.
 
     Args:
         temperature: divides the logits; below 1 sharpens.

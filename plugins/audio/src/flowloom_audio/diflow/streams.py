@@ -48,8 +48,8 @@ class Streams:
         acoustic = spec.shape[1] - prosody - content
         if prosody < 1 or content < 0 or acoustic < 1:
             raise IncompatibleError(
-                f"{who} has {prosody} prosody and {content} content streams, which leaves {acoustic} acoustic "
-                f"ones of the {spec.shape[1]} in the data; take at least 1 of prosody and leave at least 1"
+                f"{who} has {prosody} prosody and {content} content streams, which leaves {acoustic} of the "
+                f"{spec.shape[1]} in the data to acoustics; take at least 1 of prosody and leave at least 1"
             )
         return cls(prosody, content, acoustic)
 

@@ -43,6 +43,10 @@ def register(reg: Registrar) -> None:
         summary="spectra in several resolutions and the cost of the bottleneck: trains coders of sound",
         paper="2210.13438",
         within="toy-coder",
+        known_failures={
+            "check_follows_its_generator": "codebooks follow every batch that is asked of them",
+            "check_state_round_trip": "codebooks follow every batch that is asked of them",
+        },
     )
     reg.add(
         "codec",

@@ -70,3 +70,15 @@ def register(reg: Registrar) -> None:
         summary="factorised tokens of a known law from text and a prompt",
         paper=_PAPER,
     )
+    reg.recipe(
+        "diflow-digits",
+        f"{recipes}/diflow-digits.yaml",
+        summary="text and a prompt to spoken digits, by discrete flow matching of codec tokens",
+        paper=_PAPER,
+    )
+    reg.recipe(
+        "diflow-libritts",
+        f"{recipes}/diflow-libritts.yaml",
+        summary="DiFlow-TTS at the paper's scale",
+        paper=_PAPER,
+    )
