@@ -14,8 +14,8 @@ from flowloom.models import MLP
 from flowloom.objectives import Batch, Step
 from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
-from flowloom_audio.coders import ResidualQuantiser, SoundCoding, WaveAutoencoder, WaveQuantiser
 from flowloom_audio.codecs import LearnedSound
+from flowloom_audio.coders import ResidualQuantiser, SoundCoding, WaveAutoencoder, WaveQuantiser
 from flowloom_registry.cli import main
 
 SPEC = Spec((128,), rate=8000)
@@ -100,8 +100,7 @@ def test_quantiser_dropout_decodes_from_the_first_books():
     tokens = model.frames(waves.repeat(20, 1))
     whole, first = model.quantiser.vectors(tokens), model.quantiser.vectors(tokens[..., :1])
     rows = [
-        [torch.allclose(c, v, atol=1e-5) for v in (f, w)]
-        for c, f, w in zip(coded, first, whole, strict=True)
+        [torch.allclose(c, v, atol=1e-5) for v in (f, w)] for c, f, w in zip(coded, first, whole, strict=True)
     ]
     assert all(any(row) for row in rows)
     assert 30 < sum(row[0] for row in rows) < 90  # of 120: one book or two
@@ -144,8 +143,8 @@ def test_the_loss_falls_as_sound_comes_near_and_weighs_the_bottleneck():
     for name, answer in {"same": waves, "near": near, "far": far}.items():
         model.answer = answer
         found = SoundCoding(windows=(32, 64)).loss(model, Batch(waves, waves), Step(generator=draws()))
-        losses[name] = float(found.total)
-    cost = float(model.learn(waves, draws()).cost)
+        losses[name] = float(found.total.detach())
+    cost = float(model.learn(waves, draws()).cost.detach())
     assert losses["same"] == pytest.approx(0.25 * cost, rel=1e-3)
     assert losses["same"] < losses["near"] < losses["far"]
 
@@ -194,7 +193,7 @@ def test_what_cannot_be_coded_is_refused():
         LearnedSound(SPEC, coder(model), books=9)
     with pytest.raises(IncompatibleError, match="sound of 8000 Hz, and these are of 16000 Hz"):
         LearnedSound(replace(SPEC, rate=16_000), coder(model))
-    with pytest.raises(IncompatibleError, match="a voice in 'promt', .*; there are: prompt"):
+    with pytest.raises(IncompatibleError, match=r"a voice in 'promt', .*; there are: prompt"):
         LearnedSound(TOLD, coder(model), voice="promt")
     with pytest.raises(IncompatibleError, match="multiples of 32 samples, and the data have 130"):
         WaveAutoencoder(Spec((130,)), 4, (4, 8))

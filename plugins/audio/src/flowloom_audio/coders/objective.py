@@ -62,7 +62,7 @@ class SoundCoding(Objective):
         self.path = path or AffinePath()
         self.windows = tuple(windows)
         self.weights = (mel, spectral, wave, bottleneck)
-        # Bands depend on the rate by scale alone: any will do.
+        # Which rate is said only moves the bands.
         self.spectra = nn.ModuleList(Mel(8000, min(bands, max(1, w // 6)), w, w // 4) for w in windows)
 
     @property
