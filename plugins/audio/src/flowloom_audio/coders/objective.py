@@ -15,7 +15,7 @@ from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.coders.base import WaveCoder
-from flowloom_audio.metrics.distances import spectral_distance
+from flowloom_audio.spectra import spectral_distance
 
 __all__ = ["SoundCoding"]
 
