@@ -52,7 +52,7 @@ class SoundCoding(Objective):
         mel: float = 1.0,
         spectral: float = 0.5,
         wave: float = 1.0,
-        bottleneck: float = 0.25,
+        bottleneck: float = 0.02,
     ) -> None:
         super().__init__()
         if not windows or min(windows) < 32 or bands < 1:
