@@ -56,6 +56,8 @@ def test_every_book_takes_what_those_before_it_left():
     assert torch.equal(tokens, torch.stack([first, second], 1))
     assert torch.allclose(q.vectors(tokens), q.book[0][first] + q.book[1][second])
     assert torch.allclose(q.vectors(tokens[:, :1]), q.book[0][first])
+    masked = torch.stack([torch.full_like(first, 5), second], 1)
+    assert torch.allclose(q.vectors(masked), q.book[1][second])  # what has not arrived adds nothing
     again, left, said = q.steps(z)
     assert torch.equal(again, tokens)
     assert torch.allclose(left[1], z - q.book[0][first])

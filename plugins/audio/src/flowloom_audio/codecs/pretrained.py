@@ -84,8 +84,9 @@ class PretrainedCodec(FramedCodec):
         return torch.cat([self._tokens(wave[None]) for wave in waves])
 
     def sound(self, frames: Tensor, samples: int) -> Tensor:
-        """Waveforms."""
-        return torch.cat([self._wave(row[None], samples) for row in frames])
+        """Waveforms; what has not arrived (the mask of a flow) sounds as entry 0."""
+        known = frames * (frames < self.vocab)
+        return torch.cat([self._wave(row[None], samples) for row in known])
 
     def _tokens(self, waves: Tensor) -> Tensor:
         """``(n, samples)`` to ``(n, frames, codebooks)``."""

@@ -56,8 +56,14 @@ class ResidualQuantiser(nn.Module):
         return torch.stack(found, -1)
 
     def vectors(self, tokens: Tensor) -> Tensor:
-        """Sums of entries: tokens ``(..., books)`` to vectors ``(..., size)``; fewer books are allowed."""
-        chosen = [self.book[i][tokens[..., i]] for i in range(tokens.shape[-1])]
+        """Sums of entries: tokens ``(..., books)`` to vectors ``(..., size)``.
+
+        Fewer books are allowed, and a token that is no entry (the mask of a flow) adds nothing.
+        """
+        known = tokens < self.entries
+        chosen = [
+            self.book[i][(tokens * known)[..., i]] * known[..., i, None] for i in range(tokens.shape[-1])
+        ]
         return torch.stack(chosen).sum(0)
 
     def steps(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

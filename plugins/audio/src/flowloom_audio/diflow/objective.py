@@ -97,7 +97,7 @@ class FactorisedFlow(PosteriorMatching):
             raise IncompatibleError(f"{who} starts where nothing is known; use source: mask, path: mixture")
         if min(duration_weight, content_weight, flow_weight) < 0:
             raise ValueError("duration_weight, content_weight and flow_weight must not be negative")
-        self.spec, self.mark = spec, marks[0] if marks else None
+        self.spec, self.mark, self.embed = spec, marks[0] if marks else None, embed
         self.weights = (duration_weight, content_weight, flow_weight)
         self.timed = "durations" in spec.conditions
         emits = 0 if self.timed else max(1, content)
@@ -119,7 +119,7 @@ class FactorisedFlow(PosteriorMatching):
     def conditions(self) -> Mapping[str, Condition]:
         """What is said in every frame, and the tokens of content, which are given."""
         frames, streams = self.spec.shape
-        size = max(1, self.streams.content) * self.mapper.embeds[0].out_features  # type: ignore[operator]
+        size = max(1, self.streams.content) * self.embed
         found = {"spoken": Condition(shape=(frames, size))}
         if self.streams.content:
             found["content_known"] = Condition(shape=(frames, streams), role="given")

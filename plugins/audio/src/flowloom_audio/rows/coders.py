@@ -43,6 +43,7 @@ def register(reg: Registrar) -> None:
         summary="spectra in several resolutions and the cost of the bottleneck: trains coders of sound",
         paper="2210.13438",
         within="toy-coder",
+        tags=("heavy",),
         known_failures={
             "check_follows_its_generator": "codebooks follow every batch that is asked of them",
             "check_state_round_trip": "codebooks follow every batch that is asked of them",
@@ -55,6 +56,7 @@ def register(reg: Registrar) -> None:
         summary="tokens or latents of a frozen coder of another run",
         paper="2112.10752",
         within="toy-coder",
+        tags=("heavy",),
         known_failures={"check_round_trip": "a coder loses something by design"},
     )
     reg.recipe(
