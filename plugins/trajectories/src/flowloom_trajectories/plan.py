@@ -34,7 +34,7 @@ class Plan(Task):
     """Acts in a world by the plans of a flow, which is asked anew on the way (`Planner`).
 
     Every few steps the flow plans from where the agents now are, for all of them in one solve. Answers are
-    the ways that were gone, as many points as a plan has; what they brought stands beside them
+    the ways that were gone, in as many points as a plan has; what they brought stands beside them
     (``episode_return``, ``success``). A flow of plans whose both ends are given goes from the starts of
     held-out rows to their goals; one that is told a return starts where the world begins.
 
@@ -43,7 +43,7 @@ class Plan(Task):
     as many steps as ``evaluations`` says, and success, return and the seconds of one plan are told of each.
 
     Args:
-        env: where; a maze like that of the plans where None.
+        env: where; where None, a maze of the usual form, for as many steps as a plan has.
         every: steps between two plans; the first plan is carried out to its end where it is the horizon.
         target: return that is wanted, for flows that are told one; the best of the world where None.
         evaluations: of the network in a plan, that a command line asks about.
@@ -69,12 +69,12 @@ class Plan(Task):
         if every < 1 or min(evaluations, default=1) < 1:
             raise ValueError(f"every and evaluations count from 1, got {every} and {list(evaluations)}")
         super().__init__(metrics, draws, name)
-        self.env: Env = env or MazeEnv()
+        self.env = env
         self.every, self.target, self.solver = every, target, solver
         self.evaluations = tuple(evaluations)
 
     def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
-        """What is told of held-out rows beside empty plans, and the rows; none of their points counts as given.
+        """What is told of held-out rows beside empty plans, and the rows, no point of which counts as given.
 
         Raises:
             IncompatibleError: data are no plans of which some points are given.
@@ -82,8 +82,8 @@ class Plan(Task):
         spec = data.spec
         if spec.parts or len(spec.shape) != 2 or len(spec.named("given")) != 1:
             raise IncompatibleError(
-                "plan asks for plans (horizon, numbers) of which what is now is given, as those of maze-plans "
-                "and demonstrations are"
+                "plan asks for plans (horizon, numbers) of which what is now is given, as in maze-plans "
+                "and demonstrations"
             )
         if len(spec.named("values")) != 1:
             raise IncompatibleError("plan reads what is given from one condition of role values")
@@ -141,33 +141,37 @@ class Plan(Task):
         return lines
 
     def _planner(self, flow: Flow, solver: Solver | None, seed: int) -> Planner:
-        return Planner(flow, self.env, self.every, self.target, solver, seed)
+        env = self.env
+        if env is None:
+            spec = flow.spec if flow.codec is None else flow.codec.data_spec
+            env = MazeEnv(steps=max(1, spec.event_shape()[0] - 1))
+        return Planner(flow, env, self.every, self.target, solver, seed)
 
     def _gone(self, flow: Flow, asked: Examples, solver: Solver | None, seed: int) -> Examples:
-        """Episodes, with points of a way in the place of the points of a plan."""
-        planner, env = self._planner(flow, solver, seed), self.env
+        """Episodes; where the answers are to be compared with plans, in as many points as these have."""
+        planner = self._planner(flow, solver, seed)
         draws = generator(seed, "slip")
-        state = self._begin(planner, asked, draws)
-        found = carried_out(env, planner, state, draws)
-        seen, horizon = found.observations[..., : planner.size], planner.horizon
-        last = found.alive.sum(1)[:, None]
-        # Where a way is longer than a plan it is told by as many points, evenly in time.
-        longest = (last + 1).clamp_min(horizon) - 1
-        place = (torch.linspace(0, 1, horizon) * longest).round().long()
-        way = seen.gather(1, torch.minimum(place, last)[..., None].expand(-1, -1, planner.size))
+        found = carried_out(planner.env, planner, self._begin(planner, asked, draws), draws)
+        way = found.observations[..., : planner.size]
+        if "evaluations" not in asked.cond:
+            # Evenly in time where a way is longer than a plan; standing still at its end where it is shorter.
+            last = way.shape[1] - 1
+            longest = max(last, planner.horizon - 1)
+            place = (torch.linspace(0, 1, planner.horizon) * longest).round().long()
+            way = way[:, place.clamp_max(last)]
         told = {"episode_return": found.returns, "success": found.reached}
         return Examples(way, {**asked.cond, **told}, asked.layout)
 
     def _begin(self, planner: Planner, asked: Examples, draws: torch.Generator) -> Any:
         ends = asked.cond.get(planner.values)
         if planner.told or ends is None:
-            return self.env.reset(len(asked), draws)
-        return self.env.placed(ends[:, 0], ends[:, -1])
+            return planner.env.reset(len(asked), draws)
+        return planner.env.placed(ends[:, 0], ends[:, -1])
 
     def _seconds(self, flow: Flow, solver: Solver | None, seed: int) -> float:
         """Of one plan of one agent: the median of several, after one to warm up."""
         planner = self._planner(flow, solver, seed)
-        state = self.env.reset(1, generator(seed, "seconds"))
+        state = planner.env.reset(1, generator(seed, "seconds"))
         for k in range(_TIMED + 1):
             planner(state, torch.zeros(1), k * self.every)
         return median(planner.seconds[1:])

@@ -55,7 +55,7 @@ class Planner:
     A flow that is told a return plans from where one is; the return still wanted is ``target`` less what
     was gained. Any other plans from where one is to the goal, to arrive at the last step of its horizon, and
     is followed in as many points as are left of it, ``every`` at least. The action comes from the role
-    ``inverse``, a flow of actions under ``observation`` and ``after``, and else from the world (`Env.toward`).
+    ``inverse``, a flow of actions under ``observation`` and ``after``, else from the world (`Env.toward`).
 
     Args:
         flow: of plans ``(horizon, d)``, the first d numbers of observations, of which the first is given.
@@ -73,8 +73,8 @@ class Planner:
         given, values = ([k for k, c in known.items() if c.role == role] for role in ("given", "values"))
         if spec.parts or len(spec.shape) != 2 or len(given) != 1 or len(values) != 1:
             raise IncompatibleError(
-                "plan asks for plans (horizon, numbers) of which what is now is given, as those of maze-plans "
-                "and demonstrations are"
+                "plan asks for plans (horizon, numbers) of which what is now is given, as in maze-plans "
+                "and demonstrations"
             )
         self.horizon, self.size = spec.shape
         if self.size > env.observation:

@@ -31,6 +31,7 @@ class Choices(Score):
         least: share from which a goal is known.
     """
 
+    of_data: ClassVar[bool] = False
     better: ClassVar = {"goals_known": "higher", "least_share": "higher"}
     about: ClassVar = {
         "goals_known": "Goals that get at least 15 % (or as told) of the actions that hit any.",

@@ -29,6 +29,7 @@ class ClosedLoop(Score):
         solver: in place of the flow's own.
     """
 
+    of_data: ClassVar[bool] = False
     better: ClassVar = {"episode_return": "higher", "success": "higher", "episode_steps": "lower"}
     about: ClassVar = {
         "episode_return": "Mean sum of rewards of an episode in which the flow acts.",

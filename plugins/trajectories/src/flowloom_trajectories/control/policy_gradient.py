@@ -117,7 +117,7 @@ class ClippedPolicy(FlowMatching):
 
 
 class FPO(ClippedPolicy):
-    r"""Flow policy optimisation: ratios from differences of flow-matching losses (McAllister et al. 2507.21053).
+    r"""Flow policy optimisation (McAllister et al. 2507.21053): ratios from flow-matching losses.
 
     For every action a the pairs :math:`(\epsilon_i, t_i)` and the losses :math:`l_i` of the policy that took
     it are stored, and
