@@ -1,5 +1,9 @@
 """Worlds, policies that learn in them, and what is done with plans there."""
 
+import sys
+import types
+
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +11,8 @@ import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Step
 from flowloom.training.feeds import Feeding
+from flowloom_registry import load_recipe
+from flowloom_registry.runs.assembly import assemble
 from flowloom_trajectories.control import (
     FPO,
     Acts,
@@ -15,6 +21,7 @@ from flowloom_trajectories.control import (
     FlowPolicy,
     GaussianPolicy,
     GaussianPPO,
+    Gymnasium,
     HiddenGoals,
     MazeEnv,
     OnPolicy,
@@ -284,7 +291,7 @@ def test_choices_counts_goals():
 
     env = HiddenGoals()
     told = Told(FlowPolicy(Acts(env, n=8, episodes=1).spec), objective=FPO())
-    found = Choices(env, draws=800)(told, None)
+    found = Choices(env, draws=800)(told, Acts(env, n=8, episodes=1).take(torch.arange(8)))
     assert found == {"goals_known": 3.0, "least_share": 0.125} or found["goals_known"] == 3
 
 
@@ -338,3 +345,95 @@ def test_bad_numbers_are_refused():
             make()
     with pytest.raises(IncompatibleError, match="closed-loop acts by flows"):
         ClosedLoop(MazeEnv()).require(fl.Flow(fl.models.MLP(fl.Spec((3, 4, 5)))))
+
+
+# Worlds of gymnasium
+
+
+class Box:
+    def __init__(self, low, high):
+        self.low, self.high = np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
+        self.shape, self.dtype = self.low.shape, self.low.dtype
+
+
+class Cart:
+    """Goes as far as it is told; over, and a success, beyond 3."""
+
+    observation_space, action_space = Box([-9.0, -9.0], [9.0, 9.0]), Box([0.0], [2.0])
+
+    def reset(self, seed=None):
+        self.at = 0.0
+        return np.array([0.0, seed % 7]), {}
+
+    def step(self, action):
+        self.at += float(action[0])
+        return np.array([self.at, 0.0]), self.at, self.at > 3, False, {"is_success": self.at > 3}
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def gymnasium(monkeypatch):
+    fake = types.ModuleType("gymnasium")
+    fake.error = types.SimpleNamespace(Error=type("Error", (Exception,), {}))
+
+    def make(name):
+        if name != "Cart-v0":
+            raise fake.error.Error(f"no {name}\nat all")
+        return Cart()
+
+    fake.make = make
+    monkeypatch.setitem(sys.modules, "gymnasium", fake)
+
+
+def test_actions_are_spread_over_the_limits_of_gymnasium(gymnasium, draws):
+    env = Gymnasium("Cart-v0", returns=(0.0, 20.0), steps=5)
+    assert (env.observation, env.action) == (2, 1)
+    actions = torch.tensor([[-1.0], [0.0], [5.0]])  # 0, 1 and 2 a step
+    found = carried_out(env, lambda s, g, k: actions, env.reset(3, draws), draws)
+    assert found.observations[:, -1, 0].tolist() == [0, 4, 4]
+    assert found.alive.sum(1).tolist() == [5, 4, 2]
+    assert found.returns.tolist() == [0, 1 + 2 + 3 + 4, 2 + 4]
+    assert found.reached.tolist() == [False, True, True]
+
+
+def test_episodes_of_gymnasium_begin_anew_where_they_are_over(gymnasium, draws):
+    env = Gymnasium("Cart-v0", steps=5)
+    state = env.step(env.reset(2, draws), torch.ones(2, 1), draws)
+    after = env.renew(state, torch.tensor([True, False]), draws)
+    assert after.observation[:, 0].tolist() == [0, 2]
+
+
+def test_gymnasium_that_is_not_there_or_knows_no_such_world(gymnasium, monkeypatch):
+    with pytest.raises(fl.errors.DataError, match="cannot make 'Car-v1': no Car-v1"):
+        Gymnasium("Car-v1")
+    monkeypatch.setattr(Cart, "action_space", types.SimpleNamespace(n=2, shape=()))
+    with pytest.raises(IncompatibleError, match="takes real vectors"):
+        Gymnasium("Cart-v0")
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(IncompatibleError, match="pip install gymnasium"):
+        Gymnasium("Cart-v0")
+    assert Gymnasium("Cart-v0", observation=2, action=1).action == 1
+
+
+# At the paper's size
+
+
+def test_networks_of_the_paper_have_their_sizes():
+    spec = fl.Spec((6,), conditions={"observation": fl.Condition(shape=(17,))})
+    with torch.device("meta"):
+        acts, values = FlowPolicy(spec), ValueMLP(spec)
+        said = acts(torch.empty(5, 6), torch.empty(5), observation=torch.empty(5, 17))
+    assert said.shape == (5, 6)
+    size = [sum(p.numel() for p in net.parameters()) for net in (acts, values)]
+    # 4 layers of 32 on observation, action and 8 features of the time; 5 layers of 256 on the observation.
+    layers = [(17 + 6 + 8, 32), (32, 32), (32, 32), (32, 32), (32, 6)]
+    deep = [(17, 256), *[(256, 256)] * 4, (256, 1)]
+    assert size == [sum((a + 1) * b for a, b in one) for one in (layers, deep)]
+
+
+def test_the_recipes_of_the_papers_sizes_are_complete():
+    built = assemble(load_recipe("fpo-playground"))
+    assert built.feed.envs * built.feed.unroll * built.feed.epochs / built.train.batch == 960
+    assert built.flow.objective.pairs == 8

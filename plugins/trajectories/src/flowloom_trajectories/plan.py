@@ -144,7 +144,7 @@ class Plan(Task):
         env = self.env
         if env is None:
             spec = flow.spec if flow.codec is None else flow.codec.data_spec
-            env = MazeEnv(steps=max(1, spec.event_shape()[0] - 1))
+            env = MazeEnv(steps=max(1, spec.shape[0] - 1))
         return Planner(flow, env, self.every, self.target, solver, seed)
 
     def _gone(self, flow: Flow, asked: Examples, solver: Solver | None, seed: int) -> Examples:

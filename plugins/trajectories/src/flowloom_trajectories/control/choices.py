@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom_trajectories.control.agents import Policy
@@ -53,8 +53,10 @@ class Choices(Score):
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
-        """Draw actions under one observation; the examples are not looked at."""
+        """Draw actions under one observation; the examples are counted, and not looked at."""
         self.require(flow)
+        if not len(examples):
+            raise ShapeError("score choices is asked of some examples, if only for their number")
         seen = torch.zeros(self.draws, self.env.observation)
         x = flow.solve(self.draws, cond={"observation": seen}, seed=seed).x
         assert isinstance(x, Tensor)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.seeds import generator
@@ -60,8 +60,10 @@ class ClosedLoop(Score):
         agent_of(flow, self.env, self.every, self.target, self.solver, 0)
 
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
-        """Act; the examples are not looked at."""
+        """Act; the examples are counted, and not looked at."""
         self.require(flow)
+        if not len(examples):
+            raise ShapeError("score closed-loop is asked of some examples, if only for their number")
         agent = agent_of(flow, self.env, self.every, self.target, self.solver, seed)
         draws = generator(seed, "closed-loop")
         with torch.no_grad(), flow.evaluating():

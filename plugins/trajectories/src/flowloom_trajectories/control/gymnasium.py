@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class Gymnasium(Env):
 
     def _made(self) -> Any:
         try:
-            import gymnasium
+            gymnasium: Any = import_module("gymnasium")
         except ModuleNotFoundError as error:
             raise IncompatibleError(
                 f"env gymnasium runs {self.id} with gymnasium, which is not here: pip install gymnasium"

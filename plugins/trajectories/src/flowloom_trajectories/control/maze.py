@@ -60,7 +60,8 @@ class MazeEnv(Env):
                 raise DataError(f"{name} {list(cell)} is no free cell of the maze; say row and column")
         if start is not None and goal is not None and tuple(start) == tuple(goal):
             raise DataError(f"start and goal are the same cell, {list(start)}")
-        self._start, self._goal = start, goal
+        self._start = None if start is None else (start[0], start[1])
+        self._goal = None if goal is None else (goal[0], goal[1])
         self.reach, self.slip, self.walls, self.within, self.steps = reach, slip, walls, within, steps
         self.observation = 4 if goal is None else 2
         self.returns = (-float(steps), 0.0)
@@ -95,10 +96,10 @@ class MazeEnv(Env):
         apart = 1 + torch.randint(count - 1, (n,), generator=generator, device=where)
         start = (goal + apart) % count
         if self._goal is not None:
-            goal = torch.full_like(goal, self._number[tuple(self._goal)])
+            goal = torch.full_like(goal, self._number[self._goal])
             start = (goal + apart) % count
         if self._start is not None:
-            start = torch.full_like(start, self._number[tuple(self._start)])
+            start = torch.full_like(start, self._number[self._start])
             if self._goal is None:
                 goal = (start + apart) % count
         off = 0.3 * (torch.rand(n, 2, 2, generator=generator, device=where) - 0.5)

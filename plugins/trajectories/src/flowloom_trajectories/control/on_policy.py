@@ -131,23 +131,15 @@ class OnPolicy(OwnFeed):
             self.age = torch.where(ended, 0.0, self.age)
             self.gained = torch.where(ended, 0.0, self.gained)
         seen.append(env.observe(self.world))
-        self._keep(flow, *(torch.stack(rows, 1) for rows in (seen, actions, rewards, overs, cuts)), generator)
+        self._keep(flow, [torch.stack(rows, 1) for rows in (seen, actions, rewards, overs, cuts)], generator)
         found, won = torch.cat(returns), torch.cat(wins)
         if not len(found):
             return {}
         return {"episode_return": float(found.mean()), "success": float(won.float().mean())}
 
-    def _keep(
-        self,
-        flow: Flow,
-        seen: Tensor,
-        actions: Tensor,
-        rewards: Tensor,
-        over: Tensor,
-        cut: Tensor,
-        generator: torch.Generator,
-    ) -> None:
-        """Rows for batches, from what was seen ``(n, T + 1, ...)`` and done ``(n, T, ...)``."""
+    def _keep(self, flow: Flow, told: Sequence[Tensor], generator: torch.Generator) -> None:
+        """Rows for batches, from what was seen ``(n, T + 1, ...)``, and ``(n, T, ...)`` of the rest."""
+        seen, actions, rewards, over, cut = told
         for module in flow.modules():
             if isinstance(module, RunningNorm):
                 module.include(seen[:, :-1].flatten(0, 1))
@@ -159,14 +151,14 @@ class OnPolicy(OwnFeed):
         action, cond = actions.flatten(0, 1), {SEEN: seen[:, :-1].flatten(0, 1).to(actions)}
         objective = flow.objective
         assert isinstance(objective, ClippedPolicy)
-        told = objective.remember(flow.model, action, cond, generator)
+        memory = objective.remember(flow.model, action, cond, generator)
         self.kept = {
             "action": action,
             SEEN: cond[SEEN],
             "advantage": gain.flatten(),
             "target": (gain + value[:, :-1]).flatten(),
             "valid": ~cut.flatten(),
-            **{f"told.{name}": rows for name, rows in told.items()},
+            **{f"told.{name}": rows for name, rows in memory.items()},
         }
 
     def batch(self, number: int, generator: torch.Generator) -> Batch:

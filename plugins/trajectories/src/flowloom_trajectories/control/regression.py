@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.fields import Field, Kind, NetworkField
+from flowloom.layout import Layout, mean_of_entries
 from flowloom.objectives import Batch, FlowMatching, Loss, Step
 from flowloom.paths import Path
 from flowloom.sources import Source
@@ -28,11 +29,14 @@ class Regression(FlowMatching):
         super().__init__(path, predict="data")
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """The squared error, a mean over entries."""
-        t = torch.zeros(len(batch.x1), device=batch.x1.device) if isinstance(batch.x1, Tensor) else None
-        assert t is not None
-        zero = map_state(torch.zeros_like, batch.x1)
-        return Loss((model(zero, t.to(batch.x1.dtype), **batch.cond) - batch.x1).square().mean())
+        """The squared error, a mean over entries that are real and free."""
+        layout, x1 = batch.layout, batch.x1
+        assert isinstance(x1, Tensor)
+        x1 = x1 if layout is None else layout.fill(x1)
+        zero = _nothing(x1, None if layout is None else layout.holding(x1))
+        off = model(zero, x1.new_zeros(len(x1)), **batch.cond) - x1
+        off = off if layout is None else layout.still(off)
+        return Loss(mean_of_entries(off.square(), None if layout is None else layout.free).mean())
 
     @property
     def kind(self) -> Kind:
@@ -46,4 +50,13 @@ class Regression(FlowMatching):
 
 class _Answer(NetworkField):
     def __call__(self, x: State, t: Time, cond: Cond) -> State:
-        return super().__call__(map_state(torch.zeros_like, x), map_state(torch.zeros_like, t), cond)
+        assert isinstance(x, Tensor)
+        spec = getattr(self.model, "spec", None)
+        zero = _nothing(x, None if spec is None else Layout.of(spec, cond))
+        return super().__call__(zero, map_state(torch.zeros_like, t), cond)
+
+
+def _nothing(x: Tensor, layout: Layout | None) -> Tensor:
+    """State 0, but for what is given."""
+    zero = torch.zeros_like(x)
+    return zero if layout is None else layout.hold(zero)

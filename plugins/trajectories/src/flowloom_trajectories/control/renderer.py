@@ -110,8 +110,8 @@ class EpisodeView(Renderer):
         for way, steps in zip(found.observations, found.alive.sum(1).tolist(), strict=True):
             gone = way[: steps + 1]
             axes.plot(gone[:, 0].numpy(), gone[:, 1].numpy(), color=_WAY, alpha=0.5, linewidth=1)
-            axes.scatter(*gone[0, :2].tolist(), s=10, color=_START, zorder=3)
-            axes.scatter(*gone[-1, :2].tolist(), s=14, color=_END, zorder=3)
+            for at, colour in ((gone[0], _START), (gone[-1], _END)):
+                axes.scatter([float(at[0])], [float(at[1])], s=12, color=colour, zorder=3)
         axes.set_aspect("equal")
 
     def _draw(self, axes: Axes, x: State, *, walls: bool = True) -> None:
