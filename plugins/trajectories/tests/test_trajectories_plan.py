@@ -69,6 +69,34 @@ def test_walls_are_not_entered(draws):
     assert Walls()(way, truth)["wall_rate"] == 0
 
 
+def test_points_in_walls_are_moved_to_the_nearest_free_place(draws):
+    maze = MazeEnv().maze
+    points = 8 * torch.rand(400, 2, generator=draws)
+    freed = maze.freed(points)
+    inside = maze.hits(points)
+    assert inside.any()
+    assert not maze.hits(freed).any()
+    assert torch.equal(freed[~inside], points[~inside])
+    grid = torch.cartesian_prod(*[torch.linspace(0.05, 7.95, 160)] * 2)
+    grid = grid[~maze.hits(grid)]
+    best = torch.cdist(points[inside], grid).amin(1)
+    assert ((freed - points).norm(dim=-1)[inside] <= best + 0.1).all()
+
+
+def test_plans_keep_out_of_walls_while_they_are_solved(draws):
+    data = MazePlans(32, horizon=16)
+    flow = _flow(data)
+    rates = []
+    for clear in (False, True):
+        planner = Planner(flow, MazeEnv(), 4, None, fl.solvers.Euler(4), 0, clear)
+        state = planner.env.reset(30, draws)
+        plans = planner.plan(state, torch.zeros(30), 1)
+        torch.testing.assert_close(plans[:, 0], state[:, :2])
+        rates.append(planner.env.maze.hits(plans).float().mean())
+    assert rates[0] > 0.1
+    assert rates[1] == 0
+
+
 def test_the_question_holds_only_ends(draws):
     data = MazePlans(32, horizon=16)
     asked, _ = Plan().pose(data, 5, draws)
@@ -129,6 +157,7 @@ def test_the_ends_of_a_row_are_taken(run):
         (("plan", "--env", "hidden-goals"), "plans have 2 numbers a step, and HiddenGoals shows 1"),
         (("plan", "--env", "two-goals"), "TwoGoals has none; try env: maze"),
         (("plan", "99"), "plan takes nothing, or a row of the data, 0 to 31; got '99'"),
+        (("plan", "--env", "hidden-goals", "--set", "clear=true"), "plans have 2 numbers"),
         (("plan", "--set", "every=0"), "count from 1, got 0"),
         (("inpaint", "--env", "maze"), "'env'"),
         (("inpaint",), "what is task inpaint about?"),

@@ -47,6 +47,7 @@ class Plan(Task):
         every: steps between two plans; the first plan is carried out to its end where it is the horizon.
         target: return that is wanted, for flows that are told one; the best of the world where None.
         evaluations: of the network in a plan, that a command line asks about.
+        clear: keep the points of plans out of walls while the flow solves, see `Planner`.
         solver: in place of the flow's own.
         metrics: judges of the ways; in a recipe, the recipe's own where none are named.
         draws: walks of every question; as many as the metrics want where None.
@@ -61,6 +62,7 @@ class Plan(Task):
         every: int = 4,
         target: float | None = None,
         evaluations: Sequence[int] = (1, 4, 16),
+        clear: bool = False,
         solver: Solver | None = None,
         metrics: Sequence[Metric] = (),
         draws: int | None = None,
@@ -71,7 +73,7 @@ class Plan(Task):
         super().__init__(metrics, draws, name)
         self.env = env
         self.every, self.target, self.solver = every, target, solver
-        self.evaluations = tuple(evaluations)
+        self.evaluations, self.clear = tuple(evaluations), clear
 
     def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
         """What is told of held-out rows beside empty plans, and the rows, no point of which counts as given.
@@ -145,7 +147,7 @@ class Plan(Task):
         if env is None:
             spec = flow.spec if flow.codec is None else flow.codec.data_spec
             env = MazeEnv(steps=max(1, spec.shape[0] - 1))
-        return Planner(flow, env, self.every, self.target, solver, seed)
+        return Planner(flow, env, self.every, self.target, solver, seed, self.clear)
 
     def _gone(self, flow: Flow, asked: Examples, solver: Solver | None, seed: int) -> Examples:
         """Episodes; where the answers are to be compared with plans, in as many points as these have."""

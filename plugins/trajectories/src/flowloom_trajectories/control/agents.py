@@ -13,7 +13,8 @@ from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.seeds import derive
 from flowloom.solvers import Solver
-from flowloom.state import Cond
+from flowloom.solvers.walk import Hook
+from flowloom.state import Cond, State
 from flowloom.trained import Trained
 from flowloom_trajectories.control.env import Act, Env
 
@@ -64,10 +65,22 @@ class Planner:
         target: return that is wanted of an episode; the best that the world can give where None.
         solver: in place of the flow's own.
         seed: of everything the flow draws.
+        clear: points of a plan that lie in a wall of the world's maze are moved to the nearest free place
+            after every step of the solver, from the middle of its way on: a projection while it solves.
+
+    Raises:
+        IncompatibleError: the flow draws no plans of what the world shows, or there are no walls to clear.
     """
 
     def __init__(
-        self, flow: Flow, env: Env, every: int, target: float | None, solver: Solver | None, seed: int
+        self,
+        flow: Flow,
+        env: Env,
+        every: int,
+        target: float | None,
+        solver: Solver | None,
+        seed: int,
+        clear: bool = False,
     ) -> None:
         known, spec = flow.known_conditions(), flow.spec if flow.codec is None else flow.codec.data_spec
         given, values = ([k for k, c in known.items() if c.role == role] for role in ("given", "values"))
@@ -88,6 +101,9 @@ class Planner:
         self.inverse = inverse
         self.flow, self.env, self.every, self.solver, self.seed = flow, env, every, solver, seed
         self.target = env.returns[1] if target is None else target
+        if clear and (env.maze is None or self.size < 2):
+            raise IncompatibleError(f"clear keeps plans out of walls, and {type(env).__name__} has none")
+        self.clear = clear
         self.plans = torch.zeros(0)
         self.seconds: list[float] = []
 
@@ -127,7 +143,19 @@ class Planner:
                     "none; try env: maze"
                 )
             marks[:, -1], values[:, -1] = True, goal
-        return _drawn(self.flow, len(seen), cond, self.solver, seed)
+        hook = self._project if self.clear else None
+        return _drawn(self.flow, len(seen), cond, self.solver, seed, hook)
+
+    def _project(self, x: State, t: float) -> State:
+        first, last = self.flow.field().span
+        if (t - first) / (last - first) < 0.5:
+            return x
+        codec, maze = self.flow.codec, self.env.maze
+        assert maze is not None
+        data = x if codec is None else codec.decode(Examples(x)).x
+        assert isinstance(data, Tensor)
+        data = torch.cat([maze.freed(data[..., :2]), data[..., 2:]], -1)
+        return data if codec is None else codec.encode(Examples(data)).x
 
 
 def agent_of(
@@ -155,9 +183,11 @@ def shortened(plans: Tensor, points: int) -> Tensor:
     return plans[:, low] * (1 - share) + plans[:, low + 1] * share
 
 
-def _drawn(flow: Flow, n: int, cond: Cond, solver: Solver | None, seed: int) -> Tensor:
+def _drawn(
+    flow: Flow, n: int, cond: Cond, solver: Solver | None, seed: int, on_step: Hook | None = None
+) -> Tensor:
     """Data of a flow under conditions, on the CPU."""
-    solution = flow.solve(n, cond=cond, solver=solver, seed=seed)
+    solution = flow.solve(n, cond=cond, solver=solver, seed=seed, on_step=on_step)
     with torch.no_grad(), flow.evaluating():
         x = flow.decode(Examples(solution.x, solution.cond)).x
     assert isinstance(x, Tensor)
