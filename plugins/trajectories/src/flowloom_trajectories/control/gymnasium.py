@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.errors import DataError, IncompatibleError
+from flowloom.errors import DataError, IncompatibleError, MissingDependencyError
 from flowloom_trajectories.control.env import Env
 
 __all__ = ["Gymnasium"]
@@ -52,7 +52,8 @@ class Gymnasium(Env):
         arguments: further ones of ``gymnasium.make``.
 
     Raises:
-        IncompatibleError: gymnasium is not installed, or what is seen or decided is no vector of numbers.
+        MissingDependencyError: gymnasium is not installed.
+        IncompatibleError: what is seen or decided is no vector of numbers.
         DataError: gymnasium knows no such environment.
     """
 
@@ -79,7 +80,7 @@ class Gymnasium(Env):
         try:
             gymnasium: Any = import_module("gymnasium")
         except ModuleNotFoundError as error:
-            raise IncompatibleError(
+            raise MissingDependencyError(
                 f"env gymnasium runs {self.id} with gymnasium, which is not here: pip install gymnasium"
             ) from error
         try:

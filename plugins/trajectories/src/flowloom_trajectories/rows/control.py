@@ -33,7 +33,6 @@ def _worlds(reg: Registrar) -> None:
         summary="an environment of gymnasium with real-valued actions",
         example={"id": "Pendulum-v1", "returns": [-2000.0, 0.0], "steps": 5},
         requires=("gymnasium",),
-        tags=("files",),
     )
     reg.add(
         "renderer",
