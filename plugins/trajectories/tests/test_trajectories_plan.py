@@ -35,7 +35,7 @@ class Knows(Plan):
 
 
 def _flow(data):
-    return fl.Flow(TemporalUNet(data.spec, width=8, multipliers=(1, 2)))
+    return fl.Flow(TemporalUNet(data.spec, width=8, multipliers=(1, 2)), solver=fl.solvers.Euler(2))
 
 
 def test_a_perfect_plan_is_carried_out(draws):
@@ -143,7 +143,8 @@ def test_success_and_latency_are_told(run, capsys):
 
 
 def test_the_ends_of_a_row_are_taken(run):
-    assert main(["task", str(run), "plan", "7", "--env", "maze", "-n", "2", "--set", "evaluations=[1]"]) == 0
+    world = "{use: maze, steps: 3}"
+    assert main(["task", str(run), "plan", "7", "--env", world, "-n", "2", "--set", "evaluations=[1]"]) == 0
     answers = load_file(run / "samples" / "plan" / "answers.safetensors")
     row = MazePlans(32, horizon=8).split("test").take(torch.tensor([7]))
     torch.testing.assert_close(answers["x"][:, 0], row.x[:, 0].expand(2, -1))
@@ -170,6 +171,7 @@ def test_what_cannot_be_asked_is_told_in_one_line(run, words, says, capsys):
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_policies_learn_and_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
