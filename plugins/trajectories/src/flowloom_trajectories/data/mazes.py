@@ -54,7 +54,8 @@ class Maze:
         column, row = xy.nan_to_num(-1.0).floor().clamp(-1, 1e6).long().unbind(-1)
         height, width = self.wall.shape
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        return ~inside | self.wall[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        wall = self.wall.to(xy.device)
+        return ~inside | wall[row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
     def freed(self, xy: Tensor, margin: float = 0.05) -> Tensor:
         """Points ``(..., 2)`` that are free as they are, and the nearest free ones of those that are not.
