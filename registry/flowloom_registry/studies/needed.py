@@ -259,6 +259,11 @@ def _values_of(assembly: Assembly) -> list[str]:
         f"{task}/{name}"
         for task, one in names_of_tasks(assembly).items()
         for metric in one.metrics
-        for name in metric.better
+        for name in _named(metric)
     ]
-    return [*dict.fromkeys(name for judge in judges for name in judge.better), *of_tasks, *OF_EVERY_RUN]
+    return [*dict.fromkeys(name for judge in judges for name in _named(judge)), *of_tasks, *OF_EVERY_RUN]
+
+
+def _named(judge: Metric | Score) -> list[str]:
+    """Values with a good direction, and those that are told of without one (a spread that is right at 1)."""
+    return [*dict.fromkeys((*judge.better, *judge.about))]
