@@ -63,8 +63,8 @@ def moving(panels: list[Panel], caption: str, columns: int = 4) -> Figure:
     cell = _SIDE + _EDGE
     pitch = cell + 8
     inside = "".join(
-        f'<g transform="translate({_EDGE + i % across * pitch},{8 + i // across * pitch})">{_drawn(panel)}</g>'
-        for i, panel in enumerate(panels)
+        f'<g transform="translate({_EDGE + i % across * pitch},{8 + i // across * pitch})">{one}</g>'
+        for i, one in enumerate(map(_drawn, panels))
     )
     width, height = across * pitch + 8, down * pitch + 8
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'

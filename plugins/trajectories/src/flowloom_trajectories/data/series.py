@@ -32,8 +32,8 @@ def read_series(
     """Columns of a CSV over even times, NaN where a value is missing: float64 ``(steps, columns)``.
 
     Commas, tabs or semicolons stand between, whichever the header has. The first column is the time where
-    its header is ``time``, ``date``, ``datetime`` or ``timestamp``. Empty cells and ``NA``, ``NaN``, ``null``,
-    ``?`` are missing values.
+    its header is ``time``, ``date``, ``datetime`` or ``timestamp``. Empty cells and ``NA``, ``NaN``,
+    ``null``, ``?`` are missing values.
 
     Args:
         file: with a header.
