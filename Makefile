@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 # One single-threaded worker a core: the tests' tensors are too small to share a core's work.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(shell nproc 2>/dev/null || echo 2)
 
+# Where a machine forbids bytecode, each of the hundreds of processes that tests start compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo picture test test-slow lint docs bench bench-peers clean
 
 demo: $(READY)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 
@@ -30,6 +31,7 @@ from flowloom_guidance.composed import Composed, Term
 from flowloom_guidance.raag import RAAG
 from flowloom_guidance.rescaled import Rescaled
 from flowloom_guidance.tilted import Linear
+from flowloom_images.models import UNet
 from flowloom_inverse.inversion import Invert
 from flowloom_inverse.operators import AveragePool
 from flowloom_inverse.problem import Problem
@@ -170,6 +172,14 @@ def bench_flowopt(rounds, rows, steps=10, iterations=8, rate=0.3):
     print(interleave(name, ours, hand, rounds, clock="cpu"), flush=True)
 
 
+def unet(predict):
+    """The network of the demo, on the same states."""
+    torch.manual_seed(0)
+    spec = Spec((1, SIZE, SIZE), conditions={"label": Condition(10)})
+    model = UNet(spec, width=24, multipliers=(1, 2), blocks=1, attention=(4,), head_width=24)
+    return fl.Flow(model, objective=fl.objectives.FlowMatching(condition_dropout=0.5, predict=predict))
+
+
 class Nothing(nn.Module):
     """Stands where a network does and costs nothing, so that what a rule adds can be seen."""
 
@@ -187,11 +197,11 @@ def bench_guidance(rounds, rows, predict):
     """What an evaluation of a guided field costs over the network calls, and energies, that it must make.
 
     Three in a hundred of a network's clock is less than its noise on a busy machine. So what a rule adds is
-    timed around a network that does nothing, beside its bare calls, and the network by itself.
+    timed around a network that does nothing, beside its bare calls, and the networks by themselves.
     """
-    real = perceptron(predict)
+    real = {"perceptron": perceptron(predict), "U-Net": unet(predict)}
     objective = fl.objectives.FlowMatching(condition_dropout=0.5, predict=predict)
-    flow, weak = (fl.Flow(Nothing(real.spec), objective=objective) for _ in range(2))
+    flow, weak = (fl.Flow(Nothing(real["U-Net"].spec), objective=objective) for _ in range(2))
     field, draws = flow.field(Unguided()), torch.Generator().manual_seed(0)
     x, t = torch.randn(rows, 1, SIZE, SIZE, generator=draws), torch.full((rows,), 0.4)
     cond = {"label": torch.arange(rows) % 10, "null": torch.zeros(rows, dtype=torch.bool)}
@@ -231,16 +241,15 @@ def bench_guidance(rounds, rows, predict):
     }
     for name, (rule, calls) in rules.items():
         guided = rule(field)
-        with torch.no_grad(), flow.evaluating(), real.evaluating():
+        with torch.no_grad(), ExitStack() as held:
+            for one in (flow, *real.values()):
+                held.enter_context(one.evaluating())
             functions = {"guided": partial(guided, x, t, cond), "calls": calls(flow.model)}
             took = medians(in_turn(functions, 10 * rounds, clock="cpu"))
-            took |= medians(in_turn({"network": calls(real.model)}, rounds, clock="cpu"))
+            took |= medians(in_turn({n: calls(one.model) for n, one in real.items()}, rounds, clock="cpu"))
         added = took["guided"] - took["calls"]
-        print(
-            f"{name:32} {predict:9} network {took['network']:7.2f} ms   added {1e3 * added:6.0f} us   "
-            f"guided/network {1 + added / took['network']:.3f}",
-            flush=True,
-        )
+        shares = "   ".join(f"{n} {took[n]:7.2f} ms, guided/{n} {1 + added / took[n]:.3f}" for n in real)
+        print(f"{name:32} {predict:9} added {1e3 * added:6.0f} us   {shares}", flush=True)
 
 
 def main():

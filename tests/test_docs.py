@@ -35,7 +35,7 @@ from flowloom_registry.plugins.sections import SECTIONS
 ROOT = Path(__file__).parents[1]
 MADE = {"contracts.md"}  # from the docstrings, whose examples are run where they stand
 PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in MADE)]
-DEAR = {"experiments.md"}  # it carries out some dozens of runs, in minutes
+DEAR = {"experiments.md", "recipes.md", "scale.md"}  # they carry out some dozens of runs, in minutes
 NO_CODE = ("text", "math")  # outputs, trees of files, equations
 STEPS = 2
 SHORT = {

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from flowloom.clashes import Clash, Parts
@@ -351,6 +350,8 @@ def _require_finite(cost: Tensor) -> None:
 
 
 def _assign(cost: Tensor) -> Tensor:
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     solver: Callable[..., tuple[np.ndarray, np.ndarray]] = linear_sum_assignment
     _, rows = solver(cost.detach().t().double().cpu().numpy())
     return torch.as_tensor(rows, dtype=torch.long, device=cost.device)

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
 
-__all__ = ["Energy", "GaussianMixture"]
+__all__ = ["Energy", "GaussianMixture", "misfit", "require_energy"]
 
 
 class Energy(ABC):
@@ -34,6 +35,37 @@ class Energy(ABC):
     @abstractmethod
     def __call__(self, x: State, cond: Cond) -> Tensor:
         """Energies ``(batch,)`` of states ``(batch, *event)``, differentiable in continuous ones."""
+
+
+def misfit(energy: Energy, spec: Spec, who: str) -> str:
+    """Why an energy is not of such states, in one line; empty where it is, or where any will do.
+
+    Args:
+        energy: any.
+        spec: of the states that it would be asked of.
+        who: has them, in the message.
+    """
+    told = energy.spec
+    if told is None or _states(told) == _states(spec):
+        return ""
+    return (
+        f"{who} has {spec.in_words()}, and energy {type(energy).__name__} is of {told.in_words()}; "
+        "make the one like the other"
+    )
+
+
+def require_energy(energy: Energy, spec: Spec, who: str) -> None:
+    """Ask that an energy is of such states.
+
+    Raises:
+        IncompatibleError: they differ in shape or vocabulary, which broadcasting or a table might not notice.
+    """
+    if message := misfit(energy, spec, who):
+        raise IncompatibleError(message)
+
+
+def _states(spec: Spec) -> list[tuple[str, tuple[int, ...], int | None]]:
+    return [(name, tuple(leaf.shape), leaf.vocab) for name, leaf in spec.leaves()]
 
 
 class GaussianMixture(Energy):

@@ -40,6 +40,12 @@ def test_importing_the_package_costs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_training_starts_without_the_compiler():
+    slow = "{'torch._dynamo', 'scipy'} & set(sys.modules)"
+    code = f"import sys, flowloom.training as _; sys.exit(bool({slow}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("name", FLAT)
 def test_flat_modules_say_what_is_theirs(name):
     """``__all__`` holds every public class, function, alias and constant that the module defines."""

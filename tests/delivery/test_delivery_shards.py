@@ -73,6 +73,7 @@ def test_a_batch_is_a_function_of_its_number(finished: Path, whole: Path, tmp_pa
     assert one.equal(several)
 
 
+@pytest.mark.slow
 def test_a_killed_one_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     words = ["sample", str(finished), "-n", "20000", "--shards", "--shard-rows", "50", "--batch", "50"]
     out = tmp_path / "killed"

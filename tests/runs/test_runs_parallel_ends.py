@@ -140,6 +140,7 @@ def test_shares_go_on_with_the_same_bits_and_are_read_by_any_number(
     assert any(not halfway[name].equal(value) for name, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_shares_of_two_are_gone_on_with_by_one(recipe: Path, tmp_path: Path) -> None:
     """Any number reads them; a shard that was cut short, or is not there, is told."""
     out, shares = tmp_path / "run", "train.parallel={checkpoints: sharded}"

@@ -370,6 +370,7 @@ def test_a_stage_extends_no_stages(tmp_path, capsys):
     assert "r.yaml:2:26: extends: 'staged.yaml' has stages of its own" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_scale_of_classifier_guidance_is_asked_again(tmp_path):
     """The classifier is another run's, so guidance by it is no part of what was trained here."""
     small = ["--set", "train.steps=4", "--set", "train.batch=16", "--set", "evaluate.n=20", "--set", "seed=1"]

@@ -115,7 +115,7 @@ def test_looks_do_not_disturb_training(whole: Path, tmp_path: Path) -> None:
     assert same(plain / "flow.safetensors", plain / "checkpoints" / "step-00000240" / "ema.safetensors")
 
 
-@pytest.mark.parametrize("crash_at", [80, 140, 200])
+@pytest.mark.parametrize("crash_at", [80, *(pytest.param(at, marks=pytest.mark.slow) for at in (140, 200))])
 def test_a_crash_during_a_look_loses_nothing(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
 ) -> None:

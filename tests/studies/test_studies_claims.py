@@ -265,6 +265,7 @@ def test_verdicts_are_told_and_written_as_soon_as_they_are_there(write) -> None:
     assert told[0][1] < told[1][1] < told[2][1]
 
 
+@pytest.mark.slow
 def test_how_long_it_will_take_is_told_at_the_start(write, capsys) -> None:
     file = write(CLAIMING)
     claims = find_claims([str(file)])
@@ -279,6 +280,7 @@ def test_how_long_it_will_take_is_told_at_the_start(write, capsys) -> None:
     assert ledger.open(claims) == []
 
 
+@pytest.mark.slow
 def test_data_that_are_not_here_stop_no_other_claim(write, capsys) -> None:
     write("""
 from flowloom.data import Dataset

@@ -234,7 +234,9 @@ def test_rewards_whose_exponential_is_no_number_are_told(gaussian):
 
 
 def test_a_reward_of_other_states_is_told_and_does_not_broadcast():
-    with pytest.raises(IncompatibleError, match=r"metric reward: .* of shape \(1,\), and these are of shape"):
+    with pytest.raises(
+        IncompatibleError, match=r"metric reward has .* and energy \w+ is of real values of shape \(1,\)"
+    ):
         Reward(Along([1.0])).fit(fl.data.EightGaussians(10))
     Reward(RIGHT).fit(fl.data.EightGaussians(10))
 

@@ -242,7 +242,9 @@ def test_what_cannot_work_is_told(gaussian):
     with pytest.raises(IncompatibleError, match=r"search.after is step 11, and walks have 10"):
         RolloutFeed(DistanceTo([0.0]), shape=[1], search=NoiseSearch(after=11))
     feed = RolloutFeed(DistanceTo([0.0, 0.0, 0.0]), shape=[2])
-    with pytest.raises(IncompatibleError, match=r"shape \(3,\), and these are of shape \(2,\)"):
+    with pytest.raises(
+        IncompatibleError, match=r"shape \(2,\), and energy \w+ is of real values of shape \(3,\)"
+    ):
         feed.start(Feeding(flow_of(gaussian()), 4))
     for silent in (FlowSDE(1), FlowSDE(diffusion=0.0), FlowSDE(grid=[0.0, 1.0])):
         with pytest.raises(IncompatibleError, match=r"step 1 of \d+ draws no noise"):

@@ -80,6 +80,7 @@ def tables(folder: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_slurm_array_gives_what_this_machine_gives(study: Path, sbatch: Path, tmp_path: Path) -> None:
     words = ["experiment", str(study), "--launcher", "slurm", "--launch", "submit=true", "--launch", "most=2"]
     options = "options={partition: gpu, time: 01:00:00}"

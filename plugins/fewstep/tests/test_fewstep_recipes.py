@@ -161,7 +161,10 @@ def trainer_of(recipe: str):
     return assembly.flow.trainer(assembly.data, assembly.train, seed=3)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "digits" in name else []) for name in RECIPES],
+)
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(name, tmp_path):
     if name in ("meanflow-digits", "meanflow-sphere"):
         pytest.importorskip("flowloom_images" if "digits" in name else "flowloom_geometries")

@@ -83,6 +83,7 @@ def test_arcs_and_failures():
     assert metric(Examples(x), Examples(x)) == pytest.approx({"failure_rate": 0.5, "nearest_distance": 0.65})
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(survives_a_kill):
     assert survives_a_kill("better-source-aligned")["source.ratio"] < 1
 

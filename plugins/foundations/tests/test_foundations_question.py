@@ -108,6 +108,10 @@ def test_the_best_of_several_is_as_far_as_theory_says(still):
     one = BestOf(Line(), n=1, kept=2000)(still, Examples(torch.zeros(1, 2)), seed=0)
     assert abs(one["gain"]) < 0.1
     assert one["kl"] == 0
+    with pytest.raises(
+        IncompatibleError, match=r"score best-of-n has .* energy GaussianMixture is of .*\(1,\)"
+    ):
+        BestOf(GaussianMixture([[0.0]])).require(still)
 
 
 def test_copies_give_training_data_away(draws):

@@ -195,7 +195,9 @@ def test_the_derivative_of_the_volume_density_is_its_difference(space, shape, dr
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize(
-    ("space", "shape"), [(SPHERE, (3,)), (Stiefel(), (3, 2)), (Stiefel(), (4, 2))], ids=str
+    ("space", "shape"),
+    [(SPHERE, (3,)), (Stiefel(), (3, 2)), pytest.param(Stiefel(), (4, 2), marks=pytest.mark.slow)],
+    ids=str,
 )
 def test_densities_integrate_to_one(space, shape, seed, dtype):
     """The mean of the density over uniform points, times the volume.

@@ -453,9 +453,9 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(IncompatibleError, match="walks in R\\^n"):
         Brownian(_AnyState())
     for angles in (1, 3):  # one would broadcast
-        with pytest.raises(IncompatibleError, match=r"torus-jumps builds real values of shape \(2,\)"):
+        with pytest.raises(IncompatibleError, match=r"torus-jumps has real values of shape \(2,\)"):
             TorusJumps(TorusMixture([[1.0] * angles]))
-        with pytest.raises(IncompatibleError, match=r"box-arcs builds real values of shape \(2,\)"):
+        with pytest.raises(IncompatibleError, match=r"box-arcs has real values of shape \(2,\)"):
             BoxArcs(Corners(angles))
     clash = next(iter(ReverseKL(BoxArcs(Corners()), PATH).clashes({})))
     assert "environment brownian" in clash.message

@@ -89,7 +89,7 @@ def test_pedestrians(tmp_path, scenes):
 @pytest.mark.parametrize(
     ("recipe", "rule"),
     [
-        ("series-forecast", "seasonal-naive"),
+        pytest.param("series-forecast", "seasonal-naive", marks=pytest.mark.slow),
         pytest.param("series-imputation", "linear-interpolation", marks=pytest.mark.slow),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 import typing
@@ -61,14 +62,13 @@ def read_signature(target: Callable[..., Any], names: Mapping[str, Any] | None =
         PluginError: it has no signature that Python can read.
     """
     try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"{target!r} has no readable signature: {error}") from error
-    hints = _Hints(target, names or {})
+        written = _written(target)
+    except TypeError:  # what cannot be hashed
+        written = _Written(target)
     parameters: dict[str, Parameter] = {}
     rest: Any = NOTHING
-    for parameter in signature.parameters.values():
-        annotation = hints.of(parameter)
+    for parameter in written.signature.parameters.values():
+        annotation = written.annotation(parameter, names or {})
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             rest = annotation
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -77,21 +77,23 @@ def read_signature(target: Callable[..., Any], names: Mapping[str, Any] | None =
     return Signature(parameters, rest)
 
 
-class _Hints:
-    """Resolved annotations; one that cannot be resolved does not spoil the others."""
+class _Written:
+    """Signature and resolved annotations; one that cannot be resolved does not spoil the others."""
 
-    def __init__(self, target: Callable[..., Any], names: Mapping[str, Any]) -> None:
-        self.names = dict(names)
-        self.owner = _annotated_function(target)
-        self.scope = dict(getattr(self.owner, "__globals__", {}))
+    def __init__(self, target: Callable[..., Any]) -> None:
+        try:
+            self.signature = inspect.signature(target)
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"{target!r} has no readable signature: {error}") from error
+        owner = _annotated_function(target)
+        self.scope: Mapping[str, Any] = getattr(owner, "__globals__", {})
         self.fields = _field_scopes(target)
         try:
-            hinted = target if self.fields and inspect.isclass(target) else self.owner
-            self.hints = typing.get_type_hints(hinted)
+            self.hints = typing.get_type_hints(target if self.fields and inspect.isclass(target) else owner)
         except Exception:
             self.hints = {}
 
-    def of(self, parameter: inspect.Parameter) -> Any:
+    def annotation(self, parameter: inspect.Parameter, names: Mapping[str, Any]) -> Any:
         if parameter.name in self.hints:
             return self.hints[parameter.name]
         annotation = parameter.annotation
@@ -101,9 +103,13 @@ class _Hints:
             return annotation
         scope = self.fields.get(parameter.name, self.scope)
         try:
-            return eval(annotation, {**self.names, **vars(typing), **scope})
+            return eval(annotation, {**names, **vars(typing), **scope})
         except Exception:
             return Any
+
+
+# A study checks hundreds of recipes, each of dozens of constructors that never change.
+_written = functools.lru_cache(maxsize=4096)(_Written)
 
 
 def _annotated_function(target: Any) -> Any:

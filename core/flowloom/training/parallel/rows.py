@@ -46,11 +46,13 @@ class SplitRows:
         self.inside: list[tuple[nn.Module, int]] = []
         self.seed, self.calls = 0, 0
         self._handles: list[RemovableHandle] = []
+        # Here and not as decorators: these import the compiler, which takes a second of every start.
+        before, after = torch.compiler.disable(self.before), torch.compiler.disable(self.after)
         for network in networks:
             if getattr(network, "batch_independent", True):
                 self._handles += [
-                    network.register_forward_pre_hook(self.before, with_kwargs=True),
-                    network.register_forward_hook(self.after),
+                    network.register_forward_pre_hook(before, with_kwargs=True),
+                    network.register_forward_hook(after),
                 ]
 
     def __deepcopy__(self, memo: object) -> SplitRows:
@@ -67,7 +69,6 @@ class SplitRows:
         for handle in self._handles:
             handle.remove()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Hand a call its own rows."""
         n = _rows(args)
@@ -83,7 +84,6 @@ class SplitRows:
 
         return tree_map(own, args), tree_map(own, kwargs)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def after(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Gather the answers of all processes."""
         if not self.inside or self.inside[-1][0] is not network or threading.get_ident() != self.thread:

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.energies import Energy
-from flowloom.errors import IncompatibleError, TrainingError
+from flowloom.errors import TrainingError
 from flowloom.flow import Flow
-from flowloom.spec import Spec
 from flowloom.state import Cond, State, batch_size
 
-__all__ = ["groups_of", "require_energy", "rewards_of", "standardised"]
+__all__ = ["groups_of", "rewards_of", "standardised"]
 
 
 def groups_of(cond: Cond, n: int, device: torch.device | None = None) -> Tensor:
@@ -59,16 +58,3 @@ def rewards_of(energy: Energy, x: State, cond: Cond, flow: Flow | None = None) -
         name = type(energy).__name__
         raise TrainingError(f"the rewards of {bad} of {batch_size(x)} samples are not finite, says {name}")
     return found
-
-
-def require_energy(energy: Energy, spec: Spec, what: str) -> None:
-    """Ask that an energy takes such states.
-
-    Raises:
-        IncompatibleError: it is of states of another shape.
-    """
-    if energy.spec is not None and energy.spec.event_shape() != spec.event_shape():
-        raise IncompatibleError(
-            f"{what}: the energy {type(energy).__name__} is of states of shape {energy.spec.event_shape()}, "
-            f"and these are of shape {spec.event_shape()}"
-        )

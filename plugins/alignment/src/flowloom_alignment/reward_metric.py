@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from flowloom.data import Dataset, Examples
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.metrics import Metric
-from flowloom_alignment.groups import require_energy, rewards_of
+from flowloom_alignment.groups import rewards_of
 
 __all__ = ["Reward"]
 

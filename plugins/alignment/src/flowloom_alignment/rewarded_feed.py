@@ -10,12 +10,12 @@ from torch import Tensor
 
 from flowloom.data import Dataset
 from flowloom.data.records import examples_of
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Batch
 from flowloom.training.feeds import Feeding, Replay, paired
 from flowloom.views import View
-from flowloom_alignment.groups import groups_of, require_energy, rewards_of
+from flowloom_alignment.groups import groups_of, rewards_of
 from flowloom_alignment.reward_weighted import Rewarded, shape
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowloom.data import Dataset
 from flowloom.draw import Draw
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
 from flowloom.layout import Layout
@@ -19,7 +19,7 @@ from flowloom.state import Cond, expand, with_batch
 from flowloom.training.feeds import Feeding
 from flowloom.training.feeds.own import OwnFeed
 from flowloom.views import View
-from flowloom_alignment.groups import groups_of, require_energy, rewards_of, standardised
+from flowloom_alignment.groups import groups_of, rewards_of, standardised
 from flowloom_alignment.noise_search import NoiseSearch
 from flowloom_alignment.rollouts import Rollouts, Search, roll_out
 from flowloom_alignment.sde import FlowSDE

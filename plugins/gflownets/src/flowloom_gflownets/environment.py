@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from flowloom.energies import Energy
-from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
 from flowloom_gflownets.choice import one_of
@@ -200,21 +199,6 @@ class TokenEnvironment(Environment):
         action = walks.action.clamp_max(self.stop - 1)
         chosen = log_softmax(logits, parents).gather(1, action[:, None])[:, 0]
         return torch.where(moves, chosen, 0.0)
-
-
-def require_energy(energy: Energy, spec: Spec, who: str) -> None:
-    """Ask that an energy is of the states that an environment builds; one that knows no states takes any.
-
-    Raises:
-        IncompatibleError: they differ in shape or vocabulary, which broadcasting or a table might not notice.
-    """
-    told = energy.spec
-    if told is None or (told.event_shape(), told.vocab) == (spec.event_shape(), spec.vocab):
-        return
-    raise IncompatibleError(
-        f"environment {who} builds {spec.in_words()}, and energy {type(energy).__name__} is of "
-        f"{told.in_words()}; make the one like the other"
-    )
 
 
 def log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
-from flowloom.energies import Energy
+from flowloom.energies import Energy, misfit
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
+from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand, first_leaf
 
 __all__ = ["ByEnergy"]
@@ -70,10 +71,8 @@ class ByEnergy(Guidance, nn.Module):
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An energy of other states."""
-        spec, wanted = parts.get("spec"), self.energy.spec
-        shape = getattr(spec, "shape", None)
-        if spec is not None and wanted is not None and shape != wanted.shape:
-            message = f"the energy is of states of shape {wanted.shape}, and these are of shape {shape}"
+        spec = parts.get("spec")
+        if isinstance(spec, Spec) and (message := misfit(self.energy, spec, "data")):
             yield Clash("guidance", "data", message)
 
 

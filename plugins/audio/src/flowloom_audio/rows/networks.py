@@ -27,6 +27,7 @@ def register(reg: Registrar) -> None:
         paper="2408.07547",
         example={"width": 8, "stages": 2, "blocks": 1, "mel_width": 16, "mel_depth": 1, "periods": [1, 2, 3]},
         within="toy-vocoder",
+        tags=("heavy",),
     )
     reg.add(
         "source",
@@ -45,4 +46,5 @@ def register(reg: Registrar) -> None:
         known_failures={"check_exact_answers_have_no_loss": "the length is learned as well, and never exact"},
         example={"ignore": ["speaker"]},
         within="toy-speech",
+        tags=("heavy",),
     )

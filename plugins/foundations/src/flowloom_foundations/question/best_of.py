@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
@@ -52,13 +52,16 @@ class BestOf(Score):
         self.energy, self.n, self.kept = energy, n, kept
 
     def require(self, flow: Flow) -> None:
-        """Ask for a flow that draws.
+        """Ask for a flow that draws what the energy is of.
 
         Raises:
-            IncompatibleError: it generates nothing.
+            IncompatibleError: it generates nothing, or other data.
         """
         if not flow.objective.generates:
             raise IncompatibleError("score best-of-n draws samples, and this objective generates none")
+        require_energy(
+            self.energy, flow.spec if flow.codec is None else flow.codec.data_spec, "score best-of-n"
+        )
 
     @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:

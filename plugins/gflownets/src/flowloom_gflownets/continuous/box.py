@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from flowloom.draw import Draw
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.spec import Spec
 from flowloom_gflownets.continuous.base import ContinuousEnvironment
 from flowloom_gflownets.continuous.mixtures import BetaMixture
-from flowloom_gflownets.environment import require_energy
 from flowloom_gflownets.trajectories import Trajectories
 
 QUARTER = math.pi / 2
@@ -64,7 +63,7 @@ class BoxArcs(ContinuousEnvironment):
             )
         self.reach, self.components, self.first, self.low, self.high = reach, components, first, low, high
         self.spec = Spec((2,), limits=(0.0, 1.0))
-        require_energy(energy, self.spec, "box-arcs")
+        require_energy(energy, self.spec, "environment box-arcs")
         self.heads = (1 + 3 * components + 5 * first, 3 * components)
 
     def features(self, x: Tensor) -> Tensor:

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from flowloom.draw import Draw
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.geometry import FlatTorus
 from flowloom.spec import Spec
 from flowloom_gflownets.continuous.base import TimedEnvironment
 from flowloom_gflownets.continuous.mixtures import VonMisesMixture
-from flowloom_gflownets.environment import require_energy
 from flowloom_gflownets.trajectories import Trajectories
 
 
@@ -36,7 +35,7 @@ class TorusJumps(TimedEnvironment):
             raise ValueError(f"a torus has dims and components from 1, got {dims} and {components}")
         self.dims, self.components, self.space = dims, components, FlatTorus()
         self.spec = Spec((dims,))
-        require_energy(energy, self.spec, "torus-jumps")
+        require_energy(energy, self.spec, "environment torus-jumps")
         self.heads = (components * (1 + 2 * dims),) * 2
 
     def plain(self) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from flowloom.energies import Energy
+from flowloom.energies import Energy, require_energy
 from flowloom.spec import Spec
 from flowloom.state import Cond, State
-from flowloom_gflownets.environment import Chance, TokenEnvironment, require_energy
+from flowloom_gflownets.environment import Chance, TokenEnvironment
 
 
 class RandomLeaves(Energy):
@@ -57,7 +57,7 @@ class ChanceTree(TokenEnvironment):
             )
         self.reward, self.rounds, self.choices, self.error = energy, rounds, choices, error
         self.actions, self.spec = choices + 1, Spec((2 * rounds,), vocab=choices + 1)
-        require_energy(energy, self.spec, "chance-tree")
+        require_energy(energy, self.spec, "environment chance-tree")
 
     def root(self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Tensor:
         """Nothing yet."""
