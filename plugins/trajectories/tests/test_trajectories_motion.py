@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 
+from flowloom.data import Examples
 from flowloom_trajectories.data import Crossroads, Crowd, MazePlans
 from flowloom_trajectories.motion import Mover, Panel, moving
 from flowloom_trajectories.renderer import Fans
@@ -50,9 +51,14 @@ def test_answers_move(data):
     assert steps == {told + rows.x.shape[1]}
 
 
+def test_ways_of_poses_move_in_the_plane():
+    past, x = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    rows = Examples(x, {"past": past, "neighbours": torch.ones(2, 1, 2, 3)})
+    motion = Fans(axes="plane", draws=1).answers(None, rows, rows)[1]
+    assert {len(one.split(";")) for one in values(motion.data.decode(), "cx")} == {8}
+
+
 def test_series_stand_still():
     x = torch.randn(4, 12, 3)
-    from flowloom.data import Examples
-
     (figure,) = Fans(axes="time", draws=1).answers(None, Examples(x), Examples(x))
     assert figure.mime == "image/png"

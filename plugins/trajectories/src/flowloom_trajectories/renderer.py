@@ -110,10 +110,11 @@ class Fans(Renderer):
         told, came = self._told(truth), _tensor(truth)[0]
         if told is None or told.shape[-1] != came.shape[-1]:
             told = came[:0]
-        nowhere = torch.full_like(told, torch.nan)
+        nowhere = torch.full((len(told), 2), torch.nan)
         others, later = truth.cond.get(self.neighbours), truth.cond.get("ahead")
         movers = []
-        if others is not None and others.ndim == 4:
+        # Others are in motion where they were seen while what is told was.
+        if others is not None and others.ndim == 4 and others.shape[2] == len(told):
             both = others[0] if later is None else torch.cat([others[0], later[0]], 1)
             for way in both:
                 seen = torch.where(way[:, 2:] > 0, way[:, :2].float(), torch.nan)
