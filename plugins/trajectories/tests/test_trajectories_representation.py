@@ -1,5 +1,7 @@
 """FlowFM: the encoder sees clean windows and learns through the flow; judges count as they say."""
 
+import tarfile
+
 import pytest
 import torch
 
@@ -23,6 +25,7 @@ from flowloom_trajectories.representation import (
     Spectra,
     Wearables,
     read_recordings,
+    wearables,
 )
 from flowloom_trajectories.representation.activities import _turns
 from flowloom_trajectories.representation.scores import macro_f1
@@ -203,6 +206,18 @@ def test_recordings_are_split_by_subject(tmp_path):
     assert x.shape[1:] == (10, 3)
     torch.testing.assert_close(x.flatten(0, 1).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
     assert all(result.ok for result in check(lambda: Wearables([file], length=10, stride=10), "dataset"))
+
+
+def test_wisdm_is_taken_out_of_its_archive(tmp_path, monkeypatch):
+    name = "WISDM_ar_v1.1_raw.txt"
+    (tmp_path / name).write_text("\n".join(lines()))
+    with tarfile.open(tmp_path / "w.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / name, f"WISDM_ar_v1.1/{name}")
+    (tmp_path / name).unlink()
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(wearables, "_HOME", (tmp_path / "w.tar.gz").as_uri())
+    assert len(Wearables([name], length=10, stride=10)) == 12
+    assert (tmp_path / "data" / "wearables" / name).is_file()
 
 
 def test_order_separators_and_header_do_not_matter_and_gaps_cut(tmp_path):

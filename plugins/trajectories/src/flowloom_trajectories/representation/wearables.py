@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.data.files import find, folders
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom_trajectories.data.parts import InParts
@@ -22,6 +23,8 @@ from flowloom_trajectories.data.parts import InParts
 __all__ = ["Recording", "Wearables", "read_recordings"]
 
 _Damaged = Literal["tell", "skip"]
+_WISDM = "WISDM_ar_v1.1_raw.txt"
+_HOME = "https://www.cis.fordham.edu/wisdm/includes/datasets/latest/WISDM_ar_latest.tar.gz"
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class Wearables(InParts):
     training subjects. ``activity`` has the role ``judged`` unless ``labelled``.
 
     Args:
-        files: such as ``WISDM_ar_v1.1_raw.txt`` (https://www.cis.fordham.edu/wisdm/dataset.php); relative
-            names are looked for beside the working folder and in ``wearables`` under ``$FLOWLOOM_DATA``.
+        files: relative names are looked for beside the working folder and in ``wearables`` under
+            ``$FLOWLOOM_DATA``; ``WISDM_ar_v1.1_raw.txt`` is downloaded if need be.
         length: steps of a window.
         stride: steps between the beginnings of two.
         val: share of the subjects that are the split ``val``.
@@ -126,6 +129,8 @@ class Wearables(InParts):
         places = [Path(), *folders(None, ["wearables"])]
         for file in self.files:
             place = find(places, [str(file)])
+            if place is None and file.name == _WISDM:
+                place = _wisdm(places[1])
             if place is None:
                 raise DataError(f"there is no file {file}, here or in {places[1]}")
             found += read_recordings(place, self.damaged)
@@ -182,6 +187,23 @@ class Wearables(InParts):
         """Windows of a split."""
         x, activity = self._parts[split]
         return Examples(x[rows], {"activity": activity[rows]})
+
+
+def _wisdm(folder: Path) -> Path:
+    """The recordings of WISDM, taken out of the archive at their home."""
+    archive, target = fetch([_HOME], None, folder / _HOME.rpartition("/")[2]), folder / _WISDM
+    try:
+        with tarfile.open(archive) as tar:
+            held = next((one for one in tar if one.isfile() and Path(one.name).name == _WISDM), None)
+            content = tar.extractfile(held) if held is not None else None
+            if content is None:
+                raise DataError(f"{archive} does not hold {_WISDM}")
+            partial = target.with_suffix(".part")
+            partial.write_bytes(content.read())
+            partial.replace(target)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"cannot read {archive}: {error}; delete it, and it is downloaded again") from error
+    return target
 
 
 def _stretches(rows: list[tuple[str, float, str, tuple[float, ...]]]) -> list[Recording]:
