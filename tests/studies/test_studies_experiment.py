@@ -137,6 +137,32 @@ def test_a_change_of_a_stage_trains_its_cell_again_and_says_where(write, capsys)
     assert Path("experiments/study/replaced/twice_seed0/flow.safetensors").is_file()
 
 
+TWICE = (
+    "stages: [{{name: first, train: {{steps: {}}}}}, {{name: second, model: {{run: first, frozen: false}}}}]"
+)
+LONG = f"recipe: base.yaml\narms:\n  long: {{train: {{steps: 6}}, {TWICE.format(4)}}}\n"
+SHARING = f"{LONG}  other: {{{TWICE.format(3)}}}\n  short: {{{TWICE.format(4)}}}\n"
+
+
+def test_stages_of_the_same_words_are_trained_once(write, tmp_path) -> None:
+    alone = Experiment(
+        write(SHARING.replace(LONG, "recipe: base.yaml\narms:\n")), out=tmp_path / "alone"
+    ).run()
+    results = Experiment(write(SHARING)).run()
+    study = Path("experiments/study")
+    lent = [
+        log.stem for log in study.glob("logs/*") if "first: as another cell trained it" in log.read_text()
+    ]
+    assert lent == ["short_seed0"]
+    first = {p.parts[-4]: p.read_bytes() for p in study.glob("cells/*/stages/first/environment.json")}
+    assert first["short_seed0"] == first["long_seed0"] != first["other_seed0"]
+    # What follows from a stage that was lent is what follows from an own one.
+    found, own = (
+        [(r["metric"], r["value"]) for r in x.rows() if r["arm"] == "short"] for x in (results, alone)
+    )
+    assert found == own
+
+
 def test_arms_share_weights(write) -> None:
     file = write("""
 recipe: base.yaml

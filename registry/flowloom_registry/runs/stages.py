@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +92,59 @@ def assemble_stages(recipe: Recipe, out: Path) -> dict[str, Assembly]:
         MisfitError: parts cannot work together.
     """
     return _look_ahead(_at(recipe, out)) if staged(recipe) else {recipe.name: assemble(recipe)}
+
+
+def lend_stages(recipe: Recipe, out: Path, others: Iterable[Path]) -> list[str]:
+    """Copy into a run that was not begun the first stages that another run finished by the same words.
+
+    A stage is a function of its recipe, seed included, and of the stages before it; so what another run made
+    of the same words is what this one would make.
+
+    Args:
+        recipe: with stages; nothing is lent where it has none.
+        out: the run folder.
+        others: run folders that may have them.
+
+    Returns:
+        Names of the stages that are there now.
+    """
+    if not staged(recipe) or out.exists():
+        return []
+    recipes = _at(recipe, out)
+    texts = [_text(one, plan, out) for one, plan in zip(recipes, _checked(recipes), strict=True)]
+    names = [one.stage.name for one in recipes if one.stage is not None and not one.stage.last]
+    best: tuple[Path, int] | None = None
+    for other in others:
+        count = _shared(RunFolder(other), names, texts)
+        if count > (best[1] if best else 0):
+            best = (other, count)
+    if best is None:
+        return []
+    lent = names[: best[1]]
+    home = RunFolder(out)
+    write_text(home.stages, _whole(recipe.name, texts))
+    for name in lent:
+        # Under a hidden name first: a copy that was cut off is no stage.
+        place = out / STAGES_FOLDER / f".{name}.{os.getpid()}"
+        shutil.copytree(best[0] / STAGES_FOLDER / name, place)
+        os.replace(place, out / STAGES_FOLDER / name)
+    return lent
+
+
+def _shared(home: RunFolder, names: list[str], texts: list[str]) -> int:
+    """How many of the first stages a run finished by these words."""
+    folder = home.path / STAGES_FOLDER
+    if not names or not (folder / names[0]).is_dir():
+        return 0
+    try:
+        before = _texts_before(home)
+        for count, (name, text) in enumerate(zip(names, texts, strict=False)):
+            place = RunFolder(folder / name)
+            if before.get(name) != text or not place.exists() or place.status()["state"] != "finished":
+                return count
+    except RunError:
+        return 0  # what cannot be read is not lent
+    return len(names)
 
 
 def changed_stage(recipe: Recipe, out: Path) -> str | None:

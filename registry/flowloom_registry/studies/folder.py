@@ -115,6 +115,12 @@ class StudyFolder:
         """The run folder that holds the weights of a cell."""
         return RunFolder(self.path / "cells" / (cell.trains or cell.name))
 
+    def runs_beside(self, cell: Cell) -> list[Path]:
+        """The run folders of other cells, of earlier calls too."""
+        own = self.run_of(cell).path
+        folder = self.path / "cells"
+        return sorted(p for p in folder.iterdir() if p != own) if folder.is_dir() else []
+
     def results_of(self, cell: Cell | CellEntry) -> RunFolder:
         """The same, with the evaluation of this cell."""
         run = self.run_of(cell)

@@ -17,7 +17,7 @@ from flowloom_registry.runs.folder import RunFolder, read_text, write_text
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.same_data import require_same_data
-from flowloom_registry.runs.stages import carry_out_stages, changed_stage
+from flowloom_registry.runs.stages import carry_out_stages, changed_stage, lend_stages
 from flowloom_registry.runs.weights import restore
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import ABSENT, FAILED, FINISHED, RUNNING, UNDEFINED, State, StudyFolder
@@ -72,7 +72,10 @@ def _trained(cell: Cell, study: StudyFolder, device: torch.device) -> str:
     other = difference(cell, study)
     if other is not None:
         study.set_aside(cell.name)
-    _, result = carry_out_stages(cell.recipe, study.run_of(cell).path, device)
+    run = study.run_of(cell)
+    for name in lend_stages(cell.recipe, run.path, study.runs_beside(cell)):
+        print(f"stage {name}: as another cell trained it", file=sys.stderr)
+    _, result = carry_out_stages(cell.recipe, run.path, device)
     return "; ".join(result.notes) if result is not None else ""
 
 
