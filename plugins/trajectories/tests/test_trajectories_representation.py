@@ -8,6 +8,7 @@ import torch
 import flowloom as fl
 from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError
+from flowloom.layout import Layout
 from flowloom.objectives import Batch, Step
 from flowloom.testing import check
 from flowloom.trained import Trained
@@ -58,6 +59,13 @@ def test_activity_is_for_judges_alone(data, spec):
     assert Activities(labelled=True).spec.named("inform") == ("activity",)
     assert len(data.split("test")) == 60
     assert data.take(torch.arange(48)).cond["activity"].bincount().tolist() == [8] * 6
+
+
+def test_what_is_missing_of_an_example_is_not_shown():
+    x, seen = torch.full((2, 3, 1), torch.nan), torch.tensor([[True, True, False]] * 2)[..., None]
+    x[:, :2] = 1.0
+    rows = Examples(x, {"seen": seen}, Layout(real=seen))
+    assert Itself()(rows, torch.Generator()).cond["example"][0, :, 0].tolist() == [1, 1, 0]
 
 
 def test_devices_are_turned_and_not_stretched():

@@ -37,6 +37,6 @@ class Itself(View):
         return plus(spec, "itself", **{self.name: Condition(shape=tuple(spec.shape))})
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
-        """The same rows, shown."""
-        assert isinstance(examples.x, torch.Tensor)
-        return Examples(examples.x, {**examples.cond, self.name: examples.x})
+        """The same rows, shown; padding is shown as 0."""
+        shown = examples.x if examples.layout is None else examples.layout.zero(examples.x)
+        return Examples(examples.x, {**examples.cond, self.name: shown})
