@@ -231,6 +231,8 @@ def _zeroed(x: Tensor, kept: Tensor | None) -> Tensor:
 
 def _filled(x: Tensor, real: Tensor) -> Tensor:
     wide = _fits(real, x)
+    if not len(x):
+        return x
     if real.ndim == 1:
         point = x[real.to(torch.uint8).argmax()]
         return torch.where(wide, x, torch.where(real.any(), point, torch.zeros_like(point)))

@@ -380,3 +380,15 @@ def test_what_encodes_data_sees_them_in_the_form_of_the_flow():
         states = flow.encode(data.all())
         assert (states.x.dtype, states.cond["label"].dtype) == (torch.float32, torch.int64)
     assert flow_on(data.spec).double().encode(data.all()).x.dtype == torch.float64
+
+
+def test_what_a_look_at_the_flow_tells_is_no_mean_over_steps_without_one():
+    class Looks(Rows):
+        refresh_every = 4
+
+        def refresh(self, flow, step, generator):
+            return {"told": 3.0 + step}
+
+    flow = flow_on(DATA.spec)
+    lines = list(flow.trainer(Looks(DATA), TrainConfig(steps=12, batch=8, log_every=6)).run())
+    assert [line["told"] for line in lines] == [(3 + 7) / 2, 11]

@@ -374,3 +374,8 @@ def test_metrics_leave_padding_out():
     clean, dirty = (Examples(torch.where(real[..., None], x, v), layout=layout) for v in (0.0, math.nan))
     other = Examples(torch.randn(200, 4, 2, generator=g), layout=layout)
     assert metric(clean, other) == metric(dirty, other)
+
+
+def test_no_rows_are_filled_with_no_rows():
+    layout = Layout(real=torch.ones(0, 3, dtype=torch.bool))
+    assert layout.fill(torch.zeros(0, 3, 2)).shape == (0, 3, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -27,7 +28,13 @@ class Task(ABC):
         metrics: judges of the answers; in a recipe, the recipe's own where none are named.
         draws: answers to every question; as many as the metrics want where None.
         name: what it is called in tables and files; the component's own name where empty.
+
+    Attributes:
+        unasked: answers that a command line wants where nothing is said of what the task is about, and `read`
+            is given an empty text; 0 where something has to be said.
     """
+
+    unasked: ClassVar[int] = 0
 
     def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
         if draws is not None and draws < 1:
@@ -82,7 +89,8 @@ class Task(ABC):
         """What a person typed, as ``n`` examples of this task.
 
         Args:
-            given: words of the command line: a prompt, a row, or the name of a file.
+            given: words of the command line: a prompt, a row, or the name of a file; empty where nothing was
+                said, for a task that allows it (`unasked`).
             data: the run's data set, which knows how its examples are written.
             n: number of answers wanted.
 

@@ -155,7 +155,8 @@ class Trainer:
             yield metrics
 
     def _until_logged(self, until: int) -> Metrics:
-        since, began, sums = 0, time.perf_counter(), dict[str, Tensor]()
+        since, began = 0, time.perf_counter()
+        sums, said = dict[str, Tensor](), dict[str, int]()
         while True:
             values = self._step()
             self.step += 1
@@ -163,9 +164,11 @@ class Trainer:
             self.stopping = self.world.any(self.stopping)
             for name, value in values.items():
                 sums[name] = sums[name] + value if name in sums else value
+                said[name] = said.get(name, 0) + 1
             if self.step % self.config.log_every == 0 or self.step == until or self.stopping:
                 break
-        means = {name: float(total) / since for name, total in sums.items()}
+        # Of the steps that said it: what a feed tells of a look at the flow is not one of every step.
+        means = {name: float(total) / said[name] for name, total in sums.items()}
         if not all(map(math.isfinite, means.values())):
             self._not_finite(means)
         elapsed = time.perf_counter() - began

@@ -76,6 +76,19 @@ def test_waveforms_become_tokens_and_waveforms_again(kind):
     assert not any(p.requires_grad for p in codec.parameters())
 
 
+@pytest.mark.parametrize("kind", CODECS)
+def test_prompts_become_tokens_too(kind):
+    conditions = {**SPEC.conditions, "prompt": Condition(shape=(640,))}
+    torch.manual_seed(0)
+    codec = PretrainedCodec(Spec((1280,), conditions=conditions), config=CODECS[kind], codebooks=2)
+    prompt = torch.randn(2, 640)
+    told = codec.encode_conditions({"prompt": prompt})["prompt"]
+    assert codec.spec.conditions["prompt"] == Condition(16, tuple(told.shape[1:]))
+    short = PretrainedCodec(Spec((640,)), config=CODECS[kind], codebooks=2)
+    short.body = codec.body
+    assert torch.equal(told, short.encode(Examples(prompt)).x)
+
+
 def test_weights_come_from_a_folder(tmp_path):
     codec = PretrainedCodec(SPEC, config=CODECS["dac"])
     codec.body.save_pretrained(tmp_path)

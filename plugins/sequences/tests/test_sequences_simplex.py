@@ -9,7 +9,7 @@ import torch
 
 import flowloom as fl
 from flowloom.draw import Draw
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, read_as
 from flowloom.geometry import Euclidean
 from flowloom.models import MLP
@@ -17,6 +17,7 @@ from flowloom.objectives import PosteriorMatching
 from flowloom.paths import AffinePath
 from flowloom.solvers import RK4, Euler
 from flowloom.sources import Paired
+from flowloom.spec import Condition, Spec
 from flowloom_sequences.languages import Independent, MotifDNA
 from flowloom_sequences.simplex import (
     AtSource,
@@ -322,3 +323,24 @@ def test_classifiers_are_trained_on_points_of_the_path():
     assert accuracy[1] > 0.85
     with pytest.raises(IncompatibleError, match="no classes named 'kind'"):
         train_classifier(data, path, label="kind")
+
+
+def test_products_of_tokens_become_rows_part_by_part():
+    parts = {"atoms": Spec((3,), vocab=4, tokens=tuple("CNOF")), "bonds": Spec((2, 2), vocab=2)}
+    told = {"known": Condition(shape=(2, 2), role="values", of="bonds")}
+    told["which"] = Condition(shape=(2, 2), role="given", of="bonds")
+    told["real"] = Condition(shape=(3,), role="real", of="atoms")
+    codec = OneHot(Spec(parts=parts, conditions=told))
+    assert {k: v.shape for k, v in codec.spec.parts.items()} == {"atoms": (3, 4), "bonds": (2, 2, 2)}
+    assert codec.spec.parts["atoms"].tokens == tuple("CNOF")
+    assert codec.spec.conditions["known"].shape == (2, 2, 2)
+    assert codec.spec.conditions["real"] == told["real"]
+    x = {"atoms": torch.tensor([[0, 3, 1]]), "bonds": torch.tensor([[[0, 1], [1, 1]]])}
+    rows = codec.encode_state(x)
+    assert rows["atoms"][0].tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
+    back = codec.decode_state(rows)
+    assert all(torch.equal(back[k], x[k]) for k in x)
+    with pytest.raises(ShapeError, match="id 2"):
+        codec.encode_state({**x, "bonds": 2 * x["bonds"]})
+    with pytest.raises(IncompatibleError, match="not made of tokens"):
+        OneHot(Spec(parts={**parts, "pos": Spec((3, 3))}))

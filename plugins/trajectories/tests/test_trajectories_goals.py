@@ -7,6 +7,7 @@ import flowloom as fl
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Batch, Step
+from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
 from flowloom_trajectories.goals import (
     Failures,
@@ -202,3 +203,15 @@ def test_the_papers_size():
         2,
         4096,
     )
+
+
+def test_scenes_may_be_classes():
+    """One id a row, embedded: another class is another scene, and order among classes means nothing."""
+    spec = Spec((4, 2), conditions={"scene": Condition(3), "goal": Condition(shape=(2,))})
+    x, t, scene = torch.zeros(3, 4, 2), torch.full((3,), 0.5), torch.arange(3)
+    scores = GoalScorer(spec, goals=5, width=8)(x, t, scene=scene)
+    assert scores.shape == (3, 2, 5)
+    assert not torch.isclose(scores[1], (scores[0] + scores[2]) / 2).all()
+    ways = GoalTransformer(spec, width=16, depth=2, heads=2)(x, t, scene=scene, goal=torch.zeros(3, 2))
+    assert ways.shape == x.shape
+    assert not ways[0].equal(ways[1])

@@ -23,7 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="what it is about: the prompt 'ROMEO: ____' of infill, the held-out row 17 of inpaint",
     )
-    parser.add_argument("-n", type=count, help="how many answers (default: 4, and 1 for a file)")
+    parser.add_argument(
+        "-n",
+        type=count,
+        help="how many answers (default: 4, and 1 for a file; as many as the task likes if nothing is GIVEN)",
+    )
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument(
         "--set",
@@ -34,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="an argument of the task",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the answers (default: 0)")
+    parser.add_argument(
+        "--env", metavar="NAME", help="the same as --set env=NAME: the world that is acted in"
+    )
     parser.add_argument("--prompt", metavar="FILE", help="the same as --set prompt=FILE: what to go by")
     parser.add_argument(
         "-o",
@@ -54,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
-    from flowloom_registry.cli.given import require_seed, settings
+    from flowloom_registry.cli.given import require_seed, settings, value
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.open import open_run, pick_device
@@ -63,22 +70,27 @@ def run(args: argparse.Namespace) -> int:
     require_seed(args.seed)
     found = catalog()
     found.find("task", args.task)  # a task that nobody knows is told before what it would be given
-    if args.given is None:
+    said = settings(args.arguments)
+    if args.env is not None:
+        said["env"] = value(args.env, f"--env {args.env}")
+    if args.prompt is not None:
+        said["prompt"] = args.prompt
+    task = build_component("task", args.task, said, catalog=found, place=f"task {args.task}")
+    if args.given is None and not task.unasked:
         raise FlowloomError(
             f"what is task {args.task} about? say so after its name: flowloom task {args.run_folder} "
             f"{args.task} GIVEN, the prompt 'ROMEO: ____' of infill or the held-out row 17 of inpaint"
         )
     file = args.out if args.out is not None and args.out.suffix else None
-    n = args.n if args.n is not None else (4 if file is None else 1)
-    said = settings(args.arguments) | ({} if args.prompt is None else {"prompt": args.prompt})
-    task = build_component("task", args.task, said, catalog=found, place=f"task {args.task}")
+    usual = task.unasked if args.given is None else (4 if file is None else 1)
+    n = args.n if args.n is not None else usual
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     flow = assembly.flow
     flow.to(device)
     assembly.require_data("a task is asked about data")
     data = assembly.built["data"]  # itself and not its views: what a person types is one whole example
-    asked = task.read(args.given, _held_out(data, assembly.evaluate.split), n)
+    asked = task.read(args.given or "", _held_out(data, assembly.evaluate.split), n)
     given = conditions(args.cond, assembly, n)
     answers = task(flow, replace(asked, cond={**asked.cond, **given}), seed=args.seed)
     for line in task.show(answers, data):

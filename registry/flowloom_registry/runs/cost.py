@@ -244,7 +244,9 @@ def _evaluation(flow: Flow, batch: Batch) -> int | None:
 
     def once() -> Callable[[], None]:
         with torch.no_grad(), flow.evaluating():
-            evaluate(field, x, time_tensor(sum(field.span) / 2, x), cond, generator(0, "plan"))
+            draws = generator(0, "plan")
+            told = flow.objective.complete(cond, 1, draws)
+            evaluate(field, x, time_tensor(sum(field.span) / 2, x), told, draws)
         return lambda: None
 
     try:

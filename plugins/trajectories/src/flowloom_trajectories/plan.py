@@ -1,9 +1,11 @@
-"""Plans that are carried out: plan, walk a little, look where one is, plan anew."""
+"""Plans that are carried out: plan, act a little, look where one is, plan anew."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import replace
+from statistics import median
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,99 +15,168 @@ from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.layout import Layout
 from flowloom.metrics import Metric
-from flowloom.seeds import derive, generator
-from flowloom.solvers import Solver
+from flowloom.seeds import generator
+from flowloom.solvers import Euler, Solver
 from flowloom.state import map_state
 from flowloom.tasks import Task
 from flowloom.tasks.base import some_rows
-from flowloom_trajectories.data.mazes import MEDIUM, Maze
+from flowloom_trajectories.control.agents import Planner
+from flowloom_trajectories.control.env import Env, carried_out
+from flowloom_trajectories.control.maze import MazeEnv
 
 __all__ = ["Plan", "Reached"]
 
+_TIMED = 7
+"""Plans of which the median of the seconds is told."""
+
 
 class Plan(Task):
-    """Walks through a maze by the plans of a flow, which is asked anew on the way.
+    """Acts in a world by the plans of a flow, which is asked anew on the way (`Planner`).
 
-    Steps slip: each is moved by Gaussian noise, and one that would meet a wall is not made. Every few steps
-    the flow plans from where the agent now is to the goal, for all questions in one solve; a new plan is
-    followed in as many points as steps are left. Answers are the ways that were walked. The flow is one of
-    plans ``(horizon, 2)`` whose first and last point are given.
+    Every few steps the flow plans from where the agents now are, for all of them in one solve. Answers are
+    the ways that were gone, in as many points as a plan has; what they brought stands beside them
+    (``episode_return``, ``success``). A flow of plans whose both ends are given goes from the starts of
+    held-out rows to their goals; one that is told a return starts where the world begins.
+
+    On the command line nothing needs to be said (or the number of a held-out row, whose start and goal are
+    taken): the world begins episodes, the flow plans with the solver of its run and by Euler's method with
+    as many steps as ``evaluations`` says, and success, return and the seconds of one plan are told of each.
 
     Args:
-        maze: rows of the maze, ``#`` for walls.
+        env: where; where None, a maze of the usual form, for as many steps as a plan has.
         every: steps between two plans; the first plan is carried out to its end where it is the horizon.
-        slip: standard deviation of a step's noise, in metres.
+        target: return that is wanted, for flows that are told one; the best of the world where None.
+        evaluations: of the network in a plan, that a command line asks about.
+        clear: keep the points of plans out of walls while the flow solves, see `Planner`.
         solver: in place of the flow's own.
         metrics: judges of the ways; in a recipe, the recipe's own where none are named.
         draws: walks of every question; as many as the metrics want where None.
         name: what it is called in tables and files.
     """
 
+    unasked: ClassVar[int] = 100
+
     def __init__(
         self,
-        maze: tuple[str, ...] = MEDIUM,
+        env: Env | None = None,
         every: int = 4,
-        slip: float = 0.05,
+        target: float | None = None,
+        evaluations: Sequence[int] = (1, 4, 16),
+        clear: bool = False,
         solver: Solver | None = None,
         metrics: Sequence[Metric] = (),
         draws: int | None = None,
         name: str = "",
     ) -> None:
-        if every < 1 or slip < 0:
-            raise ValueError(f"every counts steps from 1 and slip is not negative, got {every} and {slip}")
+        if every < 1 or min(evaluations, default=1) < 1:
+            raise ValueError(f"every and evaluations count from 1, got {every} and {list(evaluations)}")
         super().__init__(metrics, draws, name)
-        self.maze, self.every, self.slip, self.solver = Maze(tuple(maze)), every, slip, solver
+        self.env = env
+        self.every, self.target, self.solver = every, target, solver
+        self.evaluations, self.clear = tuple(evaluations), clear
 
     def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
-        """Starts and goals, and the plans of held-out rows, none of whose points counts as given.
+        """What is told of held-out rows beside empty plans, and the rows, no point of which counts as given.
 
         Raises:
-            IncompatibleError: data are no plans in the plane of which some points are given.
+            IncompatibleError: data are no plans of which some points are given.
         """
         spec = data.spec
-        values = spec.named("values")
-        if spec.parts or len(spec.shape) != 2 or spec.shape[-1] != 2 or len(spec.named("given")) != 1:
+        if spec.parts or len(spec.shape) != 2 or len(spec.named("given")) != 1:
             raise IncompatibleError(
-                "plan asks for ways (horizon, 2) of which both ends are given: maze-plans"
+                "plan asks for plans (horizon, numbers) of which what is now is given, as in maze-plans "
+                "and demonstrations"
             )
-        if len(values) != 1:
-            raise IncompatibleError("plan reads starts and goals from one condition of role values")
+        if len(spec.named("values")) != 1:
+            raise IncompatibleError("plan reads what is given from one condition of role values")
         rows = some_rows(data, n, generator)
         marks = Layout(given=torch.zeros(len(rows), spec.shape[0], dtype=torch.bool))
         empty = map_state(torch.zeros_like, rows.x)
         return Examples(empty, rows.cond, marks), Examples(rows.x, rows.cond, marks)
 
-    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
-        """The way that was walked, from every start."""
-        known = flow.known_conditions()
-        names = [name for name, one in known.items() if one.role == "values"]
-        if len(names) != 1 or names[0] not in asked.cond:
-            raise IncompatibleError(
-                "plan asks a flow of plans whose ends are given; this one is told of none"
-            )
-        ends = asked.cond[names[0]]
-        n, horizon = ends.shape[:2]
-        at, way = ends[:, 0], [ends[:, 0]]
-        draws = generator(seed, "slip")
-        for step in range(1, horizon):
-            since = (step - 1) % self.every
-            if since == 0:
-                now = torch.cat([at[:, None], ends[:, 1:]], 1)
-                whole = self._planned(flow, asked, names[0], now, derive(seed, "plan", step))
-                plan = _shortened(whole, horizon - step)
-            wanted = plan[:, since] + self.slip * torch.randn(n, 2, generator=draws)
-            at = torch.where(self.maze.crosses(torch.stack([at, wanted], 1))[:, None], at, wanted)
-            way.append(at)
-        return Examples(torch.stack(way, 1), asked.cond, asked.layout)
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """``n`` episodes that the world begins, or that go from the start of a held-out row to its goal.
 
-    def _planned(self, flow: Flow, asked: Examples, name: str, ends: Tensor, seed: int) -> Tensor:
-        known = flow.known_conditions()
-        cond = {key: value for key, value in asked.cond.items() if key in known} | {name: ends}
-        solution = flow.solve(len(ends), solver=self.solver, cond=cond, seed=seed)
-        with torch.no_grad(), flow.evaluating():
-            x = flow.decode(Examples(solution.x, solution.cond)).x
-        assert isinstance(x, Tensor)
-        return x.cpu()
+        Raises:
+            IncompatibleError: there is no such row.
+        """
+        if given and (not given.isdecimal() or int(given) >= len(data)):
+            raise IncompatibleError(
+                f"plan takes nothing, or a row of the data, 0 to {len(data) - 1}; got {given!r}"
+            )
+        marks = torch.tensor([0, *self.evaluations]).expand(n, -1)
+        if not given:
+            return Examples(torch.zeros(n, *data.spec.shape), {"evaluations": marks})
+        row = data.take(torch.full((n,), int(given)))
+        return Examples(map_state(torch.zeros_like, row.x), {**row.cond, "evaluations": marks})
+
+    def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
+        """The ways that were gone, with their returns.
+
+        Raises:
+            IncompatibleError: the flow draws no plans, or none of what the world shows.
+        """
+        first = self._gone(flow, asked, self.solver, seed)
+        if "evaluations" not in asked.cond:
+            return first
+        columns = [(first, self._seconds(flow, self.solver, seed))]
+        for count in self.evaluations:
+            solver = Euler(count)
+            columns.append((self._gone(flow, asked, solver, seed), self._seconds(flow, solver, seed)))
+        told = {
+            name: torch.stack([one.cond[name] for one, _ in columns], 1)
+            for name in ("episode_return", "success")
+        }
+        told["seconds"] = torch.tensor([s for _, s in columns]).expand(len(asked), -1)
+        return replace(first, cond={**first.cond, **told})
+
+    def show(self, answers: Examples, data: Dataset) -> list[str]:
+        """A table: how far plans of different numbers of evaluations lead, and how long one takes."""
+        cond = answers.cond
+        if "seconds" not in cond:
+            return []
+        lines = [f"{'evaluations':>14} {'success':>8} {'return':>9} {'seconds a plan':>15}"]
+        for k, count in enumerate(cond["evaluations"][0].tolist()):
+            word = str(count) if count else "as trained"
+            share, gain = (cond[name][:, k].double().mean() for name in ("success", "episode_return"))
+            lines.append(f"{word:>14} {share:8.2f} {gain:9.2f} {float(cond['seconds'][0, k]):15.4f}")
+        return lines
+
+    def _planner(self, flow: Flow, solver: Solver | None, seed: int) -> Planner:
+        env = self.env
+        if env is None:
+            spec = flow.spec if flow.codec is None else flow.codec.data_spec
+            env = MazeEnv(steps=max(1, spec.shape[0] - 1))
+        return Planner(flow, env, self.every, self.target, solver, seed, self.clear)
+
+    def _gone(self, flow: Flow, asked: Examples, solver: Solver | None, seed: int) -> Examples:
+        """Episodes; where the answers are to be compared with plans, in as many points as these have."""
+        planner = self._planner(flow, solver, seed)
+        draws = generator(seed, "slip")
+        found = carried_out(planner.env, planner, self._begin(planner, asked, draws), draws)
+        way = found.observations[..., : planner.size]
+        if "evaluations" not in asked.cond:
+            # Evenly in time where a way is longer than a plan; standing still at its end where it is shorter.
+            last = way.shape[1] - 1
+            longest = max(last, planner.horizon - 1)
+            place = (torch.linspace(0, 1, planner.horizon) * longest).round().long()
+            way = way[:, place.clamp_max(last)]
+        told = {"episode_return": found.returns, "success": found.reached}
+        return Examples(way, {**asked.cond, **told}, asked.layout)
+
+    def _begin(self, planner: Planner, asked: Examples, draws: torch.Generator) -> Any:
+        ends = asked.cond.get(planner.values)
+        if planner.told or ends is None:
+            return planner.env.reset(len(asked), draws)
+        return planner.env.placed(ends[:, 0], ends[:, -1])
+
+    def _seconds(self, flow: Flow, solver: Solver | None, seed: int) -> float:
+        """Of one plan of one agent: the median of several, after one to warm up."""
+        planner = self._planner(flow, solver, seed)
+        state = planner.env.reset(1, generator(seed, "seconds"))
+        for k in range(_TIMED + 1):
+            planner(state, torch.zeros(1), k * self.every)
+        return median(planner.seconds[1:])
 
 
 class Reached(Metric):
@@ -143,11 +214,3 @@ def _last(examples: Examples) -> Tensor:
     marks = real.flatten(2).all(-1) if real.ndim > 2 else real
     last = (marks * torch.arange(1, x.shape[1] + 1)).argmax(1)
     return x[torch.arange(len(x)), last].double()
-
-
-def _shortened(plans: Tensor, points: int) -> Tensor:
-    """The points that follow the first, as many as wanted, evenly along the index: ``(n, points, 2)``."""
-    place = torch.linspace(0, plans.shape[1] - 1, points + 1)[1:]
-    low = place.floor().long().clamp(max=plans.shape[1] - 2)
-    share = (place - low)[:, None]
-    return plans[:, low] * (1 - share) + plans[:, low + 1] * share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.libraries import torchaudio
@@ -32,16 +33,18 @@ class Mel(nn.Module):
                 f"hop must lie in [1, window], got {hop} and {window}; bands at least 1, got {bands}"
             )
         self.rate, self.bands, self.window, self.hop = rate, bands, window, hop
-        self.spectrum = torchaudio().transforms.MelSpectrogram(
-            rate,
-            n_fft=window,
-            hop_length=hop,
-            n_mels=bands,
-            power=1.0,
-            pad_mode="constant",
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        # Bands are laid by looking at numbers, which parts that are only planned (meta device) have none of.
+        with torch.device("cpu"):
+            self.spectrum = torchaudio().transforms.MelSpectrogram(
+                rate,
+                n_fft=window,
+                hop_length=hop,
+                n_mels=bands,
+                power=1.0,
+                pad_mode="constant",
+                norm="slaney",
+                mel_scale="slaney",
+            )
         # Fixed by the numbers above, so that nothing of it belongs into a checkpoint.
         for module in self.spectrum.modules():
             module._non_persistent_buffers_set |= set(module._buffers)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowloom.codecs import Codec
-from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.layout import Layout
 from flowloom.libraries import transformers
 from flowloom.spec import Spec
-from flowloom.state import Cond
+from flowloom_audio.codecs.framed import FramedCodec
 
 __all__ = ["PretrainedCodec", "model_of"]
 
 
-class PretrainedCodec(Codec):
+class PretrainedCodec(FramedCodec):
     """Waveforms ``(samples,)`` as tokens ``(frames, codebooks)`` of a residual vector-quantised codec.
 
-    Marks of real samples become marks of real frames. Weights are never downloaded without being asked for: a
-    folder is read, and only a name that is no folder is looked up on the Hugging Face hub.
+    Marks of real samples become marks of real frames; prompts and other waveforms among the conditions become
+    tokens too. Weights are never downloaded without being asked for: a folder is read, and only a name that
+    is no folder is looked up on the Hugging Face hub.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -33,12 +30,11 @@ class PretrainedCodec(Codec):
         config: instead, a new codec with random weights: ``model_type`` (``encodec``, ``dac`` or ``mimi``)
             and settings of its configuration.
         codebooks: how many of its codebooks are used, the coarsest first; all where None.
+        also: further conditions that are waveforms; those that the data lack are passed over.
 
     Raises:
         IncompatibleError: the data are no waveforms, or the codec cannot be loaded or is of another kind.
     """
-
-    lossy: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -46,12 +42,9 @@ class PretrainedCodec(Codec):
         pretrained: str | None = None,
         config: Mapping[str, Any] | None = None,
         codebooks: int | None = None,
+        also: Sequence[str] = ("prompt", "degraded", "reference"),
     ) -> None:
-        super().__init__(spec)
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"codec pretrained-audio is for waveforms (samples,); the data has {spec.event_shape()}"
-            )
+        super().__init__(spec, also, "codec pretrained-audio")
         self.body = model_of("codec pretrained-audio", pretrained, config).requires_grad_(False).eval()
         settings = self.body.config
         self.kind = str(settings.model_type)
@@ -65,57 +58,35 @@ class PretrainedCodec(Codec):
         most = int(_first(settings, "num_quantizers", "n_codebooks", "num_codebooks"))
         if codebooks is not None and not 1 <= codebooks <= most:
             raise IncompatibleError(f"this codec has 1 to {most} codebooks, not {codebooks}")
-        self.codebooks, self.vocab = codebooks or most, int(settings.codebook_size)
-        with torch.no_grad():
-            # Asked and not computed: strides and padding differ by kind and version.
-            self.frames = self._tokens(torch.zeros(1, spec.shape[0])).shape[1]
+        self.codebooks, self._vocab = codebooks or most, int(settings.codebook_size)
+        self._counts: dict[int, int] = {}
 
     @property
-    def spec(self) -> Spec:
-        """Tokens, with marks over frames."""
-        conditions = {
-            name: replace(c, shape=(self.frames,)) if c.role in ("real", "given") else c
-            for name, c in self.data_spec.conditions.items()
-            if c.role not in ("values", "start")
-        }
-        return Spec((self.frames, self.codebooks), vocab=self.vocab, conditions=conditions)
+    def entries(self) -> int:
+        """Codebooks in use."""
+        return self.codebooks
 
-    def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
-        """Tokens with conditions over frames."""
-        waves: Any = examples.x
-        layout = Layout.of(self.data_spec, examples.cond)
-        waves = waves if layout is None else layout.zero(waves)
-        # Row by row: in company a row would be normalised and padded as the longest is.
-        tokens = torch.cat([self._tokens(wave[None]) for wave in waves])
-        return Examples(tokens, dict(self.encode_conditions(examples.cond)))
+    @property
+    def vocab(self) -> int:
+        """Entries of a codebook."""
+        return self._vocab
 
-    def encode_conditions(self, cond: Cond) -> Cond:
-        """Marks of frames: one is real where any of its samples is, given where all are."""
-        found = dict(cond)
-        for name, condition in self.data_spec.conditions.items():
-            if condition.role not in ("real", "given") or name not in found:
-                continue
-            blocks = self._blocks(found[name].bool(), condition.role == "given")
-            found[name] = blocks.all(2) if condition.role == "given" else blocks.any(2)
-        return found
+    def count(self, samples: int) -> int:
+        """Asked and not computed: strides and padding differ by kind and version."""
+        if samples not in self._counts:
+            with torch.no_grad():
+                silence = torch.zeros(1, samples, device=next(self.body.parameters()).device)
+                self._counts[samples] = self._tokens(silence).shape[1]
+        return self._counts[samples]
 
-    def decode(self, examples: Examples) -> Examples:
-        """Waveforms, silent in padding."""
-        tokens: Any = examples.x
-        samples = self.data_spec.shape[0]
-        waves = torch.cat([self._wave(row[None], samples) for row in tokens])
-        cond = dict(examples.cond)
-        for name, condition in self.data_spec.conditions.items():
-            if condition.role in ("real", "given") and name in cond:
-                size = -(-samples // self.frames)
-                cond[name] = cond[name].repeat_interleave(size, 1)[:, :samples]
-        layout = Layout.of(self.data_spec, cond)
-        return Examples(waves if layout is None else layout.zero(waves), cond)
+    def coded(self, waves: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Row by row: in company a row would be normalised and padded as the longest is."""
+        return torch.cat([self._tokens(wave[None]) for wave in waves])
 
-    def _blocks(self, marks: Tensor, filled: bool) -> Tensor:
-        size = -(-marks.shape[1] // self.frames)
-        short = size * self.frames - marks.shape[1]
-        return torch.nn.functional.pad(marks, (0, short), value=filled).unflatten(1, (self.frames, size))
+    def sound(self, frames: Tensor, samples: int) -> Tensor:
+        """Waveforms; what has not arrived (the mask of a flow) sounds as entry 0."""
+        known = frames * (frames < self.vocab)
+        return torch.cat([self._wave(row[None], samples) for row in known])
 
     def _tokens(self, waves: Tensor) -> Tensor:
         """``(n, samples)`` to ``(n, frames, codebooks)``."""

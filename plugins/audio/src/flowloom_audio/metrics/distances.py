@@ -15,6 +15,7 @@ from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.spectra import spectral_distance
 
 __all__ = ["LogMelFrechet", "SpectralDistance", "spectral_distance"]
 
@@ -89,30 +90,3 @@ class SpectralDistance(Metric):
         length = min(x.shape[1], y.shape[1])
         kept = torch.arange(length) < both[:, None]
         return spectral_distance(x[:, :length] * kept, y[:, :length] * kept, self.windows, both)
-
-
-def spectral_distance(x: Tensor, y: Tensor, windows: Sequence[int], lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Spectral convergence and log-magnitude distance of every row, ``(n,)`` each, averaged over windows.
-
-    Args:
-        x: waveforms ``(n, samples)``, silent in padding.
-        y: the truth.
-        windows: in samples.
-        lengths: real samples of every row; frames beyond them do not count.
-    """
-    convergence, logarithm = [], []
-    for window in windows:
-        hop = window // 4
-        a, b = (_magnitudes(v, window, hop) for v in (x, y))
-        real = (torch.arange(a.shape[-1]) <= (lengths // hop)[:, None])[:, None].to(a.dtype)
-        a, b = a * real, b * real
-        norm = b.square().sum((1, 2)).sqrt().clamp_min(1e-6)
-        convergence.append((a - b).square().sum((1, 2)).sqrt() / norm)
-        gap = (a.clamp_min(1e-5).log() - b.clamp_min(1e-5).log()).abs() * real
-        logarithm.append(gap.sum((1, 2)) / (real.sum((1, 2)) * a.shape[1]))
-    return torch.stack(convergence).mean(0), torch.stack(logarithm).mean(0)
-
-
-def _magnitudes(waves: Tensor, window: int, hop: int) -> Tensor:
-    shape = torch.hann_window(window, dtype=waves.dtype)
-    return torch.stft(waves, window, hop, window=shape, return_complex=True, pad_mode="constant").abs()

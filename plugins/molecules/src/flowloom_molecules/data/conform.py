@@ -22,24 +22,9 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
     from rdkit import Chem
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 
-    mol = Chem.MolFromSmiles(smiles) if smiles.strip() else None
-    if mol is None or mol.GetNumAtoms() == 0:
-        return {"reason": "unparsable SMILES"}
-    if len(Chem.GetMolFrags(mol)) > 1:
-        if settings["salts"] == "refuse":
-            return {"reason": "several fragments (a salt)"}
-        mol = max(Chem.GetMolFrags(mol, asMols=True), key=lambda part: part.GetNumHeavyAtoms())
-    # The name is of the molecule as it is kept; isotopes are no other atoms here.
-    for atom in mol.GetAtoms():
-        if atom.GetNumRadicalElectrons():
-            return {"reason": "a radical"}
-        atom.SetIsotope(0)
-    mol = Chem.RemoveHs(mol)
-    if mol.GetNumHeavyAtoms() > settings["most_heavy"]:
-        return {"reason": f"more than {settings['most_heavy']} heavy atoms"}
-    known = set(settings["elements"])
-    if any(atom.GetSymbol() not in known for atom in mol.GetAtoms()):
-        return {"reason": "an element that is not asked for"}
+    mol, reason = tidied(smiles, settings)
+    if reason:
+        return {"reason": reason}
     key = Chem.MolToSmiles(mol)
     full = Chem.AddHs(mol)
     chains: list[tuple[int, int, int, int]] = []
@@ -74,6 +59,36 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
         "charges": [atom.GetFormalCharge() for atom in full.GetAtoms()],
         "pos": [full.GetConformer(i).GetPositions().tolist() for i in ids],
     }
+
+
+def tidied(smiles: str, settings: dict[str, Any]) -> tuple[Any, str]:
+    """A molecule without hydrogens and isotopes, and why it cannot be used: an empty word where it can.
+
+    Args:
+        smiles: see `embed`.
+        settings: ``salts``, ``most_heavy`` and ``elements`` of `embed`.
+    """
+    from rdkit import Chem
+
+    mol = Chem.MolFromSmiles(smiles) if smiles.strip() else None
+    if mol is None or mol.GetNumAtoms() == 0:
+        return None, "unparsable SMILES"
+    if len(Chem.GetMolFrags(mol)) > 1:
+        if settings["salts"] == "refuse":
+            return None, "several fragments (a salt)"
+        mol = max(Chem.GetMolFrags(mol, asMols=True), key=lambda part: part.GetNumHeavyAtoms())
+    # The name is of the molecule as it is kept; isotopes are no other atoms here.
+    for atom in mol.GetAtoms():
+        if atom.GetNumRadicalElectrons():
+            return None, "a radical"
+        atom.SetIsotope(0)
+    mol = Chem.RemoveHs(mol)
+    if mol.GetNumHeavyAtoms() > settings["most_heavy"]:
+        return None, f"more than {settings['most_heavy']} heavy atoms"
+    known = set(settings["elements"])
+    if any(atom.GetSymbol() not in known for atom in mol.GetAtoms()):
+        return None, "an element that is not asked for"
+    return mol, ""
 
 
 _ROTATABLE = "[!$(*#*)&!D1]-&!@[!$(*#*)&!D1]"

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowloom.data.files import find, folders
 from flowloom.errors import DataError
+from flowloom_molecules.data.homes import qm9
 from flowloom_molecules.data.molecules import Conformed, packed
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refused, report
@@ -16,8 +17,8 @@ from flowloom_molecules.data.refused import Refused, report
 class MoleculeFile(Conformed):
     """Molecules of an SDF file, with the positions and hydrogens that it gives them.
 
-    QM9 is ``gdb9.sdf`` of the archive that torch-geometric and MoleculeNet download
-    (deepchemdata.s3-us-west-1.amazonaws.com/datasets/molnet_publish/qm9.zip). Records that cannot be used
+    QM9 is ``gdb9.sdf``, which torch-geometric's own downloader brings where it is missing (from MoleculeNet's
+    deepchemdata.s3-us-west-1.amazonaws.com/datasets/molnet_publish/qm9.zip). Records that cannot be used
     (unreadable, without positions, without hydrogens that valences ask for, too large, other elements or
     charges) are left out with a warning that names and counts them.
 
@@ -58,6 +59,8 @@ class MoleculeFile(Conformed):
 
         own, places = Path(self.file).expanduser(), folders(self.root, ("molecules", ""))
         file = own if own.is_file() else find(places, [self.file])
+        if file is None and self.file == "gdb9.sdf":
+            file = qm9(self.root)
         if file is None:
             raise DataError(
                 f"there is no file {self.file}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from flowloom.data import Examples
 from flowloom.errors import DataError, MissingDependencyError
@@ -27,6 +27,13 @@ class Perceived:
     whole: Any
     smiles: str
     fragments: int
+
+
+class Reader(Protocol):
+    """What makes molecules of states."""
+
+    def __call__(self, examples: Examples) -> list[Perceived]:
+        """Every row."""
 
 
 class Perception:

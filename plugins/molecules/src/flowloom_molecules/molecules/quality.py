@@ -12,14 +12,15 @@ from scipy.stats import wasserstein_distance
 from flowloom.data import Dataset, Examples
 from flowloom.metrics import Metric
 from flowloom.spec import Spec
-from flowloom_molecules.molecules.perceived import Perceived, Perception
+from flowloom_molecules.bonded.reading import Bonded
+from flowloom_molecules.molecules.perceived import Perceived, Perception, Reader
 
 
 class MoleculeQuality(Metric):
-    r"""What RDKit makes of the positions, elements and charges.
+    r"""What RDKit makes of the positions, elements and charges, or of the atoms and bonds of graphs.
 
-    * ``validity``: share of rows that are one sanitised molecule (bonds perceived from distances, orders from
-      valences and total charge);
+    * ``validity``: share of rows that are one sanitised molecule (in space, bonds are perceived from
+      distances, orders from valences and total charge; in graphs both are drawn, and nothing is mended);
     * ``connectivity``: share of rows whose atoms hang together;
     * ``uniqueness``: distinct molecules among the valid ones; ``novelty``: share of those that the
       training data does not have (0 for the training data, so it is told without a verdict);
@@ -28,7 +29,7 @@ class MoleculeQuality(Metric):
     * ``bond_lengths`` (angstrom), ``bond_angles``, ``torsions`` (degrees): Wasserstein distances from those
       of real molecules, each kind of bond, angle or torsion by the elements in it, weighted by how common it
       is in the real ones. Kinds that occur fewer than ``rare`` times there are left out; kinds that samples
-      lack cost the spread of the real ones.
+      lack cost the spread of the real ones. Graphs have none of the three.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -47,7 +48,8 @@ class MoleculeQuality(Metric):
     }
 
     def __init__(self, spec: Spec, rare: int = 20) -> None:
-        self.read, self.rare = Perception(spec), rare
+        self.read: Reader = Bonded(spec) if "bonds" in spec.parts else Perception(spec)
+        self.rare = rare
         self._known: set[str] = set()
         self._neighbours: dict[str, set[int]] = {}
 
@@ -87,6 +89,8 @@ class MoleculeQuality(Metric):
         return atom.GetDegree() in self._neighbours.get(atom.GetSymbol(), ())
 
     def _shapes(self, drawn: list[Perceived], truth: list[Perceived]) -> dict[str, float]:
+        if isinstance(self.read, Bonded):
+            return {}
         ours, theirs = _geometry(drawn), _geometry(truth)
         return {name: _apart(ours[name], theirs[name], self.rare) for name in theirs}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +36,7 @@ class MoleculeView(Renderer):
         figures = []
         if valid:
             caption = f"The first of {len(valid)} valid molecules among {len(drawn)} drawn."
-            figures.append(
-                Figure("Molecules drawn", "image/svg+xml", _depicted(valid[: self.count]), caption)
-            )
+            figures.append(Figure("Molecules drawn", "image/svg+xml", depicted(valid[: self.count]), caption))
         half = viewer.MOST // 2
         views = [viewer.View(one.smiles or "drawn, not valid", _block(one)) for one in drawn[:half]]
         views += [viewer.View(f"real: {one.smiles}", _block(one)) for one in truth[:half]]
@@ -75,21 +74,39 @@ class MoleculeView(Renderer):
         ]
 
 
-def _depicted(molecules: Sequence[Perceived], columns: int = 6) -> bytes:
-    from rdkit import Chem
-    from rdkit.Chem import rdDepictor
+def depicted(molecules: Sequence[Perceived], columns: int = 6) -> bytes:
+    """Molecules as chemists draw them, without hydrogens, as one SVG; what is none as its atoms and bonds."""
     from rdkit.Chem.Draw import rdMolDraw2D
 
-    flat = []
-    for one in molecules:
-        mol = Chem.RemoveHs(one.whole)
-        rdDepictor.Compute2DCoords(mol)
-        flat.append(mol)
+    flat = [
+        rdMolDraw2D.PrepareMolForDrawing(flattened(one), kekulize=one.whole is not None) for one in molecules
+    ]
     across, down = min(columns, len(flat)), -(-len(flat) // columns)
     canvas: Any = rdMolDraw2D.MolDraw2DSVG(across * 150, down * 120, 150, 120)
+    canvas.drawOptions().prepareMolsBeforeDrawing = False
     canvas.DrawMolecules(flat)
     canvas.FinishDrawing()
     return str(canvas.GetDrawingText()).encode()
+
+
+def flattened(one: Perceived) -> Any:
+    """A molecule laid out in the plane, without hydrogens; on a circle where bonds are too many for RDKit."""
+    from rdkit import Chem, Geometry
+    from rdkit.Chem import rdDepictor
+
+    mol = Chem.Mol(one.connected) if one.whole is None else Chem.RemoveHs(one.whole)
+    mol.RemoveAllConformers()
+    Chem.FastFindRings(mol)
+    try:
+        rdDepictor.Compute2DCoords(mol)
+    except RuntimeError:
+        n, ring = mol.GetNumAtoms(), Chem.Conformer(mol.GetNumAtoms())
+        for i in range(n):
+            turn, size = 2 * math.pi * i / n, max(1.0, n / 4)
+            ring.SetAtomPosition(i, Geometry.Point3D(size * math.cos(turn), size * math.sin(turn), 0.0))
+        mol.RemoveAllConformers()
+        mol.AddConformer(ring)
+    return mol
 
 
 def _block(one: Perceived) -> str:

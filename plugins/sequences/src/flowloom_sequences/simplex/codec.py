@@ -11,12 +11,16 @@ from torch.nn import functional as F
 
 from flowloom.codecs import StateCodec
 from flowloom.errors import IncompatibleError
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
+from flowloom.state import State, map_state
 from flowloom_sequences.data.vocabulary import require_ids
 
 
 class OneHot(StateCodec):
     """Token ids ``(n, L)`` to one-hot rows ``(n, L, K)``, and back by the largest entry.
+
+    A product state of tokens (a molecule's atoms beside its bonds) goes part by part, each with an alphabet
+    of its own.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -24,31 +28,43 @@ class OneHot(StateCodec):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
-        if spec.vocab is None:
+        if not spec.discrete:
             raise IncompatibleError("codec one-hot embeds tokens, and this data is not made of tokens")
-        self.vocab: int = spec.vocab
 
     @property
     def spec(self) -> Spec:
         """Rows of K entries in [0, 1]."""
         data = self.data_spec
-        rows = (*data.shape, self.vocab)
-        conditions = {
-            name: replace(condition, shape=rows) if condition.role == "values" else condition
-            for name, condition in data.conditions.items()
-        }
-        return Spec(
-            shape=rows,
-            conditions=conditions,
-            limits=(0.0, 1.0),
-            tokens=data.tokens,
-        )
+        inner = dict(data.leaves())
 
-    def encode_state(self, x: Any) -> Tensor:
+        def widened(condition: Condition) -> Condition:
+            if condition.role != "values":
+                return condition
+            return replace(condition, shape=_rows(inner[condition.parts()[0]]).shape)
+
+        conditions = {name: widened(condition) for name, condition in data.conditions.items()}
+        return replace(_rows(data), conditions=conditions)
+
+    def encode_state(self, x: Any) -> State:
         """One-hot rows, float32."""
-        require_ids(x, self.vocab)
-        return F.one_hot(x, self.vocab).to(torch.get_default_dtype())
+        return _encoded(x, self.data_spec)
 
-    def decode_state(self, x: Any) -> Tensor:
+    def decode_state(self, x: Any) -> State:
         """The index of the largest entry, int64."""
-        return x.argmax(-1)
+        return map_state(lambda rows: rows.argmax(-1), x)
+
+
+def _rows(spec: Spec) -> Spec:
+    """What rows of every alphabet look like, without conditions."""
+    if spec.parts:
+        return Spec(parts={name: _rows(part) for name, part in spec.parts.items()})
+    return Spec((*spec.shape, spec.vocab or 0), limits=(0.0, 1.0), tokens=spec.tokens)
+
+
+def _encoded(x: Any, spec: Spec) -> State:
+    if spec.parts:
+        return {name: _encoded(x[name], part) for name, part in spec.parts.items()}
+    vocab = spec.vocab or 0
+    require_ids(x, vocab)
+    rows: Tensor = F.one_hot(x, vocab).to(torch.get_default_dtype())
+    return rows

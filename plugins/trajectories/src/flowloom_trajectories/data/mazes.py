@@ -54,7 +54,21 @@ class Maze:
         column, row = xy.nan_to_num(-1.0).floor().clamp(-1, 1e6).long().unbind(-1)
         height, width = self.wall.shape
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        return ~inside | self.wall[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        wall = self.wall.to(xy.device)
+        return ~inside | wall[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+
+    def freed(self, xy: Tensor, margin: float = 0.05) -> Tensor:
+        """Points ``(..., 2)`` that are free as they are, and the nearest free ones of those that are not.
+
+        Args:
+            xy: points.
+            margin: metres that those which are moved keep from the sides of their cell.
+        """
+        low = self.cells.flip(-1).to(xy)
+        near = xy.unsqueeze(-2).clamp(low + margin, low + 1 - margin)
+        best = (near - xy.unsqueeze(-2)).square().sum(-1).argmin(-1)
+        moved = near.gather(-2, best[..., None, None].expand(*best.shape, 1, 2)).squeeze(-2)
+        return torch.where(self.hits(xy)[..., None], moved, xy)
 
     def crosses(self, xy: Tensor, between: int = 8) -> Tensor:
         """Whether a polyline ``(..., steps, 2)`` meets a wall, looked at ``between`` points a segment."""

@@ -12,7 +12,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import TimeEmbedding
 from flowloom.models.attention import rotary
-from flowloom.models.embeddings import sinusoid
+from flowloom.models.embeddings import ConditionEmbedding, sinusoid
 from flowloom.models.encoder import EncoderBlock
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
@@ -50,11 +50,10 @@ class GoalTransformer(nn.Module):
             raise IncompatibleError(f"width {width} does not divide into {heads} heads of even size")
         self.spec, self.heads, self.reach, self.width = spec, heads, reach, width
         self.names = tuple(name for name in spec.named("inform") if name != "goal")
-        size = sum(math.prod(spec.conditions[name].shape) for name in self.names)
-        self.scene = nn.Linear(max(size, 1), width)
+        self.scene = ConditionEmbedding({name: spec.conditions[name] for name in self.names}, width)
         self.goal = nn.Linear(math.prod(spec.conditions["goal"].shape) * width, width)
         self.pose = nn.Linear(spec.shape[1], width)
-        self.null = nn.Parameter(0.02 * torch.randn(2, width))
+        self.null = nn.Parameter(0.02 * torch.randn(width))  # of the goal
         self.time = TimeEmbedding(width)
         self.join = nn.Linear(2 * width, width)
         self.layers = nn.ModuleList(EncoderBlock(width, heads) for _ in range(depth))
@@ -78,17 +77,11 @@ class GoalTransformer(nn.Module):
         return out if layout is None else layout.zero(out)
 
     def _scene(self, cond: dict[str, Tensor], n: int) -> Tensor:
-        null = self.null[0].expand(n, -1)
-        if not self.names or any(name not in cond for name in self.names):
-            return null
-        found = self.scene(torch.cat([cond[name].flatten(1) for name in self.names], 1).to(null.dtype))
-        for name in self.names:
-            off = withheld(cond, name)
-            found = found if off is None else torch.where(off[:, None], null, found)
-        return found
+        found = self.scene(cond, n)
+        return found if isinstance(found, Tensor) else self.null.new_zeros(n, self.width)
 
     def _goal(self, cond: dict[str, Tensor], n: int) -> Tensor:
-        null = self.null[1].expand(n, -1)
+        null = self.null.expand(n, -1)
         if cond.get("goal") is None:
             return null
         # Metres: waves from that of 25 m down to that of half a metre.

@@ -15,6 +15,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.data import Dataset
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
+from flowloom.models.embeddings import ConditionEmbedding
 from flowloom.models.sizes import require_sizes
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath
@@ -42,14 +43,13 @@ class GoalScorer(nn.Module):
         require_sizes(goals=goals, width=width, depth=depth)
         self.spec, self.goals = spec, goals
         self.names = tuple(name for name in spec.named("inform") if name != "goal")
-        size = sum(int(np.prod(spec.conditions[name].shape)) for name in self.names)
-        if not size:
+        if not self.names:
             raise IncompatibleError("a goal scorer reads conditions of the scene, and the data have none")
-        layers: list[nn.Module] = []
-        for _ in range(depth):
-            layers += [nn.Linear(size, width), nn.SiLU()]
-            size = width
-        self.net = nn.Sequential(*layers, nn.Linear(size, 2 * goals))
+        self.scene = ConditionEmbedding({name: spec.conditions[name] for name in self.names}, width)
+        layers: list[nn.Module] = [nn.SiLU()]
+        for _ in range(depth - 1):
+            layers += [nn.Linear(width, width), nn.SiLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(width, 2 * goals))
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Logits of distance, and of standing in the drivable area."""
@@ -58,8 +58,7 @@ class GoalScorer(nn.Module):
             raise ShapeError(
                 f"the goal scorer is told {', '.join(self.names)}; missing: {', '.join(missing)}"
             )
-        told = torch.cat([cond[name].flatten(1) for name in self.names], 1)
-        out: Tensor = self.net(told.to(self.net[0].weight.dtype))  # type: ignore[arg-type]
+        out: Tensor = self.net(self.scene(cond, len(cond[self.names[0]])))
         return out.reshape(len(out), 2, self.goals)
 
 

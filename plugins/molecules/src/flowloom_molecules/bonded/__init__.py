@@ -1,0 +1,1 @@
+"""Molecules as graphs of heavy atoms and bonds."""
