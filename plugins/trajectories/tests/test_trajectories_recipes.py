@@ -79,7 +79,7 @@ def test_generated_recipes(recipe, rule, task, tmp_path):
 def test_pedestrians(tmp_path, scenes):
     assert run("pedestrians", tmp_path / "r") == 0
     columns, tasks, notes = columns_of(tmp_path / "r")
-    assert not notes
+    assert all("did best on the val split" in note for note in notes)
     # These people walk straight on.
     assert columns["constant-velocity"]["fde"] < 1e-4
     assert columns["turned velocity"]["fde"] > 1
@@ -96,7 +96,7 @@ def test_pedestrians(tmp_path, scenes):
 def test_series(recipe, rule, tmp_path, series_file):
     assert run(recipe, tmp_path / "r") == 0
     columns, _, notes = columns_of(tmp_path / "r")
-    assert not notes
+    assert all("did best on the val split" in note for note in notes)
     assert columns[rule]["crps"] < columns["samples"]["crps"]  # after three steps a wave is better repeated
 
 
@@ -142,3 +142,33 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     (cut,) = Path(tmp_path / "cut").rglob("checkpoints/*8/flow.safetensors")
     wanted, found = load_file(whole), load_file(cut)
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "said"),
+    [
+        ("series-forecast", "data.length=5000", "has 800 steps, 160 in its shortest split"),
+        ("series-forecast", "views=[{use: context, length: 72}]", "leaves nothing of examples of shape"),
+        ("series-forecast", "data.columns=[oil]", "has no column 'oil'; it has: OT"),
+        ("series-imputation", "data.file=none.csv", "there is no file none.csv"),
+        ("pedestrians", "data.predicted=40", "no agent is seen 48 steps"),
+        ("pedestrians", "data.scene=zara3", "did you mean 'zara1' or 'zara2'?"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(recipe, change, said, tmp_path, series_file, scenes, capsys):
+    assert run(recipe, tmp_path / "r", change) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_every_scene_is_a_cell_of_the_experiment(tmp_path, scenes):
+    command = ["experiment", "pedestrians-scenes", "--small", "--out", str(tmp_path / "e")]
+    main([*command, "--set", "evaluate.questions=2"])
+    found = (tmp_path / "e" / "results.csv").read_text()
+    assert "zara1" in found
+    assert "min_ade" in found
+    # Of the others there is no file here, which is told and stops nobody.
+    assert "biwi_hotel.txt" in "".join(path.read_text() for path in tmp_path.rglob("*.json"))

@@ -31,6 +31,14 @@ def test_values_and_missing_ones(tmp_path):
     assert values[:, 0].isnan().tolist() == [False, False, True, False, False]
 
 
+@pytest.mark.parametrize("between", ["\t", ";"])
+def test_what_stands_between_values_is_told_by_the_header(tmp_path, between):
+    lines = [line.replace(",", between) for line in hours(4, missing={1})]
+    values = read_series(write(tmp_path, lines, f"date{between}a{between}b"))
+    assert values[:, 1].tolist() == [0, 1, 2, 3]
+    assert values[1, 0].isnan()
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -15,6 +15,7 @@ from flowloom.renderers import Figure, Renderer
 from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_trajectories.data.mazes import Maze
+from flowloom_trajectories.motion import Mover, Panel, moving
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ class Fans(Renderer):
 
     States of two channels are ways in the plane, with both axes in metres; all others are series over steps,
     of which the first channel is shown with the band of its draws between the 5 % and the 95 % quantile.
+
+    A task's answers are shown in motion, too, by an SVG that needs no script.
 
     Args:
         axes: ``plane``, ``time``, or by the number of channels.
@@ -93,7 +96,47 @@ class Fans(Renderer):
         for i in range(shown):
             self._fan(grid[i], fans[:, i], truth.take(torch.tensor([i])))
         caption = f"{len(fans)} draws each (blue) over what came (red)."
-        return [Figure("Fans", "image/png", _png(canvas), caption)]
+        figures = [Figure("Fans", "image/png", _png(canvas), caption)]
+        if self._plane(_tensor(truth)[0]):
+            panels = [self._panel(fans[:, i], truth.take(torch.tensor([i]))) for i in range(min(4, shown))]
+            said = (
+                "The same, in motion: draws (blue), what came (red), others (grey); a quarter second a step."
+            )
+            figures.append(moving(panels, said))
+        return figures
+
+    def _panel(self, fan: Tensor, truth: Examples) -> Panel:
+        """One row in motion: what was told, then all that was drawn and what came."""
+        told, came = self._told(truth), _tensor(truth)[0]
+        if told is None or told.shape[-1] != came.shape[-1]:
+            told = came[:0]
+        nowhere = torch.full((len(told), 2), torch.nan)
+        others, later = truth.cond.get(self.neighbours), truth.cond.get("ahead")
+        movers = []
+        # Others are in motion where they were seen while what is told was.
+        if others is not None and others.ndim == 4 and others.shape[2] == len(told):
+            both = others[0] if later is None else torch.cat([others[0], later[0]], 1)
+            for way in both:
+                seen = torch.where(way[:, 2:] > 0, way[:, :2].float(), torch.nan)
+                missing = torch.full((len(told) + len(came) - len(seen), 2), torch.nan)
+                movers.append(Mover(torch.cat([seen, missing]), _OTHER))
+        movers += [Mover(torch.cat([nowhere, way[:, :2]]), _DRAW, 2.5, 0.25) for way in fan]
+        movers.append(Mover(torch.cat([told, came])[:, :2], _TRUTH, 3.5, 0.5))
+        low, side = self._square(torch.cat([told, came]))
+        walls = [] if self.maze is None else [(int(x), int(y)) for y, x in self.maze.wall.nonzero().tolist()]
+        return Panel(movers, low, side, walls)
+
+    def _told(self, truth: Examples) -> Tensor | None:
+        """What was told of one row before its state."""
+        found = next((truth.cond[name][0].float() for name in self.past if name in truth.cond), None)
+        return found if found is not None and found.ndim == 2 else None
+
+    def _square(self, x: Tensor) -> tuple[tuple[float, float], float]:
+        """Lower left corner and side of what is shown of ways."""
+        flat = x.reshape(-1, x.shape[-1])[:, :2].nan_to_num(0.0)
+        low, high = flat.amin(0), flat.amax(0)
+        middle, half = (low + high) / 2, 0.65 * float((high - low).max().clamp_min(0.5))
+        return (float(middle[0]) - half, float(middle[1]) - half), 2 * half
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """The same rows from source to data, a panel each time."""
@@ -133,9 +176,8 @@ class Fans(Renderer):
         self._limits(axes, limits, label)
 
     def _fan(self, axes: Axes, fan: Tensor, truth: Examples) -> None:
-        told = next((truth.cond[name][0].float() for name in self.past if name in truth.cond), None)
-        came = _tensor(truth)[0]
-        start = -(len(told) if told is not None and told.ndim == 2 else 0)
+        told, came = self._told(truth), _tensor(truth)[0]
+        start = 0 if told is None else -len(told)
         others = truth.cond.get(self.neighbours)
         if others is not None and others.ndim == 4 and self._plane(came):
             for way in others[0]:
@@ -152,7 +194,7 @@ class Fans(Renderer):
             steps = range(len(came))
             axes.fill_between(steps, low.numpy(), high.numpy(), color=_DRAW, alpha=0.3, linewidth=0)
             axes.plot(steps, middle.numpy(), color=_DRAW, linewidth=1)
-        if told is not None and told.ndim == 2 and told.shape[-1] == came.shape[-1]:
+        if told is not None and told.shape[-1] == came.shape[-1]:
             self._line(axes, told, _PAST, 1.0, start)
         layout = truth.layout
         marks = None if layout is None else layout.given
@@ -180,11 +222,9 @@ class Fans(Renderer):
             height, width = self.maze.wall.shape
             walls = self.maze.wall.numpy()
             axes.imshow(walls, extent=(0, width, height, 0), cmap="Greys", vmax=3, interpolation="nearest")
-        flat = x.reshape(-1, x.shape[-1])[:, :2].nan_to_num(0.0)
-        low, high = flat.amin(0), flat.amax(0)
-        middle, half = (low + high) / 2, 0.65 * float((high - low).max().clamp_min(0.5))
-        axes.set_xlim(float(middle[0]) - half, float(middle[0]) + half)
-        axes.set_ylim(float(middle[1]) - half, float(middle[1]) + half)
+        (left, lower), side = self._square(x)
+        axes.set_xlim(left, left + side)
+        axes.set_ylim(lower, lower + side)
         axes.set_aspect("equal")
         if label:
             axes.set_xlabel("x / m")

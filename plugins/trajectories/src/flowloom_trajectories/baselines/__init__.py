@@ -1,7 +1,8 @@
 """Rules that any forecast has to beat."""
 
 from flowloom_trajectories.baselines.constant_velocity import ConstantVelocity
+from flowloom_trajectories.baselines.displacement import DisplacementInterpolation
 from flowloom_trajectories.baselines.interpolation import LinearInterpolation
 from flowloom_trajectories.baselines.seasonal import SeasonalNaive
 
-__all__ = ["ConstantVelocity", "LinearInterpolation", "SeasonalNaive"]
+__all__ = ["ConstantVelocity", "DisplacementInterpolation", "LinearInterpolation", "SeasonalNaive"]

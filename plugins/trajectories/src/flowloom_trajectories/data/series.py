@@ -31,8 +31,9 @@ def read_series(
 ) -> Tensor:
     """Columns of a CSV over even times, NaN where a value is missing: float64 ``(steps, columns)``.
 
-    The first column is the time where its header is ``time``, ``date``, ``datetime`` or ``timestamp``. Empty
-    cells and ``NA``, ``NaN``, ``null``, ``?`` are missing values.
+    Commas, tabs or semicolons stand between, whichever the header has. The first column is the time where
+    its header is ``time``, ``date``, ``datetime`` or ``timestamp``. Empty cells and ``NA``, ``NaN``,
+    ``null``, ``?`` are missing values.
 
     Args:
         file: with a header.
@@ -45,7 +46,9 @@ def read_series(
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.reader(lines)
+            between = max(",\t;", key=lines.readline().count)
+            lines.seek(0)
+            reader = csv.reader(lines, delimiter=between)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {file} as a CSV in UTF-8: {error}") from error

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.data.arrays import read_arrays
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom_trajectories.data.populations import Branching
+from flowloom_trajectories.metric_flow.cells import read_cells
 
 __all__ = ["Arch", "BranchingSnapshots", "Population", "Snapshots", "SphereCap"]
 
@@ -218,11 +218,12 @@ class Snapshots(Population):
     A tenth of the cells of every time is kept for ``val``. Times are mapped onto [0, 1].
 
     Args:
-        file: CSV with a header, or an archive of arrays (npz, safetensors) of equal length.
+        file: CSV with a header, an archive of arrays (npz, safetensors) of equal length, or AnnData (h5ad).
         n: rows in every split, drawn with replacement.
         seed: of the draws.
         time: name of the column.
         held: number of the snapshot that is held out, counted from 0; None for none.
+        embedding: of an AnnData file, the entry of its ``obsm`` that holds coordinates, or ``X``.
 
     Raises:
         DataError: the file has no such column, or fewer than two times, or a time with fewer than 10 cells.
@@ -231,19 +232,16 @@ class Snapshots(Population):
     reads_files = True
 
     def __init__(
-        self, file: Path, n: int = 4000, seed: int = 0, time: str = "time", held: int | None = None
+        self,
+        file: Path,
+        n: int = 4000,
+        seed: int = 0,
+        time: str = "time",
+        held: int | None = None,
+        embedding: str = "X_pca",
     ) -> None:
-        arrays = {name: array.values for name, array in read_arrays(Path(file)).items()}
-        if time not in arrays:
-            raise DataError(f"{file} has no column '{time}'; it has: {', '.join(arrays)}")
-        when = arrays.pop(time).double().reshape(-1)
-        columns = [values.float().reshape(len(values), -1) for values in arrays.values()]
-        if not columns or any(len(column) != len(when) for column in columns):
-            raise DataError(f"{file}: beside '{time}' stand coordinates, as many rows of each")
-        cells, (times, at) = torch.cat(columns, 1), when.unique(return_inverse=True)
-        if not bool(cells.isfinite().all() and when.isfinite().all()):
-            row = int((~(cells.isfinite().all(1) & when.isfinite())).to(torch.uint8).argmax())
-            raise DataError(f"{file}: row {row + 1} holds something that is not finite")
+        cells, when = read_cells(Path(file), time, embedding)
+        times, at = when.unique(return_inverse=True)
         counts = torch.bincount(at)
         if len(times) < 2 or int(counts.min()) < 10:
             raise DataError(

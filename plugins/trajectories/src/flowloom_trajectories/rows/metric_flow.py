@@ -53,7 +53,23 @@ def register(reg: Registrar) -> None:
         summary="earth mover's distance between two sets, exact",
         example={"most": 200},
     )
+    reg.add(
+        "metric",
+        "mmd",
+        "flowloom_trajectories.metrics.discrepancy:MMD",
+        summary="maximum mean discrepancy of two sets, with Gaussian kernels of several widths",
+        example={"most": 200},
+    )
+    reg.add(
+        "baseline",
+        "displacement-interpolation",
+        "flowloom_trajectories.baselines:DisplacementInterpolation",
+        summary="straight lines between optimal pairs of two snapshots",
+        example={"most": 50},
+        data="arch",
+    )
     for name, summary in (
+        ("cell-snapshots", "cells between snapshots, at a time when none were seen"),
         ("arch-geodesics", "ways along an arch that two snapshots show"),
         ("metric-flow-matching", "a flow along an arch, its middle never seen"),
         ("metric-flow-straight", "the same flow along straight ways between optimal pairs"),

@@ -18,3 +18,8 @@ def register(reg: Registrar) -> None:
         ("maze-plans", "plans through a maze from where one is to where one wants to be"),
     ):
         reg.recipe(name, f"flowloom_trajectories:recipes/{name}.yaml", summary=summary)
+    reg.experiment(
+        "pedestrians-scenes",
+        "flowloom_trajectories:experiments/pedestrians-scenes.yaml",
+        summary="best of 20 forecasts of each scene of ETH and UCY, trained on the others",
+    )
