@@ -97,7 +97,7 @@ def test_the_loss_is_the_sum_of_the_three():
     flow = rows.mean()
     assert torch.allclose(found.parts["duration"], lasting, atol=1e-5)
     assert torch.allclose(found.parts["content"], content, atol=1e-5)
-    assert torch.allclose(found.parts["flow"], flow, atol=1e-5)
+    assert torch.allclose(found.parts["cross_entropy"], flow, atol=1e-5)
     assert torch.allclose(found.total, 0.5 * lasting + content + flow, atol=1e-5)
 
 

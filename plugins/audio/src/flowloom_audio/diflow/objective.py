@@ -145,7 +145,7 @@ class FactorisedFlow(PosteriorMatching):
             layout = replace(layout, given=self.streams.given(x))
         flow = super().loss(model, Batch(batch.x0, x, cond, layout), step).total
         assert isinstance(flow, Tensor)
-        parts = {"flow": flow.detach(), "content": said.detach(), "duration": lasting.detach()}
+        parts = {"cross_entropy": flow.detach(), "content": said.detach(), "duration": lasting.detach()}
         terms = zip(self.weights, (lasting, said, flow), strict=True)
         return Loss(torch.stack([weight * term for weight, term in terms]).sum(), parts)
 
