@@ -348,6 +348,27 @@ def test_given_types_keep_their_torsions_whatever_the_network_says_of_types(data
     assert not torch.equal(flow.objective.shown(loose, torch.Generator())["types"], held["types"])
 
 
+def test_frames_keep_their_digits_where_the_network_has_half_of_them(data):
+    """Under autocast rotations stay rotations, and a network that knows the peptide has no loss."""
+    flow = flow_of(data)
+    batch = batch_of(flow, data)
+    truth = {**batch.x1, "types": 10 * batch.x1["types"]}
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        answer = flow.model({**batch.x0}, torch.full((len(batch.x1["pos"]),), 0.5), **batch.cond)
+        loss = flow.objective.loss(Answers(truth), batch, Step(generator=torch.Generator().manual_seed(0)))
+        flow.objective.loss(flow.model, batch, Step(generator=torch.Generator().manual_seed(0)))
+    rot = answer["rot"]
+    assert rot.dtype == torch.float32
+    real = batch.cond["residues"]
+    assert float((rot.mT @ rot - torch.eye(3))[real].abs().max()) < 1e-5
+    assert float(loss.total) < 1e-6
+
+
+def test_a_part_that_is_none_is_said_from_the_command_line_too(data):
+    with pytest.raises(IncompatibleError, match=r"parts pos, rot, angles, types, not all; got typs"):
+        PartialSampling(["typs"]).read("0", data, 1)
+
+
 def test_corners_of_the_codec_and_of_the_path_are_the_same(data):
     objective = PepFlow(path())
     (clash,) = objective.clashes({"codec": PeptideChart(data.spec, scale=3.0), "path": objective.path})

@@ -113,16 +113,24 @@ class PepFlow(PointObjective):
         """Draw t and the point, ask once, compare."""
         n, generator, layout = batch_size(batch.x1), step.generator, batch.layout
         t = 1 - self.clip + (2 * self.clip - 1) * self.times.sample(n, Draw.like(batch.x1, generator))
-        point = batch.point(self.path, t, generator)
-        cond = drop(batch.cond, self.condition_dropout, n, generator)
-        x_t: Any = point.x_t
-        shown = self.shown(x_t, generator) if layout is None else layout.hold(self.shown(x_t, generator))
+        # Under autocast the network alone is asked in half precision: rotations are products of matrices.
+        exact = torch.autocast(t.device.type, enabled=False)
+        with exact:
+            point = batch.point(self.path, t, generator)
+            cond = drop(batch.cond, self.condition_dropout, n, generator)
+            x_t: Any = point.x_t
+            shown = self.shown(x_t, generator)
+            shown = shown if layout is None else layout.hold(shown)
         said, layout = model(shown, t, **cond), layout or Layout()
-        # What is said of padding and given entries, NaN perhaps, is taken out first.
-        kept = {k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in said.items()}
-        answer: Any = onto_space(self.path.geometry, KIND, x_t, kept)
-        losses = self.losses(answer, point, layout, generator)
-        total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
+        with exact:
+            # What is said of padding and given entries, NaN perhaps, is taken out first.
+            kept = {
+                k: v.to(x_t[k]) if (own := layout.part(k)) is None else own.stand(v.to(x_t[k]), x_t[k])
+                for k, v in said.items()
+            }
+            answer: Any = onto_space(self.path.geometry, KIND, x_t, kept)
+            losses = self.losses(answer, point, layout, generator)
+            total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
         return Loss(total, {k: v.detach().mean() for k, v in losses.items()})
 
     def shown(self, x: State, generator: torch.Generator | None) -> Any:
