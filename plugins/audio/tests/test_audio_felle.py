@@ -12,10 +12,12 @@ import flowloom as fl
 from flowloom import Condition, Spec
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.guidance import ClassifierFree
+from flowloom.fields import Wrapped
+from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.layout import Layout
 from flowloom.objectives import Batch, Step
-from flowloom.solvers import Adaptive, Heun
+from flowloom.solvers import Adaptive, EulerMaruyama, Heun
+from flowloom.sources import Gaussian
 from flowloom_audio.felle import (
     FrameByFrame,
     FrameChain,
@@ -357,6 +359,39 @@ def test_what_cannot_be_is_said():
     law = NextFrame(network(), fl.paths.AffinePath())
     with pytest.raises(IncompatibleError, match="from 0 to 1 alone"):
         FrameByFrame().solve(law, frames(), span=(1.0, 0.0))
+
+
+def test_nobody_asks_frames_for_scores_that_they_lack():
+    """Noise about the frame before has not the law of the source; a second model has not read the frames."""
+
+    class Second(Wrapped):
+        def __init__(self, field):
+            super().__init__(field)
+            self.weak = field
+
+    class WithSecond(Guidance):
+        def __call__(self, field):
+            return Second(field)
+
+    source, walker = Gaussian(), FrameByFrame(inner=EulerMaruyama(3))
+
+    def said(solver, guidance=None, **settings):
+        objective = FrameMatching(SPEECH, **settings)
+        parts = {"objective": objective, "source": source, "guidance": guidance}
+        return [(clash.first, clash.message) for clash in solver.clashes(parts)]
+
+    ((first, message),) = said(walker)
+    assert first == "solver"
+    assert "score" in message
+    assert not said(walker, prior="gaussian")
+    assert not said(FrameByFrame(2), ClassifierFree(2.0))
+    ((first, message),) = said(FrameByFrame(2), WithSecond())
+    assert first == "guidance"
+    assert "second" in message
+    flow = flow_of(network(), solver=walker)
+    with pytest.raises(IncompatibleError, match="score"):
+        flow.sample(2, **asked(2))
+    flow_of(network(), solver=walker, prior="gaussian").sample(2, **asked(2))
 
 
 def test_the_network_has_the_size_of_the_paper():

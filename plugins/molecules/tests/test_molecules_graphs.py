@@ -255,6 +255,12 @@ def test_pairs_go_where_their_atoms_go(draws):
     assert torch.equal(moved.cond["pairs"], moved.x["bonds"] % 2 == 1)
 
 
+def test_one_atom_has_no_pairs_and_a_kind_one_name():
+    assert matrix_of(torch.zeros(2, 0, 4), 1).tolist() == [[[[0.0] * 4]]] * 2
+    with pytest.raises(DataError, match="each once"):
+        MolecularGraphs(["small.csv"], kinds=["C", "N+", "N+1"])
+
+
 def test_networks_refuse_other_states():
     with pytest.raises(IncompatibleError, match="graph-transformer is of graphs with the parts types"):
         GraphTransformer(Spec((3,)))

@@ -323,6 +323,59 @@ def test_steps_are_those_of_the_authors_code(data):
     assert torch.equal(solved.x["types"], corners(torch.full((6, 6), 11), 5.0))
 
 
+def test_given_types_keep_their_torsions_whatever_the_network_says_of_types(data):
+    """Arginine is given where the network says alanine, which has no chi: its chis are not zeroed."""
+    flow = flow_of(data, steps=3)
+    known = GeneratedPeptides(40, shortest=6, longest=6, pocket=0).take(torch.arange(40))
+    x = {**known.x, "types": torch.full((40, 6), 1)}
+    answer = {**known.x, "angles": torch.ones(40, 6, 5), "types": corners(torch.zeros(40, 6).long(), 50.0)}
+    flow.model = Answers(answer)
+    held = {"types": corners(x["types"], 5.0)}
+    given = {"types": torch.ones(40, 6, dtype=torch.bool)}
+    x0 = {**x, "types": torch.randn(40, 6, 20)}
+    layout = Layout(None, given, {**x, **held})
+    seen = []
+    solved = flow.solver.solve(
+        flow.field(), x0, layout=layout, on_step=lambda x, t: seen.append(x["angles"][..., 1:])
+    )
+    assert torch.equal(solved.x["types"], held["types"])
+    assert torch.equal(solved.x["angles"], answer["angles"])
+    assert all(bool((angles != 0).all()) for angles in seen)  # a draw from the corner would miss in 1 of 1000
+    # What is given is shown as it is, many times over; types between the corners are drawn.
+    many = {**x, "types": held["types"].repeat(50, 1, 1)}
+    assert torch.equal(flow.objective.shown(many, torch.Generator())["types"], many["types"])
+    loose = {**x, "types": 0.1 * held["types"]}
+    assert not torch.equal(flow.objective.shown(loose, torch.Generator())["types"], held["types"])
+
+
+def test_frames_keep_their_digits_where_the_network_has_half_of_them(data):
+    """Under autocast rotations stay rotations, and a network that knows the peptide has no loss."""
+    flow = flow_of(data)
+    batch = batch_of(flow, data)
+    truth = {**batch.x1, "types": 10 * batch.x1["types"]}
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        answer = flow.model({**batch.x0}, torch.full((len(batch.x1["pos"]),), 0.5), **batch.cond)
+        loss = flow.objective.loss(Answers(truth), batch, Step(generator=torch.Generator().manual_seed(0)))
+        flow.objective.loss(flow.model, batch, Step(generator=torch.Generator().manual_seed(0)))
+    rot = answer["rot"]
+    assert rot.dtype == torch.float32
+    real = batch.cond["residues"]
+    assert float((rot.mT @ rot - torch.eye(3))[real].abs().max()) < 1e-5
+    assert float(loss.total) < 1e-6
+
+
+def test_a_part_that_is_none_is_said_from_the_command_line_too(data):
+    with pytest.raises(IncompatibleError, match=r"parts pos, rot, angles, types, not all; got typs"):
+        PartialSampling(["typs"]).read("0", data, 1)
+
+
+def test_corners_of_the_codec_and_of_the_path_are_the_same(data):
+    objective = PepFlow(path())
+    (clash,) = objective.clashes({"codec": PeptideChart(data.spec, scale=3.0), "path": objective.path})
+    assert "plus and minus 3" in clash.message
+    assert not list(objective.clashes({"codec": PeptideChart(data.spec), "path": objective.path}))
+
+
 def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data, tmp_path):
     flow = flow_of(data)
     task = PartialSampling(["pos", "rot", "types"], metrics=[PeptideRecovery(data.spec)])

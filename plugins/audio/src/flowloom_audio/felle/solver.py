@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import is_null
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.wrapped import Wrapped
+from flowloom.guidance import Guidance
 from flowloom.layout import Layout
+from flowloom.paths import Path
 from flowloom.solvers import Euler, Solution, Solver
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call, Hook, Walk
+from flowloom.sources import Source
 from flowloom.state import Cond, State
 from flowloom_audio.felle.field import KIND, NextFrame
 from flowloom_audio.felle.model import FrameLanguageModel, Reading
@@ -60,6 +65,25 @@ class FrameByFrame(Solver):
                 f"{type(chosen).__name__}"
             )
         self.inner, self.threshold = chosen, threshold
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Inner solvers and guidance that ask the velocities of frames for what they do not tell."""
+        yield from super().clashes(parts)
+        path, source = getattr(parts.get("objective"), "path", None), parts.get("source")
+        if not isinstance(path, Path) or not isinstance(source, Source):
+            return
+        prior = getattr(parts["objective"], "prior", "previous")
+        field = _Unasked("velocity", path, source if prior == "gaussian" else None)
+        try:
+            self.inner.prepare(field)
+        except IncompatibleError as error:
+            yield Clash("solver", "objective", f"frames begin about the ones before them (prior): {error}")
+        guidance = parts.get("guidance")
+        if isinstance(guidance, Guidance):
+            try:
+                _around(guidance(_Unasked(KIND, path, source)), field)
+            except IncompatibleError as error:
+                yield Clash("guidance", "solver", str(error))
 
     def with_steps(self, steps: int) -> Self:
         """The same with ``steps`` steps for every level of a frame."""
@@ -181,7 +205,9 @@ class _Drawing(Field):
     kind = "velocity"
 
     def __init__(self, law: NextFrame, memory: _Memory, i: int, level: int, frame: Tensor) -> None:
-        self.path, self.source, self.informs = law.path, law.source, law.informs
+        self.path, self.informs = law.path, law.informs
+        # Noise about the frame before has another law than the source, whose scores would be wrong.
+        self.source = law.source if law.prior == "gaussian" else None
         self.memory, self.i, self.level, self.frame = memory, i, level, frame
 
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
@@ -200,9 +226,29 @@ def _law_in(field: Field) -> NextFrame | None:
 
 
 def _around(field: Field, inside: Field) -> Field:
-    """The guidance of a field, around another."""
+    """The guidance of a field, around another.
+
+    Raises:
+        IncompatibleError: it asks a second field, which knows nothing of the frames made so far.
+    """
     if not isinstance(field, Wrapped):
         return inside
+    if any(isinstance(value, Field) for name, value in vars(field).items() if name != "field"):
+        raise IncompatibleError(
+            "frame-by-frame reads frames by one language model, and this guidance asks a second one; use "
+            "classifier-free"
+        )
     found = copy.copy(field)
-    found.field, found.kind = _around(field.field, inside), inside.kind
+    found.field, found.kind, found.source = _around(field.field, inside), inside.kind, inside.source
     return found
+
+
+class _Unasked(Field):
+    """What a solver or guidance is shown that only looks at what a field is."""
+
+    def __init__(self, kind: str, path: Path, source: Source | None) -> None:
+        self.kind, self.path, self.source = kind, path, source
+
+    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+        """Never."""
+        raise NotImplementedError

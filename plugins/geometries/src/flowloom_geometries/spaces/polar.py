@@ -26,13 +26,17 @@ def polar_factor(x: Tensor, special: bool = False) -> Tensor:
         x: ``(..., n, k)`` with ``n >= k``.
         special: for square matrices, the nearest one of determinant +1.
     """
-    # Only constants here: derivatives come from `_Polar`, never from those of singular vectors.
-    u, s, vh = torch.linalg.svd(x.detach(), full_matrices=False)
-    if special:
-        sign = torch.linalg.det(u @ vh).sign()
-        flip = torch.cat([torch.ones_like(s[..., :-1]), sign[..., None]], -1)
-        u, s = u * flip[..., None, :], s * flip
-    return _Polar.apply(x, u, s, vh.mT)  # type: ignore[no-untyped-call]
+    # Half precision has neither decompositions nor determinants, and autocast would make halves of products.
+    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    with torch.autocast(x.device.type, enabled=False):
+        # Only constants here: derivatives come from `_Polar`, never from those of singular vectors.
+        u, s, vh = torch.linalg.svd(wide.detach(), full_matrices=False)
+        if special:
+            sign = torch.linalg.det(u @ vh).sign()
+            flip = torch.cat([torch.ones_like(s[..., :-1]), sign[..., None]], -1)
+            u, s = u * flip[..., None, :], s * flip
+        found: Tensor = _Polar.apply(wide, u, s, vh.mT)  # type: ignore[no-untyped-call]
+    return found.to(x.dtype)
 
 
 def sylvester(h: Tensor, b: Tensor, s: Tensor, v: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ def pair_places(n: int) -> Tensor:
 def matrix_of(pairs: Tensor, n: int) -> Tensor:
     """Values of pairs ``(batch, n (n - 1) / 2, ...)`` as ``(batch, n, n, ...)``, symmetric, zeros inside."""
     places = pair_places(n).to(pairs.device).flatten() % (pairs.shape[1] + 1)  # the last is empty
-    padded = torch.cat([pairs, torch.zeros_like(pairs[:, :1])], 1)
+    # One atom has no pair to be like.
+    padded = torch.cat([pairs, pairs.new_zeros(len(pairs), 1, *pairs.shape[2:])], 1)
     return padded.index_select(1, places).reshape(len(pairs), n, n, *pairs.shape[2:])
 
 

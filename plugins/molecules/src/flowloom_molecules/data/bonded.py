@@ -66,7 +66,8 @@ class MolecularGraphs(Divided):
             raise DataError("molecular-graphs needs files; give files: [mine.csv]")
         elements = {kind: re.sub(r"[+-]\d*$", "", kind) for kind in kinds}
         wrong = [kind for kind, symbol in elements.items() if symbol not in NUMBERS]
-        if wrong or len(set(kinds)) < len(kinds) or not kinds:
+        # C+1 and C+ are one kind under two names.
+        if wrong or len({split_kind(kind) for kind in kinds}) < len(kinds) or not kinds:
             given = ", ".join(wrong) or list(kinds)
             raise DataError(
                 f"kinds are elements with their charge, such as C, N+ and O-, each once; got {given}"

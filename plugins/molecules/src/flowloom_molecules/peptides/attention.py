@@ -80,7 +80,8 @@ class InvariantPointAttention(nn.Module):
         """Points of every residue's own frame in space: ``(b, n, heads, points, 3)``."""
         each = local.shape[-1] // (3 * self.heads)
         points = local.unflatten(-1, (self.heads, each, 3)).to(pos.dtype)
-        return points @ rot.mT[:, :, None] + pos[:, :, None, None]
+        with torch.autocast(pos.device.type, enabled=False):
+            return points @ rot.mT[:, :, None] + pos[:, :, None, None]
 
 
 class FrameUpdate(nn.Module):
@@ -103,11 +104,13 @@ class FrameUpdate(nn.Module):
     def forward(self, single: Tensor, pos: Tensor, rot: Tensor) -> tuple[Tensor, Tensor]:
         """The frames moved."""
         turn, shift = self.out(single).to(pos.dtype).split(3, -1)
-        # The rotation of (1, v): I + 2 ([v] + [v]^2) / (1 + |v|^2), with [v] y = v x y.
-        skew = (turn @ self.cross).unflatten(-1, (3, 3))
-        size = 2 / (1 + turn.square().sum(-1))[..., None, None]
-        own = torch.eye(3, dtype=pos.dtype, device=pos.device) + size * (skew + skew @ skew)
-        return pos + (rot @ shift[..., None]).squeeze(-1), rot @ own
+        # Frames keep their digits under autocast, which would round every product of matrices.
+        with torch.autocast(pos.device.type, enabled=False):
+            # The rotation of (1, v): I + 2 ([v] + [v]^2) / (1 + |v|^2), with [v] y = v x y.
+            skew = (turn @ self.cross.to(turn)).unflatten(-1, (3, 3))
+            size = 2 / (1 + turn.square().sum(-1))[..., None, None]
+            own = torch.eye(3, dtype=pos.dtype, device=pos.device) + size * (skew + skew @ skew)
+            return pos + (rot @ shift[..., None]).squeeze(-1), rot @ own
 
 
 class PairUpdate(nn.Module):

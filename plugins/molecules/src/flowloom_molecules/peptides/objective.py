@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
@@ -22,11 +23,11 @@ from flowloom.sources import Source
 from flowloom.state import Cond, State, Time, batch_size, expand
 from flowloom.times import TimeLaw
 from flowloom_molecules.peptides.atoms import backbone
-from flowloom_molecules.peptides.chart import LogitPath, corners
+from flowloom_molecules.peptides.chart import LogitPath, PeptideChart, corners
 from flowloom_molecules.peptides.form import PARTS
 from flowloom_molecules.peptides.residues import has_torsion
 
-__all__ = ["KIND", "WEIGHTS", "PepFlow", "drawn_types"]
+__all__ = ["KIND", "WEIGHTS", "PepFlow", "drawn_types", "standing_types"]
 
 KIND: Kind = {"pos": "data", "rot": "data", "angles": "data", "types": "posterior"}
 """What the network answers with, part by part."""
@@ -38,6 +39,16 @@ def drawn_types(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """Type ids ``(batch, n)`` drawn from the softmax of logits ``(batch, n, 20)``."""
     flat = torch.multinomial(logits.softmax(-1).flatten(0, 1), 1, generator=generator)
     return flat.reshape(logits.shape[:2])
+
+
+def standing_types(logits: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
+    """The same, but a type that stands at its corner, as given ones do, is that type and never another.
+
+    The softmax of a corner leaves other types a share of its own, 1 in 1000 with scale 5.
+    """
+    own = logits.argmax(-1)
+    there = (logits == corners(own, scale).to(logits)).all(-1)
+    return torch.where(there, own, drawn_types(logits, generator))
 
 
 class PepFlow(PointObjective):
@@ -102,25 +113,33 @@ class PepFlow(PointObjective):
         """Draw t and the point, ask once, compare."""
         n, generator, layout = batch_size(batch.x1), step.generator, batch.layout
         t = 1 - self.clip + (2 * self.clip - 1) * self.times.sample(n, Draw.like(batch.x1, generator))
-        point = batch.point(self.path, t, generator)
-        cond = drop(batch.cond, self.condition_dropout, n, generator)
-        x_t: Any = point.x_t
-        shown = self.shown(x_t, generator) if layout is None else layout.hold(self.shown(x_t, generator))
+        # Under autocast the network alone is asked in half precision: rotations are products of matrices.
+        exact = torch.autocast(t.device.type, enabled=False)
+        with exact:
+            point = batch.point(self.path, t, generator)
+            cond = drop(batch.cond, self.condition_dropout, n, generator)
+            x_t: Any = point.x_t
+            shown = self.shown(x_t, generator)
+            shown = shown if layout is None else layout.hold(shown)
         said, layout = model(shown, t, **cond), layout or Layout()
-        # What is said of padding and given entries, NaN perhaps, is taken out first.
-        kept = {k: v if (own := layout.part(k)) is None else own.stand(v, x_t[k]) for k, v in said.items()}
-        answer: Any = onto_space(self.path.geometry, KIND, x_t, kept)
-        losses = self.losses(answer, point, layout, generator)
-        total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
+        with exact:
+            # What is said of padding and given entries, NaN perhaps, is taken out first.
+            kept = {
+                k: v.to(x_t[k]) if (own := layout.part(k)) is None else own.stand(v.to(x_t[k]), x_t[k])
+                for k, v in said.items()
+            }
+            answer: Any = onto_space(self.path.geometry, KIND, x_t, kept)
+            losses = self.losses(answer, point, layout, generator)
+            total = torch.stack([self.weights[k] * v.mean() for k, v in losses.items()]).sum()
         return Loss(total, {k: v.detach().mean() for k, v in losses.items()})
 
     def shown(self, x: State, generator: torch.Generator | None) -> Any:
-        """The state as the network sees it: types drawn."""
+        """The state as the network sees it: types drawn, but for those that stand at a corner."""
         assert isinstance(x, dict)
         if not self.draw:
             return x
         logits: Any = x["types"]
-        return {**x, "types": corners(drawn_types(logits, generator), self.scale).to(logits)}
+        return {**x, "types": corners(standing_types(logits, self.scale, generator), self.scale).to(logits)}
 
     def losses(
         self, answer: Any, point: Point, layout: Layout, generator: torch.Generator | None
@@ -170,6 +189,18 @@ class PepFlow(PointObjective):
             IncompatibleError: always; the losses of a peptide belong together.
         """
         raise IncompatibleError("pepflow compares all parts at once, and is no part of another objective")
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Corners that the codec puts elsewhere than the path."""
+        yield from super().clashes(parts)
+        codec = parts.get("codec")
+        if isinstance(codec, PeptideChart) and codec.scale != self.scale:
+            yield Clash(
+                "codec",
+                "path",
+                f"peptide-chart puts types at plus and minus {codec.scale:g}, and simplex-logits ends at "
+                f"{self.scale:g}; set codec.scale and path.parts.types.scale alike",
+            )
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The network, which sees drawn types."""

@@ -16,7 +16,7 @@ from flowloom.solvers import FixedGrid
 from flowloom.solvers.walk import Call, Hook, Solution, Walk
 from flowloom.state import Cond, State, first_leaf
 from flowloom_molecules.peptides.chart import LogitPath, corners
-from flowloom_molecules.peptides.objective import KIND, drawn_types
+from flowloom_molecules.peptides.objective import KIND, drawn_types, standing_types
 from flowloom_molecules.peptides.residues import has_torsion
 
 __all__ = ["PeptideEuler"]
@@ -105,11 +105,13 @@ class PeptideEuler(FixedGrid):
         """The predicted peptide as a state: types drawn, absent torsions 0, given entries at their data."""
         answer: Any = call(x, t)
         types = drawn_types(answer["types"], call.generator)
-        angles = torch.where(has_torsion(types), answer["angles"], 0.0)
-        logits = corners(types, _scale(call.field)).to(answer["types"])
-        ends = {**answer, "angles": angles, "types": logits}
-        # Frames in padding stay frames.
-        return ends if call.layout is None else call.layout.stand(ends, call.layout.hold(x))
+        ends = {**answer, "types": corners(types, _scale(call.field)).to(answer["types"])}
+        if call.layout is not None:
+            # Frames in padding stay frames. A given type has its own torsions, whatever is predicted.
+            ends = call.layout.stand(ends, x)
+            types = ends["types"].argmax(-1)
+        ends["angles"] = torch.where(has_torsion(types), ends["angles"], 0.0)
+        return ends if call.layout is None else call.layout.hold(ends)
 
     def _towards(self, call: Call, x: Any, ends: Any, begin: Any, dt: float) -> Any:
         space, n = call.field.geometry, len(x["pos"])
@@ -119,7 +121,7 @@ class PeptideEuler(FixedGrid):
             return space.part(name).geodesic(x[name], ends[name], where)[0]
 
         logits = x["types"] + dt * (ends["types"] - begin["types"])
-        types = drawn_types(logits, call.generator)
+        types = standing_types(logits, _scale(call.field), call.generator)
         moved = {
             "pos": x["pos"] + dt * (ends["pos"] - begin["pos"]),
             "rot": along("rot", self.rate * dt),
