@@ -114,6 +114,11 @@ CASES: list[tuple[list[str], str]] = [
     (["check", "nosuch"], "nosuch"),
     (["compare", "RUN", "nosuch"], "nosuch"),
     (["experiment", "typo.yaml"], "recpe"),
+    (["experiment", "digits"], "'digits' is a recipe: flowloom run digits"),
+    (
+        ["run", "methods-everywhere"],
+        "'methods-everywhere' is an experiment: flowloom experiment methods-everywhere",
+    ),
     (["experiment", "methods-everywhere", "--jobs", "0"], "a whole number from 1 is wanted, got '0'"),
     (["verify", "nosuch"], "nosuch"),
     (["report", "folder"], "folder"),

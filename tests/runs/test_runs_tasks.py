@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from flowloom.data import Examples
@@ -148,6 +150,19 @@ def test_an_unknown_task_is_told_before_what_it_lacks(run: Path, capsys: pytest.
         assert "inpant" in said
         assert "did you mean 'inpaint'" in said
     assert "GIVEN" in refused(["task", str(run), "inpaint"], capsys)
+
+
+def test_a_task_of_the_recipe_is_asked_by_its_own_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = shutil.copytree(run, tmp_path / "run")
+    recipe = yaml.safe_load((named / "recipe.yaml").read_text())
+    recipe["tasks"][0]["name"] = "half"
+    (named / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["task", str(named), "half", "17", "-n", "2"]) == 0
+    assert load_file(named / "samples" / "half" / "answers.safetensors")["x"].shape == (2, 2)
+    told = f"the recipe of {named} names half, by-label"
+    assert refused(["task", str(named), "halff", "17"], capsys).endswith(told)
 
 
 def test_a_gap_in_a_table_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
