@@ -145,8 +145,10 @@ def _quality(found: Found) -> Section | None:
             Markup('<p class="soft">{}</p>').format(caption),
         ]
     if scores:
-        parts.append(Markup("<h3>What the flow says of held-out examples</h3>"))
-        caption = f"Means over {evaluation.get('n')} examples a column."
+        of_itself = SAMPLES in scores
+        head = "What the flow does" if of_itself else "What the flow says of held-out examples"
+        parts.append(Markup("<h3>{}</h3>").format(head))
+        caption = "" if of_itself else f"Means over {evaluation.get('n')} examples a column."
         parts.append(_table(scores, better, meaning, "", head="score", caption=caption))
     plot = curves.sweep(evaluation, meaning, samples=SAMPLES, floor=SEEN)
     if plot:
