@@ -19,6 +19,8 @@ from flowloom.tasks import Inpaint, Predict, completed
 from flowloom_registry.cli import main
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.assembly import assemble
+from flowloom_registry.runs.evaluate import evaluate
+from flowloom_registry.runs.verdict import verdict
 
 RECIPE = """
 name: asked
@@ -186,6 +188,37 @@ class Shy(PairedMetric):
     assert told == [
         "no shy of 'Gaussian': it is shy",
     ]
+
+
+def test_a_score_that_looks_at_no_examples_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(
+        """
+from flowloom.scores import Score
+
+class Own(Score):
+    \"\"\"Says how often it was asked.\"\"\"
+    of_data = False
+    better = {"own": "higher"}
+    asked = 0
+    def __call__(self, flow, examples, *, seed=0):
+        self.asked += 1
+        return {"own": float(self.asked)}
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    no_more = {"tasks": "[]", "metrics": "[]", "train": "{steps: 1}"}
+    for scores, columns in (
+        ("['./own.py:Own']", {"samples"}),
+        ("['./own.py:Own', held-out-loss]", {"held-out data", "training data"}),
+    ):
+        assembly = assemble(load_recipe(written(tmp_path, scores=scores, **no_more), trusted=True))
+        found = evaluate(assembly)
+        assert set(found.scores) == columns
+        assert [values["own"] for values in found.scores.values() if "own" in values] == [1.0]
+        told = verdict(vars(found), samples="samples", floor="training data", baseline="")
+        assert ("on held-out data" in told) == (len(columns) == 2)
 
 
 def test_a_task_is_asked_from_the_command_line(run: Path) -> None:
