@@ -51,8 +51,12 @@ class FramePictures(Renderer):
         ]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
-        """Nothing: frames come one after the other, each by a way of its own."""
-        return []
+        """The first row at every time, of solvers that move all frames together."""
+        cells = [
+            f"<td>t = {time:.2f}<br>{self._picture(x, 0)}</td>" for time, x in zip(times, states, strict=True)
+        ]
+        page = f"<table><tr>{''.join(cells)}</tr></table>"
+        return [Figure("From source to data", "text/html", page.encode())]
 
     def _picture(self, x: State, row: int) -> str:
         from matplotlib import colormaps
