@@ -38,5 +38,6 @@ class Itself(View):
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
         """The same rows, shown; padding is shown as 0."""
+        assert isinstance(examples.x, torch.Tensor)
         shown = examples.x if examples.layout is None else examples.layout.zero(examples.x)
         return Examples(examples.x, {**examples.cond, self.name: shown})
