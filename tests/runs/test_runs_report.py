@@ -250,6 +250,12 @@ def test_the_run_says_what_it_will_do_and_what_comes_next(tmp_path, capsys):
     command = json.loads((tmp_path / "run/environment.json").read_text())["command"]
     assert command.startswith("flowloom run ")
     assert "--steps 3" in command
+    page, drawn = tmp_path / "run/report.html", tmp_path / "run/samples/samples.safetensors"
+    assert "Sample from it" in page.read_text()
+    drawn.unlink()  # as of a coder, which draws nothing
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert "Sample from it" not in page.read_text()
+    assert "flow.safetensors" in page.read_text()
 
 
 def test_quiet_says_only_results(run, capsys):

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from flowloom.data import Examples
@@ -17,6 +19,8 @@ from flowloom.tasks import Inpaint, Predict, completed
 from flowloom_registry.cli import main
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.runs.assembly import assemble
+from flowloom_registry.runs.evaluate import evaluate
+from flowloom_registry.runs.verdict import verdict
 
 RECIPE = """
 name: asked
@@ -150,6 +154,19 @@ def test_an_unknown_task_is_told_before_what_it_lacks(run: Path, capsys: pytest.
     assert "GIVEN" in refused(["task", str(run), "inpaint"], capsys)
 
 
+def test_a_task_of_the_recipe_is_asked_by_its_own_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = shutil.copytree(run, tmp_path / "run")
+    recipe = yaml.safe_load((named / "recipe.yaml").read_text())
+    recipe["tasks"][0]["name"] = "half"
+    (named / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["task", str(named), "half", "17", "-n", "2"]) == 0
+    assert load_file(named / "samples" / "half" / "answers.safetensors")["x"].shape == (2, 2)
+    told = f"the recipe of {named} names half, by-label"
+    assert refused(["task", str(named), "halff", "17"], capsys).endswith(told)
+
+
 def test_a_gap_in_a_table_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shy.py").write_text(
         """
@@ -171,6 +188,37 @@ class Shy(PairedMetric):
     assert told == [
         "no shy of 'Gaussian': it is shy",
     ]
+
+
+def test_a_score_that_looks_at_no_examples_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(
+        """
+from flowloom.scores import Score
+
+class Own(Score):
+    \"\"\"Says how often it was asked.\"\"\"
+    of_data = False
+    better = {"own": "higher"}
+    asked = 0
+    def __call__(self, flow, examples, *, seed=0):
+        self.asked += 1
+        return {"own": float(self.asked)}
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    no_more = {"tasks": "[]", "metrics": "[]", "train": "{steps: 1}"}
+    for scores, columns in (
+        ("['./own.py:Own']", {"samples"}),
+        ("['./own.py:Own', held-out-loss]", {"held-out data", "training data"}),
+    ):
+        assembly = assemble(load_recipe(written(tmp_path, scores=scores, **no_more), trusted=True))
+        found = evaluate(assembly)
+        assert set(found.scores) == columns
+        assert [values["own"] for values in found.scores.values() if "own" in values] == [1.0]
+        told = verdict(vars(found), samples="samples", floor="training data", baseline="")
+        assert ("on held-out data" in told) == (len(columns) == 2)
 
 
 def test_a_task_is_asked_from_the_command_line(run: Path) -> None:

@@ -112,7 +112,7 @@ class ConditionEmbedding(nn.Module):
                 total = total + null.expand(batch, -1)
                 continue
             if isinstance(embed, nn.Linear):
-                value = value.reshape(batch, -1).to(null.dtype)
+                value = (value[:, None] if value.ndim == 1 else value.flatten(1)).to(null.dtype)
             vector = embed(value)
             if vector.ndim > 2:  # several class ids, such as the symbols of a text
                 vector = vector.flatten(1, -2).mean(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,8 @@ from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
 from flowloom_audio.codecs import LearnedSound
 from flowloom_audio.coders import ResidualQuantiser, SoundCoding, WaveAutoencoder, WaveQuantiser
+from flowloom_audio.data.sound import as_wav
+from flowloom_audio.renderer import AudioPlayers
 from flowloom_registry.cli import main
 
 SPEC = Spec((128,), rate=8000)
@@ -208,6 +212,31 @@ def test_another_network_is_refused_in_one_line(capsys):
     said = capsys.readouterr().err
     assert "MLP is none; take model: wave-autoencoder or wave-quantiser" in said.replace("\n", " ")
     assert "Traceback" not in said
+
+
+def test_a_coder_is_heard_beside_what_it_was_given():
+    """What is shown is the network's own answer to each recording; a flow that draws shows none."""
+    spec = Spec((256,), rate=8000)
+    model = WaveAutoencoder(spec, 4, (4, 8), latent=4)
+    view, real = AudioPlayers(spec), Examples(torch.randn(3, 256))
+    (figure,) = view.flow(Flow(model, objective=SoundCoding()), real)
+    with torch.no_grad():
+        coded = model.eval()(real.x, torch.zeros(3))
+    sounds = [
+        base64.b64encode(as_wav(wave, 8000)) for pair in zip(real.x, coded, strict=True) for wave in pair
+    ]
+    assert re.findall(rb"data:audio/wav;base64,([^\"]+)", figure.data) == sounds
+    assert view.flow(Flow(MLP(spec, width=4)), real) == []
+
+
+@pytest.mark.slow
+def test_a_coder_is_heard_in_its_report(tmp_path):
+    small = ["data={use: toy-speech, voices: 2, takes: 3}", "model.width=4", "model.latent=4"]
+    words = [word for said in (*small, "train.steps=1", "train.batch=2") for word in ("--set", said)]
+    assert main(["run", "toy-coder", *words, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "through the coder" in page
+    assert page.count('src="data:audio/wav;base64,') >= 4
 
 
 @pytest.mark.slow

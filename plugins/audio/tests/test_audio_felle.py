@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 import flowloom as fl
 from flowloom import Condition, Spec
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Wrapped
 from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.layout import Layout
@@ -23,6 +24,7 @@ from flowloom_audio.felle import (
     FrameChain,
     FrameLanguageModel,
     FrameMatching,
+    FramePictures,
     Increments,
     NextFrame,
 )
@@ -472,3 +474,19 @@ def test_the_papers_recipe_can_be_planned(tmp_path, tone, monkeypatch, capsys):
     monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
     assert main(["plan", "felle-librispeech", "--set", "data.symbols=characters"]) == 0
     assert "171,0" in capsys.readouterr().out  # million parameters, and what the symbols need
+
+
+def test_frames_are_shown_on_one_scale():
+    data = FrameChain(8, 12, n=10)
+    rows = data.take(torch.arange(3))
+    view = FramePictures(data.spec, rows=2, limit=2.0)
+    (figure,) = view.samples(rows, data.take(torch.arange(3, 6)))
+    assert figure.data.count(b"data:image/png;base64,") == 4
+    (at_limit,) = view.samples(
+        Examples(torch.full((1, 12, 8), 2.0), {}), Examples(torch.full((1, 12, 8), 9.0), {})
+    )
+    assert (
+        len(set(re.findall(rb"base64,([^\"]+)", at_limit.data))) == 1
+    )  # beyond the limit no colour is stronger
+    with pytest.raises(ShapeError, match=r"shows real numbers \(frames, bands\)"):
+        FramePictures(Spec((4, 3), vocab=5))

@@ -402,6 +402,8 @@ def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data, tmp_pat
     assert float((drawn.x["pos"] - whole.x["pos"]).abs().max()) > 0.1
     with pytest.raises(IncompatibleError, match="not all"):
         PartialSampling(list(PARTS)).pose(data, 5, torch.Generator())
+    with pytest.raises(IncompatibleError, match=r"some of the parts pos, rot, angles, types.*got pos, rots"):
+        PartialSampling(["pos", "rots"]).read("1", data, 1)
 
 
 def test_metrics_know_right_from_wrong(data):

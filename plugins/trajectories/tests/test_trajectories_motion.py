@@ -62,3 +62,15 @@ def test_series_stand_still():
     x = torch.randn(4, 12, 3)
     (figure,) = Fans(axes="time", draws=1).answers(None, Examples(x), Examples(x))
     assert figure.mime == "image/png"
+
+
+def test_answers_alone_are_not_shown_again_as_real():
+    ways = Examples(torch.randn(3, 5, 2))
+    (alone,) = Fans().samples(ways, ways)
+    (beside,) = Fans().samples(ways, Examples(torch.randn(3, 5, 2)))
+    assert (alone.caption, beside.caption) == (
+        "Generated, all over each other.",
+        "Generated and real, all over each other.",
+    )
+    wide, wider = (int.from_bytes(one.data[16:20], "big") for one in (alone, beside))
+    assert 2 * wide == wider

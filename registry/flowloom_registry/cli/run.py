@@ -108,7 +108,8 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
     with quietly(args.quiet):
         shown = shlex.quote(str(folder.path))
         trust = " --trust" if _needs_trust(folder.recipe) else ""
-        say([f"next:   flowloom report {shown} --open", f"        flowloom sample {shown} -n 16{trust}"])
+        sample = [f"        flowloom sample {shown} -n 16{trust}"] if folder.drawn.is_file() else []
+        say([f"next:   flowloom report {shown} --open", *sample])
     return 0
 
 

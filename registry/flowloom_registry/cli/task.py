@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from flowloom_registry.cli.conditions import HELP
 from flowloom_registry.cli.given import count
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
+    from flowloom_registry.plugins.catalog import Catalog
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("task", metavar="TASK", help="name of a task, such as infill")
+    parser.add_argument(
+        "task", metavar="TASK", help="name of a task, such as infill, or of one in the run's recipe"
+    )
     parser.add_argument(
         "given",
         metavar="GIVEN",
@@ -69,13 +74,14 @@ def run(args: argparse.Namespace) -> int:
 
     require_seed(args.seed)
     found = catalog()
-    found.find("task", args.task)  # a task that nobody knows is told before what it would be given
-    said = settings(args.arguments)
+    # A task that nobody knows is told before what it would be given.
+    use, named = _meant(args.task, args.run_folder, found)
+    said = {**named, **settings(args.arguments)}
     if args.env is not None:
         said["env"] = value(args.env, f"--env {args.env}")
     if args.prompt is not None:
         said["prompt"] = args.prompt
-    task = build_component("task", args.task, said, catalog=found, place=f"task {args.task}")
+    task = build_component("task", use, said, catalog=found, place=f"task {args.task}")
     if args.given is None and not task.unasked:
         raise FlowloomError(
             f"what is task {args.task} about? say so after its name: flowloom task {args.run_folder} "
@@ -102,6 +108,31 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or folder.samples / args.task.rpartition(":")[2]
     show_examples(answers, assembly, out / "answers.safetensors", f"{n} answers")
     return 0
+
+
+def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
+    """The component that a name means, and its arguments where it is the name of a task in the run's recipe.
+
+    Raises:
+        UnknownComponentError: it is neither.
+    """
+    from flowloom_registry.errors import UnknownComponentError
+    from flowloom_registry.runs.folder import RunFolder
+
+    try:
+        found.find("task", name)
+    except UnknownComponentError as error:
+        recipe = RunFolder(run).recipe
+        text = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
+        asked = (text.get("tasks") or []) if isinstance(text, dict) else []
+        own = {one["name"]: one for one in asked if isinstance(one, dict) and one.get("name")}
+        if name not in own:
+            told = f"; the recipe of {run} names {', '.join(own)}" if own else ""
+            raise UnknownComponentError(f"{error}{told}") from None
+        # Nobody judges these answers.
+        kept = {key: value for key, value in own[name].items() if key not in ("use", "name", "metrics")}
+        return own[name]["use"], kept
+    return name, {}
 
 
 def _held_out(data: Dataset, split: str) -> Dataset:

@@ -251,6 +251,10 @@ class Catalog:
         if kind not in files:
             others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
             elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
+        else:
+            does = {"recipe": "a recipe: flowloom run", "experiment": "an experiment: flowloom experiment"}
+            wrong = [row for row in self.files if row.name == name and row.kind != kind]
+            elsewhere = "".join(f"{name!r} is {does[row.kind]} {name}" for row in wrong[:1])
         near = did_you_mean(name, names)
         if near and len(names) > _FEW:
             known = f"'flowloom list {kind}' shows all {len(names)}"

@@ -65,6 +65,7 @@ class RunFolder:
         self.best = path / "best.safetensors"
         self.weights = path / "flow.safetensors"
         self.samples = path / "samples"
+        self.drawn = self.samples / "samples.safetensors"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.html"
         self.made = path / "made"

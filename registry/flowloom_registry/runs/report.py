@@ -145,8 +145,10 @@ def _quality(found: Found) -> Section | None:
             Markup('<p class="soft">{}</p>').format(caption),
         ]
     if scores:
-        parts.append(Markup("<h3>What the flow says of held-out examples</h3>"))
-        caption = f"Means over {evaluation.get('n')} examples a column."
+        of_itself = SAMPLES in scores
+        head = "What the flow does" if of_itself else "What the flow says of held-out examples"
+        parts.append(Markup("<h3>{}</h3>").format(head))
+        caption = "" if of_itself else f"Means over {evaluation.get('n')} examples a column."
         parts.append(_table(scores, better, meaning, "", head="score", caption=caption))
     plot = curves.sweep(evaluation, meaning, samples=SAMPLES, floor=SEEN)
     if plot:
@@ -273,6 +275,8 @@ def _training(found: Found) -> Section | None:
 
 
 def _use(found: Found) -> Section:
+    if not found.folder.drawn.is_file():  # nothing is drawn from a coder or a classifier
+        return Section("Files", _files(found))
     run = str(found.folder.path)
     conditions = found.data.get("conditions", {})
     shell, call = ["flowloom", "sample", run, "-n", "16"], ["16"]
@@ -283,8 +287,8 @@ def _use(found: Found) -> Section:
             call.append(f"{name}={one['classes'] - 1}")
             break
     code = f"from flowloom_registry import load\n\nx = load({run!r}).sample({', '.join(call)})"
-    body = [command(shlex.join(shell), "pictures and tensors"), command(code, "in Python"), _files(found)]
-    return Section("Sample from it", Markup("\n").join(body))
+    body = [command(shlex.join(shell), "pictures and tensors"), command(code, "in Python")]
+    return Section("Sample from it", Markup("\n").join([*body, Markup("<h3>Files</h3>"), _files(found)]))
 
 
 def _files(found: Found) -> Markup:
@@ -302,7 +306,7 @@ def _files(found: Found) -> Markup:
     items = Markup("").join(
         _link(file, words, folder.report.parent) for file, words in wanted.items() if file.is_file()
     )
-    return Markup('<h3>Files</h3><ul class="files">{}</ul>').format(items)
+    return Markup('<ul class="files">{}</ul>').format(items)
 
 
 def _link(file: Path, words: str, start: Path) -> Markup:

@@ -46,6 +46,8 @@ def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> None:
     """
     config = assembly.sample
     if not assembly.flow.objective.generates:
+        if assembly.renderer is not None:
+            _show_flow(assembly, assembly.renderer, folder, notes)
         return
     shown: dict[str, list[Figure]] = {"samples": [], "trajectory": [], "flow": []}
     pictures = Pictures()
@@ -67,6 +69,18 @@ def draw_for_report(assembly: Assembly, folder: Path, notes: Notes) -> None:
     with notes.about("writing figures"):
         list_figures(shown, folder)
         write_pictures(pictures, folder)
+
+
+def _show_flow(assembly: Assembly, renderer: Renderer, folder: Path, notes: Notes) -> None:
+    """What is trained and draws nothing (a coder, say), beside held-out examples."""
+    source = assembly.held_out() or assembly.data
+    if source is None:
+        return
+    with notes.about("showing the flow"):
+        real = rows_of(source, assembly.sample.n, derive(assembly.sample.seed, "real"))
+        figures = renderer.flow(assembly.flow, real)
+        if figures:
+            list_figures({"flow": figures}, folder)
 
 
 class _Showing:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from flowloom_registry.runs.evaluation import Columns, Evaluation
+from flowloom_registry.runs.evaluation import SAMPLES, Columns, Evaluation
 
 _ARROWS = {"lower": "↓", "higher": "↑"}
 
@@ -36,6 +36,9 @@ def print_table(evaluation: Evaluation, console: Console | None = None) -> None:
 def tables(evaluation: Evaluation) -> list[tuple[str, str, Columns, Mapping[str, str]]]:
     """Everything that has columns, in one form: title, what a row is, columns, which way is good."""
     n = evaluation.n
+    of_scores = (
+        "what the flow does" if SAMPLES in evaluation.scores else f"what the flow says of {n} examples"
+    )
     found = [
         (
             f"{n} examples against {evaluation.reference} held-out examples",
@@ -43,7 +46,7 @@ def tables(evaluation: Evaluation) -> list[tuple[str, str, Columns, Mapping[str,
             evaluation.columns,
             evaluation.better,
         ),
-        (f"what the flow says of {n} examples", "score", evaluation.scores, evaluation.better),
+        (of_scores, "score", evaluation.scores, evaluation.better),
     ]
     for name, one in evaluation.tasks.items():
         answers = f"{one.draws} answers each" if one.draws > 1 else "one answer each"

@@ -47,7 +47,7 @@ def verdict(evaluation: Mapping[str, Any], *, samples: str, floor: str, baseline
     ours = columns.get(samples, {})
     names = [name for name in ours if name in better and ours[name] is not None]
     if not names:
-        return _of_scores(evaluation)
+        return _of_scores(evaluation, samples)
     parts = []
     for column, words in ((baseline, f"better than the {baseline} on"), (floor, f"as good as {floor} on")):
         theirs = columns.get(column, {})
@@ -80,11 +80,12 @@ def _share(good: int, count: int) -> str:
     return f"{good or 'none'} of {count} measures"
 
 
-def _of_scores(evaluation: Mapping[str, Any]) -> str:
+def _of_scores(evaluation: Mapping[str, Any], samples: str) -> str:
     better = evaluation.get("better", {})
     for column, values in evaluation.get("scores", {}).items():
         for name, value in values.items():
             if name in better and value is not None:
                 told = name.replace("_", " ")
-                return f"The flow's {told} on {column} is {number(value)} ({better[name]} is better)."
+                where = "" if column == samples else f" on {column}"
+                return f"The flow's {told}{where} is {number(value)} ({better[name]} is better)."
     return ""

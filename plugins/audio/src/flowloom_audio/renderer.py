@@ -12,11 +12,13 @@ from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.errors import ShapeError
+from flowloom.flow import Flow
 from flowloom.layout import Layout
 from flowloom.renderers import Figure, Renderer
 from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_audio.codecs.mel import Mel
+from flowloom_audio.coders.base import WaveCoder
 from flowloom_audio.data.sound import as_wav
 from flowloom_audio.rates import rate_of
 
@@ -73,6 +75,19 @@ class AudioPlayers(Renderer):
         """Every sound as a WAV file."""
         waves = (self._wave_of(examples, row) for row in range(len(examples)))
         return [Figure(f"Sound {i + 1}", "audio/wav", as_wav(w, self.rate)) for i, w in enumerate(waves)]
+
+    def flow(self, flow: Flow, real: Examples) -> list[Figure]:
+        """Of a coder: recordings beside what it makes of them."""
+        if not isinstance(flow.model, WaveCoder):
+            return []
+        few = real.take(torch.arange(min(self.rows, len(real))))
+        here = few.to(flow.device)
+        assert isinstance(here.x, Tensor)
+        with torch.no_grad(), flow.evaluating():
+            coded = flow.model(here.x, here.x.new_zeros(len(here)), **here.cond).cpu()
+        sides = (few, Examples(coded, few.cond, few.layout))
+        lines = [[self._heard(side, i) for side in sides] for i in range(len(few))]
+        return [self._table("Coded and back", ["recorded", "through the coder"], lines)]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """Spectrograms of the first row on its way from noise to sound."""

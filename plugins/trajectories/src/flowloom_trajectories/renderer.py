@@ -69,16 +69,18 @@ class Fans(Renderer):
         return f"renderer fans shows ways and series, (steps, channels); the data have {spec.in_words()}"
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
-        """Generated examples and real ones: all ways of a kind over each other."""
+        """Generated examples, and real ones where these are others: all ways of a kind over each other."""
         from matplotlib.figure import Figure as Canvas
 
-        canvas = Canvas(figsize=(10, 4.6), layout="constrained")
-        panels = canvas.subplots(1, 2, sharex=True, sharey=True)
+        sides = [("samples", samples), *([("real", real)] if real is not samples else [])]
+        canvas = Canvas(figsize=(5 * len(sides), 4.6), layout="constrained")
+        panels = canvas.subplots(1, len(sides), sharex=True, sharey=True, squeeze=False)[0]
         last = _tensor(real)
-        for axes, name, examples in zip(panels, ("samples", "real"), (samples, real), strict=True):
+        for axes, (name, examples) in zip(panels, sides, strict=True):
             axes.set_title(name)
             self._many(axes, _tensor(examples), last)
-        return [Figure("Samples", "image/png", _png(canvas), "Generated and real, all over each other.")]
+        words = "Generated and real" if len(sides) == 2 else "Generated"
+        return [Figure("Samples", "image/png", _png(canvas), f"{words}, all over each other.")]
 
     def answers(self, asked: Examples | None, answered: Examples, truth: Examples) -> list[Figure]:
         """A panel each row: the fan of its draws over the truth."""

@@ -6,6 +6,7 @@ from flowloom_audio.felle.increments import Increments
 from flowloom_audio.felle.model import FrameLanguageModel
 from flowloom_audio.felle.objective import FrameMatching
 from flowloom_audio.felle.pace import Pace
+from flowloom_audio.felle.renderer import FramePictures
 from flowloom_audio.felle.solver import FrameByFrame
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FrameChain",
     "FrameLanguageModel",
     "FrameMatching",
+    "FramePictures",
     "Increments",
     "NextFrame",
     "Pace",

@@ -20,6 +20,13 @@ def register(reg: Registrar) -> None:
         example={"bands": 4, "frames": 6, "n": 64},
     )
     reg.add(
+        "renderer",
+        "frames",
+        f"{HOME}:FramePictures",
+        summary="continuous frames as colours, generated beside real",
+        data="frame-chain",
+    )
+    reg.add(
         "model",
         "frame-language-model",
         f"{HOME}:FrameLanguageModel",

@@ -54,7 +54,7 @@ class PartialSampling(Task):
         Raises:
             IncompatibleError: the data has no such part, or no other.
         """
-        self._require(data)
+        self._require_parts(data)
         return self._posed(some_rows(data, n, generator).laid_out(data.spec))
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
@@ -76,9 +76,9 @@ class PartialSampling(Task):
         """A row of the data by its number, ``n`` times.
 
         Raises:
-            IncompatibleError: there is no such row, or no such part.
+            IncompatibleError: there is no such row, or the data has no such part, or no other.
         """
-        self._require(data)
+        self._require_parts(data)
         if not given.isdecimal() or int(given) >= len(data):
             raise IncompatibleError(
                 f"partial-sampling takes a row of the data, 0 to {len(data) - 1}; got {given!r}"
@@ -109,7 +109,7 @@ class PartialSampling(Task):
         """Nothing: a peptide without a part is no peptide."""
         return None
 
-    def _require(self, data: Dataset) -> None:
+    def _require_parts(self, data: Dataset) -> None:
         if not set(self.parts) < set(data.spec.parts):
             raise IncompatibleError(
                 f"partial-sampling holds some of the parts {', '.join(data.spec.parts) or 'none'}, not all; "

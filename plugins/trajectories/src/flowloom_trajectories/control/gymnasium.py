@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -66,6 +65,8 @@ class Gymnasium(Env):
         action: int | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
+        if ":" in id:
+            raise ValueError(f"id {id!r} would import a module; name a world that gymnasium knows")
         if returns[0] >= returns[1] or steps < 1:
             raise ValueError(f"returns go up and steps count from 1, got {list(returns)} and {steps}")
         self.id, self.returns, self.steps = id, (returns[0], returns[1]), steps
@@ -78,7 +79,7 @@ class Gymnasium(Env):
 
     def _made(self) -> Any:
         try:
-            gymnasium: Any = import_module("gymnasium")
+            import gymnasium
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 f"env gymnasium runs {self.id} with gymnasium, which is not here: pip install gymnasium"

@@ -47,15 +47,16 @@ class EpisodeView(Renderer):
         self.env, self.episodes, self.every, self.target, self.seed = env, episodes, every, target, seed
 
     def samples(self, samples: Examples, real: Examples) -> list[Figure]:
-        """Plans or actions, generated and real ones side by side."""
+        """Plans or actions, generated ones and those of the data side by side."""
         from matplotlib.figure import Figure as Canvas
 
         canvas = Canvas(figsize=(9, 4.5), layout="constrained")
         panels = canvas.subplots(1, 2, sharex=True, sharey=True)
-        for axes, name, examples in zip(panels, ("samples", "real"), (samples, real), strict=True):
+        for axes, name, examples in zip(panels, ("samples", "data"), (samples, real), strict=True):
             axes.set_title(name)
             self._draw(axes, examples.x)
-        return [Figure("Samples", "image/png", _png(canvas), "Generated and real, all over each other.")]
+        words = "Generated ones, and those of the recipe's data, all over each other."
+        return [Figure("Samples", "image/png", _png(canvas), words)]
 
     def trajectory(self, times: Sequence[float], states: Sequence[State]) -> list[Figure]:
         """One panel a time."""
@@ -79,6 +80,8 @@ class EpisodeView(Renderer):
         canvas = Canvas(figsize=(5, 5), layout="constrained")
         self._ways(canvas.subplots(), found)
         words = f"{self.episodes} episodes: {float(found.returns.mean()):.2f} on average; ends are red."
+        if self._goals() is not None:
+            words += " Rings are goals."
         figures = [Figure("Episodes", "image/png", _png(canvas), words)]
         if tuple(flow.spec.shape) == (2,):
             figures.append(self._choices(flow, found))
@@ -107,12 +110,25 @@ class EpisodeView(Renderer):
             axes.set(xlabel="step", ylabel="gained so far, mean")
             return
         self._walls(axes)
+        goals = self._goals()
+        if goals is not None:
+            angle = torch.linspace(0, 2 * torch.pi, 60)
+            around = torch.stack([angle.cos(), angle.sin()], -1) * float(getattr(self.env, "within", 0.0))
+            for goal in goals:
+                ring = self.env.observe(goal + around)
+                axes.plot(ring[:, 0].numpy(), ring[:, 1].numpy(), color=_END, linewidth=1)
         for way, steps in zip(found.observations, found.alive.sum(1).tolist(), strict=True):
             gone = way[: steps + 1]
             axes.plot(gone[:, 0].numpy(), gone[:, 1].numpy(), color=_WAY, alpha=0.5, linewidth=1)
             for at, colour in ((gone[0], _START), (gone[-1], _END)):
                 axes.scatter([float(at[0])], [float(at[1])], s=12, color=colour, zorder=3)
         axes.set_aspect("equal")
+
+    def _goals(self) -> Tensor | None:
+        """Places that are the same in all episodes, where what agents see is where they are."""
+        places = getattr(self.env, "places", None)
+        seen = self.env.observation == 2 and isinstance(places, Tensor) and places.shape[-1] == 2
+        return places if seen else None
 
     def _draw(self, axes: Axes, x: State, *, walls: bool = True) -> None:
         assert isinstance(x, Tensor)

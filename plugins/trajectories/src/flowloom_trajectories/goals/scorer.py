@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,7 +16,6 @@ from flowloom.clashes import Clash, Parts
 from flowloom.data import Dataset
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Kind, NetworkField
-from flowloom.models.embeddings import ConditionEmbedding
 from flowloom.models.sizes import require_sizes
 from flowloom.objectives import Batch, Loss, Objective, Step
 from flowloom.paths import AffinePath
@@ -45,11 +45,13 @@ class GoalScorer(nn.Module):
         self.names = tuple(name for name in spec.named("inform") if name != "goal")
         if not self.names:
             raise IncompatibleError("a goal scorer reads conditions of the scene, and the data have none")
-        self.scene = ConditionEmbedding({name: spec.conditions[name] for name in self.names}, width)
-        layers: list[nn.Module] = [nn.SiLU()]
-        for _ in range(depth - 1):
-            layers += [nn.Linear(width, width), nn.SiLU()]
-        self.net = nn.Sequential(*layers, nn.Linear(width, 2 * goals))
+        told = [spec.conditions[name] for name in self.names]
+        size = sum((one.classes or 1) * math.prod(one.shape) for one in told)
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Linear(size, width), nn.SiLU()]
+            size = width
+        self.net = nn.Sequential(*layers, nn.Linear(size, 2 * goals))
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Logits of distance, and of standing in the drivable area."""
@@ -58,8 +60,15 @@ class GoalScorer(nn.Module):
             raise ShapeError(
                 f"the goal scorer is told {', '.join(self.names)}; missing: {', '.join(missing)}"
             )
-        out: Tensor = self.net(self.scene(cond, len(cond[self.names[0]])))
+        out: Tensor = self.net(torch.cat([self._numbers(name, cond[name]) for name in self.names], 1))
         return out.reshape(len(out), 2, self.goals)
+
+    def _numbers(self, name: str, value: Tensor) -> Tensor:
+        """A row of numbers; class ids one-hot, for their order means nothing."""
+        classes = self.spec.conditions[name].classes
+        rows = value if classes is None else F.one_hot(value, classes)
+        flat = rows[:, None] if rows.ndim == 1 else rows.flatten(1)
+        return flat.to(next(self.net.parameters()).dtype)
 
 
 class GoalScores(Objective):

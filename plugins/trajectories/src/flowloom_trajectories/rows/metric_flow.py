@@ -52,6 +52,7 @@ def register(reg: Registrar) -> None:
         "flowloom_trajectories.metrics.transport:Wasserstein1",
         summary="earth mover's distance between two sets, exact",
         example={"most": 200},
+        tags=("scale-free",),
     )
     reg.add(
         "metric",
