@@ -267,7 +267,8 @@ arms: {dies: {metrics: ['./breaks.py:Breaks']}, good: {}}
     assert "code 7" in experiment.folder.state("dies_seed0").why
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
     text = "recipe: base.yaml\narms: {a: {}, b: {coupling: stable}}\nevery: {train: {steps: 300}}\n"
     file = write(text)

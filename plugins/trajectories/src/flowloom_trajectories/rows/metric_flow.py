@@ -52,7 +52,6 @@ def register(reg: Registrar) -> None:
         "flowloom_trajectories.metrics.transport:Wasserstein1",
         summary="earth mover's distance between two sets, exact",
         example={"most": 200},
-        tags=("scale-free",),
     )
     reg.add(
         "metric",
@@ -60,6 +59,7 @@ def register(reg: Registrar) -> None:
         "flowloom_trajectories.metrics.discrepancy:MMD",
         summary="maximum mean discrepancy of two sets, with Gaussian kernels of several widths",
         example={"most": 200},
+        tags=("scale-free",),
     )
     reg.add(
         "baseline",
