@@ -69,6 +69,7 @@ def test_the_manifest_says_how_to_use_them(exported: Path) -> None:
     assert told["guidance"] == "ClassifierFree"
 
 
+@pytest.mark.slow
 def test_onnx_in_onnxruntime(finished: Path, tmp_path: Path) -> None:
     needs_onnx()
     import onnxruntime

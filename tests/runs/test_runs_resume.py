@@ -58,6 +58,7 @@ def test_killed_run_continues_bit_for_bit(
     assert steps[-1] == 400
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(whole: Path, tmp_path: Path, apart: Any) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE.replace("seed: 3", "seed: 4"))

@@ -234,6 +234,7 @@ def test_a_claim_may_be_of_a_recipe_with_stages(tmp_path):
         require_claims(find_claims([str(file)]))
 
 
+@pytest.mark.slow
 def test_arms_that_are_alike_share_a_run_whichever_recipes_they_are_of(write, capsys) -> None:
     of = "metric: energy_distance, most: 1000, seeds: 1"
     one = write(

@@ -163,6 +163,7 @@ def test_the_map_shows_the_density_of_a_flow_on_the_sphere_and_of_no_other():
     assert renderer.flow(silent, Examples(x)) == []
 
 
+@pytest.mark.slow
 def test_a_run_reads_its_file_trains_and_reports(tmp_path, monkeypatch, capsys):
     """The recipe end to end, small: scores of the test split, the weights that did best, the map."""
     write(tmp_path / "earth/volerup.csv", rows(60))

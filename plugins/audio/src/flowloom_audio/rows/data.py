@@ -32,6 +32,7 @@ def register(reg: Registrar) -> None:
         f"{home}:ToySpeech",
         summary="words from a source-filter synthesiser, for tests and demonstrations",
         example={"prompt": 0.128},
+        tags=("heavy",),
     )
     views = "flowloom_audio.views"
     reg.add(

@@ -52,6 +52,7 @@ def register(reg: Registrar) -> None:
             paper=paper,
             within="sde-matching",
             known_failures={"check_exact_answers_have_no_loss": "a bound of likelihoods is no distance"},
+            tags=("heavy",),
         )
     reg.add(
         "solver",
