@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from flowloom_registry.cli.conditions import HELP
 from flowloom_registry.cli.given import count
 
@@ -115,15 +113,18 @@ def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
 
     Raises:
         UnknownComponentError: it is neither.
+        RunError, ConfigError: the run's recipe is damaged.
     """
+    from flowloom_registry.config.nodes import plain
+    from flowloom_registry.config.yaml import read
     from flowloom_registry.errors import UnknownComponentError
-    from flowloom_registry.runs.folder import RunFolder
+    from flowloom_registry.runs.folder import RunFolder, read_text
 
     try:
         found.find("task", name)
     except UnknownComponentError as error:
         recipe = RunFolder(run).recipe
-        text = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
+        text = plain(read(read_text(recipe), str(recipe)).root) if recipe.is_file() else None
         asked = (text.get("tasks") or []) if isinstance(text, dict) else []
         own = {one["name"]: one for one in asked if isinstance(one, dict) and one.get("name")}
         if name not in own:

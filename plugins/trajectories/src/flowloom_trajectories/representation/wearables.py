@@ -18,6 +18,7 @@ from flowloom.data import Examples
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
+from flowloom_registry.runs.folder import write_bytes
 from flowloom_trajectories.data.parts import InParts
 
 __all__ = ["Recording", "Wearables", "read_recordings"]
@@ -198,9 +199,7 @@ def _wisdm(folder: Path) -> Path:
             content = tar.extractfile(held) if held is not None else None
             if content is None:
                 raise DataError(f"{archive} does not hold {_WISDM}")
-            partial = target.with_suffix(".part")
-            partial.write_bytes(content.read())
-            partial.replace(target)
+            write_bytes(target, content.read())
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"cannot read {archive}: {error}; delete it, and it is downloaded again") from error
     return target
