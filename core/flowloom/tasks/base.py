@@ -123,3 +123,20 @@ class Task(ABC):
 def some_rows(data: Dataset, n: int, generator: torch.Generator) -> Examples:
     """``n`` rows of a data set in an order drawn by ``generator``; all of them where it has fewer."""
     return data.take(torch.randperm(len(data), generator=generator)[:n])
+
+
+def row_given(given: str, data: Dataset, n: int, says: str) -> Examples:
+    """The row that a person named by its number, ``n`` times.
+
+    Args:
+        given: digits.
+        data: where it is.
+        n: how often.
+        says: how the message begins: ``inpaint takes``.
+
+    Raises:
+        IncompatibleError: there is no such row.
+    """
+    if not given.isdecimal() or int(given) >= len(data):
+        raise IncompatibleError(f"{says} a row of the data, 0 to {len(data) - 1}; got {given!r}")
+    return data.take(torch.full((n,), int(given)))

@@ -15,7 +15,7 @@ from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
 from flowloom.spec import Spec
-from flowloom.tasks.base import Task, some_rows
+from flowloom.tasks.base import Task, row_given, some_rows
 from flowloom.tasks.complete import completed
 from flowloom.views import Mask, View, through
 from flowloom.views.base import spec_through
@@ -73,10 +73,8 @@ class Inpaint(Task):
         Raises:
             IncompatibleError: there is no such row.
         """
-        if not given.isdecimal() or int(given) >= len(data):
-            raise IncompatibleError(f"inpaint takes a row of the data, 0 to {len(data) - 1}; got {given!r}")
-        draws = torch.Generator().manual_seed(int(given))
-        return self._posed(data.take(torch.full((n,), int(given))), data.spec, draws)[0]
+        rows = row_given(given, data, n, "inpaint takes")
+        return self._posed(rows, data.spec, torch.Generator().manual_seed(int(given)))[0]
 
     def _posed(self, rows: Examples, spec: Spec, generator: torch.Generator) -> tuple[Examples, Examples]:
         holes = self.holes or (() if spec.named("given") else _half_of(spec))

@@ -19,7 +19,7 @@ from flowloom.seeds import generator
 from flowloom.solvers import Euler, Solver
 from flowloom.state import map_state
 from flowloom.tasks import Task
-from flowloom.tasks.base import some_rows
+from flowloom.tasks.base import row_given, some_rows
 from flowloom_trajectories.control.agents import Planner
 from flowloom_trajectories.control.env import Env, carried_out
 from flowloom_trajectories.control.maze import MazeEnv
@@ -100,14 +100,10 @@ class Plan(Task):
         Raises:
             IncompatibleError: there is no such row.
         """
-        if given and (not given.isdecimal() or int(given) >= len(data)):
-            raise IncompatibleError(
-                f"plan takes nothing, or a row of the data, 0 to {len(data) - 1}; got {given!r}"
-            )
         marks = torch.tensor([0, *self.evaluations]).expand(n, -1)
         if not given:
             return Examples(torch.zeros(n, *data.spec.shape), {"evaluations": marks})
-        row = data.take(torch.full((n,), int(given)))
+        row = row_given(given, data, n, "plan takes nothing, or")
         return Examples(map_state(torch.zeros_like, row.x), {**row.cond, "evaluations": marks})
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:

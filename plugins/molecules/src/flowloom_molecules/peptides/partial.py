@@ -16,8 +16,9 @@ from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
 from flowloom.state import map_state
-from flowloom.tasks import Task, some_rows
+from flowloom.tasks import Task, row_given, some_rows
 from flowloom_molecules.peptides.pdb import pdb_text, sequence
+from flowloom_registry.runs.folder import write_text
 
 __all__ = ["PartialSampling"]
 
@@ -79,11 +80,7 @@ class PartialSampling(Task):
             IncompatibleError: there is no such row, or the data has no such part, or no other.
         """
         self._require_parts(data)
-        if not given.isdecimal() or int(given) >= len(data):
-            raise IncompatibleError(
-                f"partial-sampling takes a row of the data, 0 to {len(data) - 1}; got {given!r}"
-            )
-        return self._posed(data.take(torch.full((n,), int(given))).laid_out(data.spec))[0]
+        return self._posed(row_given(given, data, n, "partial-sampling takes").laid_out(data.spec))[0]
 
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """The sequence of every answer."""
@@ -100,9 +97,8 @@ class PartialSampling(Task):
         written = []
         for i in range(len(answers)):
             one = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
-            partial = one.with_suffix(".part")
-            partial.write_text(pdb_text(answers, i), encoding="utf-8")
-            written.append(partial.replace(one))
+            write_text(one, pdb_text(answers, i))
+            written.append(one)
         return written
 
     def shown(self, asked: Examples) -> Examples | None:
