@@ -186,6 +186,11 @@ def forgets_power(self, x, y):
     return d if d.ndim == 1 else d.flatten(1).sum(1)
 
 
+def multiplied_tangent(self, x, v):
+    along = (v.unsqueeze(-2) @ x.unsqueeze(-1)).squeeze(-1)
+    return v - along * x
+
+
 class Upcasts(Euclidean):
     def log(self, x, y):
         return (y - x).double() if x.dtype == torch.float32 else y - x
@@ -340,6 +345,7 @@ TWINS = {
     "check_batch_equals_loop": (SeesBatch, ("check_project_is_idempotent",)),
     "check_powers": (sphere(distance=forgets_power), ()),
     "check_dtype_is_kept": (Upcasts, ()),
+    "check_autocast_rounds_nothing": (sphere(to_tangent=multiplied_tangent), ()),
     "check_far_points_are_finite": (sphere(log=nan_antipodes), ()),
     "check_require_refuses": (AcceptsAll, ()),
     "check_volume_density": (

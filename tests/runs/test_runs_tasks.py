@@ -227,6 +227,15 @@ def test_a_task_is_asked_from_the_command_line(run: Path) -> None:
     assert answers["x"].shape == (3, 2)
 
 
+def test_a_file_of_a_kind_that_a_task_does_not_write_is_told_before_anything_is_answered(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flowloom.tasks.Inpaint.__call__", lambda *_, **__: pytest.fail("was asked"))
+    said = refused(["task", str(run), "inpaint", "17", "-o", str(tmp_path / "out.txt")], capsys)
+    assert said.endswith("Inpaint writes no .txt files; give --out a folder")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_replacement_follows_the_conditional_law_of_an_exact_flow() -> None:
     """The exact flow of N(1, 1/4) in the plane, trained on no holes: the open entry keeps its law."""
     from flowloom.solvers import Midpoint

@@ -32,9 +32,11 @@ class Task(ABC):
     Attributes:
         unasked: answers that a command line wants where nothing is said of what the task is about, and `read`
             is given an empty text; 0 where something has to be said.
+        writes: endings of the files that `write` knows, such as ``.wav``; none where answers are no files.
     """
 
     unasked: ClassVar[int] = 0
+    writes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
         if draws is not None and draws < 1:
@@ -103,6 +105,18 @@ class Task(ABC):
         """One line of text for each answer, empty where answers are no text."""
         return []
 
+    def require_writes(self, file: Path) -> None:
+        """Refuse a file whose ending is none of ``writes``, before anything is answered.
+
+        Raises:
+            IncompatibleError: answers of this task are no such files; says which they are.
+        """
+        if file.suffix.lower() not in self.writes:
+            or_file = f", or a file that ends in {', '.join(self.writes)}" if self.writes else ""
+            raise IncompatibleError(
+                f"{type(self).__name__} writes no {file.suffix} files; give --out a folder{or_file}"
+            )
+
     def write(self, answers: Examples, data: Dataset, file: Path) -> list[Path]:
         """Write answers to files of the kind that ``file`` names by its ending (a sound, a table).
 
@@ -115,9 +129,10 @@ class Task(ABC):
             The files written.
 
         Raises:
-            IncompatibleError: answers of this task are no files.
+            IncompatibleError: answers of this task are no such files.
         """
-        raise IncompatibleError(f"{type(self).__name__} writes no {file.suffix} files; give --out a folder")
+        self.require_writes(file)
+        raise NotImplementedError(f"{type(self).__name__} says that it writes {file.suffix} and does not")
 
 
 def some_rows(data: Dataset, n: int, generator: torch.Generator) -> Examples:

@@ -396,6 +396,20 @@ def test_nobody_asks_frames_for_scores_that_they_lack():
     flow_of(network(), solver=walker, prior="gaussian").sample(2, **asked(2))
 
 
+def test_noise_is_not_paired_with_frames_that_start_from_others():
+    from flowloom.couplings import Independent, OptimalTransport
+
+    objective = FrameMatching(SPEECH)
+
+    def said(coupling):
+        parts = {"source": Gaussian(), "coupling": coupling}
+        return [clash.second for clash in objective.clashes(parts)]
+
+    assert said(OptimalTransport(fl.geometry.Euclidean())) == ["coupling"]
+    assert not said(Independent())
+    assert not said(None)
+
+
 def test_the_network_has_the_size_of_the_paper():
     from flowloom_registry import load_recipe
     from flowloom_registry.config.nodes import plain

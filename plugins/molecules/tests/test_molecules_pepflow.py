@@ -394,7 +394,7 @@ def test_held_parts_stay_bit_by_bit_and_the_others_follow_the_seed(data, tmp_pat
     files = task.write(one, data, tmp_path / "packed.pdb")
     assert [file.name for file in files] == ["packed.pdb", *(f"packed-{i}.pdb" for i in range(2, 6))]
     assert task.show(one, data)[1] == sequence(truth, 1)
-    with pytest.raises(IncompatibleError, match=r"not \.xyz"):
+    with pytest.raises(IncompatibleError, match=r"writes no \.xyz files; .*\.pdb"):
         task.write(one, data, tmp_path / "packed.xyz")
     everything, whole = PartialSampling().pose(data, 5, torch.Generator().manual_seed(0))
     drawn = PartialSampling()(flow, everything, seed=1)

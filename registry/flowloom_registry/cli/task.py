@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.task} GIVEN, the prompt 'ROMEO: ____' of infill or the held-out row 17 of inpaint"
         )
     file = args.out if args.out is not None and args.out.suffix else None
+    if file is not None:
+        task.require_writes(file)
     usual = task.unasked if args.given is None else (4 if file is None else 1)
     n = args.n if args.n is not None else usual
     device = pick_device(args.device)

@@ -84,7 +84,7 @@ def _difference(place: str, old: Any, new: Any, default: Mapping[str, Any]) -> s
         pairs = ((f"{place}.{name}", old.get(name, _ABSENT), new.get(name, _ABSENT)) for name in names)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = ((f"{place}[{i}]", a, b) for i, (a, b) in enumerate(zip(old, new, strict=True)))
-    elif type(old) is type(new) and old == new:
+    elif type(old) is type(new) and (old == new or (old != old and new != new)):  # NaN is what it was
         return None
     else:
         return f"{place}: {_told(old)} -> {_told(new)}"

@@ -14,7 +14,7 @@ from flowloom.fields import Field
 from flowloom.geometry import Geometry, Product
 from flowloom.likelihood import divergence_of
 from flowloom.solvers import RK4
-from flowloom.state import batch_size, leaves, map_state, shape_of, take
+from flowloom.state import batch_size, first_leaf, leaves, map_state, shape_of, take
 from flowloom.testing.laws import Context, Make, NotApplicable, law
 from flowloom.testing.states import (
     all_finite,
@@ -478,6 +478,31 @@ def check_batch_equals_loop(make: Make, context: Context) -> None:
             context.within(
                 f"{name} of a batch = {name} of its rows", off, 1e-8 * float(1 + rows_max(x).max())
             )
+
+
+@law("autocast of a training rounds no operation", when=_continuous)
+def check_autocast_rounds_nothing(make: Make, context: Context) -> None:
+    """``to_tangent``, ``exp``, ``log``, ``distance`` and the geodesic give the same under bf16 autocast."""
+    geometry = make()
+    x, y, u = _pairs(geometry, context, torch.float32)
+    v = noise_like(x, context.generator(3))
+    t = torch.full((batch_size(x),), 0.3)
+
+    def operations() -> dict[str, Any]:
+        return {
+            "to_tangent": geometry.to_tangent(x, v),
+            "exp": geometry.exp(x, u),
+            "log": geometry.log(x, y),
+            "distance": geometry.distance(x, y),
+            "geodesic": geometry.geodesic(x, y, t)[0],
+        }
+
+    exact = operations()
+    with torch.autocast(first_leaf(x).device.type, torch.bfloat16):
+        rounded = operations()
+    for name, value in exact.items():
+        off = gap(rounded[name], value)
+        context.within(f"{name} under autocast - without", off, 1e-5 * float(1 + rows_max(value).max()))
 
 
 @law("operations map over powers of the space, and distances add up in squares", when=_plain)

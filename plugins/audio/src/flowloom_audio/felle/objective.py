@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
+from flowloom.couplings import Coupling, Independent
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
@@ -170,8 +171,15 @@ class FrameMatching(Objective):
         return found
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Paths that are not affine, sources that are not Gaussian, times of another span."""
-        source = parts.get("source")
+        """Couplings, paths that are not affine, sources that are not Gaussian, times of another span."""
+        source, coupling = parts.get("source"), parts.get("coupling")
+        if isinstance(coupling, Coupling) and not isinstance(coupling, Independent):
+            yield Clash(
+                "objective",
+                "coupling",
+                "every frame starts from the one before it, so nothing is there to pair; use coupling: "
+                f"independent, not {type(coupling).__name__}",
+            )
         if not self.path.affine:
             yield Clash(
                 "objective", "path", f"frame-matching walks affine paths, not {type(self.path).__name__}"

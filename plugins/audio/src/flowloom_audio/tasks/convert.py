@@ -15,7 +15,7 @@ from flowloom.metrics import Metric
 from flowloom.tasks import Task, some_rows
 from flowloom_audio.data.recordings import Recordings
 from flowloom_audio.metrics.waves import waves_of
-from flowloom_audio.tasks.voices import heard, sound_of, voice_of, write_answers
+from flowloom_audio.tasks.voices import SOUNDS, heard, sound_of, voice_of, write_answers
 
 __all__ = ["ConvertVoice"]
 
@@ -37,6 +37,8 @@ class ConvertVoice(Task):
         draws: answers to every question; as many as the metrics want where None.
         name: what it is called in tables and files.
     """
+
+    writes = SOUNDS
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from flowloom.metrics import Metric
 from flowloom.tasks import Task, some_rows
 from flowloom_audio.data.recordings import Recordings
 from flowloom_audio.metrics.waves import waves_of
-from flowloom_audio.tasks.voices import heard, voice_of, write_answers
+from flowloom_audio.tasks.voices import SOUNDS, heard, voice_of, write_answers
 
 __all__ = ["Synthesise"]
 
@@ -29,6 +29,8 @@ class Synthesise(Task):
         draws: answers to every question; as many as the metrics want where None.
         name: what it is called in tables and files.
     """
+
+    writes = SOUNDS
 
     def __init__(
         self,

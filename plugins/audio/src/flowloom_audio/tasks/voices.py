@@ -17,7 +17,10 @@ from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_
 from flowloom_audio.metrics.waves import lengths_of, waves_of
 from flowloom_audio.rates import rate_of
 
-__all__ = ["heard", "sound_of", "voice_of", "write_answers"]
+__all__ = ["SOUNDS", "heard", "sound_of", "voice_of", "write_answers"]
+
+SOUNDS = (".wav", ".flac", ".ogg")
+"""Endings of sound files that answers are written to."""
 
 
 def sound_of(file: Path, data: Recordings, what: str) -> Tensor:

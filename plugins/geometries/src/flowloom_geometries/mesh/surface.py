@@ -15,6 +15,7 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
+from flowloom.geometry.precision import apart_from_autocast
 from flowloom.state import expand
 from flowloom_geometries.mesh.closest import Finder, search
 from flowloom_geometries.mesh.laplacian import face_areas, spectrum
@@ -27,6 +28,7 @@ Shape = Literal[
 ]
 
 
+@apart_from_autocast
 class MeshSurface(Geometry):
     r"""A connected triangle mesh in R^3 with the metric of its faces and a spectral premetric.
 

@@ -13,11 +13,13 @@ from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
+from flowloom.geometry.precision import apart_from_autocast
 from flowloom.state import Shape, expand
 from flowloom_geometries.spaces.polar import polar_factor
 from flowloom_geometries.spaces.shooting import shoot, tangent_basis
 
 
+@apart_from_autocast
 class GeooptGeometry(Geometry):
     """A `geoopt.Manifold` as a geometry; what the manifold lacks is filled in, and ``gaps`` says how.
 
@@ -222,6 +224,7 @@ class GeooptGeometry(Geometry):
         return f"GeooptGeometry({self.manifold})"
 
 
+@apart_from_autocast
 class Stiefel(GeooptGeometry):
     r"""Matrices of orthonormal columns with the Euclidean metric (geoopt's ``EuclideanStiefelExact``).
 

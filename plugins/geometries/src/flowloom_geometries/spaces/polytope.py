@@ -12,8 +12,10 @@ from torch import Tensor
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError
 from flowloom.geometry import Euclidean
+from flowloom.geometry.precision import apart_from_autocast
 
 
+@apart_from_autocast
 class Polytope(Euclidean):
     """The bounded set ``A x <= b`` with the flat metric.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm, sinc
+from flowloom.geometry.precision import apart_from_autocast
 from flowloom.state import expand
 from flowloom_geometries.spaces.polar import polar_factor
 
@@ -64,6 +65,7 @@ def rotation_vector(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(far, angle * axis, small)
 
 
+@apart_from_autocast
 class SO3(Geometry):
     r"""Rotation matrices with the metric whose distance is the angle of the relative rotation.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowloom.draw import GLOBAL, Draw
 from flowloom.geometry import Geometry
 from flowloom.geometry.numerics import safe_norm
+from flowloom.geometry.precision import apart_from_autocast
 from flowloom.state import expand, sum_event
 from flowloom_geometries.spaces.spectral_function import (
     Spectrum,
@@ -34,6 +35,7 @@ def log_det(x: Tensor) -> Tensor:
     return torch.linalg.lu_factor_ex(x).LU.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
 
+@apart_from_autocast
 class _Positive(Geometry):
     """Common to both metrics: the set, its tangents (symmetric matrices) and a standard law.
 
@@ -87,6 +89,7 @@ class _Positive(Geometry):
         return f"{type(self).__name__}(size={self.size})"
 
 
+@apart_from_autocast
 class SPD(_Positive):
     r"""Positive matrices with the affine-invariant metric :math:`\mathrm{tr}(X^{-1} U X^{-1} V)`.
 
@@ -148,6 +151,7 @@ class SPD(_Positive):
         return rate, Spectrum(rates, known.vectors, torch.zeros_like(known.base))
 
 
+@apart_from_autocast
 class LogEuclideanSPD(_Positive):
     r"""Positive matrices with the flat metric that the matrix logarithm pulls back from symmetric ones.
 

@@ -38,6 +38,8 @@ class PartialSampling(Task):
         name: what it is called in tables and files.
     """
 
+    writes = (".pdb",)
+
     def __init__(
         self,
         parts: Sequence[str] = (),
@@ -92,8 +94,7 @@ class PartialSampling(Task):
         Raises:
             IncompatibleError: another ending is asked for.
         """
-        if file.suffix != ".pdb":
-            raise IncompatibleError(f"partial-sampling writes .pdb files, not {file.suffix}")
+        self.require_writes(file)
         written = []
         for i in range(len(answers)):
             one = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
