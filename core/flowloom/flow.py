@@ -407,13 +407,24 @@ class Flow(nn.Module):
     def field(self, guidance: Guidance | None = None) -> Field:
         """The field that the model is, guided where guidance is set."""
         half = half_of(self.model)
-        network = self.model if half is None else InHalf(self.model, half)
-        plain = self.objective.field(network, self.source)
+        plain = self.objective.field(self.model, self.source) if half is None else self._in_half(half)
         rule = guidance or self.guidance
         if self._spec is not None:
             plain.informs = self._informing()
             self._require_guided(rule)
         return plain if rule is None else rule(plain)
+
+    def _in_half(self, half: torch.dtype) -> Field:
+        try:
+            return self.objective.field(InHalf(self.model, half), self.source)
+        except IncompatibleError as error:
+            self.objective.field(
+                self.model, self.source
+            )  # what is wrong without halves, too, is said by itself
+            raise IncompatibleError(
+                f"{type(self.objective).__name__} asks {type(self.model).__name__} for more than its answer, "
+                f"which takes weights of float32 or wider; they are {str(half).removeprefix('torch.')}"
+            ) from error
 
     def layout(self, cond: Cond) -> Layout | None:
         """What conditions say is real and given; None where they say nothing."""

@@ -67,9 +67,7 @@ class Samples(Dataset):
         if n < 1 or batch < 1:
             raise ValueError(f"n and batch must be at least 1, got n={n}, batch={batch}")
         flow = run.flow
-        if not flow.objective.generates:
-            name = type(flow.objective).__name__
-            raise IncompatibleError(f"the run generates nothing: its objective is {name}")
+        flow.objective.require_generates()
         solver = sampler or flow.solver
         if pairs and solver.stochastic:
             raise IncompatibleError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
-from flowloom.errors import ShapeError, TrainingError
+from flowloom.errors import IncompatibleError, ShapeError, TrainingError
 from flowloom.fields import Field, Kind
 from flowloom.layout import Layout, mean_of_entries
 from flowloom.paths import Path, Point
@@ -155,6 +155,17 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """The loss of ``model`` on ``batch``; all randomness comes from ``step.generator``."""
+
+    def require_generates(self) -> None:
+        """Refuse to draw from what was trained for something else.
+
+        Raises:
+            IncompatibleError: nothing is sampled from such a flow.
+        """
+        if not self.generates:
+            raise IncompatibleError(
+                f"the run generates nothing that could be drawn: its objective is {type(self).__name__}"
+            )
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """The moves of one training step, in order; by default one, of everything that is trainable."""

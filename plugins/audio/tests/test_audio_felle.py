@@ -355,6 +355,8 @@ def test_what_cannot_be_is_said():
         FrameByFrame(inner=Adaptive(fl.solvers.Heun(1)))
     with pytest.raises(IncompatibleError, match="MLP is none"):
         FrameMatching(SPEECH).field(fl.models.MLP(Spec((4,)), width=8))
+    with pytest.raises(IncompatibleError, match="weights of float32 or wider; they are bfloat16"):
+        flow_of(network()).to(torch.bfloat16).field()
     velocity = fl.fields.NetworkField(fl.models.MLP(Spec((4,)), width=8), "velocity")
     with pytest.raises(IncompatibleError, match="draws next frames, and this field is a velocity"):
         FrameByFrame().solve(velocity, torch.zeros(2, 4))

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             raise FlowloomError(f"--{name.replace('_', '-')} is for --shards; add it")
     assembly, folder = open_run(args.run_folder, trust=args.trust)
+    assembly.flow.objective.require_generates()
     assembly.to(device)
     cond = assembly.conditions_left(conditions(args.cond, assembly, args.n), args.n)
     solution = assembly.flow.solve(
@@ -128,6 +129,7 @@ def open_drawer(
     from flowloom_registry.runs.open import open_run, pick_device
 
     assembly, folder = open_run(path, trust=trust)
+    assembly.flow.objective.require_generates()
     assembly.to(pick_device(device))
     return Drawer(
         assembly,

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer requests until Ctrl-C."""
     from importlib.util import find_spec
 
-    from flowloom.errors import IncompatibleError, MissingDependencyError
+    from flowloom.errors import MissingDependencyError
 
     for package in PACKAGES:
         if find_spec(package) is None:
@@ -62,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     with bind(args.host, args.port) as bound:
         assembly, _ = open_run(args.run_folder, trust=args.trust)
-        if not assembly.flow.objective.generates:
-            name = type(assembly.flow.objective).__name__
-            raise IncompatibleError(f"{args.run_folder} generates nothing: its objective is {name}")
+        assembly.flow.objective.require_generates()
         assembly.to(device)
         host, port = bound.getsockname()[:2]
         shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"

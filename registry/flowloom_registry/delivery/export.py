@@ -87,8 +87,7 @@ def export(
             raise MissingDependencyError(
                 f"ONNX needs the package '{missing[0]}'; pip install 'flowloom[onnx]' (or --format torch)"
             )
-    if not assembly.flow.objective.generates:
-        raise IncompatibleError(f"{type(assembly.flow.objective).__name__} trains nothing that generates")
+    assembly.flow.objective.require_generates()
     flow, done, entries = assembly.flow, Exported(), dict[str, Any]()
     seen = {n: start(flow, n, seed=n, cond=cond(n)) for n in (_ROWS, *_OTHERS)}
     told: dict[str, Any] = {"kind": _plain(flow.field().kind)}
