@@ -114,7 +114,9 @@ def test_a_composition_adds_scores(flow, point):
     guided = rule(field)
     with torch.no_grad():
         found = path.convert(guided(x, t, cond), x, t, "velocity", "score", source)
-        wanted = score(0) + 0.5 * score(1) - 2.0 * score(2)
+        # Beside their sum -0.5, 1.5 parts of N(0, 100), noised, of which 0.6 are left at 0.4.
+        broad = -0.6 * x / (0.6**2 + (0.4 * 10) ** 2)
+        wanted = score(0) + 0.5 * score(1) - 2.0 * score(2) + 1.5 * broad
     assert torch.allclose(found, wanted)
     assert guided.calls(0.4, cond) == 3
 
@@ -152,6 +154,21 @@ def test_langevin_steps_draw_from_the_product_and_the_ode_does_not(flow):
     mended, naive = off(AnnealedLangevin(40, corrections=20)), off(fl.solvers.Euler(400))
     assert mended < 0.08
     assert mended < 0.6 * naive
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 0.0), (1.0, 0.5, -1.0), (0.5, 0.0, 0.0)])
+def test_a_product_of_another_sum_than_1_starts_at_the_source(flow, weights):
+    """At t=0 its noised laws have variance 1/W, and a velocity from the source to there has no bound."""
+    terms = [Term({"label": k}, w) for k, w in enumerate(weights) if w]
+    precisions = torch.tensor(weights, dtype=torch.float64) / torch.tensor([0.25, 0.64, 4.0])
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.5], [0.0, 0.0]], dtype=torch.float64)
+    variance = 1 / precisions.sum()
+    mean = variance * (precisions[:, None] * means).sum(0)
+    solver, cond = AnnealedLangevin(20, corrections=20), {"label": 0}
+    found = flow.solve(1000, solver=solver, guidance=Composed(terms), seed=0, keep=21, cond=cond)
+    assert max(float(x.abs().max()) for x in found.trajectory) < 10
+    assert (found.x.mean(0) - mean).norm() < 0.12
+    assert (found.x.std(0) / variance.sqrt() - 1).abs().max() < 0.2
 
 
 @pytest.fixture
