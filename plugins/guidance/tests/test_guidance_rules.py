@@ -76,6 +76,18 @@ def test_auto_guidance_leaves_the_weaker_model(flow, point):
     assert torch.allclose(guided, 3 * told - 2 * other)
 
 
+def test_auto_guidance_asks_both_models_of_the_same_path(flow):
+    weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
+    rule = AutoGuidance(Trained(weak), 3.0)
+    assert not list(rule.clashes({"spec": flow.spec, "path": flow.path}))
+    (clash,) = rule.clashes({"spec": flow.spec, "path": fl.paths.AffinePath(fl.schedules.Cosine())})
+    assert "CondOT(sigma_min=0.0), and this flow walks Cosine()" in clash.message
+    weak.model.jvp_safe = weak.model.batch_independent = False
+    guided = AutoGuidance(Trained(weak), 3.0)(flow.field(Unguided()))
+    assert not guided.jvp_safe
+    assert not guided.batch_independent
+
+
 def rules(flow):
     weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
     unequal = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -0.5)]
