@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import flowloom as fl
 from flowloom.conditions import without
@@ -211,6 +212,48 @@ def test_a_tilted_source_ends_in_the_tilted_law(flow, tilt, how):
     assert (solution.x.std(0) - plain.std(0)).norm() < 0.06
     assert solution.nfe >= (640 if how == "importance" else 15 * 5 * 10)
     assert mean is not None
+
+
+def test_energies_are_asked_of_decoded_data(flow):
+    """Data in other units than states: an energy of data has the slope of their deviation in states."""
+    codec = fl.codecs.Standardize(Spec((2,))).double()
+    data = torch.randn(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4 + 3
+    codec.fit(fl.data.Tensors(data))
+    energy = Linear([-0.5, 0.25])
+    slope = codec.decode_state(torch.eye(2).double()) - codec.decode_state(torch.zeros(2, 2).double())
+    of_states = Linear((slope @ energy.slope).tolist())
+    x0 = torch.randn(200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = {"x0": x0, "seed": 0, "cond": {"label": 0}}
+    for at in ("data", "state"):
+        decoded = flow.solve(**given, guidance=ByEnergy(energy, at=at, codec=codec)).x
+        wanted = of_states if at == "data" else energy  # which knows the states on the way as they are
+        assert torch.allclose(decoded, flow.solve(**given, guidance=ByEnergy(wanted, at=at)).x)
+    for how in ("importance", "hmc"):
+        few = {"how": how, "iterations": 2, "inner": fl.solvers.Euler(4)}
+        decoded = flow.solve(**given, solver=SourceGuided(energy, codec=codec, **few)).x
+        assert torch.allclose(decoded, flow.solve(**given, solver=SourceGuided(of_states, **few)).x)
+
+
+def test_an_energy_of_other_data_is_told_before_training(flow):
+    codec = fl.codecs.Standardize(Spec((2,)))
+    for part in (ByEnergy(Linear([1.0])), SourceGuided(Linear([1.0]))):
+        (clash,) = part.clashes({"spec": flow.spec})
+        assert "energy Linear is of real values of shape (1,)" in clash.message
+        (clash,) = part.clashes({"spec": flow.spec, "codec": codec})
+        assert "give it the flow's codec" in clash.message
+    for part in (ByEnergy(Linear([1.0, 0.0]), codec=codec), SourceGuided(Linear([1.0, 0.0]), codec=codec)):
+        assert not list(part.clashes({"spec": Spec((7,)), "codec": codec}))
+
+
+def test_an_energy_that_learned_is_saved_with_the_solver_that_asks_it(flow):
+    class Learned(Linear, nn.Module):
+        def __init__(self):
+            nn.Module.__init__(self)
+            Linear.__init__(self, [1.0, 0.0])
+            self.weight = nn.Parameter(torch.ones(()))
+
+    solved = fl.Flow(flow.model, objective=flow.objective, solver=SourceGuided(Learned()))
+    assert "solver.energy.weight" in dict(solved.named_parameters())
 
 
 def test_one_slope_is_of_every_entry():
