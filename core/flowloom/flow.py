@@ -411,7 +411,7 @@ class Flow(nn.Module):
         plain = self.objective.field(network, self.source)
         rule = guidance or self.guidance
         if self._spec is not None:
-            plain.informs = self._informing()
+            plain.informs, plain.spec = self._informing(), self.spec
             self._require_guided(rule)
         return plain if rule is None else rule(plain)
 

@@ -10,7 +10,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
 from flowloom.guidance import Unguided
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
 from flowloom_guidance.auto import AutoGuidance
 from flowloom_guidance.by_energy import ByEnergy
@@ -75,6 +75,30 @@ def test_auto_guidance_leaves_the_weaker_model(flow, point):
         guided = AutoGuidance(Trained(weak), 3.0)(field)(x, t, cond)
         other = weak.model(x, t, **cond)
     assert torch.allclose(guided, 3 * told - 2 * other)
+
+
+def test_sizes_are_of_what_is_real_and_free(point):
+    """Padding and given entries say nothing, whatever a network answers there."""
+    field, x, t, cond, *_ = point
+    roles = {"real": Condition(shape=(4,), role="real"), "given": Condition(shape=(4,), role="given")}
+    marks = {
+        "real": torch.tensor([[1, 1, 1, 0]]).expand(6, 4).bool(),
+        "given": torch.tensor([[0, 0, 1, 0]]).expand(6, 4).bool(),
+    }
+
+    class Ragged(Field):
+        kind, path, source = "velocity", field.path, field.source
+        spec = Spec((4,), conditions={"label": Condition(3), **roles})
+
+        def __call__(self, x, t, cond):
+            return torch.cat(
+                [field(x[:, :2], t, {k: cond[k] for k in ("label", "null") if k in cond}), 9 * x[:, 2:]], 1
+            )
+
+    wide = torch.cat([x, x + 1], 1)
+    for rule in (RAAG(5.0, alpha=2.0), Rescaled(3.0), Rescaled(3.0, of="data")):
+        found = rule(Ragged())(wide, t, {**cond, **marks})
+        assert torch.allclose(found[:, :2], rule(field)(x, t, cond)), rule
 
 
 def test_auto_guidance_asks_both_models_of_the_same_path(flow):

@@ -51,9 +51,10 @@ class Composed(Guidance):
     another law, which ``solver: annealed-langevin`` mends. A mixture needs no rule: draw the condition row by
     row.
 
-    A product of W laws of noise is narrower than the source (of variance 1/W at t = 0), and no finite velocity
-    leads there. Therefore 1 - W parts of a broad Gaussian are composed as well, of deviation ``BROAD`` and
-    noised like the others, in a share that falls to 0 at the data, whose law is the product alone.
+    A product of W laws of noise is narrower than the source (of variance 1/W at t = 0), and no finite
+    velocity leads there. Therefore 1 - W parts of a broad Gaussian are composed as well, of deviation
+    ``BROAD`` and noised like the others, in a share that falls to 0 at the data, whose law is the product
+    alone.
 
     Args:
         terms: the conditions and their weights.
