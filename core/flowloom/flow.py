@@ -410,7 +410,7 @@ class Flow(nn.Module):
         plain = self.objective.field(self.model, self.source) if half is None else self._in_half(half)
         rule = guidance or self.guidance
         if self._spec is not None:
-            plain.informs = self._informing()
+            plain.informs, plain.spec = self._informing(), self.spec
             self._require_guided(rule)
         return plain if rule is None else rule(plain)
 

@@ -127,6 +127,11 @@ def test_what_does_not_fit_is_told():
     assert (
         "'label' is withheld from the network and the classifier decides it, which training never did" in told
     )
+    cosine = AffinePath(fl.schedules.Cosine())
+    said = problems({"guidance": rule, "spec": spec, "path": cosine, "objective": objective})
+    assert "trained on points of CondOT(sigma_min=0.0), and this flow walks Cosine()" in " ".join(
+        clash.message for clash in said
+    )
     with pytest.raises(IncompatibleError, match="no classes named 'kind' to tell apart; it has: label"):
         MLPClassifier(spec, "kind")
     with pytest.raises(IncompatibleError, match="adds to scores, and a field of this kind has none"):

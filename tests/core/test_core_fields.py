@@ -188,6 +188,33 @@ def test_fields_that_draw_follow_the_generator_of_the_solve_through_wrappers():
     assert not torch.equal(one, other)
 
 
+class Told(Field):
+    """A velocity of 1 where the class is told and of 0 where it is withheld."""
+
+    kind = "velocity"
+
+    def __call__(self, x, t, cond):
+        null = cond.get("null", torch.zeros(len(x), dtype=torch.bool))
+        return (~null).to(x)[:, None].expand_as(x)
+
+
+def test_rows_at_different_times_are_guided_each_by_its_own():
+    rule, x = ClassifierFree(3.0, interval=(0.4, 0.6)), torch.zeros(4, 2)
+    times, cond = torch.tensor([0.1, 0.5, 0.9, 0.6]), {"label": torch.zeros(4, dtype=torch.long)}
+    wanted = torch.tensor([1.0, 3.0, 1.0, 3.0])[:, None].expand(4, 2)
+    assert torch.equal(rule(Told())(x, times, cond), wanted)
+    assert torch.equal(rule(Told())(x.flip(0), times.flip(0), cond), wanted.flip(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_limit_that_a_grid_meets_is_guided_and_counted_in_any_precision(dtype):
+    rule = ClassifierFree(3.0, interval=(0.2, 0.8))
+    cond = {"label": torch.zeros(1, dtype=torch.long)}
+    solution = Euler(10).solve(rule(Told()), torch.zeros(1, 2, dtype=dtype), cond=cond)
+    assert solution.nfe == 17  # seven of ten steps, from 0.2 to 0.8
+    assert torch.allclose(solution.x.float(), torch.tensor(0.7 * 3 + 0.3), atol=0.02)
+
+
 def test_a_wrapper_forwards_everything_it_does_not_change():
     class Odd(LinearFlow):
         batch_independent, jvp_safe = False, False

@@ -55,6 +55,7 @@ class Field(ABC):
         stochastic: True where it draws; it is then called with ``generator=`` as well.
         has_density: True where it tells the density of its samples itself (`log_prob`), as bijections do.
         informs: names of the conditions that tell it something, which guidance can withhold; None for all.
+        spec: of its states and conditions, which say what is real and given; None where it is not known.
         readings: ways to read a field of one kind as another, by ``(kind, wanted)``. A wrapper of the same
             kind (guidance, say) takes them over, and what it changed is what is then read.
     """
@@ -68,6 +69,7 @@ class Field(ABC):
     stochastic: bool = False
     has_density: bool = False
     informs: tuple[str, ...] | None = None
+    spec: Spec | None = None
     readings: Mapping[tuple[str, str], Callable[[Field], Field]] = MappingProxyType({})
 
     @property
@@ -78,6 +80,10 @@ class Field(ABC):
     def informed(self, cond: Cond) -> bool:
         """Whether ``cond`` holds something that guidance can withhold."""
         return any(not is_null(name) and (self.informs is None or name in self.informs) for name in cond)
+
+    def layout_of(self, cond: Cond) -> Layout | None:
+        """What ``cond`` says is real and given; None where nothing is said, or the spec is not known."""
+        return None if self.spec is None else Layout.of(self.spec, cond)
 
     @abstractmethod
     def __call__(self, x: State, t: Any, cond: Cond) -> State:
@@ -112,14 +118,15 @@ class Field(ABC):
         )
         self.batch_independent, self.jvp_safe = other.batch_independent, other.jvp_safe
         self.stochastic, self.informs = other.stochastic, other.informs
-        self.readings = other.readings
+        self.readings, self.spec = other.readings, other.spec
 
     def told_by(self, model: nn.Module) -> None:
         """Take over what a network says of itself."""
         self.batch_independent = getattr(model, "batch_independent", True)
         self.jvp_safe = getattr(model, "jvp_safe", True)
         spec = getattr(model, "spec", None)
-        self.informs = spec.named("inform") if isinstance(spec, Spec) else None
+        self.spec = spec if isinstance(spec, Spec) else None
+        self.informs = None if self.spec is None else self.spec.named("inform")
 
 
 class NetworkField(Field):

@@ -15,6 +15,7 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance.base import Guidance
 from flowloom.guidance.classifier_free import needs_dropout
+from flowloom.paths import Path, another_way
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, batch_size, expand, first_leaf
 from flowloom.trained import Trained
@@ -102,13 +103,9 @@ class ClassifierGuidance(Guidance, nn.Module):
                 what = f"'{self.label}' is withheld from the network and the classifier decides it"
                 hint = "set objective.condition_dropout (0.1 to 0.2), or guidance.withhold: false"
                 yield Clash(clash.first, clash.second, f"{what}, which training never did; {hint}")
-        if path is not None and type(path) is not type(flow.path):
-            yield Clash(
-                "guidance",
-                "path",
-                f"the classifier was trained on points of {type(flow.path).__name__}, and this flow walks "
-                f"{type(path).__name__}; train it on the same path",
-            )
+        if isinstance(path, Path) and (other := another_way(flow.path, path)):
+            message = f"the classifier was trained on points of {other}; train it on the same path"
+            yield Clash("guidance", "path", message)
 
 
 class _Guided(Wrapped):

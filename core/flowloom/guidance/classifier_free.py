@@ -14,7 +14,10 @@ from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance.base import Guidance
 from flowloom.guidance.branches import both_branches
-from flowloom.state import Cond, State, first_leaf, map_state
+from flowloom.state import Cond, State, expand, leaves, map_state
+
+_SLACK = 1e-6
+"""How far outside of an interval a time is in it: grids that meet a limit come to it with rounding."""
 
 
 class ClassifierFree(Guidance):
@@ -29,6 +32,7 @@ class ClassifierFree(Guidance):
     Args:
         scale: w.
         interval: times in which guidance is on, lowest first (2404.07724); outside it w is 1. All where None.
+            Rows at different times, as those that a teacher is asked of, are each guided or not.
         conditions: names of the conditions that the null branch withholds; all where empty.
     """
 
@@ -85,20 +89,31 @@ class _Guided(Wrapped):
 
     def _active(self, t: float) -> bool:
         interval = self.rule.interval
-        return self.rule.scale != 1 and (interval is None or interval[0] <= t <= interval[1])
+        return self.rule.scale != 1 and (
+            interval is None or interval[0] - _SLACK <= t <= interval[1] + _SLACK
+        )
 
-    def _active_at(self, t: Any) -> bool:
+    def _where(self, t: Any) -> Any:
+        """Which times lie in the interval, boolean in the structure of ``t``; None where all do."""
         if self.rule.interval is None:
-            # Reading t would wait for the device at every step.
-            return self.rule.scale != 1
-        return self._active(float(first_leaf(t).flatten()[0]))
+            return None
+        low, high = self.rule.interval
+        return map_state(lambda v: (v >= low - _SLACK) & (v <= high + _SLACK), t)
 
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """One network call on the doubled batch, then the affine mix."""
-        if not self.field.informed(cond) or not self._active_at(t):
+        if self.rule.scale == 1 or not self.field.informed(cond):
+            return self.ask(x, t, cond, generator)
+        on = self._where(t)
+        # One look at the times, which waits for the device: without an interval there is none.
+        seen = None if on is None else torch.cat([leaf.flatten() for _, leaf in leaves(on)])
+        if seen is not None and not bool(seen.any()):
             return self.ask(x, t, cond, generator)
         told, null = both_branches(self.field, x, t, cond, self.rule.conditions, generator)
-        return map_state(lambda a, b: torch.lerp(a, b, self.rule.scale), null, told)
+        mixed = map_state(lambda a, b: torch.lerp(a, b, self.rule.scale), null, told)
+        if seen is None or bool(seen.all()):
+            return mixed
+        return map_state(lambda a, b, m: torch.where(expand(m, a), a, b), mixed, told, on)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Twice the field's, where guidance is on and there is a condition to withhold."""

@@ -144,3 +144,18 @@ class Path(ABC):
                 f"{type(self).__name__} moves on {self.geometry}, and the states live on {geometry}; leave "
                 "the path's own geometry out, or say the same one",
             )
+
+
+def another_way(own: Path, path: Path) -> str:
+    """What of its own a network was trained on where that is not ``path``, in words; empty where it is.
+
+    Args:
+        own: of the network.
+        path: that it is asked on, where a time means something else if the kind or the schedule differs.
+    """
+    kinds = type(own).__name__, type(path).__name__
+    if kinds[0] != kinds[1]:
+        return f"{kinds[0]}, and this flow walks {kinds[1]}"
+    if own.schedule is not None and path.schedule is not None and own.schedule != path.schedule:
+        return f"{own.schedule}, and this flow walks {path.schedule}"
+    return ""

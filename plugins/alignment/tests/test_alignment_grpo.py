@@ -39,15 +39,15 @@ def step():
 
 
 def test_means_and_deviations_are_those_of_the_paper(gaussian):
-    """dx = [v + g^2/2 (t v - x)/(1 - t)] dt + g dW, g = a sqrt((1 - t)/t), at 0 that of the next time."""
+    """dx = [v + g^2/2 (t v - x)/(1 - t)] dt + g dW, g = a sqrt((1 - t)/t); at 0 the authors' code divides by
+    the next t, and leaves 1 - t as it is."""
     model, sde = gaussian(), FlowSDE(5, diffusion=A)
     field = FlowGRPO(DistanceTo([0.0, 0.0])).policy(model)
     states = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean, std, _ = means_of(sde, field, states, {}, None)
     mean, std = mean.reshape(3, 5, 2), std.reshape(3, 5)
     for k, t in enumerate((0.0, 0.2, 0.4, 0.6, 0.8)):
-        at = torch.tensor(t if k else 0.2, dtype=torch.float64)
-        g = A * ((1 - at) / at).sqrt()
+        g = A * torch.tensor((1 - t) / (t if k else 0.2), dtype=torch.float64).sqrt()
         x = states[:, k]
         v = model(x, torch.full((3,), t, dtype=torch.float64))
         wanted = x + (v + g**2 / 2 * (t * v - x) / (1 - t)) * 0.2
@@ -246,11 +246,13 @@ def test_what_cannot_work_is_told(gaussian):
         IncompatibleError, match=r"shape \(2,\), and energy \w+ is of real values of shape \(3,\)"
     ):
         feed.start(Feeding(flow_of(gaussian()), 4))
-    for silent in (FlowSDE(1), FlowSDE(diffusion=0.0), FlowSDE(grid=[0.0, 1.0])):
-        with pytest.raises(IncompatibleError, match=r"step 1 of \d+ draws no noise"):
-            RolloutFeed(DistanceTo([0.0, 0.0]), shape=[2], sde=silent).start(Feeding(flow_of(gaussian()), 4))
-        with pytest.raises(IncompatibleError, match="flow-grpo compares densities"):
-            FlowGRPO(DistanceTo([0.0, 0.0]), sde=silent).turns(flow_of(gaussian()))
+    silent = FlowSDE(diffusion=0.0)
+    with pytest.raises(IncompatibleError, match=r"step 1 of \d+ draws no noise"):
+        RolloutFeed(DistanceTo([0.0, 0.0]), shape=[2], sde=silent).start(Feeding(flow_of(gaussian()), 4))
+    with pytest.raises(IncompatibleError, match="flow-grpo compares densities"):
+        FlowGRPO(DistanceTo([0.0, 0.0]), sde=silent).turns(flow_of(gaussian()))
+    for one in (FlowSDE(1), FlowSDE(grid=[0.0, 1.0])):
+        FlowGRPO(DistanceTo([0.0, 0.0]), sde=one).turns(flow_of(gaussian()))
     with pytest.raises(ValueError, match="elites"):
         NoiseSearch(candidates=2)
 

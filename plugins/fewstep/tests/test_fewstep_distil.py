@@ -13,7 +13,8 @@ from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import NetworkField
 from flowloom.geometry import FlatTorus, Sphere
-from flowloom.models import MLPCritic
+from flowloom.models import Critic, MLPCritic
+from flowloom.models.encoder import EncoderBlock
 from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
 from flowloom.schedules import VP, Cosine
@@ -339,6 +340,27 @@ def test_the_truncation_is_next_to_the_data(draws):
     )
     loss = float(whole.loss(model, Batch(x0, x1), step_of(model)).total)
     assert loss == pytest.approx(float((2.0 - x1).abs().mean()), rel=1e-4)
+
+
+class Attentive(Critic):
+    """Judges the entries of a row as tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 8), EncoderBlock(8, 2), nn.Linear(8, 1))
+
+    def forward(self, x, t, /, **cond):
+        return self.net(x[..., None]).flatten(1).sum(1)
+
+
+def test_the_slope_of_a_critic_with_attention_is_descended(draws):
+    """Fused attention has no second derivative."""
+    torch.manual_seed(0)
+    spec, critic = Spec((2,)), Attentive()
+    model = fl.models.MLP(spec, width=8, depth=1)
+    objective = SelfCorrected(Trained(fl.Flow(fl.models.MLP(spec, width=8, depth=1))), critic)
+    objective.critic_loss(model, Batch(*torch.randn(2, N, 2, generator=draws))).total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in critic.net[0].parameters())
 
 
 def test_neither_the_reflow_s_pair_nor_the_teacher_has_a_gradient(draws):

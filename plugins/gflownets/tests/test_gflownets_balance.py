@@ -12,6 +12,7 @@ import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Discrete
 from flowloom.kinds import Kind
+from flowloom.objectives import Batch, Step
 from flowloom.testing import check
 from flowloom.training import TrainConfig, load_checkpoint, save_checkpoint
 from flowloom_gflownets.environment import Hypergrid, HypergridEnergy
@@ -270,3 +271,14 @@ def test_the_recipes_run_from_the_command_line_without_data(tmp_path, capsys):
         assert set(found) == {"l1", "total_variation", "log_z_error"}
         assert (out / "samples" / "exact-law.png").is_file()
     assert main(["sample", str(tmp_path / "tb"), "-n", "5", "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_policies_learn_in_double_precision(loss, rows):
+    model, objective = PolicyMLP(GRID, width=8).double(), loss(GRID, path_of(GRID)).double()
+    root = torch.zeros(rows, 2, dtype=torch.float64)
+    found = objective.loss(model, Batch(root, root), Step(generator=torch.Generator().manual_seed(0)))
+    assert found.total.dtype == torch.float64
+    found.total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.body.parameters())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import flowloom as fl
 from flowloom.conditions import without
@@ -9,7 +10,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
 from flowloom.guidance import Unguided
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
 from flowloom_guidance.auto import AutoGuidance
 from flowloom_guidance.by_energy import ByEnergy
@@ -76,6 +77,42 @@ def test_auto_guidance_leaves_the_weaker_model(flow, point):
     assert torch.allclose(guided, 3 * told - 2 * other)
 
 
+def test_sizes_are_of_what_is_real_and_free(point):
+    """Padding and given entries say nothing, whatever a network answers there."""
+    field, x, t, cond, *_ = point
+    roles = {"real": Condition(shape=(4,), role="real"), "given": Condition(shape=(4,), role="given")}
+    marks = {
+        "real": torch.tensor([[1, 1, 1, 0]]).expand(6, 4).bool(),
+        "given": torch.tensor([[0, 0, 1, 0]]).expand(6, 4).bool(),
+    }
+
+    class Ragged(Field):
+        kind, path, source = "velocity", field.path, field.source
+        spec = Spec((4,), conditions={"label": Condition(3), **roles})
+
+        def __call__(self, x, t, cond):
+            return torch.cat(
+                [field(x[:, :2], t, {k: cond[k] for k in ("label", "null") if k in cond}), 9 * x[:, 2:]], 1
+            )
+
+    wide = torch.cat([x, x + 1], 1)
+    for rule in (RAAG(5.0, alpha=2.0), Rescaled(3.0), Rescaled(3.0, of="data")):
+        found = rule(Ragged())(wide, t, {**cond, **marks})
+        assert torch.allclose(found[:, :2], rule(field)(x, t, cond)), rule
+
+
+def test_auto_guidance_asks_both_models_of_the_same_path(flow):
+    weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
+    rule = AutoGuidance(Trained(weak), 3.0)
+    assert not list(rule.clashes({"spec": flow.spec, "path": flow.path}))
+    (clash,) = rule.clashes({"spec": flow.spec, "path": fl.paths.AffinePath(fl.schedules.Cosine())})
+    assert "CondOT(sigma_min=0.0), and this flow walks Cosine()" in clash.message
+    weak.model.jvp_safe = weak.model.batch_independent = False
+    guided = AutoGuidance(Trained(weak), 3.0)(flow.field(Unguided()))
+    assert not guided.jvp_safe
+    assert not guided.batch_independent
+
+
 def rules(flow):
     weak = fl.Flow(fl.models.MLP(flow.spec, width=8).double())
     unequal = [Term({"label": 0}), Term({"label": 1}), Term({"label": 2}, -0.5)]
@@ -114,7 +151,9 @@ def test_a_composition_adds_scores(flow, point):
     guided = rule(field)
     with torch.no_grad():
         found = path.convert(guided(x, t, cond), x, t, "velocity", "score", source)
-        wanted = score(0) + 0.5 * score(1) - 2.0 * score(2)
+        # Beside their sum -0.5, 1.5 parts of N(0, 100), noised, of which 0.6 are left at 0.4.
+        broad = -0.6 * x / (0.6**2 + (0.4 * 10) ** 2)
+        wanted = score(0) + 0.5 * score(1) - 2.0 * score(2) + 1.5 * broad
     assert torch.allclose(found, wanted)
     assert guided.calls(0.4, cond) == 3
 
@@ -154,6 +193,21 @@ def test_langevin_steps_draw_from_the_product_and_the_ode_does_not(flow):
     assert mended < 0.6 * naive
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 0.0), (1.0, 0.5, -1.0), (0.5, 0.0, 0.0)])
+def test_a_product_of_another_sum_than_1_starts_at_the_source(flow, weights):
+    """At t=0 its noised laws have variance 1/W, and a velocity from the source to there has no bound."""
+    terms = [Term({"label": k}, w) for k, w in enumerate(weights) if w]
+    precisions = torch.tensor(weights, dtype=torch.float64) / torch.tensor([0.25, 0.64, 4.0])
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.5], [0.0, 0.0]], dtype=torch.float64)
+    variance = 1 / precisions.sum()
+    mean = variance * (precisions[:, None] * means).sum(0)
+    solver, cond = AnnealedLangevin(20, corrections=20), {"label": 0}
+    found = flow.solve(1000, solver=solver, guidance=Composed(terms), seed=0, keep=21, cond=cond)
+    assert max(float(x.abs().max()) for x in found.trajectory) < 10
+    assert (found.x.mean(0) - mean).norm() < 0.12
+    assert (found.x.std(0) / variance.sqrt() - 1).abs().max() < 0.2
+
+
 @pytest.fixture
 def tilt():
     """Of class 0, N((1, 0), 0.25 I): the tilted law is N(mean - a / 4, 0.25 I)."""
@@ -182,6 +236,48 @@ def test_a_tilted_source_ends_in_the_tilted_law(flow, tilt, how):
     assert (solution.x.std(0) - plain.std(0)).norm() < 0.06
     assert solution.nfe >= (640 if how == "importance" else 15 * 5 * 10)
     assert mean is not None
+
+
+def test_energies_are_asked_of_decoded_data(flow):
+    """Data in other units than states: an energy of data has the slope of their deviation in states."""
+    codec = fl.codecs.Standardize(Spec((2,))).double()
+    data = torch.randn(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 4 + 3
+    codec.fit(fl.data.Tensors(data))
+    energy = Linear([-0.5, 0.25])
+    slope = codec.decode_state(torch.eye(2).double()) - codec.decode_state(torch.zeros(2, 2).double())
+    of_states = Linear((slope @ energy.slope).tolist())
+    x0 = torch.randn(200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = {"x0": x0, "seed": 0, "cond": {"label": 0}}
+    for at in ("data", "state"):
+        decoded = flow.solve(**given, guidance=ByEnergy(energy, at=at, codec=codec)).x
+        wanted = of_states if at == "data" else energy  # which knows the states on the way as they are
+        assert torch.allclose(decoded, flow.solve(**given, guidance=ByEnergy(wanted, at=at)).x)
+    for how in ("importance", "hmc"):
+        few = {"how": how, "iterations": 2, "inner": fl.solvers.Euler(4)}
+        decoded = flow.solve(**given, solver=SourceGuided(energy, codec=codec, **few)).x
+        assert torch.allclose(decoded, flow.solve(**given, solver=SourceGuided(of_states, **few)).x)
+
+
+def test_an_energy_of_other_data_is_told_before_training(flow):
+    codec = fl.codecs.Standardize(Spec((2,)))
+    for part in (ByEnergy(Linear([1.0])), SourceGuided(Linear([1.0]))):
+        (clash,) = part.clashes({"spec": flow.spec})
+        assert "energy Linear is of real values of shape (1,)" in clash.message
+        (clash,) = part.clashes({"spec": flow.spec, "codec": codec})
+        assert "give it the flow's codec" in clash.message
+    for part in (ByEnergy(Linear([1.0, 0.0]), codec=codec), SourceGuided(Linear([1.0, 0.0]), codec=codec)):
+        assert not list(part.clashes({"spec": Spec((7,)), "codec": codec}))
+
+
+def test_an_energy_that_learned_is_saved_with_the_solver_that_asks_it(flow):
+    class Learned(Linear, nn.Module):
+        def __init__(self):
+            nn.Module.__init__(self)
+            Linear.__init__(self, [1.0, 0.0])
+            self.weight = nn.Parameter(torch.ones(()))
+
+    solved = fl.Flow(flow.model, objective=flow.objective, solver=SourceGuided(Learned()))
+    assert "solver.energy.weight" in dict(solved.named_parameters())
 
 
 def test_one_slope_is_of_every_entry():

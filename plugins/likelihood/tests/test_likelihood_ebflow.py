@@ -24,7 +24,7 @@ from flowloom_likelihood.energy_matching import (
     SlicedScoreMatching,
 )
 from flowloom_likelihood.field import BijectionField
-from flowloom_likelihood.models import Glow, LinearFlow
+from flowloom_likelihood.models import Glow, Jet, LinearFlow
 from flowloom_likelihood.objective import ExactLikelihood
 
 BIJECTION = Kind("bijection", "flowloom_likelihood.bijections:Bijection", "", "flowloom_likelihood.laws")
@@ -252,3 +252,15 @@ def test_what_does_not_fit_is_told():
         DenoisingScoreMatching(PATH, 0)
     with pytest.raises(ValueError, match="odd"):
         FullConv(1, 4)
+
+
+@pytest.mark.parametrize("loss", [DenoisingScoreMatching, SlicedScoreMatching])
+def test_flows_of_transformers_match_scores(loss):
+    """Fused attention has no second derivative."""
+    torch.manual_seed(0)
+    model = Jet(Spec((1, 4, 4)), patch=2, couplings=2, depth=1, width=8, heads=2, spatial_every=0)
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    x = torch.randn(3, 1, 4, 4)
+    loss(PATH).loss(model, Batch(x, x), Step(generator=torch.Generator())).total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -20,6 +20,7 @@ from flowloom.sources import Gaussian, Source
 from flowloom.state import expand
 from flowloom.trained import Trained
 from flowloom_alignment.groups import groups_of, rewards_of, standardised
+from flowloom_alignment.references import misread
 from flowloom_alignment.rollouts import Rollouts, log_density, means_of, roll_out
 from flowloom_alignment.sde import FlowSDE
 
@@ -149,8 +150,9 @@ class FlowGRPO(FlowMatching):
         return Loss(policy + self.kl * divergence, parts | {"kl": divergence.detach()})
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """States of several parts, besides what flow matching cannot work with."""
+        """States of several parts and another reference, besides what flow matching cannot work with."""
         yield from super().clashes(parts)
+        yield from misread(self.reference, self)
         spec = parts.get("spec")
         if getattr(spec, "parts", None):
             yield Clash("objective", "data", "flow-grpo walks states of one tensor, and these have parts")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError, TrainingError
 from flowloom.objectives import Batch, FlowMatching, Loss, Step
@@ -16,6 +18,7 @@ from flowloom.times import TimeLaw
 from flowloom.trained import Trained
 from flowloom.weights import Weight
 from flowloom_alignment.groups import rewards_of, standardised
+from flowloom_alignment.references import misread
 
 __all__ = ["RewardWeighted", "Rewarded"]
 
@@ -99,6 +102,11 @@ class RewardWeighted(FlowMatching):
                 f"{self.tau:g}; take a smaller tau, or objective ac-flow, whose rewards are shaped"
             )
         return found
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Another reference, besides what flow matching cannot work with."""
+        yield from super().clashes(parts)
+        yield from misread(self.reference, self)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Draw t and x_t once; the weighted error, and the distance to the old flow there."""

@@ -25,8 +25,9 @@ class FlowSDE(EulerMaruyama):
         x_{k+1} \sim N\big(x_k + (v + \tfrac12 g_t^2\,\nabla\log p_t)\,\Delta t,\ g_t^2\,\Delta t\, I\big),
         \qquad g_t = a \sqrt{\sigma_t / \alpha_t}
 
-    which is :math:`a\sqrt{(1-t)/t}` on the straight path. g has no bound at the source: there it is that of
-    the end of the first step, as in the authors' code. The last step draws, too. States are one tensor.
+    which is :math:`a\sqrt{(1-t)/t}` on the straight path. g has no bound at the source: there alpha, and it
+    alone, is that of the end of the first step, as in the authors' code. The last step draws, too. States are
+    one tensor.
 
     Args:
         steps: number of equal steps; the paper trains with 10 and samples with 40.
@@ -41,8 +42,8 @@ class FlowSDE(EulerMaruyama):
         """Standard deviations of the steps along ``field``, ``(steps,)``."""
         schedule = self._schedule(field)
         times = torch.tensor(self.times(field.span), dtype=torch.float64)
-        at = torch.cat([times[1:2], times[1:-1]])  # where the first step has no finite g
-        ratio = schedule.sigma(at) / schedule.alpha(at)
+        later = torch.cat([times[1:2], times[1:-1]])  # at its beginning the first step has no finite g
+        ratio = schedule.sigma(times[:-1]) / schedule.alpha(later)
         return (self.diffusion * (ratio * times.diff()).sqrt()).to(dtype or torch.get_default_dtype())
 
     def require_noise(self, field: Field, what: str) -> None:
@@ -56,7 +57,7 @@ class FlowSDE(EulerMaruyama):
         if silent:
             raise IncompatibleError(
                 f"{what} compares densities of steps, and step {silent[0] + 1} of {len(stds)} draws no "
-                f"noise; take steps from 2 and diffusion above 0, not {len(stds)} and {self.diffusion:g}"
+                f"noise; take diffusion above 0, not {self.diffusion:g}"
             )
 
     def mean(self, field: Field, velocity: Tensor, x: Tensor, t: Tensor, dt: Tensor, std: Tensor) -> Tensor:
@@ -73,9 +74,10 @@ class FlowSDE(EulerMaruyama):
         dt = t_next - t
         if dt < 0:
             raise IncompatibleError("flow-sde runs from source to data; its span must increase")
-        at = torch.tensor(t_next if t <= call.field.span[0] else t, dtype=torch.float64)
+        now = torch.tensor(t, dtype=torch.float64)
+        later = torch.tensor(t_next if t <= call.field.span[0] else t, dtype=torch.float64)
         schedule = self._schedule(call.field)
-        std = time_tensor(self.diffusion * float(schedule.sigma(at) / schedule.alpha(at) * dt) ** 0.5, x)
+        std = time_tensor(self.diffusion * float(schedule.sigma(now) / schedule.alpha(later) * dt) ** 0.5, x)
         velocity = call(x, t)
         assert isinstance(velocity, Tensor)
         mean = self.mean(call.field, velocity, x, time_tensor(t, x), time_tensor(dt, x), std)

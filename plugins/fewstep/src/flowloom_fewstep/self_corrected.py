@@ -14,6 +14,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField, read_as
 from flowloom.layout import mean_of_entries
 from flowloom.models import Critic
+from flowloom.models.attention import differentiable_twice
 from flowloom.objectives import Batch, Loss, Objective, Step, Turn
 from flowloom.paths import AffinePath, Path
 from flowloom.schedules import CondOT
@@ -132,7 +133,8 @@ class SelfCorrected(Objective):
             made = self._one_step(model, batch)
         assert isinstance(batch.x1, Tensor)
         real = batch.x1.detach().requires_grad_()
-        says, other = (self._judged(x, batch) for x in (real, made))
+        with differentiable_twice():
+            says, other = (self._judged(x, batch) for x in (real, made))
         (slope,) = torch.autograd.grad(says.sum(), real, create_graph=True)
         slope = self.path.geometry.to_tangent(real, slope)
         steep = self.path.geometry.inner(real, slope, slope).mean()

@@ -60,7 +60,8 @@ class PolicyMLP(nn.Module):
 
     def forward(self, x: Tensor, t: Any = None, /, **cond: Tensor) -> Tensor:
         """The three heads side by side, ``(n, sum(heads) + 1)``; times are read where states have them."""
-        features = self.environment.features(x)
+        # Of tokens an environment makes numbers in no precision but its own.
+        features = self.environment.features(x).to(self.head.weight)
         if self.environment.timed:
             features = torch.cat([features, sinusoid(t.to(features), TIMES)], -1)
         answer: Tensor = self.head(self.body(features))

@@ -13,6 +13,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field, Wrapped, read_as
 from flowloom.fields.base import evaluate
 from flowloom.guidance import Guidance, comparable
+from flowloom.paths import Path, another_way
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, map_state
 from flowloom.trained import Trained
@@ -42,13 +43,16 @@ class AutoGuidance(Guidance, nn.Module):
         return _Guided(field, read_as(self.weak.field(), field.kind), self.weight)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """A weaker model of other states."""
-        spec, own = parts.get("spec"), self.weak.spec
+        """A weaker model of other states, or of another path: times would not mean the same to both."""
+        spec, own, path = parts.get("spec"), self.weak.spec, parts.get("path")
         if isinstance(spec, Spec) and spec.event_shape() != own.event_shape():
             message = f"the weaker model knows states of shape {own.event_shape()}, and these are"
             yield Clash(
                 "guidance", "data", f"{message} {spec.event_shape()}; train it with the same data and codec"
             )
+        if isinstance(path, Path) and (other := another_way(self.weak.flow.path, path)):
+            message = f"the weaker model was trained on points of {other}; train it on the same path"
+            yield Clash("guidance", "path", message)
 
 
 class _Guided(Wrapped):
@@ -56,6 +60,8 @@ class _Guided(Wrapped):
         super().__init__(field)
         self.weak, self.weight = weak, weight
         self.stochastic = field.stochastic or weak.stochastic
+        self.jvp_safe = field.jvp_safe and weak.jvp_safe
+        self.batch_independent = field.batch_independent and weak.batch_independent
 
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """One call of each network."""

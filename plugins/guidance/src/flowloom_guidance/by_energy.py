@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
-from flowloom.energies import Energy, misfit
+from flowloom.codecs import Codec
+from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
-from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand, first_leaf
+from flowloom_guidance.decoded import energy_of, misfits
 
 __all__ = ["ByEnergy"]
 
@@ -37,6 +38,7 @@ class ByEnergy(Guidance, nn.Module):
         through: whether the gradient passes through the network.
         earliest: share of the way before which nothing is done, where the factor from scores to velocities
             has no bound.
+        codec: of the flow, by which predicted data are decoded (states are not); in a recipe, the recipe's.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class ByEnergy(Guidance, nn.Module):
         at: Literal["data", "state"] = "data",
         through: bool = True,
         earliest: float = 0.02,
+        codec: Codec | None = None,
     ) -> None:
         nn.Module.__init__(self)
         if not math.isfinite(weight) or not 0 <= earliest < 1:
             raise ValueError(f"weight is finite and earliest in [0, 1), got {weight} and {earliest}")
-        self.energy, self.weight, self.through, self.earliest = energy, weight, through, earliest
+        self.energy, self.codec = energy, codec
+        self.weight, self.through, self.earliest = weight, through, earliest
         self.at: Literal["data", "state"] = at
 
     def __call__(self, field: Field) -> Field:
@@ -70,10 +74,15 @@ class ByEnergy(Guidance, nn.Module):
         return _Guided(field, self)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """An energy of other states."""
-        spec = parts.get("spec")
-        if isinstance(spec, Spec) and (message := misfit(self.energy, spec, "data")):
-            yield Clash("guidance", "data", message)
+        """An energy of other data (or of other states), or a codec that this rule does not know."""
+        if self.at == "state":
+            parts = {name: part for name, part in parts.items() if name != "codec"}
+        yield from misfits(self.energy, self.decoder, parts, "guidance")
+
+    @property
+    def decoder(self) -> Codec | None:
+        """What decodes what the energy is asked of."""
+        return self.codec if self.at == "data" else None
 
 
 class _Guided(Wrapped):
@@ -103,7 +112,8 @@ class _Guided(Wrapped):
                     # Held still is the velocity, whatever the network answers with.
                     held = path.convert(value, x, t, self.kind, "velocity", self.source)
                     asked = path.convert(held, point, t, "velocity", "data", self.source)
-            (slope,) = torch.autograd.grad(rule.energy(asked, cond).sum(), point)
+            energies = energy_of(rule.energy, rule.decoder, asked, cond)
+            (slope,) = torch.autograd.grad(energies.sum(), point)
         assert isinstance(value, Tensor)
         value = value.detach()
         # What a score gains, in the field's own kind: conversions are linear in value and state together.

@@ -16,9 +16,12 @@ from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance, comparable
 from flowloom.guidance.classifier_free import needs_dropout
-from flowloom.state import Cond, State
+from flowloom.state import Cond, State, expand
 
 __all__ = ["Composed", "Term"]
+
+BROAD = 10.0
+"""Deviation of the law that stands for what is missing in a product; data have about 1."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,16 @@ class Composed(Guidance):
         s = s(x, t, \varnothing) + \sum_i w_i \big(s(x, t, c_i) - s(x, t, \varnothing)\big)
 
     Positive weights are AND, negative ones NOT (Du and Kaelbling 2402.01103; Liu et al. 2206.01714). Where
-    all
-    weights, that of the null branch included, have the sum 1, the same combination of velocities, data, noise
-    or log probabilities is meant and taken; any other sum is one of scores, which affine paths from a
-    Gaussian
-    have. Their sum at t < 1 is *not* the score of the noised product: an ODE along it draws from another law,
-    which ``solver: annealed-langevin`` mends. A mixture needs no rule: draw the condition row by row.
+    all weights, that of the null branch included, have the sum 1, the same combination of velocities, data,
+    noise or log probabilities is meant and taken; any other sum W is one of scores, which affine paths from a
+    Gaussian have. Their sum at t < 1 is *not* the score of the noised product: an ODE along it draws from
+    another law, which ``solver: annealed-langevin`` mends. A mixture needs no rule: draw the condition row by
+    row.
+
+    A product of W laws of noise is narrower than the source (of variance 1/W at t = 0), and no finite
+    velocity leads there. Therefore 1 - W parts of a broad Gaussian are composed as well, of deviation
+    ``BROAD`` and noised like the others, in a share that falls to 0 at the data, whose law is the product
+    alone.
 
     Args:
         terms: the conditions and their weights.
@@ -119,11 +126,22 @@ class _Composed(Wrapped):
         if abs(left) <= 1e-9:
             return mixed
         # Scores are linear in value and state together: the same sum of values is one of scores but for the
-        # state, of which it counts the total instead of 1. A score of 0 is what the state says by itself.
+        # state, of which it counts the total instead of 1. What is left is the broad law's.
         assert self.path is not None
-        still = self.path.convert(torch.zeros_like(x), x, t, "score", self.kind, self.source)
-        assert isinstance(still, Tensor)
-        return torch.add(mixed, still, alpha=left)
+        rest = self.path.convert(self._broad(x, t), x, t, "score", self.kind, self.source)
+        assert isinstance(rest, Tensor)
+        return torch.add(mixed, rest, alpha=left)
+
+    def _broad(self, x: Tensor, t: Tensor) -> Tensor:
+        """The score of a broad Gaussian, noised, that fades towards the data."""
+        assert self.path is not None
+        schedule, (first, last) = self.path.schedule, self.span
+        if schedule is None:
+            return torch.zeros_like(x)
+        std = 1.0 if self.source is None or self.source.std is None else self.source.std
+        t = expand(t.to(x.dtype), x)
+        variance = (std * schedule.sigma(t)).square() + (BROAD * schedule.alpha(t)).square()
+        return (t - last) / (last - first) * x / variance
 
     def calls(self, t: float, cond: Cond) -> int:
         """One for every branch."""

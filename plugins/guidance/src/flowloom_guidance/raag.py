@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.fields import Field
+from flowloom.layout import Layout
 from flowloom_guidance.two_branches import TwoBranches, row_norm
 
 __all__ = ["RAAG", "ratio"]
@@ -41,14 +42,18 @@ class RAAG(TwoBranches):
             raise ValueError(f"weight is at least 1 and alpha at least 0, got {weight} and {alpha}")
         self.alpha = alpha
 
-    def mixed(self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
+    def mixed(
+        self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field, layout: Layout | None = None
+    ) -> Tensor:
         """With the weight of each row."""
         apart = told - null
-        weight = 1 + (self.weight - 1) * (-self.alpha * ratio(apart, null, x, t, field)).exp()
+        weight = 1 + (self.weight - 1) * (-self.alpha * ratio(apart, null, x, t, field, layout)).exp()
         return torch.addcmul(null, apart, weight.to(null.dtype))
 
 
-def ratio(apart: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
+def ratio(
+    apart: Tensor, null: Tensor, x: Tensor, t: Any, field: Field, layout: Layout | None = None
+) -> Tensor:
     """How far apart two answers are, in velocities, over the size of the second: one number a row."""
     path = field.path
     if field.kind not in ("velocity", "posterior") and path is not None:
@@ -59,4 +64,4 @@ def ratio(apart: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tenso
                 path.convert(v, at, t, field.kind, "velocity", field.source)
                 for v, at in ((apart, torch.zeros_like(x)), (null, x))
             )
-    return row_norm(apart) / row_norm(null).clamp_min(1e-12)
+    return row_norm(apart, layout) / row_norm(null, layout).clamp_min(1e-12)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from flowloom.fields import Field
-from flowloom.state import map_state
+from flowloom.layout import Layout, mean_of_entries
+from flowloom.state import expand, map_state
 from flowloom_guidance.two_branches import TwoBranches, row_norm
 
 __all__ = ["Rescaled"]
@@ -22,7 +23,8 @@ class Rescaled(TwoBranches):
         v_w = v_\varnothing + w\,(v_c - v_\varnothing), \qquad
         v = \phi\, v_w\, \frac{\mathrm{std}(v_c)}{\mathrm{std}(v_w)} + (1 - \phi)\, v_w
 
-    with deviations over a row. Strong weights otherwise make samples too bright and too contrasted.
+    with deviations over a row (of what is real and free). Strong weights otherwise make samples too bright
+    and too contrasted.
 
     Args:
         weight: w.
@@ -44,29 +46,31 @@ class Rescaled(TwoBranches):
         self.share = share
         self.of: Literal["own", "data"] = of
 
-    def mixed(self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
+    def mixed(
+        self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field, layout: Layout | None = None
+    ) -> Tensor:
         """Mixed, then rescaled."""
         guided = torch.lerp(null, told, self.weight)
         path, kind = field.path, field.kind
         if self.of == "own" or kind == "data" or path is None or not isinstance(kind, str):
-            return guided * self._factor(guided, told)
+            return guided * self._factor(guided, told, layout)
         if not path.converts(kind, "data", field.source):
-            return guided * self._factor(guided, told)
+            return guided * self._factor(guided, told, layout)
         # Both at once; and c times the data are c times the value, and the data 0 for the rest.
         n, twice = len(x), map_state(lambda v: torch.cat([v, v]), t)
         both = path.convert(torch.cat([guided, told]), torch.cat([x, x]), twice, kind, "data", field.source)
         nothing = path.convert(torch.zeros_like(x), x, t, "data", kind, field.source)
         assert isinstance(both, Tensor)
         assert isinstance(nothing, Tensor)
-        return torch.lerp(nothing, guided, self._factor(both[:n], both[n:]))
+        return torch.lerp(nothing, guided, self._factor(both[:n], both[n:], layout))
 
-    def _factor(self, guided: Tensor, told: Tensor) -> Tensor:
+    def _factor(self, guided: Tensor, told: Tensor, layout: Layout | None) -> Tensor:
         """One number a row."""
-        factor = _spread(told) / _spread(guided).clamp_min(1e-12)
+        factor = _spread(told, layout) / _spread(guided, layout).clamp_min(1e-12)
         return 1 + self.share * (factor - 1)
 
 
-def _spread(x: Tensor) -> Tensor:
+def _spread(x: Tensor, layout: Layout | None) -> Tensor:
     """The deviation over a row, but for the root of its entries, which a ratio does not see."""
-    over = tuple(range(1, x.ndim))
-    return row_norm(x - x.mean(over, keepdim=True)).to(x.dtype)
+    mean = mean_of_entries(x, None if layout is None else layout.free)
+    return row_norm(x - expand(mean, x), layout).to(x.dtype)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
+from flowloom.codecs import Codec
 from flowloom.energies import Energy
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field
@@ -16,11 +18,12 @@ from flowloom.solvers import Euler, Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
 from flowloom.state import Cond, State, expand, take
+from flowloom_guidance.decoded import energy_of, misfits
 
 __all__ = ["SourceGuided"]
 
 
-class SourceGuided(Solver):
+class SourceGuided(Solver, nn.Module):
     r"""Draws x0 from the source tilted by :math:`e^{-J(T(x_0))}`, then solves (2508.14807).
 
     T, the solve from 0 to 1, is a bijection, so that :math:`T(x_0)` is of the law :math:`p(x)\,e^{-J(x)}`
@@ -33,13 +36,14 @@ class SourceGuided(Solver):
       0.8, in the first half of the iterations.
 
     Args:
-        energy: J, in nats; in a recipe, the recipe's.
+        energy: J of data, in nats; in a recipe, the recipe's.
         inner: T; five Euler steps where null.
         how: of the two.
         pool: draws for each sample.
         iterations: of HMC.
         leapfrog: steps of each.
         size: of a leapfrog step, at first.
+        codec: of the flow, by which T(x0) is decoded; in a recipe, the recipe's.
     """
 
     stochastic: ClassVar[bool] = True
@@ -53,10 +57,12 @@ class SourceGuided(Solver):
         iterations: int = 30,
         leapfrog: int = 5,
         size: float = 0.12,
+        codec: Codec | None = None,
     ) -> None:
+        nn.Module.__init__(self)
         if min(pool, iterations, leapfrog) < 1 or not size > 0:
             raise ValueError("pool, iterations and leapfrog count from 1, and size is positive")
-        self.energy, self.inner = energy, inner or Euler(5)
+        self.energy, self.codec, self.inner = energy, codec, inner or Euler(5)
         if self.inner.stochastic:
             raise IncompatibleError("source-guided needs a solver without noise inside: its T is a map")
         self.how: Literal["importance", "hmc"] = how
@@ -67,6 +73,11 @@ class SourceGuided(Solver):
         kind = self.inner.wanted()
         assert isinstance(kind, str)
         return kind
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """An energy of other data, or a codec that this solver does not know; see also `Solver.clashes`."""
+        yield from super().clashes(parts)
+        yield from misfits(self.energy, self.codec, parts, "solver")
 
     def solve(
         self,
@@ -122,7 +133,7 @@ class SourceGuided(Solver):
         pool = torch.cat([x0, fresh])
         told = {name: value[rows] for name, value in cond.items()}
         x = land(pool, told, None if layout is None else layout.take(rows))
-        logs = -self.energy(x, told).view(self.pool, n)
+        logs = -energy_of(self.energy, self.codec, x, told).view(self.pool, n)
         if cond or layout is not None:
             chosen = torch.multinomial(logs.softmax(0).T, 1, generator=generator)[:, 0]
             picked = take(pool, chosen * n + torch.arange(n, device=x0.device))
@@ -152,7 +163,8 @@ class SourceGuided(Solver):
         def potential(z: Tensor) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
                 point = z.detach().requires_grad_(True)
-                value = self.energy(land(point, cond, layout), cond) - source.log_prob(point, cond, layout)
+                energies = energy_of(self.energy, self.codec, land(point, cond, layout), cond)
+                value = energies - source.log_prob(point, cond, layout)
                 (slope,) = torch.autograd.grad(value.sum(), point)
             return value.detach(), free(slope)
 

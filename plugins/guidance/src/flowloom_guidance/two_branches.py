@@ -13,6 +13,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance, both_branches
 from flowloom.guidance.classifier_free import needs_dropout
+from flowloom.layout import Layout
 from flowloom.state import Cond, State, expand
 
 __all__ = ["TwoBranches", "row_norm"]
@@ -34,8 +35,19 @@ class TwoBranches(Guidance):
         return _Guided(field, self)
 
     @abstractmethod
-    def mixed(self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field) -> Tensor:
-        """One answer of two, of the field's kind (posteriors as log probabilities)."""
+    def mixed(
+        self, told: Tensor, null: Tensor, x: Tensor, t: Any, field: Field, layout: Layout | None = None
+    ) -> Tensor:
+        """One answer of two, of the field's kind (posteriors as log probabilities).
+
+        Args:
+            told: with the conditions.
+            null: without.
+            x: states.
+            t: their times.
+            field: that was asked.
+            layout: what is real and given; sizes are of the rest.
+        """
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An objective that never withheld conditions."""
@@ -55,7 +67,7 @@ class _Guided(Wrapped):
         assert isinstance(told, Tensor)
         assert isinstance(null, Tensor)
         assert isinstance(x, Tensor)
-        return self.rule.mixed(told, null, x, t, self.field)
+        return self.rule.mixed(told, null, x, t, self.field, self.layout_of(cond))
 
     def calls(self, t: float, cond: Cond) -> int:
         """Twice the field's, where there is a condition to withhold."""
@@ -65,8 +77,8 @@ class _Guided(Wrapped):
         return self.rule.weight != 1 and self.field.informed(cond)
 
 
-def row_norm(x: Tensor) -> Tensor:
-    """The norm of every row, in single precision at least, to lie over the rows' shape."""
-    flat = x.flatten(1)
+def row_norm(x: Tensor, layout: Layout | None = None) -> Tensor:
+    """The norm of every row's real and free entries, in single precision at least, over the rows' shape."""
+    flat = (x if layout is None else layout.still(x)).flatten(1)
     flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
     return expand(torch.linalg.vector_norm(flat, dim=1), x)

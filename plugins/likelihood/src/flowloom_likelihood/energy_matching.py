@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.draw import Draw
+from flowloom.models.attention import differentiable_twice
 from flowloom.objectives import Batch, Loss, Step
 from flowloom.paths import Path
 from flowloom.state import expand, sum_event
@@ -58,7 +59,7 @@ class EnergyMatching(ExactLikelihood):
         def energy(states: Tensor) -> Tensor:
             return field.energy(states, batch.cond)
 
-        with torch.enable_grad():  # a score is a gradient, in evaluation too
+        with torch.enable_grad(), differentiable_twice():  # a score is a gradient, in evaluation too
             rows = self.rows(energy, x, Draw.like(x, step.generator))
             if self.energy_weight:
                 rows = rows + self.energy_weight * energy(x)

@@ -19,6 +19,7 @@ from flowloom.state import Cond
 from flowloom.trained import Trained
 from flowloom_alignment.nada.frozen_layers import moving_most
 from flowloom_alignment.nada.joint_encoder import TellsBoth
+from flowloom_alignment.references import misread
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -158,8 +159,9 @@ class Directional(FlowMatching):
         return Loss(self.towards(made, was).mean(), {"moved": (made.detach() - was).square().mean().sqrt()})
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """A codec, through which the encoder would have to look; states of several parts."""
+        """A codec, through which the encoder would have to look; states of parts; another reference."""
         yield from super().clashes(parts)
+        yield from misread(self.reference, self)
         if parts.get("codec") is not None:
             yield Clash(
                 "objective", "codec", "directional shows the encoder states as they are; leave codec out"

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowloom.energies import Energy
 from flowloom.layout import Layout
 from flowloom.models import speak_for
+from flowloom.models.attention import differentiable_twice
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time, leaves, map_state, sum_event
 from flowloom_foundations.equilibrium.blind import ask_blind
@@ -86,7 +86,7 @@ class Slope(nn.Module):
         layout = self.layout
         if layout is None and landscape.spec is not None:
             layout = Layout.of(landscape.spec, cond)
-        with torch.enable_grad(), _differentiable_twice(wanted):
+        with torch.enable_grad(), differentiable_twice() if wanted else nullcontext():
             # A state that is itself differentiated stays in its graph.
             point: Any = map_state(
                 lambda v: v if wanted and v.requires_grad else v.detach().requires_grad_(), x
@@ -100,8 +100,3 @@ class Slope(nn.Module):
             )
             # Leaf by leaf in the order of `leaves`, which is that of `map_state`.
             return map_state(lambda _: next(slopes), point)
-
-
-def _differentiable_twice(wanted: bool) -> Any:
-    """Fused attention has no second derivative; the written-out kernel has."""
-    return sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext()
