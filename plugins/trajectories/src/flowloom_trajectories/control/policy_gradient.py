@@ -137,8 +137,8 @@ class FPO(ClippedPolicy):
         path: an affine one.
         times: of the stored pairs.
         pairs: M.
-        mean_first: False gives every pair a ratio of its own, its difference cut to [-3, 3]: each is clipped by
-            itself, and the mean is taken of what is descended, as in the authors' code.
+        mean_first: False gives every pair a ratio of its own, its difference cut to [-3, 3]; each is clipped
+            by itself, and the mean is taken of what is descended, as in the authors' code.
         clip: epsilon.
         value_weight: see `ClippedPolicy`.
         predict: what the network answers with.
@@ -180,7 +180,7 @@ class FPO(ClippedPolicy):
         return self.rows(self.compare(said, point, told), point.t, None).reshape(time.shape)
 
     def log_ratio(self, model: nn.Module, batch: Acts) -> Tensor:
-        """The drop of the losses at the stored pairs: ``(n,)``, or ``(n, M)`` where every pair has a ratio."""
+        """The drop of the losses at the stored pairs, ``(n,)``; of each, ``(n, M)``, where each has a ratio."""
         assert isinstance(batch.x1, Tensor)
         told = batch.told
         drop = told["loss"] - self.losses(model, batch.x1, batch.cond, told["noise"], told["time"])
