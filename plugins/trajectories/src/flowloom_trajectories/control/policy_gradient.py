@@ -180,7 +180,7 @@ class FPO(ClippedPolicy):
         return self.rows(self.compare(said, point, told), point.t, None).reshape(time.shape)
 
     def log_ratio(self, model: nn.Module, batch: Acts) -> Tensor:
-        """The drop of the losses at the stored pairs, ``(n,)``; of each, ``(n, M)``, where each has a ratio."""
+        """The drop of the losses at the stored pairs: ``(n,)``, or of each pair by itself, ``(n, M)``."""
         assert isinstance(batch.x1, Tensor)
         told = batch.told
         drop = told["loss"] - self.losses(model, batch.x1, batch.cond, told["noise"], told["time"])
