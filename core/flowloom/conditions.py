@@ -59,14 +59,19 @@ def doubled(cond: Cond, n: int, names: Iterable[str] = (), device: torch.device 
     """The conditions of one call for both branches of guidance: ``n`` rows as they are, then ``n`` withheld.
 
     Args:
-        cond: conditions of ``n`` rows; what they withhold already is forgotten.
+        cond: conditions of ``n`` rows; what they withhold already is withheld in both halves.
         n: number of rows.
         names: what the second half withholds, everything where empty.
         device: of the rows.
     """
     kept = {name: torch.cat([value] * 2) for name, value in cond.items() if not is_null(name)}
     off = without({}, n, names, device)
-    return kept | {name: torch.cat([torch.zeros_like(rows), rows]) for name, rows in off.items()}
+    marks = {name: torch.cat([torch.zeros_like(rows), rows]) for name, rows in off.items()}
+    for name, value in cond.items():
+        if is_null(name):
+            both = torch.cat([value] * 2)
+            marks[name] = both | marks[name] if name in marks else both
+    return kept | marks
 
 
 def is_null(name: str) -> bool:

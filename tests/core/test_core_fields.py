@@ -215,6 +215,25 @@ def test_a_limit_that_a_grid_meets_is_guided_and_counted_in_any_precision(dtype)
     assert torch.allclose(solution.x.float(), torch.tensor(0.7 * 3 + 0.3), atol=0.02)
 
 
+def test_what_is_withheld_is_not_shown_to_the_conditional_branch_of_guidance():
+    """Rows that are withheld everything stay unguided; guidance over a name keeps what else is withheld."""
+
+    class Tells(Field):
+        kind = "velocity"
+
+        def __call__(self, x, t, cond):
+            rows = torch.zeros(len(x), dtype=torch.bool)
+            a, b = (cond.get("null", rows) | cond.get(f"null_{name}", rows) for name in "ab")
+            return torch.where(a, 0.0, cond["a"])[:, None] + torch.where(b, 0.0, cond["b"])[:, None] + 0 * x
+
+    x, t = torch.zeros(2, 1), torch.zeros(2)
+    cond = {"a": torch.ones(2), "b": torch.full((2,), 10.0), "null": torch.tensor([True, False])}
+    torch.testing.assert_close(ClassifierFree(3.0)(Tells())(x, t, cond), torch.tensor([[0.0], [33.0]]))
+    cond = cond | {"null": torch.zeros(2, dtype=torch.bool), "null_b": torch.tensor([True, False])}
+    over_a = ClassifierFree(3.0, conditions=["a"])(Tells())
+    torch.testing.assert_close(over_a(x, t, cond), torch.tensor([[3.0], [13.0]]))
+
+
 def test_a_wrapper_forwards_everything_it_does_not_change():
     class Odd(LinearFlow):
         batch_independent, jvp_safe = False, False

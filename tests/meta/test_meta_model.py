@@ -102,6 +102,13 @@ class AllOrNothing(Base):
         return super().forward(x, t, **cond)
 
 
+class DeafToNames(Base):
+    """Hides everything at once, and no condition by its own name."""
+
+    def forward(self, x, t, **cond):
+        return super().forward(x, t, **{k: v for k, v in cond.items() if not k.startswith("null_")})
+
+
 class SeesPadding(Base):
     def __init__(self):
         super().__init__(RAGGED)
@@ -197,6 +204,7 @@ def test_wrong_twin_is_caught(target, fails_exactly):
     [
         (Deaf, "check_null_withholds"),
         (AllOrNothing, "check_null_withholds"),
+        (DeafToNames, "check_null_withholds"),
         (MultipliesMask, "check_layout"),
     ],
 )

@@ -17,8 +17,11 @@ class EnergyScore(MeasuredMetric):
     Gneiting and Raftery (2007), eq. 21. Its expectation is smallest for the true conditional law alone: it
     sees bias and wrong spread alike. The second mean is over distinct draws, which makes the estimate fair:
     unbiased for any number of draws (Ferro 2014). For one real number it is the CRPS; d is the root mean
-    square distance over real and free entries: of the geometry (a kernel score is proper on spheres, tori and
-    hyperbolic space as on flat ones; Székely and Rizzo 2013), the root of Hamming's share for tokens.
+    square distance over real and free entries: of the geometry, the root of Hamming's share for tokens.
+
+    All this is of distances of negative type (Székely and Rizzo 2013): those of flat spaces, of tokens, and
+    of one point on a circle, a sphere or hyperbolic space. Several circles together (a torus) and rotations
+    have others (Venet 2019): there it still measures, but another law than the true one may score better.
 
     Args:
         draws: samples of each row. With one it is the mean distance, which is the score of that sure answer.

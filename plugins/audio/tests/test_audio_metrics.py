@@ -56,6 +56,19 @@ def test_more_noise_is_farther_by_every_distance(data):
         assert values[0] < values[1] < values[2]
 
 
+def test_a_limit_of_frames_leaves_no_row_out(data):
+    """Rows that come last are heard as well, where there are more frames than are compared."""
+    real = data.all().laid_out(data.spec)
+    far = noisy(real, 0)
+    half = torch.arange(len(real.x)) < len(real.x) // 2
+    mixed = Examples(torch.where(half[:, None], real.x, far.x), real.cond, real.layout)
+    frechet = LogMelFrechet(frames=300)
+    frechet.fit(data)
+    clean, last = (frechet(one, real)["log_mel_frechet"] for one in (real, mixed))
+    assert clean == pytest.approx(0, abs=1e-4)
+    assert last > 1
+
+
 def test_intelligibility_of_short_words(data):
     pytest.importorskip("pystoi")
     real = data.take(torch.arange(4)).laid_out(data.spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 import warnings
 
 import pytest
@@ -42,6 +43,24 @@ def test_without_espeak_characters_are_used_and_it_is_said_once(monkeypatch):
         ids = [frontend.encode("seven"), frontend.encode("eight")]
     assert [frontend.decode(one) for one in ids] == ["seven", "eight"]
     assert len([one for one in caught if "espeak-ng" in str(one.message)]) == 1
+    module.phonemes.cache_clear()
+
+
+def test_other_languages_are_read_as_they_are_written(monkeypatch):
+    """An accent is a sound there, and numbers are not English words; marks of a language are no sounds."""
+    heard = []
+
+    def run(command, **settings):
+        heard.append(command[-1])
+        return subprocess.CompletedProcess(command, 0, "(en)wˈiːkɛnd(de) ʃˈøːn\n", "")
+
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", run)
+    module.phonemes.cache_clear()
+    german, english = Frontend("phonemes", "de"), Frontend("phonemes")
+    assert german.decode(german.encode("Weekend,  schön 3 ß")) == "wˈiːkɛnd ʃˈøːn"
+    english.encode("naïve 3")
+    assert heard == ["Weekend, schön 3 ß", "naive three"]
     module.phonemes.cache_clear()
 
 

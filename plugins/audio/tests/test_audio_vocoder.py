@@ -64,3 +64,22 @@ def test_a_codec_decodes_by_its_vocoder(flow):
     assert not any(p.requires_grad for p in codec.parameters())
     with pytest.raises(IncompatibleError, match="8 bands every 64 samples"):
         LogMel(Spec((1280,), rate=8000), bands=8, hop=128, vocoder=Trained(flow))
+
+
+def test_frames_are_read_where_they_stand_however_long_the_waveform_is():
+    """To be folded, 512 samples are padded to 532 and 1,024 to 1,036: frames must not be stretched along."""
+    torch.manual_seed(0)
+    conditions = {"mel": fl.spec.Condition(shape=(16, 8))}
+    network = PeriodWave(
+        Spec((512,), conditions=conditions),
+        periods=(7,),
+        width=4,
+        stages=1,
+        blocks=1,
+        mel_width=8,
+        mel_depth=1,
+    )
+    x, frames, t = torch.randn(1, 1024), torch.randn(1, 32, 8), torch.full((1,), 0.5)
+    whole = network(x, t, mel=frames)
+    part = network(x[:, :512], t, mel=frames[:, :16])
+    torch.testing.assert_close(part[:, :64], whole[:, :64], atol=1e-5, rtol=0)

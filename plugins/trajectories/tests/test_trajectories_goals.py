@@ -170,7 +170,9 @@ class Drives(torch.nn.Module):
         return bezier(ends, x.shape[1]) - x + self.nothing
 
 
-def test_shadows_deny_a_goal_that_is_far_from_all_of_them():
+@pytest.mark.parametrize("guidance", [None, fl.guidance.ClassifierFree(2.0)])
+def test_shadows_deny_a_goal_that_is_far_from_all_of_them(guidance):
+    """With guidance as well, whose conditional branch must not be shown the goal that shadows lack."""
     data = Junction(60)
     stage = Trained(scorer(data, goals=12))
     flow = fl.Flow(
@@ -178,6 +180,7 @@ def test_shadows_deny_a_goal_that_is_far_from_all_of_them():
         objective=GoalFlow(scorer=stage),
         source=fl.sources.Gaussian(1e-3),
         solver=fl.solvers.Euler(1),
+        guidance=guidance,
     )
     asked, _ = GoalPlan().pose(data, 30, torch.Generator().manual_seed(0))
     assert "goal" not in asked.cond

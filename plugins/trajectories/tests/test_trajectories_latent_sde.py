@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.errors import DataError
 from flowloom.objectives import Batch, Step
 from flowloom_trajectories.latent_sde import (
     LatentRollout,
@@ -160,3 +161,13 @@ def test_the_size_of_the_papers_notebook():
         model = LatentSDE(StochasticLorenz().spec, latent=4, width=100)
     assert model.marginal[0].in_features == 201
     assert sum(p.numel() for p in model.gru.parameters()) == 2 * 3 * (100 * 4 + 100 * 100 + 200)
+
+
+def test_observations_after_the_last_time_are_refused():
+    """The drift costs up to T alone: what is seen later would be free, and the bound no bound."""
+    data = OrnsteinUhlenbeck(8, length=5, until=4.0)
+    flow = fl.Flow(made(data, until=1.0), objective=SDEMatching(), solver=LatentRollout(), spec=data.spec)
+    with pytest.raises(DataError, match=r"0 to 1, and the data are seen .* set model.until"):
+        flow.fit(data, steps=1, batch=4)
+    flow = fl.Flow(made(data), objective=SDEMatching(), solver=LatentRollout(), spec=data.spec)
+    flow.fit(data, steps=1, batch=4)

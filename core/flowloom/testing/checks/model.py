@@ -243,7 +243,7 @@ def _rebuild(like: Any, values: Any) -> Any:
 
 @law("withheld conditions leave no trace, and shown ones leave one", when=_conditional)
 def check_null_withholds(make: Make, context: Context) -> None:
-    """Under ``null`` the answer does not depend on the condition; without it, it does; row by row."""
+    """Under ``null``, or its own ``null_name``, the answer does not depend on a condition; else it does."""
     model = _trained(make, context)
     spec = _spec(model, context)
     if not _labels(spec):
@@ -260,6 +260,10 @@ def check_null_withholds(make: Make, context: Context) -> None:
     context.within("answer under null - answer under null with another condition", leak, size)
     context.holds("null changes the answer", gap(shown, hidden) > size)
     context.holds("another condition changes the answer", gap(shown, model(x, t, **other)) > size)
+    for name in _labels(spec):
+        own = {f"null_{name}": torch.ones(N, dtype=torch.bool)}
+        leak = gap(model(x, t, **cond, **own), model(x, t, **{**cond, name: other[name]}, **own))
+        context.within(f"answer with '{name}' alone withheld - with another '{name}'", leak, size)
     some = torch.arange(N) % 2 == 0
     mixed = model(x, t, **{**cond, "null": some})
     for rows, wanted in ((some, hidden), (~some, shown)):

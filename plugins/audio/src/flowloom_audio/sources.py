@@ -27,7 +27,8 @@ class FrameEnergy(nn.Module, Source):
 
     With :math:`e_k` the root of the summed squares of frame k's magnitudes and the largest of the training
     data as measure, samples of frame k have :math:`\sigma_k = \max(\mathrm{floor}, e_k / \max e)`,
-    interpolated from frame to frame. Frames that are not given, or withheld, have standard deviation 1.
+    interpolated from frame to frame, times ``scale``; without frames it is ``scale`` everywhere. Frames that
+    are withheld from the network are read here all the same, as in training, where noise is drawn first.
 
     Args:
         mel: name of the condition of log-mel frames ``(frames, bands)``.

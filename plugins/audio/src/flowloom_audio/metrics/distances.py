@@ -30,7 +30,7 @@ class LogMelFrechet(Metric):
     Args:
         bands: of a frame.
         rate: samples a second; the data's own where None.
-        frames: most frames of either side, the first ones of evenly spread rows.
+        frames: most frames of either side, evenly spread over all of them.
     """
 
     better: ClassVar = {"log_mel_frechet": "lower"}
@@ -57,7 +57,9 @@ class LogMelFrechet(Metric):
         count = (lengths // self._mel.hop).clamp_min(2)
         pairs = torch.cat([frames[:, 1:], frames[:, 1:] - frames[:, :-1]], -1)
         kept = torch.arange(1, frames.shape[1]) < count[:, None]
-        return pairs[kept][: self.frames]
+        real = pairs[kept]
+        count = min(len(real), self.frames)
+        return real[torch.arange(count) * len(real) // max(1, count)]
 
 
 class SpectralDistance(Metric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import unicodedata
@@ -31,8 +32,9 @@ _PHONES = (
 class Frontend:
     """Text as ids of symbols; id 0 is padding.
 
-    Text is put into lower case without accents, and single digits are spelled out. Phonemes come from the
-    program espeak-ng; where it is not installed, characters are used, which is said once.
+    Text is put into lower case without accents, and single digits are spelled out, in English. Phonemes come
+    from the program espeak-ng, which reads other languages as they are written, accents and numbers included;
+    where it is not installed, characters are used, which is said once.
 
     Args:
         symbols: ``characters`` or ``phonemes``.
@@ -60,6 +62,10 @@ class Frontend:
         plain = _plain(text)
         if not plain:
             raise DataError("the text is empty; give some words")
+        if self.symbols == "phonemes" and not self.language.startswith("en"):
+            spoken = phonemes(" ".join(unicodedata.normalize("NFC", text).split()), self.language)
+            if spoken is not None:
+                return [self._ids[c] for c in spoken if c in self._ids]
         strange = sorted({c for c in plain if c not in self._ids})
         if strange:
             raise DataError(
@@ -129,7 +135,8 @@ def phonemes(text: str, language: str = "en-us") -> str | None:
         raise DataError(
             f"espeak-ng cannot read {text!r} in {language}: {done.stderr.strip() or 'no reason given'}"
         )
-    return " ".join(done.stdout.split())
+    # Where it changes its language for a word it says so, "(en)", which is nothing to be spoken.
+    return " ".join(re.sub(r"\([a-z]{2,3}(-[a-z0-9-]+)?\)", " ", done.stdout).split())
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
+from flowloom.conditions import withheld
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding, TimeEmbedding
@@ -172,9 +173,9 @@ class PeptideNet(nn.Module):
         if pocket is None:
             return chain, real
         there = pocket["types"] != ABSENT
-        null = cond.get("null")
-        if null is not None:
-            there = there & ~null[:, None]
+        for name in POCKET:
+            off = withheld(cond, name)
+            there = there if off is None else there & ~off[:, None]
         hot = nn.functional.one_hot(pocket["types"].clamp(0, len(LETTERS)), len(LETTERS) + 1)[..., :-1]
         told = {**pocket, "types": hot.to(chain["pos"].dtype)}
         clear = {

@@ -82,7 +82,10 @@ class ClippedPolicy(FlowMatching):
 
     @abstractmethod
     def log_ratio(self, model: nn.Module, batch: Acts) -> Tensor:
-        r""":math:`\log\rho`, ``(n,)``, of the actions of a batch: 0 for the model that took them."""
+        r""":math:`\log\rho` of the actions of a batch: 0 for the model that took them.
+
+        ``(n,)``, or ``(n, M)`` where an action has several ratios, which are clipped each by itself.
+        """
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """One turn, of policy and value together."""
@@ -105,7 +108,7 @@ class ClippedPolicy(FlowMatching):
         log_ratio = self.log_ratio(model, batch)
         gain = batch.advantage
         gain = (gain - gain.mean()) / (gain.std(correction=0) + 1e-8)
-        ratio = log_ratio.exp()
+        ratio, gain = log_ratio.exp(), gain.reshape(-1, *[1] * (log_ratio.ndim - 1))
         within = ratio.clamp(1 - self.clip, 1 + self.clip)
         policy = -torch.minimum(ratio * gain, within * gain).mean()
         parts = {
@@ -134,7 +137,8 @@ class FPO(ClippedPolicy):
         path: an affine one.
         times: of the stored pairs.
         pairs: M.
-        mean_first: False takes the mean of the ratios of all pairs, each difference cut to [-3, 3].
+        mean_first: False gives every pair a ratio of its own, its difference cut to [-3, 3]; each is clipped
+            by itself, and the mean is taken of what is descended, as in the authors' code.
         clip: epsilon.
         value_weight: see `ClippedPolicy`.
         predict: what the network answers with.
@@ -176,11 +180,11 @@ class FPO(ClippedPolicy):
         return self.rows(self.compare(said, point, told), point.t, None).reshape(time.shape)
 
     def log_ratio(self, model: nn.Module, batch: Acts) -> Tensor:
-        """The drop of the losses at the stored pairs."""
+        """The drop of the losses at the stored pairs: ``(n,)``, or of each pair by itself, ``(n, M)``."""
         assert isinstance(batch.x1, Tensor)
         told = batch.told
         drop = told["loss"] - self.losses(model, batch.x1, batch.cond, told["noise"], told["time"])
-        return drop.mean(1) if self.mean_first else drop.clamp(-3, 3).exp().mean(1).log()
+        return drop.mean(1) if self.mean_first else drop.clamp(-3, 3)
 
 
 class GaussianPPO(ClippedPolicy):

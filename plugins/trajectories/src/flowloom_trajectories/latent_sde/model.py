@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.data import Dataset
+from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.flow import Flow
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 
@@ -27,7 +29,7 @@ class LatentSDE(nn.Module):
             recipe.
         latent: entries of z.
         width: of all hidden layers.
-        until: T, the last time.
+        until: T, the last time; no observation may come later.
         reach: w.
         noise: standard deviation of observations at the start; it is learned.
 
@@ -59,6 +61,24 @@ class LatentSDE(nn.Module):
         self.log_noise = nn.Parameter(torch.full((channels,), math.log(noise)))
         self.gru = nn.GRU(channels + 1, width, batch_first=True, bidirectional=True)
         self.marginal = _perceptron(2 * width + 1, width, 2 * latent)
+
+    def fit(
+        self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        """Look whether all observations lie in [0, T]: beyond it nothing holds the posterior to the prior.
+
+        Raises:
+            DataError: one does not.
+        """
+        if data is None:
+            return
+        times = data.take(data.evenly(1000)).cond["times"]
+        first, last = float(times.min()), float(times.max())
+        if first < 0 or last > self.until * (1 + 1e-6):
+            raise DataError(
+                f"latent-sde follows times from 0 to {self.until:g}, and the data are seen from {first:g} to "
+                f"{last:g}; set model.until"
+            )
 
     def drift(self, z: Tensor, t: Tensor) -> Tensor:
         """h ``(batch, latent)`` at times ``(batch,)``."""

@@ -32,7 +32,7 @@ def register(reg: Registrar) -> None:
         "latent-sde",
         f"{home}:LatentSDE",
         summary="a latent diffusion, its observations, and the marginals of its posterior",
-        example={"latent": 2, "width": 8},
+        example={"latent": 2, "width": 8, "until": 4.0},
         paper=paper,
         data="ornstein-uhlenbeck",
         known_failures={
