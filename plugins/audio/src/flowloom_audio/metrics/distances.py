@@ -58,8 +58,8 @@ class LogMelFrechet(Metric):
         pairs = torch.cat([frames[:, 1:], frames[:, 1:] - frames[:, :-1]], -1)
         kept = torch.arange(1, frames.shape[1]) < count[:, None]
         real = pairs[kept]
-        count = min(len(real), self.frames)
-        return real[torch.arange(count) * len(real) // max(1, count)]
+        most = min(len(real), self.frames)
+        return real[torch.arange(most) * len(real) // max(1, most)]
 
 
 class SpectralDistance(Metric):
