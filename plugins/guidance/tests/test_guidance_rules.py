@@ -21,6 +21,7 @@ from flowloom_guidance.raag import RAAG
 from flowloom_guidance.rescaled import Rescaled
 from flowloom_guidance.source_guided import SourceGuided
 from flowloom_guidance.tilted import Linear, Tilted
+from flowloom_registry.cli import main
 
 N = 2000
 
@@ -353,3 +354,10 @@ def test_corners_of_the_product_have_unlike_weights():
     assert torch.allclose(shares, torch.tensor([0.032, 0.148, 0.148, 0.672]), atol=0.03)
     alone = CrossedBars(4000, alone=True).all().x
     assert not bool(((alone[:, 0] < 0) & (alone[:, 1] > 0)).any())
+
+
+@pytest.mark.slow
+def test_what_guidance_by_an_energy_costs_is_counted(capsys):
+    """It differentiates the network on the way, and counting by modules could not."""
+    assert main(["plan", "energy-gaussians"]) == 0
+    assert "FLOP" in capsys.readouterr().out
