@@ -165,6 +165,10 @@ class PairObjective(Objective):
         """Times of state and target, ``(n,)`` each."""
         return self.intervals.sample(n, draw)
 
+    def guide(self, network: AverageVelocityMap, step: Step) -> AverageVelocityMap:
+        """The network whose velocities ``guided`` mixes in: the one that is trained."""
+        return network
+
     def pair(
         self, model: nn.Module, batch: Batch, step: Step, times: tuple[Tensor, Tensor] | None = None
     ) -> Pair:
@@ -186,7 +190,8 @@ class PairObjective(Objective):
                 velocity = read_as(self.teacher.field(), "velocity")(point.x_t, s, cond)
         else:
             assert point.velocity is not None
-            velocity = self.guided(network.velocity, point.x_t, s, point.velocity, cond)
+            asked = self.guide(network, step) if self.guided.changes else network
+            velocity = self.guided(asked.velocity, point.x_t, s, point.velocity, cond)
         velocity = velocity if layout is None else layout.still(velocity)
         return Pair(network, point.x_t, s, t, velocity, cond, layout)
 
