@@ -22,6 +22,7 @@ from flowloom.spec import Condition
 from flowloom_fewstep.gradient_scale import GradientScale
 from flowloom_fewstep.jumps import JumpMap
 from flowloom_fewstep.relativistic import centring, relativistic, steepness
+from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -81,7 +82,7 @@ class AdversarialFlow(Objective):
         normalise: whether gradients are normalised at y.
 
     Raises:
-        IncompatibleError: the path is not affine in flat space.
+        IncompatibleError: the path is not affine in flat space, or runs in another time than [0, 1].
         ValueError: an argument is out of range.
     """
 
@@ -110,6 +111,7 @@ class AdversarialFlow(Objective):
                 "adversarial-flow adds noise to states and compares them by |y - x|^2, and "
                 f"{self.path.geometry} is curved, discrete or a product; use path: affine on one tensor"
             )
+        require_unit_time("adversarial-flow", self.path)
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, or null for any, got {steps}")
         if min(transport, transport_end, penalty, centring) < 0 or penalty_eps <= 0:

@@ -103,7 +103,8 @@ class FreeFlow(PairObjective):
         return FromNoise(model, self.path, source)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Solvers of several jumps."""
+        """Solvers of several jumps; see `PairObjective.clashes`."""
+        yield from super().clashes(parts)
         if getattr(parts.get("solver"), "steps", 1) != 1:
             yield Clash("solver", "objective", "a map from noise alone is sampled in one jump: steps: 1")
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import SPAN, AverageVelocityMap, Field, read_as
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.spec import Condition
@@ -26,6 +27,7 @@ from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.intervals import Intervals
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.unit_time import require_unit_time
 from flowloom_fewstep.weighting import adaptive
 
 __all__ = ["Pair", "PairObjective"]
@@ -109,7 +111,7 @@ class PairObjective(Objective):
         teacher: gives the velocities; the pair of ends does where there is none.
 
     Raises:
-        IncompatibleError: the states are tokens, or the path jumps.
+        IncompatibleError: the states are tokens, the path jumps, or times are not those of [0, 1].
         ValueError: an argument is out of range.
     """
 
@@ -133,6 +135,7 @@ class PairObjective(Objective):
                 f"{type(self).__name__} averages velocities, and discrete states have none; "
                 "embed tokens first"
             )
+        require_unit_time(type(self).__name__, self.path, times)
         require_dropout(condition_dropout)
         if power < 0 or floor <= 0:
             raise ValueError(
@@ -152,6 +155,17 @@ class PairObjective(Objective):
     def conditions(self) -> Mapping[str, Condition]:
         """The time ahead, ``t - s``."""
         return {SPAN: Condition(role="setting")}
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Guidance by what is never learned; conditions to withhold that the data lacks or the network needs."""
+        yield from dropout_clashes(self.condition_dropout, parts)
+        if self.guided.changes and not self.condition_dropout:
+            yield Clash(
+                "objective",
+                "data",
+                "guided mixes in what the network says without conditions, which it never learns; set "
+                "objective.condition_dropout (0.1 in the papers)",
+            )
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the average velocity."""

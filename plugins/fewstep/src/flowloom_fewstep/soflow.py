@@ -14,6 +14,7 @@ from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.ratios import ExponentialRatio, Ratio, ratio_at
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["SoFlow"]
 
@@ -68,6 +69,7 @@ class SoFlow(PairObjective):
         if isinstance(ratio, int | float) and not 0 < ratio <= 1:
             raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
         self.ratio: Ratio = ExponentialRatio() if ratio is None else ratio
+        require_unit_time("soflow", self.path, state_times, target_times)
         self.state_times, self.target_times = state_times or Uniform(), target_times or Uniform()
 
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:

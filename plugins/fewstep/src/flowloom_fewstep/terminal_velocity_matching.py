@@ -20,6 +20,7 @@ from flowloom_fewstep.intervals import gap_first
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.tangents import fixed
 from flowloom_fewstep.terminal import terminal_velocity
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["TerminalVelocityMatching"]
 
@@ -65,6 +66,7 @@ class TerminalVelocityMatching(PairObjective):
         super().__init__(
             path, times, distinct=1.0, power=0.0, guided=guided, condition_dropout=condition_dropout
         )
+        require_unit_time("terminal-velocity-matching", self.path, gap)
         self.gap, self.detached = gap, detached
 
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
