@@ -138,7 +138,7 @@ class AdversarialFlow(Objective):
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the generator."""
-        return JumpMap(model, self.path, self.predict, self.steps)
+        return JumpMap(model, self.path, self.predict, self.steps, source)
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """The critic's, then the generator's, with an optimiser each."""

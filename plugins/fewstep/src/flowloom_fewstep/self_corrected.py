@@ -181,6 +181,8 @@ class SelfCorrected(Objective):
 
     def _judged(self, x: State, batch: Batch) -> Tensor:
         leaf = first_leaf(x)
+        # What stands in padding would tell data from samples.
+        x = x if batch.layout is None else batch.layout.zero(x)
         said: Tensor = self.critic(x, leaf.new_ones(len(leaf)), **batch.cond)
         return said
 

@@ -75,10 +75,10 @@ class SoFlow(PairObjective):
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
         """Pairs of consistency rows, then one time twice for the others."""
         one, other = self.state_times.sample(n, draw), self.target_times.sample(n, draw)
-        now, k = self.intervals.law.sample(n, draw), round(self.intervals.distinct * n)
+        now = self.intervals.law.sample(n, draw)
         t = torch.maximum(one, other).clamp_min(_SHORTEST)
         s = torch.minimum(torch.minimum(one, other), t - _SHORTEST)
-        ahead = torch.arange(n, device=now.device) < k
+        ahead = self.intervals.ahead(n, draw)
         return torch.where(ahead, s, now), torch.where(ahead, t, now)
 
     def residual(self, pair: Pair, step: Step) -> Residual:
