@@ -195,7 +195,12 @@ class PairObjective(Objective):
             times: s and t, where they are not to be drawn.
         """
         n, layout = batch_size(batch.x1), batch.layout
-        s, t = times or self.draw_times(n, Draw.like(batch.x1, step.generator), step)
+        draw = Draw.like(batch.x1, step.generator)
+        s, t = times or self.draw_times(n, draw, step)
+        if times is None and layout is not None:
+            # Rows may stand in order of their length, and the first ones are those with two times.
+            order = draw.permutation(n)
+            s, t = s[order], t[order]
         point = batch.point(self.path, s, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)

@@ -32,7 +32,8 @@ class SoFlow(PairObjective):
 
     and the gradient is that of :math:`\langle F_\theta, \mathrm{sg}(w q)\rangle`, :math:`w = 1 / (|q|^2 +
     c)^p`: the error of `flowloom_fewstep.composition`, weighed by :math:`1 / r` as it is of size r. The error
-    is summed over entries, where the authors average, which is another c. The ratio r falls exponentially.
+    is summed over entries, where the authors average: their c is ours over the number of entries. The ratio r
+    falls exponentially.
 
     Args:
         path: see `PairObjective`.
@@ -44,7 +45,7 @@ class SoFlow(PairObjective):
         ratio: r, or how it falls.
         distinct: share of consistency rows, 1/4 on ImageNet and 1 on CIFAR-10.
         power: p.
-        floor: c.
+        floor: c; the paper's 0.01 (0.001 on CIFAR-10) times the number of entries.
         guided: guidance to train in; the paper's scale w is ``{scale: w / 4, mix: 0.75, fade: 0.2}``.
         condition_dropout: see `PairObjective`.
 
