@@ -1,4 +1,4 @@
-"""Objectives that live on [0, 1] refuse paths and laws of another time, and guidance that is never learned."""
+"""Objectives that live on [0, 1] refuse other paths and laws, and guidance that is never learned."""
 
 from __future__ import annotations
 
@@ -117,3 +117,11 @@ def test_conditions_are_withheld_of_data_that_have_some(make):
     assert any("no conditions" in message for message in told(objective, spec=SPEC))
     labelled = Spec((2,), conditions={"label": Condition(classes=3)})
     assert not told(objective, spec=labelled)
+
+
+def test_jumps_between_the_ends_need_noise_that_is_any_row_s():
+    several, one = (AdversarialFlow(MLPCritic(SPEC, width=8, depth=1), steps=k) for k in (2, 1))
+    paired = {"coupling": fl.couplings.OptimalTransport()}
+    assert any("another row's noise" in message for message in told(several, **paired))
+    assert not told(one, **paired)
+    assert not told(several, coupling=fl.couplings.Independent(), source=fl.sources.Gaussian())

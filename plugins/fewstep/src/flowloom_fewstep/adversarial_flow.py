@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
+from flowloom.couplings import Independent
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import SPAN, Field
@@ -139,6 +141,20 @@ class AdversarialFlow(Objective):
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the generator."""
         return JumpMap(model, self.path, self.predict, self.steps, source)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Noise that belongs to its row, where real states between the ends are made of another row's."""
+        coupling, source = parts.get("coupling"), parts.get("source")
+        if self.steps == 1:
+            return
+        why = "adversarial-flow of several jumps makes real states of another row's noise"
+        if coupling is not None and not isinstance(coupling, Independent):
+            yield Clash("objective", "coupling", f"{why}; use coupling: independent, or objective.steps: 1")
+        if isinstance(source, Source) and source.reads:
+            name = type(source).__name__
+            yield Clash(
+                "objective", "source", f"{why}, and {name} starts at its own row's; use objective.steps: 1"
+            )
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """The critic's, then the generator's, with an optimiser each."""

@@ -154,8 +154,8 @@ class FeatureResidual(_Blocks):
         require_unit_time("feature-residual", self.path, self.times)
         if not self.path.pathwise:
             raise IncompatibleError(
-                f"feature-residual compares two states of one pair of ends, and {self.path} draws x_t anew at "
-                "every time; use path: affine"
+                f"feature-residual compares two states of one pair of ends, and {self.path} draws x_t anew "
+                "at every time; use path: affine"
             )
 
     def turns(self, flow: Flow) -> Sequence[Turn]:

@@ -74,8 +74,8 @@ class ConsistencyFM(Objective):
         require_unit_time("consistency-fm", self.path, times)
         if not self.path.pathwise:
             raise IncompatibleError(
-                f"consistency-fm follows one pair of ends from t to t + delta, and {self.path} draws x_t anew at "
-                "every time; use path: affine or geodesic"
+                f"consistency-fm follows one pair of ends from t to t + delta, and {self.path} draws anew "
+                "at every time; use path: affine or geodesic"
             )
         if velocity_weight and not geometry.flat:
             raise IncompatibleError(

@@ -157,7 +157,7 @@ class PairObjective(Objective):
         return {SPAN: Condition(role="setting")}
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Guidance by what is never learned; conditions to withhold that the data lacks or the network needs."""
+        """Guidance by what is never learned; conditions to withhold that the data or the network lacks."""
         yield from dropout_clashes(self.condition_dropout, parts)
         if self.guided.changes and not self.condition_dropout:
             yield Clash(
