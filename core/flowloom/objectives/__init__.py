@@ -1,6 +1,15 @@
 """Objectives: what a network is trained to be, and the field it then is."""
 
-from flowloom.objectives.base import Asked, Batch, Loss, Objective, PointObjective, Step, Turn
+from flowloom.objectives.base import (
+    Asked,
+    Batch,
+    Loss,
+    Objective,
+    PointObjective,
+    Step,
+    Turn,
+    dropout_clashes,
+)
 from flowloom.objectives.classification import Classification
 from flowloom.objectives.discrete import PosteriorMatching
 from flowloom.objectives.flow_matching import FlowMatching
@@ -18,4 +27,5 @@ __all__ = [
     "ProductObjective",
     "Step",
     "Turn",
+    "dropout_clashes",
 ]

@@ -217,6 +217,22 @@ class Objective(nn.Module, ABC):
         return ()
 
 
+def dropout_clashes(rate: float, parts: Parts) -> Iterable[Clash]:
+    """What an objective that withholds conditions, with probability ``rate``, cannot work with."""
+    spec, model = parts.get("spec"), parts.get("model")
+    if rate and isinstance(spec, Spec) and not spec.conditions:
+        yield Clash(
+            "objective", "data", "condition_dropout is set, but the data has no conditions to withhold"
+        )
+    if rate and model is not None and not getattr(model, "conditional", False):
+        yield Clash(
+            "objective",
+            "model",
+            "condition_dropout needs a model that can be withheld conditions, and "
+            f"{type(model).__name__} does not say so (conditional = True)",
+        )
+
+
 @dataclass(frozen=True)
 class Asked:
     """One network call at points of the path.
@@ -330,18 +346,7 @@ class PointObjective(Objective):
         if self.path is not parts.get("path"):  # one of its own
             for clash in self.path.clashes(parts):
                 yield replace(clash, first="objective")
-        spec, model = parts.get("spec"), parts.get("model")
-        if self.condition_dropout and isinstance(spec, Spec) and not spec.conditions:
-            yield Clash(
-                "objective", "data", "condition_dropout is set, but the data has no conditions to withhold"
-            )
-        if self.condition_dropout and model is not None and not getattr(model, "conditional", False):
-            yield Clash(
-                "objective",
-                "model",
-                "condition_dropout needs a model that can be withheld conditions, and "
-                f"{type(model).__name__} does not say so (conditional = True)",
-            )
+        yield from dropout_clashes(self.condition_dropout, parts)
 
     def _untimely(self) -> Iterable[Clash]:
         low, high = sorted(self.path.span)

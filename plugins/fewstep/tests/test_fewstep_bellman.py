@@ -68,3 +68,18 @@ def test_the_fitted_grid_travels_with_the_flow_and_serves_any_number_of_steps(dr
     other.load_state_dict(solver.state_dict())
     assert other.times((0.0, 1.0)) == grids[3]
     assert solver.steps == 3
+
+
+def test_a_part_of_the_time_has_the_cheapest_grid_of_that_part(draws):
+    field = MixtureField(schedule=fl.schedules.VP())
+    x = torch.randn(100, 2, generator=draws, dtype=torch.float64)
+    solver = BellmanEuler(Trained(fl.Flow(fl.models.MLP(fl.Spec((2,)), width=8, depth=1))), steps=3, fine=20)
+    assert solver.walked(field, (0.5, 1.0)) == pytest.approx([0.5, 2 / 3, 5 / 6, 1.0])  # not measured
+    solver.costs.copy_(euler_costs(field, x, {}, 20, draws))
+    assert solver.walked(field, (0.0, 1.0)) == solver.times((0.0, 1.0))
+    late = [k / 20 for k in (10 + k for k in optimal_knots(solver.costs[10:, 10:], 3))]
+    assert solver.walked(field, (0.5, 1.0)) == pytest.approx(late)
+    assert solver.walked(field, (1.0, 0.5)) == pytest.approx(late[::-1])
+    assert late != pytest.approx(solver.times((0.5, 1.0)))
+    with pytest.raises(SolverError, match="no 3 steps"):
+        solver.walked(field, (0.9, 1.0))

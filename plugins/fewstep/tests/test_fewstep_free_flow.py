@@ -5,6 +5,7 @@ import torch
 
 import flowloom as fl
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.objectives import Batch, Step
 from flowloom.trained import Trained
 from flowloom_fewstep.free_flow import FreeFlow, FromNoise
@@ -96,3 +97,53 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):
     first, second = tensors(whole.flow), tensors(continued.flow)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["model.out.weight"], tensors(trainer().flow)["model.out.weight"])
+
+
+class Asked(torch.nn.Module):
+    """A network that writes down which rows it is told the conditions of."""
+
+    jvp_safe = True
+
+    def __init__(self, speed: float = 1.0):
+        super().__init__()
+        self.spec = fl.Spec((3,))
+        self.speed, self.withheld = torch.nn.Parameter(torch.tensor(speed)), []
+
+    def forward(self, x, t, /, **cond):
+        self.withheld.append(cond.get("null"))
+        return self.speed * torch.ones_like(x)
+
+
+def test_conditions_are_withheld_from_student_teacher_and_follower_alike():
+    teacher, student, fake = Asked(), Asked(), Asked()
+    objective = FreeFlow(Trained(fl.Flow(teacher)), condition_dropout=0.5)
+    x = torch.randn(40, 3)
+    labelled = Batch(x, x, {"label": torch.zeros(40, dtype=torch.long)})
+    objective.corrected(student, fake, labelled, step(student))
+    seen = [*teacher.withheld, *student.withheld, *fake.withheld]
+    assert all(rows is not None and torch.equal(rows, seen[0]) for rows in seen)
+    assert 5 < int(seen[0].sum()) < 35
+
+
+def test_padding_and_given_entries_are_no_part_of_the_losses():
+    real = torch.ones(40, 3, dtype=torch.bool)
+    real[:, 2] = False
+    given = torch.zeros_like(real)
+    given[:, 1] = True
+    x1 = torch.full((40, 3), 7.0)
+    teacher = Asked(2.0)
+    objective = FreeFlow(Trained(fl.Flow(teacher)))
+    seen = []
+    fake = Asked(0.0)
+    fake.register_forward_pre_hook(lambda _, told: seen.append(told[0]))
+    losses = []
+    for noise in (torch.randn(40, 3), torch.randn(40, 3)):
+        x0 = torch.zeros(40, 3)
+        x0[:, 2] = noise[:, 2]  # what stands in padding says nothing
+        batch = Batch(x0, x1, layout=Layout(real=real, given=given))
+        student = Asked(1.0)
+        losses.append(objective.corrected(student, fake, batch, step(student)).total)
+        losses.append(objective.following(student, fake, batch, step(student)).total)
+    assert torch.equal(losses[0], losses[2])
+    assert torch.equal(losses[1], losses[3])
+    assert all(bool((x[:, 1] == 7.0).all()) for x in seen)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
+from flowloom.couplings import Independent
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import SPAN, Field
@@ -22,6 +24,7 @@ from flowloom.spec import Condition
 from flowloom_fewstep.gradient_scale import GradientScale
 from flowloom_fewstep.jumps import JumpMap
 from flowloom_fewstep.relativistic import centring, relativistic, steepness
+from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -81,7 +84,7 @@ class AdversarialFlow(Objective):
         normalise: whether gradients are normalised at y.
 
     Raises:
-        IncompatibleError: the path is not affine in flat space.
+        IncompatibleError: the path is not affine in flat space, or runs in another time than [0, 1].
         ValueError: an argument is out of range.
     """
 
@@ -110,6 +113,7 @@ class AdversarialFlow(Objective):
                 "adversarial-flow adds noise to states and compares them by |y - x|^2, and "
                 f"{self.path.geometry} is curved, discrete or a product; use path: affine on one tensor"
             )
+        require_unit_time("adversarial-flow", self.path)
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, or null for any, got {steps}")
         if min(transport, transport_end, penalty, centring) < 0 or penalty_eps <= 0:
@@ -136,7 +140,21 @@ class AdversarialFlow(Objective):
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the generator."""
-        return JumpMap(model, self.path, self.predict, self.steps)
+        return JumpMap(model, self.path, self.predict, self.steps, source)
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Noise that belongs to its row, where real states between the ends are made of another row's."""
+        coupling, source = parts.get("coupling"), parts.get("source")
+        if self.steps == 1:
+            return
+        why = "adversarial-flow of several jumps makes real states of another row's noise"
+        if coupling is not None and not isinstance(coupling, Independent):
+            yield Clash("objective", "coupling", f"{why}; use coupling: independent, or objective.steps: 1")
+        if isinstance(source, Source) and source.reads:
+            name = type(source).__name__
+            yield Clash(
+                "objective", "source", f"{why}, and {name} starts at its own row's; use objective.steps: 1"
+            )
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """The critic's, then the generator's, with an optimiser each."""

@@ -121,8 +121,22 @@ class BellmanEuler(nn.Module, Euler):
         """Whether costs have been measured; the grid is uniform before."""
         return bool(self.costs.any())
 
+    def walked(self, field: Field, span: tuple[float, float]) -> list[float]:
+        """The cheapest grid on ``span``: of a part of the field's, by the costs of that part.
+
+        On the way back it is that of the way there, as costs were measured from the source on.
+        """
+        first, last = field.span
+        if not self.fitted or tuple(span) == (first, last):
+            return self.times(span)
+        places = [round((t - first) / (last - first) * self.fine) for t in span]
+        low, high = (min(max(place, 0), self.fine) for place in sorted(places))
+        knots = optimal_knots(self.costs[low : high + 1, low : high + 1], self.steps)
+        inner = [first + (last - first) * (low + k) / self.fine for k in knots[1:-1]]
+        return [span[0], *(inner if places[0] <= places[1] else reversed(inner)), span[1]]
+
     def times(self, span: tuple[float, float]) -> list[float]:
-        """The cheapest grid on ``span``."""
+        """The cheapest grid of the whole time, laid over ``span``."""
         if not self.fitted:
             return super().times(span)
         start, end = span

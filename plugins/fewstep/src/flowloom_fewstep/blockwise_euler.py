@@ -54,7 +54,10 @@ class BlockwiseEuler(Euler):
     def step(self, call: Call, x: State, t: float, t_next: float, *, last: bool) -> State:
         """One step, one evaluation."""
         memory, place = blocks_in(call.field), t * self._count(call.field)
-        if isinstance(memory, Remembering) and (not self.remembered or abs(place - round(place)) < 1e-6):
+        if isinstance(memory, Remembering) and (
+            # A walk may begin within a piece.
+            memory.features is None or not self.remembered or abs(place - round(place)) < 1e-6
+        ):
             memory.begin(t)
         return super().step(call, x, t, t_next, last=last)
 

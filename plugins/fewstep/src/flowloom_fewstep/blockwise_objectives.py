@@ -23,6 +23,7 @@ from flowloom.times import TimeLaw, Uniform
 from flowloom.trained import Trained
 from flowloom_fewstep.blockwise import BlockwiseModel
 from flowloom_fewstep.blockwise_field import KIND, BlockwiseField
+from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -92,6 +93,7 @@ class BlockwiseFlowMatching(_Blocks):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(path, times or Uniform(stratified=True), condition_dropout=condition_dropout)
+        require_unit_time("blockwise", self.path, self.times)
         if encoder is not None and not isinstance(encoder.flow.model, TellsFeatures):
             raise IncompatibleError(
                 f"blockwise aligns with features, and {type(encoder.flow.model).__name__} tells none; take a "
@@ -149,6 +151,12 @@ class FeatureResidual(_Blocks):
         self, path: Path | None = None, times: TimeLaw | None = None, condition_dropout: float = 0.0
     ) -> None:
         super().__init__(path, times or Uniform(stratified=True), condition_dropout=condition_dropout)
+        require_unit_time("feature-residual", self.path, self.times)
+        if not self.path.pathwise:
+            raise IncompatibleError(
+                f"feature-residual compares two states of one pair of ends, and {self.path} draws x_t anew "
+                "at every time; use path: affine"
+            )
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """One, of R alone.

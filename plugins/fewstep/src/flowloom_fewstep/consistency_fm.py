@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.state import State, batch_size, expand, map_state
 from flowloom.times import TimeLaw, Uniform
 from flowloom_fewstep.segments import Segments
 from flowloom_fewstep.tangents import fixed, scaled
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["ConsistencyFM"]
 
@@ -46,7 +50,8 @@ class ConsistencyFM(Objective):
         condition_dropout: see `PairObjective`.
 
     Raises:
-        IncompatibleError: states are tokens, or velocities would be compared on a curved space.
+        IncompatibleError: states are tokens, velocities would be compared on a curved space, times are not
+            those of [0, 1], or the path draws anew at every time.
         ValueError: an argument is out of range.
     """
 
@@ -66,6 +71,12 @@ class ConsistencyFM(Objective):
         geometry = self.path.geometry
         if not geometry.continuous:
             raise IncompatibleError("consistency-fm compares velocities, and discrete states have none")
+        require_unit_time("consistency-fm", self.path, times)
+        if not self.path.pathwise:
+            raise IncompatibleError(
+                f"consistency-fm follows one pair of ends from t to t + delta, and {self.path} draws anew "
+                "at every time; use path: affine or geodesic"
+            )
         if velocity_weight and not geometry.flat:
             raise IncompatibleError(
                 f"consistency-fm compares velocities at two points, which {geometry} cannot; use "
@@ -77,6 +88,10 @@ class ConsistencyFM(Objective):
             raise ValueError("boundary, stage and condition_dropout are shares")
         self.delta, self.velocity_weight = delta, velocity_weight
         self.boundary, self.stage, self.condition_dropout = boundary, stage, condition_dropout
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Conditions to withhold that the data lacks or the network needs."""
+        yield from dropout_clashes(self.condition_dropout, parts)
 
     @property
     def kind(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
+from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import AverageVelocityMap, Field, read_as
@@ -16,7 +17,7 @@ from flowloom.objectives import Batch, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.schedules import CondOT
 from flowloom.sources import Source
-from flowloom.state import Cond, State, batch_size, expand, leaves, map_state
+from flowloom.state import Cond, State, batch_size, expand, first_leaf, leaves, map_state
 from flowloom.times import LogitNormal, TimeLaw
 from flowloom.trained import Trained
 from flowloom_fewstep.identity import Residual
@@ -103,7 +104,8 @@ class FreeFlow(PairObjective):
         return FromNoise(model, self.path, source)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Solvers of several jumps."""
+        """Solvers of several jumps; see `PairObjective.clashes`."""
+        yield from super().clashes(parts)
         if getattr(parts.get("solver"), "steps", 1) != 1:
             yield Clash("solver", "objective", "a map from noise alone is sampled in one jump: steps: 1")
 
@@ -128,10 +130,12 @@ class FreeFlow(PairObjective):
         self, model: nn.Module, batch: Batch, step: Step, times: tuple[Tensor, Tensor] | None = None
     ) -> Pair:
         """Noise, and a time that it travels to; rows of data are not looked at."""
-        n = batch_size(batch.x0)
+        n, layout = batch_size(batch.x0), batch.layout
         d = self.law.sample(n, Draw.like(batch.x0, step.generator)) if times is None else times[1]
         network = AverageVelocityMap(model, self.path)
-        return Pair(network, batch.x0, torch.zeros_like(d), d, batch.x0, batch.cond, batch.layout)
+        start = batch.x0 if layout is None else layout.holding(batch.x1).hold(layout.fill(batch.x0))
+        cond = drop(batch.cond, self.condition_dropout, n, step.generator)
+        return Pair(network, start, torch.zeros_like(d), d, start, cond, layout)
 
     def residual(self, pair: Pair, step: Step) -> Residual:
         """How the map moves beside how the teacher moves where it is."""
@@ -148,11 +152,13 @@ class FreeFlow(PairObjective):
 
     def corrected(self, model: nn.Module, fake: nn.Module, batch: Batch, step: Step) -> Loss:
         """Prediction and correction, the latter of the size of the former's error."""
-        found = self.residual(self.pair(model, batch, step), step)
+        pair = self.pair(model, batch, step)
+        found = self.residual(pair, step)
         own = self.score(found)
-        y, x, r, _ = self._noised(model, batch, step)
+        y, x, r, _ = self._noised(pair, step)
         with torch.no_grad():
-            apart = map_state(torch.sub, fake(x, r, **batch.cond), self._taught(x, r, batch.cond))
+            apart = map_state(torch.sub, fake(x, r, **pair.cond), self._taught(x, r, pair.cond))
+            apart = pair.still(apart)
             size = _rms(found.error) / _rms(apart).clamp_min(1e-8)
         assert isinstance(own.total, Tensor)
         push = torch.stack([(a * b).flatten(1).sum(1).mean() for a, b in _pairs(y, apart)]).sum()
@@ -162,18 +168,20 @@ class FreeFlow(PairObjective):
 
     def following(self, model: nn.Module, fake: nn.Module, batch: Batch, step: Step) -> Loss:
         """Flow matching of the student's samples."""
+        now = first_leaf(batch.x0).new_zeros(batch_size(batch.x0))
+        pair = self.pair(model, batch, step, times=(now, now))
         with torch.no_grad():
-            y, x, r, n = self._noised(model, batch, step)
-        wrong = map_state(lambda g, a, b: g - (a - b), fake(x, r, **batch.cond), y, n)
+            y, x, r, n = self._noised(pair, step)
+        wrong = pair.still(map_state(lambda g, a, b: g - (a - b), fake(x, r, **pair.cond), y, n))
         return Loss(torch.stack([leaf.square().mean() for leaf, _ in _pairs(wrong, wrong)]).sum())
 
-    def _noised(self, model: nn.Module, batch: Batch, step: Step) -> tuple[State, State, Tensor, State]:
-        draw = Draw.like(batch.x0, step.generator)
-        zero = torch.zeros(batch_size(batch.x0), dtype=draw.dtype, device=draw.device)
-        y = AverageVelocityMap(model, self.path).jump(batch.x0, zero, zero + 1, batch.cond)
+    def _noised(self, pair: Pair, step: Step) -> tuple[State, State, Tensor, State]:
+        draw, zero = Draw.like(pair.x, step.generator), pair.s
+        y = pair.jump(pair.x, zero, torch.ones_like(zero))
         # Fresh noise of the same law: that of another row.
         order = draw.permutation(len(zero))
-        noise = map_state(lambda leaf: leaf[order], batch.x0)
+        noise = map_state(lambda leaf: leaf[order], pair.x)
+        noise = noise if pair.layout is None else pair.layout.stand(noise, pair.x)
         r = draw.uniform((len(zero),))
         x = self.path.sample(noise, map_state(Tensor.detach, y), r).x_t
         return y, x, r, noise

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.schedules import CondOT
 from flowloom.sources import Source
@@ -17,6 +20,7 @@ from flowloom.times import TimeLaw, Uniform
 from flowloom_fewstep.mixture_mlp import MixtureModel
 from flowloom_fewstep.mixture_velocity import MixtureVelocity
 from flowloom_fewstep.mixtures import LEAST_NOISE, posterior, transition
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["GMFlow"]
 
@@ -59,11 +63,16 @@ class GMFlow(Objective):
                 "gmflow has closed laws on the straight Gaussian path alone; use path: {use: affine, "
                 "schedule: cond-ot} on one tensor"
             )
+        require_unit_time("gmflow", self.path, times)
         if not 0 < ratio <= 1 or not 0 <= condition_dropout < 1:
             raise ValueError(
                 f"ratio lies in (0, 1], condition_dropout in [0, 1), got {ratio}, {condition_dropout}"
             )
         self.ratio, self.condition_dropout = ratio, condition_dropout
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Conditions to withhold that the data lacks or the network needs."""
+        yield from dropout_clashes(self.condition_dropout, parts)
 
     @property
     def kind(self) -> str:

@@ -56,6 +56,11 @@ class GuidedTarget:
         """``omega / (1 - kappa)``: the scale of plain classifier-free guidance that it amounts to."""
         return self.scale / (1 - self.mix)
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is any guidance."""
+        return self.scale != 1 or self.mix != 0
+
     def __call__(
         self, u: Callable[[State, Tensor, Cond], State], x: State, s: Tensor, velocity: State, cond: Cond
     ) -> State:
@@ -68,7 +73,7 @@ class GuidedTarget:
             velocity: of the conditional path.
             cond: conditions, some rows of which may be withheld.
         """
-        if (self.scale == 1 and self.mix == 0) or all(is_null(name) for name in cond):
+        if not self.changes or all(is_null(name) for name in cond):
             return velocity
         n, low, high = batch_size(x), *self.interval
         with torch.no_grad():

@@ -42,11 +42,19 @@ class Intervals:
         return cls(law or Uniform(), distinct)
 
     def sample(self, n: int, draw: Draw = GLOBAL) -> tuple[Tensor, Tensor]:
-        """Times of state and target, ``(n,)`` each; the first ``round(distinct n)`` rows have two."""
+        """Times of state and target, ``(n,)`` each; the first rows have two, see `ahead`."""
         one, other = self.law.sample(n, draw), self.law.sample(n, draw)
         s, t = torch.minimum(one, other), torch.maximum(one, other)
-        ahead = torch.arange(n, device=s.device) < round(self.distinct * n)
-        return s, torch.where(ahead, t, s)
+        return s, torch.where(self.ahead(n, draw), t, s)
+
+    def ahead(self, n: int, draw: Draw = GLOBAL) -> Tensor:
+        """The first ``distinct n`` of ``n`` rows, ``(n,)``; what is no whole row is one by chance.
+
+        So batches of a few rows, or of one, have their share over many steps.
+        """
+        whole, rest = divmod(round(self.distinct * n, 9), 1)
+        rows = torch.arange(n, device=draw.device)
+        return rows < whole + (draw.uniform(()) < rest if rest else 0)
 
 
 def gap_first(law: TimeLaw, gap: TimeLaw, n: int, draw: Draw = GLOBAL) -> tuple[Tensor, Tensor]:
@@ -60,6 +68,10 @@ def gap_first(law: TimeLaw, gap: TimeLaw, n: int, draw: Draw = GLOBAL) -> tuple[
         n: how many.
         draw: where the numbers come from.
     """
+    asked = draw.dtype or torch.get_default_dtype()
+    if asked.itemsize < 4:  # quantiles need digits that half precision has not
+        s, t = gap_first(law, gap, n, draw.in_dtype(torch.float32))
+        return s.to(asked), t.to(asked)
     length = gap.sample(n, draw)
     below = _share_below(law, length)
     t = law.quantile(below + (1 - below) * draw.uniform((n,)).to(below)) * law.latest

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import SPAN, FlowMap
 from flowloom.paths import Path
+from flowloom.sources import Source
 from flowloom.state import Cond, State, axpy
 
 __all__ = ["JumpMap"]
@@ -22,12 +24,18 @@ class JumpMap(FlowMap):
         path: the path it was trained on, in flat space.
         predict: what it answers with: the state at the target time (``data``), or the velocity there.
         steps: of the grid that it was trained on; None for any.
+        source: the law of x0.
     """
 
     def __init__(
-        self, model: nn.Module, path: Path, predict: Literal["data", "velocity"], steps: int | None
+        self,
+        model: nn.Module,
+        path: Path,
+        predict: Literal["data", "velocity"],
+        steps: int | None,
+        source: Source | None = None,
     ) -> None:
-        self.model, self.path, self.geometry = model, path, path.geometry
+        self.model, self.path, self.geometry, self.source = model, path, path.geometry, source
         self.predict, self.steps = predict, steps
         self.told_by(model)
 
@@ -37,7 +45,9 @@ class JumpMap(FlowMap):
         Raises:
             SolverError: the jump is not one of the grid.
         """
-        if self.steps is not None and float((t - s - 1 / self.steps).abs().max()) > 1e-4:
+        # Times carry the rounding of the states' precision.
+        near = max(1e-4, 2 * torch.finfo(t.dtype).eps)
+        if self.steps is not None and float((t - s - 1 / self.steps).abs().max()) > near:
             raise SolverError(
                 f"this network knows jumps of 1/{self.steps} alone, and is asked for one of "
                 f"{float((t - s).max()):.4g}; use solver: {{use: flow-map, steps: {self.steps}}}"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import SPAN, AverageVelocityMap, Field, read_as
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.spec import Condition
@@ -26,6 +27,7 @@ from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.intervals import Intervals
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.unit_time import require_unit_time
 from flowloom_fewstep.weighting import adaptive
 
 __all__ = ["Pair", "PairObjective"]
@@ -109,7 +111,7 @@ class PairObjective(Objective):
         teacher: gives the velocities; the pair of ends does where there is none.
 
     Raises:
-        IncompatibleError: the states are tokens, or the path jumps.
+        IncompatibleError: the states are tokens, the path jumps, or times are not those of [0, 1].
         ValueError: an argument is out of range.
     """
 
@@ -133,6 +135,7 @@ class PairObjective(Objective):
                 f"{type(self).__name__} averages velocities, and discrete states have none; "
                 "embed tokens first"
             )
+        require_unit_time(type(self).__name__, self.path, times)
         require_dropout(condition_dropout)
         if power < 0 or floor <= 0:
             raise ValueError(
@@ -153,6 +156,17 @@ class PairObjective(Objective):
         """The time ahead, ``t - s``."""
         return {SPAN: Condition(role="setting")}
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Guidance by what is never learned; conditions to withhold that the data or the network lacks."""
+        yield from dropout_clashes(self.condition_dropout, parts)
+        if self.guided.changes and not self.condition_dropout:
+            yield Clash(
+                "objective",
+                "data",
+                "guided mixes in what the network says without conditions, which it never learns; set "
+                "objective.condition_dropout (0.1 in the papers)",
+            )
+
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
         """The flow map of the average velocity."""
         return AverageVelocityMap(model, self.path, source)
@@ -164,6 +178,10 @@ class PairObjective(Objective):
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
         """Times of state and target, ``(n,)`` each."""
         return self.intervals.sample(n, draw)
+
+    def guide(self, network: AverageVelocityMap, step: Step) -> AverageVelocityMap:
+        """The network whose velocities ``guided`` mixes in: the one that is trained."""
+        return network
 
     def pair(
         self, model: nn.Module, batch: Batch, step: Step, times: tuple[Tensor, Tensor] | None = None
@@ -177,7 +195,12 @@ class PairObjective(Objective):
             times: s and t, where they are not to be drawn.
         """
         n, layout = batch_size(batch.x1), batch.layout
-        s, t = times or self.draw_times(n, Draw.like(batch.x1, step.generator), step)
+        draw = Draw.like(batch.x1, step.generator)
+        s, t = times or self.draw_times(n, draw, step)
+        if times is None and layout is not None:
+            # Rows may stand in order of their length, and the first ones are those with two times.
+            order = draw.permutation(n)
+            s, t = s[order], t[order]
         point = batch.point(self.path, s, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)
@@ -186,7 +209,8 @@ class PairObjective(Objective):
                 velocity = read_as(self.teacher.field(), "velocity")(point.x_t, s, cond)
         else:
             assert point.velocity is not None
-            velocity = self.guided(network.velocity, point.x_t, s, point.velocity, cond)
+            asked = self.guide(network, step) if self.guided.changes else network
+            velocity = self.guided(asked.velocity, point.x_t, s, point.velocity, cond)
         velocity = velocity if layout is None else layout.still(velocity)
         return Pair(network, point.x_t, s, t, velocity, cond, layout)
 

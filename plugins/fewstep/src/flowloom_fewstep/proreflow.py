@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField, read_as
 from flowloom.geometry.numerics import safe_sqrt
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.schedules import CondOT
 from flowloom.sources import Source
 from flowloom.state import batch_size, leaves, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.unit_time import require_unit_time
 from flowloom_fewstep.windows import Window, follow
 
 __all__ = ["ProReflow"]
@@ -67,6 +71,7 @@ class ProReflow(Objective):
                 "proreflow draws straight lines between its windows' ends; use path: {use: affine, schedule: "
                 "cond-ot}, and model: diff2flow for a diffusion's network"
             )
+        require_unit_time("proreflow", self.path)
         require_dropout(condition_dropout)
         if min(windows, steps) < 1 or direction < 0:
             raise ValueError(
@@ -74,6 +79,10 @@ class ProReflow(Objective):
             )
         self.windows, self.steps, self.direction = windows, steps, direction
         self.condition_dropout = condition_dropout
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Conditions to withhold that the data lacks or the network needs."""
+        yield from dropout_clashes(self.condition_dropout, parts)
 
     @property
     def kind(self) -> str:

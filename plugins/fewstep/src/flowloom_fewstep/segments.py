@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 __all__ = ["Segments"]
@@ -29,7 +30,8 @@ class Segments:
     def which(self, t: Tensor) -> Tensor:
         """The number of the piece that holds t, from 0: a boundary is the later one's, 1 the last one's."""
         # Boundaries such as 2/3 are rounded down in some precisions.
-        return (t * self.count + 1e-5).floor().clamp(0, self.count - 1).long()
+        near = max(1e-5, self.count * torch.finfo(t.dtype).eps)
+        return (t * self.count + near).floor().clamp(0, self.count - 1).long()
 
     def end(self, t: Tensor) -> Tensor:
         """The end of the piece that holds t; 1 belongs to the last one."""

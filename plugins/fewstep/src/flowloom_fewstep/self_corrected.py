@@ -22,6 +22,7 @@ from flowloom.sources import Source
 from flowloom.state import State, batch_size, expand, first_leaf, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import fixed, scaled
+from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -89,6 +90,7 @@ class SelfCorrected(Objective):
                 "self-corrected reads data off straight lines; use path: geodesic, or {use: affine, "
                 "schedule: cond-ot}"
             )
+        require_unit_time("self-corrected", self.path)
         if not (0 < reach <= 1 and 0 <= truncate <= 1 and 0 <= late < 1) or huber <= 0:
             raise ValueError("reach, truncate and late are shares of the time, and huber is positive")
         if min(backward, reflow, adversarial, penalty) < 0:
@@ -181,6 +183,8 @@ class SelfCorrected(Objective):
 
     def _judged(self, x: State, batch: Batch) -> Tensor:
         leaf = first_leaf(x)
+        # What stands in padding would tell data from samples.
+        x = x if batch.layout is None else batch.layout.zero(x)
         said: Tensor = self.critic(x, leaf.new_ones(len(leaf)), **batch.cond)
         return said
 

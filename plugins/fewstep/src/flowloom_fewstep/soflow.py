@@ -14,6 +14,7 @@ from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.ratios import ExponentialRatio, Ratio, ratio_at
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["SoFlow"]
 
@@ -31,7 +32,8 @@ class SoFlow(PairObjective):
 
     and the gradient is that of :math:`\langle F_\theta, \mathrm{sg}(w q)\rangle`, :math:`w = 1 / (|q|^2 +
     c)^p`: the error of `flowloom_fewstep.composition`, weighed by :math:`1 / r` as it is of size r. The error
-    is summed over entries, where the authors average, which is another c. The ratio r falls exponentially.
+    is summed over entries, where the authors average: their c is ours over the number of entries. The ratio r
+    falls exponentially.
 
     Args:
         path: see `PairObjective`.
@@ -43,7 +45,7 @@ class SoFlow(PairObjective):
         ratio: r, or how it falls.
         distinct: share of consistency rows, 1/4 on ImageNet and 1 on CIFAR-10.
         power: p.
-        floor: c.
+        floor: c; the paper's 0.01 (0.001 on CIFAR-10) times the number of entries.
         guided: guidance to train in; the paper's scale w is ``{scale: w / 4, mix: 0.75, fade: 0.2}``.
         condition_dropout: see `PairObjective`.
 
@@ -68,15 +70,16 @@ class SoFlow(PairObjective):
         if isinstance(ratio, int | float) and not 0 < ratio <= 1:
             raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
         self.ratio: Ratio = ExponentialRatio() if ratio is None else ratio
+        require_unit_time("soflow", self.path, state_times, target_times)
         self.state_times, self.target_times = state_times or Uniform(), target_times or Uniform()
 
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
         """Pairs of consistency rows, then one time twice for the others."""
         one, other = self.state_times.sample(n, draw), self.target_times.sample(n, draw)
-        now, k = self.intervals.law.sample(n, draw), round(self.intervals.distinct * n)
+        now = self.intervals.law.sample(n, draw)
         t = torch.maximum(one, other).clamp_min(_SHORTEST)
         s = torch.minimum(torch.minimum(one, other), t - _SHORTEST)
-        ahead = torch.arange(n, device=now.device) < k
+        ahead = self.intervals.ahead(n, draw)
         return torch.where(ahead, s, now), torch.where(ahead, t, now)
 
     def residual(self, pair: Pair, step: Step) -> Residual:

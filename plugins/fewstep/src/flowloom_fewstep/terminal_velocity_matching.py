@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
+from flowloom.conditions import is_null
 from flowloom.draw import Draw
+from flowloom.fields import AverageVelocityMap
 from flowloom.objectives import Batch, Loss, Step
 from flowloom.paths import Path
-from flowloom.state import batch_size, map_state
+from flowloom.state import Cond, batch_size, map_state
 from flowloom.times import TimeLaw
 from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
@@ -16,6 +20,7 @@ from flowloom_fewstep.intervals import gap_first
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.tangents import fixed
 from flowloom_fewstep.terminal import terminal_velocity
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["TerminalVelocityMatching"]
 
@@ -40,7 +45,8 @@ class TerminalVelocityMatching(PairObjective):
             are put in order.
         detached: whether the derivative is a target, too, which the paper advises against.
         guided: guidance to train in; the paper's weight w is ``{scale: w}``, and the averaged network is
-            asked.
+            asked. Guided rows count :math:`1 / w^2`, those whose conditions are withheld 1; the network is
+            not told w, which is one of the run.
         condition_dropout: see `PairObjective`.
 
     Raises:
@@ -60,6 +66,7 @@ class TerminalVelocityMatching(PairObjective):
         super().__init__(
             path, times, distinct=1.0, power=0.0, guided=guided, condition_dropout=condition_dropout
         )
+        require_unit_time("terminal-velocity-matching", self.path, gap)
         self.gap, self.detached = gap, detached
 
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
@@ -80,14 +87,27 @@ class TerminalVelocityMatching(PairObjective):
             rate = map_state(lambda r, u: r.detach() + u - u.detach(), rate, mean)
         return Residual(end, map_state(torch.sub, rate, wanted), rate)
 
+    def guide(self, network: AverageVelocityMap, step: Step) -> AverageVelocityMap:
+        """The averaged network, as for the velocities at ends of jumps."""
+        return AverageVelocityMap(step.averaged.model, self.path)
+
+    def weight(self, cond: Cond) -> Tensor | float:
+        """``1 / w^2`` of rows that are guided by w, and 1 of rows whose conditions are withheld."""
+        if not self.guided.changes or all(is_null(name) for name in cond):
+            return 1.0
+        weight, withheld = 1 / self.guided.effective_scale**2, cond.get("null")
+        return weight if withheld is None else torch.where(withheld, 1.0, weight)
+
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
-        """Both errors; with guidance of scale w, over w squared."""
-        terminal = self.score(self.residual(self.pair(model, batch, step), step))
+        """Both errors, rows weighted by `weight`."""
+        pair = self.pair(model, batch, step)
+        terminal = self.score(replace(self.residual(pair, step), weight=self.weight(pair.cond)))
         now = self.intervals.law.sample(batch_size(batch.x1), Draw.like(batch.x1, step.generator))
         point = self.pair(model, batch, step, times=(now, now))
         mean = point.mean(point.x, now, now)
-        matching = self.score(Residual(point.x, map_state(torch.sub, mean, point.velocity), mean))
+        error = map_state(torch.sub, mean, point.velocity)
+        matching = self.score(Residual(point.x, error, mean, self.weight(point.cond)))
         assert isinstance(terminal.total, Tensor)
         assert isinstance(matching.total, Tensor)
         parts = {"terminal": terminal.parts["error"], "matching": matching.parts["error"]}
-        return Loss((terminal.total + matching.total) / self.guided.effective_scale**2, parts)
+        return Loss(terminal.total + matching.total, parts)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
 from flowloom.fields.base import time_tensor
 from flowloom.layout import mean_of_entries
-from flowloom.objectives import Batch, Loss, Objective, Step
+from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.state import Cond, State, batch_size, expand
 from flowloom.times import TimeLaw, Uniform
 from flowloom_fewstep.nested_mlp import NestedModel
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["DrawnVelocity", "VelocityLaw", "VelocityLawField"]
 
@@ -98,7 +101,7 @@ class VelocityLaw(Objective):
         condition_dropout: probability with which a row's conditions are withheld.
 
     Raises:
-        IncompatibleError: the states are not flat.
+        IncompatibleError: the states are not flat, or times are not those of [0, 1].
         ValueError: an argument is out of range.
     """
 
@@ -120,11 +123,16 @@ class VelocityLaw(Objective):
                 "velocity-law adds noise to velocities, whose spaces differ from point to point on "
                 f"{self.path.geometry}; use path: affine on one tensor"
             )
+        require_unit_time("velocity-law", self.path, times)
         if (grid is not None and grid < 1) or draws < 1 or inner_steps < 1:
             raise ValueError("grid, draws and inner_steps are at least 1")
         require_dropout(condition_dropout)
         self.grid, self.draws, self.inner_steps = grid, draws, inner_steps
         self.condition_dropout = condition_dropout
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Conditions to withhold that the data lacks or the network needs."""
+        yield from dropout_clashes(self.condition_dropout, parts)
 
     @property
     def kind(self) -> str:

@@ -19,6 +19,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, Time, batch_size, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["RefinedVelocity", "VelocityRefiner"]
 
@@ -72,6 +73,7 @@ class VelocityRefiner(Objective):
         self.path = path or AffinePath()
         if spec.parts or not self.path.geometry.continuous:
             raise IncompatibleError("velocity-refiner refines one tensor of velocities, and there is none")
+        require_unit_time("velocity-refiner", self.path)
         if not 0 < longest < 1:
             raise ValueError(f"longest must lie in (0, 1), got {longest}")
         self.event, self.teacher, self.longest = spec.shape, teacher, longest
