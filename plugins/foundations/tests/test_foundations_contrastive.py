@@ -231,6 +231,12 @@ def test_what_cannot_work_is_refused(draws):
             flow.guidance.fit(data, flow, draws)
         clashes = list(flow.guidance.clashes({"objective": flow.objective}))
         assert [said in clash.message for clash in clashes] == [True]
+    ragged = fl.data.Tensors(
+        torch.zeros(4, 3, 2), {"real": torch.ones(4, 3, dtype=torch.bool)}, roles={"real": "real"}
+    )
+    other = fl.Flow(fl.models.MLP(ragged.spec, width=4), objective=ContrastiveFlowMatching())
+    with pytest.raises(IncompatibleError, match="all of them real and free"):
+        InterferenceRemoval().fit(ragged, other, draws)
     flow.objective = ContrastiveFlowMatching()
     assert not list(flow.guidance.clashes({"objective": flow.objective}))
     with pytest.raises(DataError, match="has none"):

@@ -71,8 +71,10 @@ class InterferenceRemoval(Guidance, nn.Module):
         rows = data.evenly(self.rows)
         states = flow.encode(data.take(rows).to(flow.device), generator)
         x0, x1 = flow.noise_for(states, generator), states.x
-        if not isinstance(x0, Tensor) or not isinstance(x1, Tensor):
-            raise IncompatibleError("interference-removal is for states of one real tensor")
+        if not isinstance(x0, Tensor) or not isinstance(x1, Tensor) or flow.layout(states.cond) is not None:
+            raise IncompatibleError(
+                "interference-removal is for states of one real tensor, all of them real and free"
+            )
         if flow.source.gaussian:
             x0 = x0 - x0.mean(0)  # whose mean is known
         t = objective.times.sample(len(rows), Draw.like(x1, generator))
