@@ -19,6 +19,13 @@ def register(reg: Registrar) -> None:
         example={"network": {"use": "mlp", "width": 16, "depth": 1}, "width": 8},
         paper=paper,
     )
+    reg.add(
+        "times",
+        "shared",
+        "flowloom_foundations.graph:SharedTimes",
+        summary="one time for several rows of a batch",
+        paper=paper,
+    )
     for name, summary in (
         ("graph-fm", "flow matching on digits whose rows see each other"),
         ("graph-fm-latents", "DiT-B/2 with a graph over latents of 256-pixel images"),
