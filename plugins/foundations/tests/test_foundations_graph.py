@@ -35,6 +35,12 @@ def test_neighbours_are_of_the_same_time_as_all_are_in_sampling():
         assert torch.allclose(model(X, mixed)[rows], model(X[rows], mixed[rows]), atol=1e-6)
 
 
+def test_edges_learn_where_rows_share_a_time():
+    model = made()
+    model(X, T).square().sum().backward()
+    assert all(p.grad.any() for layer in model.layers for p in (layer.query.weight, layer.key.weight))
+
+
 def test_times_that_rows_share():
     law = SharedTimes(LogitNormal(0.5, latest=0.9), rows=4)
     t = law.sample(10, Draw(torch.Generator().manual_seed(0)))
