@@ -104,5 +104,5 @@ class AffinePath(Path):
 
 def _between(schedule: Schedule) -> bool:
     """Whether points lie on the straight line from source to data, but for what rounding may leave."""
-    t = torch.linspace(0, 1, 65, dtype=torch.float64)
+    t = torch.linspace(0, 1, 65, dtype=torch.float64, device="cpu")
     return bool((schedule.alpha(t) + schedule.sigma(t) - 1).abs().max() <= 1e-4)
