@@ -107,8 +107,8 @@ def _other(objective: ContrastiveFlowMatching) -> str:
     """Why one mean velocity is not what a contrastive network was pushed off; empty where it is."""
     if objective.other_than is not None:
         return (
-            f"interference-removal knows one mean for all rows, and other_than: {objective.other_than} pushes "
-            "every class off the others alone; leave other_than out, or use guidance: classifier-free"
+            f"interference-removal knows one mean for all rows, and other_than: {objective.other_than} "
+            "pushes every class off the others alone; leave other_than out, or use guidance: classifier-free"
         )
     if (objective.predict, objective.compare_as) != ("velocity", "velocity"):
         return (

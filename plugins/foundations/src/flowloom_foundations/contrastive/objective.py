@@ -31,7 +31,8 @@ class ContrastiveFlowMatching(FlowMatching):
         \quad \lambda' = \lambda / (1 - p),
 
     which `InterferenceRemoval` undoes, with p the share of rows from which conditions are withheld: the rest
-    has all of the contrast (`pull`). Logs ``flow_matching`` and ``contrast``: the loss itself may be negative.
+    has all of the contrast (`pull`). Logs ``flow_matching`` and ``contrast``: the loss itself may be
+    negative.
 
     Args:
         path: flat; see `FlowMatching`.
@@ -73,7 +74,7 @@ class ContrastiveFlowMatching(FlowMatching):
 
     @property
     def pull(self) -> float:
-        r""":math:`\lambda'`: the strength for rows that show their condition, which share what the others leave."""
+        r""":math:`\lambda'`: the strength for rows that show their condition, which have that of all."""
         return self.strength / (1 - self.condition_dropout)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

@@ -23,10 +23,10 @@ class NeighbourAware(nn.Module):
 
     from an embedding of state and time. Neighbours are rows of the same time, which in sampling all are;
     train with a law of times that gives several rows the same (`SharedTimes`), or none has a neighbour. It
-    starts at zero. Ends are paired independently, so the best velocity does not depend on neighbours: what may
-    be gained is gained from finite networks and data. Batches are never split in sampling, and a flow should
-    not be sampled one by one; branches of guidance would be neighbours of each other. Edges, sizes and
-    depth are our reading: no code was found.
+    starts at zero. Ends are paired independently, so the best velocity does not depend on neighbours: what
+    may be gained is gained from finite networks and data. Batches are never split in sampling, and a flow
+    should not be sampled one by one; branches of guidance would be neighbours of each other. Edges, sizes
+    and depth are our reading: no code was found.
 
     Args:
         spec: of the data: one real tensor; injected from the recipe.
