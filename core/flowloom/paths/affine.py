@@ -79,7 +79,7 @@ class AffinePath(Path):
         return affine(value, x, t, self.schedule, str(given), str(wanted), std)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Spaces that its points leave (curved, discrete, with walls). Data at t=0 beside a source as small."""
+        """Spaces that its points leave: curved, discrete, walled. Data at t=0 beside a source as small."""
         geometry, source, left = parts.get("geometry"), parts.get("source"), self.schedule.leaves
         if left and isinstance(source, Source) and (source.std is None or source.std < 10 * left):
             yield Clash(
