@@ -15,14 +15,14 @@ from flowloom.data import Tensors
 from flowloom.energies import GaussianMixture as MixtureEnergy
 from flowloom.errors import IncompatibleError, SolverError
 from flowloom.fields import EulerMap, Field, NetworkField, ThroughPath, Wrapped, read_as
-from flowloom.geometry import Euclidean, FlatTorus, Product, Sphere
+from flowloom.geometry import Box, Euclidean, FlatTorus, Product, Sphere
 from flowloom.guidance import ClassifierFree
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import FlowMatching, Objective, Step
 from flowloom.objectives.base import Batch
 from flowloom.paths import AffinePath, GeodesicPath, MixturePath, Path, Point, ProductPath
-from flowloom.schedules import CondOT, Cosine
+from flowloom.schedules import VP, CondOT, Cosine, LinearVP, Polynomial
 from flowloom.solvers import (
     RK4,
     Adaptive,
@@ -474,6 +474,34 @@ def test_conversions_on_geodesics_are_finite_at_both_ends_under_any_schedule(spa
                 assert found.isfinite().all(), (given, wanted, time)
         speed = path.convert(x1, point.x_t, torch.full((4,), 0.5, dtype=dtype), "data", "velocity")
         assert speed.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("schedule", [CondOT(), Cosine(), VP(), LinearVP(), Polynomial(2.0)], ids=str)
+def test_conversions_of_half_precision_are_those_of_single(dtype, schedule):
+    """1 - 1e-4 is 1 in half precision, and sigma is 0 there."""
+    x, v = torch.randn(2, 4, 3, generator=draws()).to(dtype).unbind()
+    path = AffinePath(schedule)
+    for time in (0.0, 0.5, 0.999, 1.0):
+        t = torch.full((4,), time)
+        for given, wanted in itertools.product(("velocity", "data", "noise"), repeat=2):
+            found = path.convert(v, x, t.to(dtype), given, wanted)
+            fine = path.convert(v.float(), x.float(), t.to(dtype).float(), given, wanted).to(dtype)
+            assert found.dtype == dtype
+            assert torch.equal(found, fine), (given, wanted, time)
+
+
+def test_paths_that_leave_a_space_with_walls_are_refused():
+    box = Box()
+    for schedule in (Cosine(), VP(), CondOT(0.1)):
+        said = [clash.message for clash in AffinePath(schedule, box).clashes({"geometry": box})]
+        assert len(said) == 1
+        assert "do not add up to 1; use schedule: cond-ot" in said[0]
+        assert not list(AffinePath(schedule).clashes({"geometry": Euclidean()}))
+        inside = {"geometry": Product({"a": box}), "path": ProductPath({"a": AffinePath(schedule, box)})}
+        assert list(inside["path"].clashes(inside))
+    for schedule in (CondOT(), CondOT(1e-5), Polynomial(3.0)):
+        assert not list(AffinePath(schedule, box).clashes({"geometry": box}))
 
 
 class _Given(Field):

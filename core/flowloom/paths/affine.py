@@ -79,7 +79,7 @@ class AffinePath(Path):
         return affine(value, x, t, self.schedule, str(given), str(wanted), std)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Curved and discrete spaces: straight lines leave them. Data at t=0 beside a source as small."""
+        """Spaces that its points leave: curved, discrete, walled. Data at t=0 beside a source as small."""
         geometry, source, left = parts.get("geometry"), parts.get("source"), self.schedule.leaves
         if left and isinstance(source, Source) and (source.std is None or source.std < 10 * left):
             yield Clash(
@@ -92,3 +92,17 @@ class AffinePath(Path):
         if isinstance(geometry, Geometry) and not geometry.straight:
             fits = "mixture" if not geometry.continuous else "geodesic"
             yield Clash("path", "geometry", f"an affine path leaves {geometry}; use path: {fits}")
+        elif isinstance(geometry, Geometry) and geometry.convex and not left and not _between(self.schedule):
+            yield Clash(
+                "path",
+                "geometry",
+                f"points of an affine path stay in {geometry} where they lie between source and data, and "
+                f"weights of {self.schedule} do not add up to 1; use schedule: cond-ot (sigma_min 0) or "
+                "polynomial",
+            )
+
+
+def _between(schedule: Schedule) -> bool:
+    """Whether points lie on the straight line from source to data, but for what rounding may leave."""
+    t = torch.linspace(0, 1, 65, dtype=torch.float64, device="cpu")
+    return bool((schedule.alpha(t) + schedule.sigma(t) - 1).abs().max() <= 1e-4)

@@ -45,7 +45,7 @@ def kind_name(kind: Kind) -> str:
 
 
 def margin(dtype: torch.dtype) -> float:
-    """How far from t=0 and t=1 divisions by alpha and sigma stay."""
+    """How far from t=0 and t=1 divisions by alpha and sigma stay; half precision is not divided in."""
     return 1e-6 if dtype == torch.float64 else 1e-4
 
 
@@ -68,6 +68,9 @@ def affine(
         return value
 
     def leaf(v: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        if x.dtype.itemsize < 4:
+            # Half precision holds no time that near to 1.
+            return leaf(v.float(), x.float(), t.float()).to(x.dtype)
         eps = margin(x.dtype)
         # The determinant of some schedules vanishes at t=0 (alpha = t^n), as alpha does for all.
         t = expand(t.to(x.dtype), x).clamp(eps, schedule.latest)

@@ -12,6 +12,7 @@ from flowloom.paths import AffinePath
 from flowloom.sources import Gaussian
 from flowloom.trained import Trained
 from flowloom_foundations.aligned import FlowPrior, ModesInSpace, VectorAutoencoder, misalignment
+from flowloom_foundations.poisson import NoiseLevels
 
 
 class ExactModes(Field):
@@ -61,6 +62,30 @@ def test_the_gradient_goes_by_the_target_and_through_the_field():
             draw = Draw(torch.Generator().manual_seed(1))
             values.append(float(misalignment(field, moved, Gaussian(), AffinePath(), draw, 64).double()))
         assert abs((values[0] - values[1]) / 2e-3 - float(found[0, i])) < 0.02 * float(found.norm())
+
+
+class Moved(Gaussian):
+    """Noise that stands elsewhere once it is pushed."""
+
+    def push(self, noise, cond=None):
+        return noise + 5
+
+
+class Still(Field):
+    kind, path, geometry = "velocity", AffinePath(), AffinePath().geometry
+
+    def __call__(self, x, t, cond, generator=None):
+        self.t = t
+        return torch.zeros_like(x)
+
+
+def test_noise_is_the_sources_and_times_are_the_paths():
+    y, field = torch.zeros(500, 2), Still()
+    off = misalignment(field, y, Moved(), AffinePath(), Draw(torch.Generator().manual_seed(0)))
+    assert abs(float(off.mean()) - 2 * (25 + 1)) < 3
+    misalignment(field, y, Gaussian(80), NoiseLevels(), Draw(torch.Generator().manual_seed(0)))
+    assert 0.002 <= float(field.t.min()) < 1
+    assert 79 < float(field.t.max()) <= 80
 
 
 def test_latents_descend_into_all_modes():

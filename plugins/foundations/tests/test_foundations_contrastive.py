@@ -162,10 +162,25 @@ def test_the_closed_form_is_where_the_loss_is_least(draws):
         assert best < loss(strength, mean)
 
 
+def test_rows_that_show_their_condition_are_pushed_for_those_that_do_not(draws):
+    """Half of the rows have all of the contrast: what is best for them has twice the strength."""
+    data = OverlappingClasses(4000)
+    examples, T = data.all(), data.means.mean(0)
+    x0 = torch.randn(4000, 2, generator=draws)
+    objective = ContrastiveFlowMatching(strength=STRENGTH, condition_dropout=0.5)
+
+    def loss(strength):
+        batch, model = Batch(x0, examples.x, examples.cond), Exact(data, strength, T)
+        return sum(float(objective.loss(model, batch, step(s)).total) for s in range(4))
+
+    assert objective.pull == 2 * STRENGTH
+    assert loss(objective.pull) < min(map(loss, (STRENGTH, 0.5, 0.68)))
+
+
 def test_removal_gives_the_velocity_of_the_law_back(draws):
     data = ScatteredClasses(4000)
     flow = fl.Flow(
-        Exact(data, STRENGTH, None),
+        Exact(data, STRENGTH / 0.9, None),
         objective=ContrastiveFlowMatching(strength=STRENGTH, condition_dropout=0.1),
         guidance=InterferenceRemoval(),
     )
@@ -198,13 +213,32 @@ def test_removal_gives_the_velocity_of_the_law_back(draws):
 def test_what_cannot_work_is_refused(draws):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         ContrastiveFlowMatching(strength=1.0)
+    with pytest.raises(ValueError, match=r"\[0, 0.5\)"):
+        ContrastiveFlowMatching(strength=0.5, condition_dropout=0.5)
     with pytest.raises(IncompatibleError, match="velocities of different points"):
         ContrastiveFlowMatching(GeodesicPath(Sphere(2)))
     data = OverlappingClasses(50)
     flow = fl.Flow(fl.models.MLP(data.spec, width=4), guidance=InterferenceRemoval())
     with pytest.raises(IncompatibleError, match="objective: contrastive"):
         flow.guidance.fit(data, flow, draws)
+    for more, said in (
+        ({"other_than": "label"}, "off the others alone"),
+        ({"compare_as": "data"}, "compares data"),
+        ({"predict": "noise"}, "predicts noise"),
+    ):
+        flow.objective = ContrastiveFlowMatching(**more)
+        with pytest.raises(IncompatibleError, match=said):
+            flow.guidance.fit(data, flow, draws)
+        clashes = list(flow.guidance.clashes({"objective": flow.objective}))
+        assert [said in clash.message for clash in clashes] == [True]
+    ragged = fl.data.Tensors(
+        torch.zeros(4, 3, 2), {"real": torch.ones(4, 3, dtype=torch.bool)}, roles={"real": "real"}
+    )
+    other = fl.Flow(fl.models.MLP(ragged.spec, width=4), objective=ContrastiveFlowMatching())
+    with pytest.raises(IncompatibleError, match="all of them real and free"):
+        InterferenceRemoval().fit(ragged, other, draws)
     flow.objective = ContrastiveFlowMatching()
+    assert not list(flow.guidance.clashes({"objective": flow.objective}))
     with pytest.raises(DataError, match="has none"):
         flow.guidance.fit(None, flow, draws)
     with pytest.warns(UserWarning, match="not fitted"):

@@ -461,6 +461,15 @@ def test_composition_descends_the_sum_of_the_landscapes(draws):
     assert torch.allclose(solution.x, wanted.expand(4, 3), atol=1e-8)
     assert solution.nfe == 400
     assert model.rows == 4 * 400
+    # Its classes stand in for whatever the solve is told, withheld or not; what else is withheld stays so.
+    plain, hidden = flow.field(), torch.ones(4, dtype=torch.bool)
+    asked: list[dict] = []
+    model.register_forward_pre_hook(lambda _m, _x, told: asked.append(told), with_kwargs=True)
+    told = {"label": torch.full((4,), 2), "size": torch.ones(4), "null": hidden, "null_label": hidden}
+    composed = rule(plain)(x0, torch.zeros(4), told)
+    assert asked[0].keys() == {"label", "size", "null_size"}
+    assert bool(asked[0]["null_size"].all())
+    assert torch.allclose(composed, 4 * (x0 - wanted), atol=1e-8)
     with pytest.raises(IncompatibleError, match="gradients of landscapes"):
         rule(FlowMatching().field(model))
     field = flow.field()

@@ -3,8 +3,11 @@
 import torch
 
 import flowloom as fl
+from flowloom.draw import Draw
 from flowloom.spec import Spec
-from flowloom_foundations.graph import NeighbourAware
+from flowloom.testing import check
+from flowloom.times import LogitNormal
+from flowloom_foundations.graph import NeighbourAware, SharedTimes
 
 
 def made(**more):
@@ -15,7 +18,7 @@ def made(**more):
     return model
 
 
-X, T = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.linspace(0.1, 0.9, 6)
+X, T = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.full((6,), 0.4)
 
 
 def test_it_does_not_know_the_order_of_rows_but_their_company():
@@ -24,6 +27,28 @@ def test_it_does_not_know_the_order_of_rows_but_their_company():
     company = torch.cat([X[:1], X[1:] + 1])
     assert not torch.allclose(model(company, T)[0], model(X, T)[0], atol=1e-3)
     assert not model.batch_independent
+
+
+def test_neighbours_are_of_the_same_time_as_all_are_in_sampling():
+    model, mixed = made(), torch.tensor([0.4, 0.4, 0.4, 0.7, 0.7, 0.9])
+    for rows in (slice(0, 3), slice(3, 5), slice(5, 6)):
+        assert torch.allclose(model(X, mixed)[rows], model(X[rows], mixed[rows]), atol=1e-6)
+
+
+def test_edges_learn_where_rows_share_a_time():
+    model = made()
+    model(X, T).square().sum().backward()
+    assert all(p.grad.any() for layer in model.layers for p in (layer.query.weight, layer.key.weight))
+
+
+def test_times_that_rows_share():
+    law = SharedTimes(LogitNormal(0.5, latest=0.9), rows=4)
+    t = law.sample(10, Draw(torch.Generator().manual_seed(0)))
+    plain = LogitNormal(0.5, latest=0.9).sample(3, Draw(torch.Generator().manual_seed(0)))
+    assert torch.equal(t, plain[[0, 0, 0, 0, 1, 1, 1, 1, 2, 2]])
+    for make in (SharedTimes, lambda: SharedTimes(LogitNormal(latest=0.9), rows=4)):
+        results = check(make)
+        assert all(r.ok for r in results), [r for r in results if not r.ok]
 
 
 def test_without_edges_rows_are_alone_and_parameters_as_many():

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Batch, FlowMatching, Step
+from flowloom.spec import Condition
 from flowloom_foundations.data import ScatteredClasses
 from flowloom_foundations.hidden import HiddenFeatures, LocalContrast, MemoryBank, tapped
 from flowloom_foundations.hidden.probe import effective_rank, probe_error
@@ -89,6 +90,34 @@ def test_anchors_carry_no_gradient():
     assert seen == [True, False]
 
 
+def seen_by(model, ask):
+    """The states that a network is asked of meanwhile, one after another."""
+    states = []
+    keep = model.register_forward_pre_hook(lambda m, inputs: states.append(inputs[0]))
+    ask()
+    keep.remove()
+    return states
+
+
+def test_what_is_given_stands_in_the_anchors_and_in_what_is_probed():
+    spec = fl.Spec((4, 2), conditions={"given": Condition(shape=(4,), role="given")})
+    draws = torch.Generator().manual_seed(0)
+    x0, x1 = (torch.randn(8, 4, 2, generator=draws) for _ in "ab")
+    cond = {"given": torch.arange(4).expand(8, 4) < 2}
+    torch.manual_seed(0)
+    model = fl.models.MLP(spec, width=16, depth=2)
+    objective = LocalContrast(times=At(0.97), block="inner.0", least_noise=0.5)
+    data = Batch(x0, x1, cond, fl.layout.Layout.of(spec, cond))
+    flow = fl.Flow(model, spec=spec, objective=objective)
+    probe = HiddenFeatures("inner.0", None, noise=(0.5,))
+    asked = seen_by(model, lambda: objective.loss(model, data, step()))
+    asked += seen_by(model, lambda: probe(flow, fl.data.Examples(x1, cond)))
+    assert len(asked) == 3
+    for x in asked:
+        assert torch.equal(x[:, :2], x1[:, :2])
+        assert not torch.isclose(x[:, 2:], x1[:, 2:]).any(2).all()
+
+
 def test_the_field_stands_still_below_the_threshold():
     model = net()
     field = LocalContrast(block="inner.0", least_noise=0.1).field(model)
@@ -146,6 +175,16 @@ def test_without_a_queue_the_negatives_are_the_other_rows():
     others = pairs[~torch.eye(6, dtype=torch.bool)].reshape(6, 5)
     wanted = torch.exp(-others / 0.5).mean(1).log().mean()
     assert torch.allclose(objective.repulsion(z), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("queue", [0, 2])
+def test_a_row_alone_is_repelled_by_nobody(queue):
+    model, objective = net(), bank(queue=queue)
+    loss = objective.loss(model, batch(1), step())
+    assert loss.parts["repulsion"] == 0
+    assert torch.equal(loss.total, FlowMatching().loss(model, batch(1), step()).total)
+    loss.total.backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
 def test_repulsion_has_the_gradient_of_finite_differences():

@@ -166,6 +166,26 @@ def test_loss_is_the_papers_over_what_is_free():
     assert 0 < int((seen < real.sum(1) * 3).sum()) < n
 
 
+def test_answers_are_compared_as_what_is_asked():
+    """Of predicted data the velocity's error is that of the data over 1 - t, on the straight path."""
+    x1 = {k: v[:20] for k, v in STATES.x.items()}
+    real = STATES.cond["real"][:20]
+    layout, x0 = Layout(dict.fromkeys(PARTS, real)), noise(0, x1)
+    off = {k: v + 0.1 for k, v in x1.items()}
+
+    def loss(**more):
+        model = Fixed(off)
+        objective = LayoutFlow(CODEC.spec, predict="data", tasks=["all"], box_weight=0.0, **more)
+        found = objective.loss(model, Batch(x0, x1, {"real": real}, layout), step(1)).total
+        return found, model.t
+
+    plain, t = loss()
+    velocity, same = loss(compare_as="velocity")
+    assert torch.equal(t, same)
+    assert torch.allclose(plain, torch.tensor(0.01), atol=1e-5)
+    assert torch.allclose(velocity, (0.01 / (1 - t).square()).mean(), rtol=1e-3)
+
+
 @pytest.mark.parametrize("predict", ["velocity", "noise", "data"])
 def test_what_is_given_has_no_error_whatever_is_predicted(predict):
     x1 = {k: v[:20] for k, v in STATES.x.items()}

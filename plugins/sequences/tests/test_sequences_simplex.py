@@ -18,6 +18,7 @@ from flowloom.paths import AffinePath
 from flowloom.solvers import RK4, Euler
 from flowloom.sources import Paired
 from flowloom.spec import Condition, Spec
+from flowloom_registry import build, load_recipe
 from flowloom_sequences.languages import Independent, MotifDNA
 from flowloom_sequences.simplex import (
     AtSource,
@@ -238,6 +239,14 @@ def test_exponential_times_have_the_papers_law():
     for level in (1.5, 2.0, 4.0):
         wanted = (1 - np.exp(-(level - 1) / 2)) / (1 - np.exp(-3.5))
         assert abs(float((a < level).double().mean()) - wanted) < 5e-3
+
+
+def test_exponential_times_end_where_their_path_does():
+    wide = DirichletPath(20.0)
+    assert ExponentialTimes(path=wide).theta == ExponentialTimes(largest=20.0).theta == 2 / 19
+    assert ExponentialTimes(path=AffinePath()).theta == ExponentialTimes().theta == 2 / 7
+    built = build(load_recipe("dirichlet-toy", overrides=["path={use: dirichlet, largest: 20}"]))
+    assert built["objective"].times.theta == 2 / 19
 
 
 def test_one_word_changes_the_flow_and_a_student_takes_one_step():

@@ -34,8 +34,9 @@ def misalignment(prior: Field, y: Tensor, source: Source, path: Path, draw: Draw
         draws: of both for every point.
     """
     y = y.repeat(draws, *(1,) * (y.ndim - 1))
-    x0 = source.noise(tuple(y.shape), draw)
-    t = draw.uniform((len(y),))
+    x0 = source.sample(tuple(y.shape), draw)
+    first, last = path.span
+    t = first + (last - first) * draw.uniform((len(y),))
     point = path.sample(x0, y, t)
     answer = prior(point.x_t, t, {})
     assert isinstance(answer, Tensor) and isinstance(point.velocity, Tensor)

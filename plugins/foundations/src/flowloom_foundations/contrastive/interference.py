@@ -24,12 +24,13 @@ from flowloom_foundations.contrastive.objective import ContrastiveFlowMatching
 
 
 class InterferenceRemoval(Guidance, nn.Module):
-    r"""Plain flow matching from a contrastive network: :math:`(1-\lambda) v + \lambda T` (2506.05350,
+    r"""Plain flow matching from a contrastive network: :math:`(1-\lambda') v + \lambda' T` (2506.05350,
     section 5.4).
 
-    T is the mean target over the training data, measured once before training; :math:`\lambda` is the
-    objective's. Rows whose condition is withheld were trained without contrast and stay as they are.
-    Classifier-free guidance then mixes both branches. Until it is fitted it removes nothing, and says so.
+    T is the mean target over the training data, measured once before training; :math:`\lambda'` is the
+    objective's `ContrastiveFlowMatching.pull`. Rows whose condition is withheld were trained without contrast
+    and stay as they are. Classifier-free guidance then mixes both branches. Until it is fitted it removes
+    nothing, and says so.
 
     Args:
         scale: of classifier-free guidance, 1 for none.
@@ -54,7 +55,8 @@ class InterferenceRemoval(Guidance, nn.Module):
 
         Raises:
             DataError: the recipe has no data.
-            IncompatibleError: the objective is not contrastive, or states have parts.
+            IncompatibleError: the objective is not contrastive, or its best answer is not that of one mean
+                velocity; or states have parts.
         """
         objective = flow.objective
         if not isinstance(objective, ContrastiveFlowMatching):
@@ -62,24 +64,31 @@ class InterferenceRemoval(Guidance, nn.Module):
                 f"interference-removal undoes objective: contrastive, not {type(objective).__name__}; "
                 "use guidance: classifier-free"
             )
+        if said := _other(objective):
+            raise IncompatibleError(said)
         if data is None:
             raise DataError("interference-removal measures data, and this recipe has none")
         rows = data.evenly(self.rows)
         states = flow.encode(data.take(rows).to(flow.device), generator)
         x0, x1 = flow.noise_for(states, generator), states.x
-        if not isinstance(x0, Tensor) or not isinstance(x1, Tensor):
-            raise IncompatibleError("interference-removal is for states of one real tensor")
+        if not isinstance(x0, Tensor) or not isinstance(x1, Tensor) or flow.layout(states.cond) is not None:
+            raise IncompatibleError(
+                "interference-removal is for states of one real tensor, all of them real and free"
+            )
         if flow.source.gaussian:
             x0 = x0 - x0.mean(0)  # whose mean is known
         t = objective.times.sample(len(rows), Draw.like(x1, generator))
         velocity = objective.path.sample(x0, x1, t, generator=generator).velocity
         assert isinstance(velocity, Tensor)
         self.mean = velocity.mean(0)
-        self.strength = torch.as_tensor(objective.strength).to(self.mean)
+        self.strength = torch.as_tensor(objective.pull).to(self.mean)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """An objective that never withheld conditions."""
+        """An objective that never withheld conditions, or whose contrast is not of one mean velocity."""
         yield from needs_dropout(self.scale, parts)
+        objective = parts.get("objective")
+        if isinstance(objective, ContrastiveFlowMatching) and (said := _other(objective)):
+            yield Clash("guidance", "objective", said)
 
     def __call__(self, field: Field) -> Field:
         """The field without interference, guided where ``scale`` is not 1."""
@@ -92,6 +101,21 @@ class InterferenceRemoval(Guidance, nn.Module):
                 f"interference-removal mends velocities, not a field of kind {field.kind}"
             )
         return mix(_Cleared(field, self))
+
+
+def _other(objective: ContrastiveFlowMatching) -> str:
+    """Why one mean velocity is not what a contrastive network was pushed off; empty where it is."""
+    if objective.other_than is not None:
+        return (
+            f"interference-removal knows one mean for all rows, and other_than: {objective.other_than} "
+            "pushes every class off the others alone; leave other_than out, or use guidance: classifier-free"
+        )
+    if (objective.predict, objective.compare_as) != ("velocity", "velocity"):
+        return (
+            "interference-removal undoes a contrast of velocities, and the objective predicts "
+            f"{objective.predict} and compares {objective.compare_as}; leave predict and compare_as out"
+        )
+    return ""
 
 
 class _Cleared(Wrapped):

@@ -25,11 +25,13 @@ class ContrastiveFlowMatching(FlowMatching):
 
     with j(i) uniform over the other rows of the batch and :math:`u_j` the target of row j: its own data,
     noise and time. I are the rows whose condition is shown; without one there is nothing to tell apart. There
-    is no further network call. The best answer is affine in that of flow matching,
+    is no further network call. The best answer where it is shown is affine in that of flow matching,
 
-    .. math:: v^\star = (E[u | x_t, y] - \lambda T) / (1 - \lambda), \qquad T = E[u_j],
+    .. math:: v^\star = (E[u | x_t, y] - \lambda' T) / (1 - \lambda'), \qquad T = E[u_j],
+        \quad \lambda' = \lambda / (1 - p),
 
-    which `InterferenceRemoval` undoes. Logs ``flow_matching`` and ``contrast``: the loss itself may be
+    which `InterferenceRemoval` undoes, with p the share of rows from which conditions are withheld: the rest
+    has all of the contrast (`pull`). Logs ``flow_matching`` and ``contrast``: the loss itself may be
     negative.
 
     Args:
@@ -39,7 +41,7 @@ class ContrastiveFlowMatching(FlowMatching):
         predict: see `FlowMatching`.
         compare_as: see `FlowMatching`.
         condition_dropout: see `FlowMatching`.
-        strength: :math:`\lambda` in [0, 1).
+        strength: :math:`\lambda`, with :math:`\lambda'` in [0, 1).
         other_than: a class condition: only rows of another class then count as others.
 
     Raises:
@@ -58,14 +60,22 @@ class ContrastiveFlowMatching(FlowMatching):
         other_than: str | None = None,
     ) -> None:
         super().__init__(path, times, weight, predict, compare_as, condition_dropout)
-        if not 0 <= strength < 1:
-            raise ValueError(f"strength must lie in [0, 1), where the loss has a minimum, got {strength}")
+        if not 0 <= strength < 1 - condition_dropout:
+            raise ValueError(
+                f"strength must lie in [0, {1 - condition_dropout:g}), where the loss has a minimum, got "
+                f"{strength}"
+            )
         if not self.path.geometry.flat:
             raise IncompatibleError(
                 f"contrastive compares velocities of different points, which {self.path.geometry} does not "
                 "allow; use objective: flow-matching"
             )
         self.strength, self.other_than = strength, other_than
+
+    @property
+    def pull(self) -> float:
+        r""":math:`\lambda'`: the strength for rows that show their condition, which have that of all."""
+        return self.strength / (1 - self.condition_dropout)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """Flow matching less the contrast; the target of row j is never that of row i."""

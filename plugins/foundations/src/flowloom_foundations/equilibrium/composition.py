@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowloom.conditions import is_null, withheld
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance import Guidance
@@ -65,7 +66,11 @@ class _Composed(Wrapped):
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         rule, n, k = self.rule, batch_size(x), len(self.rule.classes)
         device = first_leaf(x).device
-        several = {name: torch.cat([value] * k) for name, value in cond.items()}
+        told = {name: value for name, value in cond.items() if not is_null(name)}
+        for name in told.keys() - {rule.condition}:
+            if (rows := withheld(cond, name)) is not None:
+                told[f"null_{name}"] = rows
+        several = {name: torch.cat([value] * k) for name, value in told.items()}
         several[rule.condition] = torch.tensor(rule.classes, device=device).repeat_interleave(n)
         answers = self.ask(concat([x] * k), map_state(lambda v: torch.cat([v] * k), t), several, generator)
 

@@ -21,11 +21,12 @@ class NeighbourAware(nn.Module):
 
     .. math:: h_i \leftarrow h_i + W\,\mathrm{SiLU}\big(U h_i + \sum_j a_{ij} V (h_j - h_i)\big),
 
-    from an embedding of state and time, so that rows of different times tell each other apart. It starts
-    at zero. Ends are paired independently, so the best velocity does not depend on neighbours: what may be
-    gained is gained from finite networks and data. Batches are never split in sampling, and a flow should
-    not be sampled one by one; branches of guidance would be neighbours of each other. Edges, sizes and
-    depth are our reading: no code was found.
+    from an embedding of state and time. Neighbours are rows of the same time, which in sampling all are;
+    train with a law of times that gives several rows the same (`SharedTimes`), or none has a neighbour. It
+    starts at zero. Ends are paired independently, so the best velocity does not depend on neighbours: what
+    may be gained is gained from finite networks and data. Batches are never split in sampling, and a flow
+    should not be sampled one by one; branches of guidance would be neighbours of each other. Edges, sizes
+    and depth are our reading: no code was found.
 
     Args:
         spec: of the data: one real tensor; injected from the recipe.
@@ -60,8 +61,9 @@ class NeighbourAware(nn.Module):
         """Velocities ``(batch, *event)``."""
         reaction: Tensor = self.network(x, t, **cond)
         nodes = self.embed(x.flatten(1)) + self.time(t)
+        near = t[:, None] == t if self.connected else None
         for layer in self.layers:
-            nodes = layer(nodes, self.connected)
+            nodes = layer(nodes, near)
         return reaction + self.out(nodes).reshape(x.shape)
 
 
@@ -75,11 +77,12 @@ class _Messages(nn.Module):
         self.own, self.join = nn.Linear(width, width), nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, nodes: Tensor, connected: bool) -> Tensor:
+    def forward(self, nodes: Tensor, near: Tensor | None) -> Tensor:
         h = self.norm(nodes)
         heard = torch.zeros_like(h)
-        if connected:
-            edges = (self.query(h) @ self.key(h).T / math.sqrt(h.shape[1])).softmax(1)
+        if near is not None:
+            score = self.query(h) @ self.key(h).T / math.sqrt(h.shape[1])
+            edges = score.masked_fill(~near, -math.inf).softmax(1)
             carried = self.value(h)
             heard = edges @ carried - carried  # rows of edges sum to one
         joined: Tensor = nodes + self.join(nn.functional.silu(self.own(h) + heard))

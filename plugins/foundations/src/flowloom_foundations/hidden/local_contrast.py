@@ -99,8 +99,10 @@ class LocalContrast(FlowMatching):
         # Noise is independent of the data: that of a batch in another order is other noise.
         x0 = take(batch.x0, draw.permutation(len(hidden))[: len(rows)])
         t = torch.full((len(rows),), 1 - self.least_noise, device=hidden.device, dtype=hidden.dtype)
+        layout = None if batch.layout is None else batch.layout.take(rows)
         with torch.no_grad():
-            _, anchors = tapped(model, self.block, self.path.sample(x0, x1, t).x_t, t, cond)
+            point = Batch(x0, x1, cond, layout).point(self.path, t, draw.generator)
+            _, anchors = tapped(model, self.block, point.x_t, t, cond)
         apart = torch.cdist(F.normalize(hidden[rows], dim=1), F.normalize(anchors, dim=1)).square()
         own = torch.arange(len(rows), device=hidden.device)
         return F.cross_entropy(-apart / self.temperature, own, reduction="sum")

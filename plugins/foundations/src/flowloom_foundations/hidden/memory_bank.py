@@ -97,9 +97,11 @@ class MemoryBank(FlowMatching):
     def repulsion(self, z: Tensor) -> Tensor:
         """Mean log of the mean kernel between rows ``(n, dim)`` and negatives; 0 where there are none."""
         if not self.queue:
+            if len(z) < 2:
+                return z.sum() * 0
             others = torch.cdist(z, z).square() / -self.temperature
             own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-            return others.masked_fill(own, -math.inf).logsumexp(1).mean() - math.log(max(len(z) - 1, 1))
+            return others.masked_fill(own, -math.inf).logsumexp(1).mean() - math.log(len(z) - 1)
         # A copy: the batch overwrites the queue before the gradient is taken.
         kernel = torch.cdist(z, self.bank.clone()).square() / -self.temperature
         full = (self.held >= self.queue).to(z.dtype)

@@ -13,6 +13,7 @@ from flowloom.data import Examples
 from flowloom.draw import Draw
 from flowloom.errors import ShapeError
 from flowloom.flow import Flow
+from flowloom.objectives import Batch
 from flowloom.scores import Score
 from flowloom.seeds import generator as generator_of
 from flowloom_foundations.hidden.tap import tapped
@@ -58,7 +59,8 @@ class HiddenFeatures(Score):
             draws = generator_of(seed, "hidden-features", k, flow.device)
             x0 = flow.noise_for(examples, draws)
             t = torch.full((len(examples),), 1 - level, device=flow.device)
-            x = flow.objective.path.sample(x0, examples.x, t).x_t
+            batch = Batch(x0, examples.x, cond, flow.layout(examples.cond))
+            x = batch.point(flow.objective.path, t, draws).x_t
             with flow.evaluating():
                 hidden = tapped(flow.model, self.block, x, t, cond)[1].double()
             found.setdefault("effective_rank", []).append(effective_rank(hidden))

@@ -109,9 +109,10 @@ class LayoutFlow(FlowMatching):
         return Loss(total, {"flow_matching": squares.mean().detach(), "box": box.mean().detach()})
 
     def error(self, prediction: State, point: Any) -> State:
-        """Answer less target, part by part."""
-        target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.predict]
-        return map_state(torch.sub, prediction, target)
+        """Answer less target, both as what is compared, part by part."""
+        answer = self.path.convert(prediction, point.x_t, point.t, self.predict, self.compare_as)
+        target = {"velocity": point.velocity, "data": point.x1, "noise": point.x0}[self.compare_as]
+        return map_state(torch.sub, answer, target)
 
 
 def _mean(error: Mapping[str, Tensor], parts: Sequence[str], real: Tensor, of: Any) -> Tensor:

@@ -50,7 +50,7 @@ def train_classifier(
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         model = SequenceClassifier(codec.spec, width=width, stacks=1, label=label)
-        objective = Classification(path, times or ExponentialTimes(), label)
+        objective = Classification(path, times or ExponentialTimes(path=path), label)
         flow = Flow(model, source=DirichletSource(), path=path, objective=objective, codec=codec)
         flow.fit(data, seed=seed, steps=steps, batch=batch, lr=lr, ema=0.0)
     return model.eval().requires_grad_(False)

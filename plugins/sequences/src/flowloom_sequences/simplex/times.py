@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from flowloom.paths import Path
 from flowloom.times import TimeLaw
+from flowloom_sequences.simplex.path import DirichletPath
 
 
 class ExponentialTimes(TimeLaw):
@@ -19,15 +21,23 @@ class ExponentialTimes(TimeLaw):
 
     Args:
         scale: mean of ``a - 1`` before the cut.
-        largest: the path's ``largest``.
+        largest: the concentration at t = 1; the path's where left out, 8 where that has none.
         latest: see `TimeLaw`.
         stratified: see `TimeLaw`.
+        path: whose ``largest`` it is; injected from the recipe.
     """
 
     def __init__(
-        self, scale: float = 2.0, largest: float = 8.0, latest: float = 1.0, stratified: bool = False
+        self,
+        scale: float = 2.0,
+        largest: float | None = None,
+        latest: float = 1.0,
+        stratified: bool = False,
+        path: Path | None = None,
     ) -> None:
         super().__init__(latest, stratified)
+        if largest is None:
+            largest = path.largest if isinstance(path, DirichletPath) else 8.0
         if scale <= 0 or largest <= 1:
             raise ValueError(f"need scale > 0 and largest > 1, got {scale} and {largest}")
         self.theta = scale / (largest - 1)
