@@ -151,7 +151,9 @@ def test_tensors_need_e3nn_and_keep_no_constants_of_it(monkeypatch):
     with pytest.raises(IncompatibleError, match="degree 1 or more, got 0"):
         TensorField(molecule(), degree=0)
     monkeypatch.setitem(sys.modules, "e3nn", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install e3nn, or flowloom-molecules\[equivariant\]"):
+    with pytest.raises(
+        MissingDependencyError, match=r"pip install e3nn, or flowloom-molecules\[equivariant\]"
+    ):
         TensorField(molecule())
 
 
@@ -179,7 +181,9 @@ def test_rounds_of_edm_are_the_formula_in_loops(draws):
         way = torch.zeros(3).double()
         for j in set(range(4)) - {i}:
             apart = (x[i] - x[j]).norm()
-            way = way + (x[i] - x[j]) / (apart + 1) * 3 * torch.tanh(layer.push(pair(layer.pair, after, i, j)))
+            way = way + (x[i] - x[j]) / (apart + 1) * 3 * torch.tanh(
+                layer.push(pair(layer.pair, after, i, j))
+            )
         assert torch.allclose(place[i], x[i] + way / 7, atol=1e-7)
     assert torch.allclose(hidden, after)
     with pytest.raises(IncompatibleError, match="above 0, got 0"):

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from scipy.stats import wasserstein_distance
 
 from flowloom.data import Dataset, Examples

@@ -115,7 +115,9 @@ class _Round(nn.Module):
         way, far = _apart(place, graphs)
         normed = self.norm(hidden)
         numbers = normed[:, : self.width]
-        seen = torch.cat([self._bumps(far), self._bumps(given), far[:, None].log1p(), given[:, None].log1p()], -1)
+        seen = torch.cat(
+            [self._bumps(far), self._bumps(given), far[:, None].log1p(), given[:, None].log1p()], -1
+        )
         first = self.here(numbers)[graphs.target] + self.there(numbers)[graphs.source] + self.apart(seen)
         # A product of two tensors; directions of atoms at one place are 0, not undefined.
         message = self.product(normed[graphs.source], self.harmonics(way / far[:, None]), self.weigh(first))
@@ -255,7 +257,9 @@ class _Product(nn.Module):
         """Tensors ``(edges, before)``, harmonics and weights ``(edges, weights)`` to products, degree by degree."""
         done = []
         tensors = hidden.split([mul * dim for mul, dim in self.sizes], -1)
-        shares = weights.split([mul * len(w) for (mul, _), w in zip(self.sizes, self.widths, strict=True)], -1)
+        shares = weights.split(
+            [mul * len(w) for (mul, _), w in zip(self.sizes, self.widths, strict=True)], -1
+        )
         for i, (values, share) in enumerate(zip(tensors, shares, strict=True)):
             mul, dim = self.sizes[i]
             turn = torch.einsum("ej,dkj->edk", harmonics, self.get_buffer(f"coefficients_{i}").to(harmonics))
