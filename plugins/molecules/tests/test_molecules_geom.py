@@ -145,7 +145,7 @@ def test_a_file_that_was_cut_gives_what_came_before(tmp_path, told):
         "no.msgpack": b"",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match="is empty, or no MessagePack|is no MessagePack of maps"):
+        with pytest.raises(DataError, match=r"is empty, or no MessagePack|is no MessagePack of maps"):
             len(GeomDrugs(str(tmp_path / name)))
     (tmp_path / "no.tar.gz").write_bytes(b"no")
     with pytest.raises(DataError, match="cannot read"):

@@ -92,9 +92,8 @@ class GeomDrugs(Dataset):
             file = self._found()
             told = [self.conformers, self.most_atoms, self.elements]
             mark = f"{file.resolve()}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}".encode()
-            kept = kept_on_disk(
-                f"geom-{fingerprint(mark, {'geom': told})}", lambda into: self._read(file, into)
-            )
+            name = f"geom-{fingerprint(mark, {'geom': told})}"
+            kept = kept_on_disk(name, lambda into: self._read(file, into))
             report(kept.refused, kept.total, str(file))
             place = torch.from_numpy(kept.places)
             in_test, in_val = place < self.test, (place >= self.test) & (place < self.test + self.val)

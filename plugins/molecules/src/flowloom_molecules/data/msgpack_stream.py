@@ -80,7 +80,7 @@ class _AsItComes:
 def _opened(file: Path, stack: ExitStack) -> BufferedReader:
     try:
         if file.name.endswith((".tar.gz", ".tgz")):
-            tar = stack.enter_context(tarfile.open(file, "r|gz"))
+            tar = stack.enter_context(tarfile.open(file, "r|gz"))  # noqa: SIM115  (the stack closes it)
             for member in tar:
                 if member.isfile() and member.name.endswith(".msgpack"):
                     return cast("BufferedReader", tar.extractfile(member))

@@ -60,19 +60,18 @@ class Rows:
     def __init__(self, folder: Path) -> None:
         self.folder, self.refused, self.total = folder, list[Refused](), 0
         self._open = ExitStack()
-        self._files = {name: self._open.enter_context(open(folder / f"{name}.bin", "wb")) for name in _ARRAYS}
+        self._files = {}
+        for name in _ARRAYS:
+            file = open(folder / f"{name}.bin", "wb")  # noqa: SIM115  (the stack closes it)
+            self._files[name] = self._open.enter_context(file)
 
     def add(self, key: str, found: Sequence[tuple[Any, Sequence[int]]]) -> None:
         """Rows of one key: positions, which are centred, and types."""
         self.total += 1
         for pos, types in found:
             placed = np.asarray(pos, np.float64)
-            row = {
-                "pos": placed - placed.mean(0),
-                "types": types,
-                "sizes": [len(types)],
-                "places": [unit(key)],
-            }
+            row = {"pos": placed - placed.mean(0), "types": types}
+            row |= {"sizes": [len(types)], "places": [unit(key)]}
             for name, values in row.items():
                 self._files[name].write(np.asarray(values, _ARRAYS[name]).tobytes())
 

@@ -20,7 +20,7 @@ from flowloom_molecules.graphs import Graphs
 
 
 class AtomNetwork(nn.Module):
-    """Positions beside tokens: every real atom gets numbers, rounds move it, logits are read from its numbers.
+    """Positions beside tokens: atoms get numbers, rounds move them, logits are read from their numbers.
 
     The centre of the real atoms is taken out of what goes in and what comes out. Subclasses have `rounds`.
 

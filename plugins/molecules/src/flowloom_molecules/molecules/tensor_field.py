@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -31,15 +32,15 @@ class TensorField(AtomNetwork):
         x_i \leftarrow x_i + W'' h_i^{1}
 
     with weights :math:`w_{ij}` by a network that sees the numbers of both atoms, how far apart they are, and
-    how far they were in the state. Unlike the EGNN, an atom tells others which way it looks, so that angles
-    and torsions are seen in one round. Rotations, reflections and permutations of the atoms commute with it;
+    how far they were in the state. Unlike in the EGNN, an atom tells others which way its neighbours lie.
+    Rotations, reflections and permutations of the atoms commute with it;
     shifts change nothing. All pairs of atoms are joined. Needs the package e3nn.
 
     Args:
         spec: of the states: one real-valued part ``(atoms, 3)``, and any parts ``(atoms,)`` of tokens.
         width: tensors of each degree that an atom holds.
         depth: rounds of messages.
-        degree: of the tensors and harmonics, at least 1; products with an EGNN's means alone would be 0.
+        degree: of the tensors and harmonics, at least 1.
         hidden: width of the networks that weigh the products.
         bumps: Gaussians by which distances are told apart.
         answer: ``data``, where the atoms end; or ``velocity``, how they move.
@@ -72,8 +73,7 @@ class TensorField(AtomNetwork):
         ends = [_tensors(width, 0), *[_tensors(width, degree)] * (depth - 1), _tensors(width, 1)]
         with _eager():
             layers = [
-                _Round(before, after, harmonics, hidden, bumps, span)
-                for before, after in zip(ends, ends[1:], strict=False)
+                _Round(before, after, harmonics, hidden, bumps, span) for before, after in pairwise(ends)
             ]
         super().__init__(spec, width, layers, answer)
 
@@ -254,13 +254,11 @@ class _Product(nn.Module):
         self.weights = sum(mul for mul, _ in self.tensors)
 
     def forward(self, hidden: Tensor, harmonics: Tensor, weights: Tensor) -> Tensor:
-        """Tensors ``(edges, before)``, harmonics and weights ``(edges, weights)`` to products, degree by degree."""
+        """Tensors, harmonics and ``(edges, weights)`` weights of every edge to products, degree by degree."""
         done = []
         tensors = hidden.split([mul * dim for mul, dim in self.sizes], -1)
-        shares = weights.split(
-            [mul * len(w) for (mul, _), w in zip(self.sizes, self.widths, strict=True)], -1
-        )
-        for i, (values, share) in enumerate(zip(tensors, shares, strict=True)):
+        many = [mul * len(w) for (mul, _), w in zip(self.sizes, self.widths, strict=True)]
+        for i, (values, share) in enumerate(zip(tensors, weights.split(many, -1), strict=True)):
             mul, dim = self.sizes[i]
             turn = torch.einsum("ej,dkj->edk", harmonics, self.get_buffer(f"coefficients_{i}").to(harmonics))
             whole = values.unflatten(-1, (mul, dim)) @ turn

@@ -31,8 +31,9 @@ _Pair: TypeAlias = tuple[Path, Path | None]
 class PeptideFiles(Divided):
     """Chains of PDB and mmCIF files that are peptides, each about the mean of its CA, kept on disk.
 
-    A folder that holds ``peptide.pdb`` is one complex, as in PepBDB and in PepFlow's own PepMerge: its receptor is
-    ``receptor.pdb`` beside it, or ``pocket.pdb`` where there is none, and other files in it are left alone.
+    A folder that holds ``peptide.pdb`` is one complex, as in PepBDB and in PepFlow's own PepMerge: its
+    receptor is ``receptor.pdb`` beside it, or ``pocket.pdb`` where there is none, and other files in it are
+    left alone.
     Of every file the first model is read. Chains that cannot be used (too long or short, residues missing or
     unknown, backbone or side-chain atoms missing, two residues at one place) are left out with a warning that
     names and counts them, as are files that cannot be read. With a pocket, chains longer than ``longest`` are
