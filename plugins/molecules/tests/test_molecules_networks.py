@@ -2,9 +2,11 @@
 
 import copy
 import sys
+from importlib import resources
 
 import pytest
 import torch
+import yaml
 
 from flowloom.data import Tensors
 from flowloom.errors import IncompatibleError, MissingDependencyError
@@ -84,7 +86,7 @@ def test_wrong_twins_are_caught():
 
 
 def lopsided(flat=False):
-    """Multiplies tensors by coefficients that are none of Clebsch and Gordan; or by theirs in another order."""
+    """Multiplies tensors by coefficients that are none of Clebsch and Gordan's; or in another order."""
     net = tensors()
     for layer in net.layers:
         for coefficients in layer.product.buffers():
@@ -223,11 +225,10 @@ def test_networks_of_the_papers_scale_take_no_memory_and_have_their_parameters()
 
 
 @pytest.mark.parametrize(
-    ("atoms", "kinds", "depth", "share", "published"),
-    [(181, 16, 4, 1.0, 2_380_565), (29, 5, 9, 100.0, 5_339_920)],
-    ids=["GEOM-Drugs", "QM9"],
+    ("recipe", "atoms", "kinds", "depth", "published"),
+    [("molecules-geom", 181, 16, 4, 2_380_565), ("molecules-qm9", 29, 5, 9, 5_339_920)],
 )
-def test_rounds_of_edm_have_the_parameters_of_the_authors_code(atoms, kinds, depth, share, published):
+def test_rounds_of_edm_have_the_parameters_of_the_authors_code(recipe, atoms, kinds, depth, published):
     """Worked out from the layers that they publish, at 256: a round is 592,897.
 
     Around the rounds, they have linear maps of the kinds, t and, on QM9, the atomic number into 256 and back.
@@ -237,8 +238,11 @@ def test_rounds_of_edm_have_the_parameters_of_the_authors_code(atoms, kinds, dep
     told = kinds + 1 + (kinds == 5)
     assert depth * (update + pair + 256) + (told * 256 + 256) + (256 * told + told) == published
     parts = {"pos": Spec((atoms, 3)), "types": Spec((atoms,), vocab=kinds)}
+    file = resources.files("flowloom_molecules") / "recipes" / f"{recipe}.yaml"
+    given = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]
+    assert given.pop("use") == "edm-egnn"
     with torch.device("meta"):
-        net = EDMNetwork(Spec(parts=parts), width=256, depth=depth, share=share)
+        net = EDMNetwork(Spec(parts=parts), **given)
     assert sum(p.numel() for p in net.layers.parameters()) == depth * 592_897
     # Ours embeds kinds (one more than there are) and t, and normalises; theirs also answers t.
     around = (kinds + 1) * 256 + 2 * (256 * 256 + 256) + 2 * 256 + (256 * kinds + kinds)

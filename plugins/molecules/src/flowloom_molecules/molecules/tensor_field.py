@@ -88,6 +88,8 @@ class TensorField(AtomNetwork):
 class _Round(nn.Module):
     """One round; the first layer of the weights' network is applied to atoms and pairs apart."""
 
+    centres: Tensor
+
     def __init__(self, before: Any, after: Any, harmonics: Any, hidden: int, bumps: int, span: float) -> None:
         super().__init__()
         o3 = _e3nn()
@@ -138,6 +140,8 @@ class _Round(nn.Module):
 
 class _Gate(nn.Module):
     """Numbers through SiLU, tensors times a sigmoid of a number each, which stand between the two."""
+
+    spread: Tensor
 
     def __init__(self, tensors: Any) -> None:
         super().__init__()
