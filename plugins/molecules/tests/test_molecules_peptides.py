@@ -1,5 +1,6 @@
 """Peptides as geometry and as data: atoms from frames and back, files read row by row, the generated law."""
 
+import gzip
 import math
 import warnings
 
@@ -206,6 +207,40 @@ def test_chains_that_cannot_be_used_are_told_row_by_row(rows, tmp_path):
             len(read(tmp_path, longest=4))
         with pytest.raises(DataError, match="shorter than 12 residues"):
             len(read(tmp_path, shortest=12, longest=14))
+
+
+def test_folders_of_peptide_and_receptor_are_complexes(rows, tmp_path):
+    """As in PepBDB, and in PepMerge with pockets and merged files beside them."""
+    for i, other in enumerate(("receptor.pdb", "pocket.pdb", "receptor.pdb.gz")):
+        home = tmp_path / f"1ab{i}_A"
+        home.mkdir()
+        lines = pdb_text(rows, i).splitlines()
+        own, rest = (
+            "\n".join([*(line for line in lines if line[21:22] == chain), "END", ""]) for chain in "AB"
+        )
+        (home / "peptide.pdb").write_text(own)
+        (home / "pocket_merge.pdb").write_text(pdb_text(rows, i))
+        if other.endswith(".gz"):
+            (home / other).write_bytes(gzip.compress(rest.encode()))
+            (home / "pocket.pdb").write_text("REMARK  never read where there is a receptor\n")
+        else:
+            (home / other).write_text(rest)
+    data = read(tmp_path, pocket=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = data.take(torch.arange(3))
+    assert sorted(data.prepared.keys) == sorted(sequence(rows, i) for i in range(3))
+    for i in range(3):
+        j = data.prepared.keys.index(sequence(rows, i))
+        assert sorted(found.cond["pocket_types"][j].tolist()) == sorted(rows.cond["pocket_types"][i].tolist())
+    (tmp_path / "1ab0_A" / "receptor.pdb").write_bytes(b"\xff\xfe" * 9)
+    (tmp_path / "1ab1_A" / "peptide.pdb").write_text("END\n")
+    with pytest.warns(UserWarning, match="left out"):
+        names = [one.row for one in read(tmp_path, pocket=4).prepared.refused]
+    assert "1ab1_A/peptide.pdb" in names
+    with pytest.raises(DataError, match="longer than 3 residues"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        len(read(tmp_path, pocket=4, longest=3))
 
 
 def test_files_that_are_not_there_cost_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -36,9 +37,21 @@ MOLECULES = [
 CRYSTALS = ["model.width=16", "model.depth=1", "model.frequencies=2"]
 
 
-@pytest.mark.parametrize(("recipe", "small"), [("molecules-3d", MOLECULES), ("crystals-perov", CRYSTALS)])
+TENSORS = ["model.width=4", "model.depth=1", "model.hidden=8", *MOLECULES[2:]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "small"),
+    [
+        ("molecules-3d", MOLECULES),
+        pytest.param("molecules-3d-tensor", TENSORS, marks=pytest.mark.slow),
+        ("crystals-perov", CRYSTALS),
+    ],
+)
 def test_a_recipe_runs_and_goes_on_with_the_same_bits(recipe, small, home):
     pytest.importorskip("pymatgen.core")
+    if "tensor" in recipe:
+        pytest.importorskip("e3nn", reason="the network needs e3nn")
     quick = [
         *small,
         "train.steps=6",
@@ -70,11 +83,18 @@ def test_a_recipe_runs_and_goes_on_with_the_same_bits(recipe, small, home):
     assert all(torch.equal(whole[k], again[k]) for k in whole)
 
 
-def test_bad_input_costs_one_line(home, capsys, write_csv):
+def test_bad_input_costs_one_line(home, capsys, write_csv, monkeypatch):
     write_csv(home / "bad.csv", ("smiles",), [("rubbish",)] * 4)
     assert run("run", "molecules-3d", "--set", "data.files=[bad.csv]") == 2
     assert "none of 4 rows can be used: unparsable SMILES: 4" in capsys.readouterr().err
     assert run("run", "molecules-3d", "--set", "model.answer=velocity") == 2
     assert "give the model answer: data" in capsys.readouterr().err
+    assert run("run", "molecules-3d-tensor", "--set", "model.answer=velocity") == 2
+    assert "give the model answer: data" in capsys.readouterr().err
+    assert run("run", "molecules-3d-tensor", "--set", "model.degree=0") == 2
+    assert "tensors of degree 1 or more, got 0" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "e3nn", None)
+    assert run("run", "molecules-3d-tensor") == 2
+    assert "pip install e3nn, or flowloom-molecules[equivariant]" in capsys.readouterr().err
     assert run("run", "crystals-perov", "--set", "guidance.slopes={types: 2.0}") == 2
     assert "speeds up velocities" in capsys.readouterr().err

@@ -97,6 +97,16 @@ def test_answers_do_not_depend_on_the_workers():
     assert one == two
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_conformers_of_one_molecule_differ(seed):
+    """RDKit multiplies the seed by the number of the conformer: with 0 all of them were the same."""
+    (one,) = parallel.conformers(["CCCCO"], {**SETTINGS, "seed": seed, "conformers": 3}, workers=1)
+    first, second, third = (torch.tensor(pos) for pos in one["pos"])
+    assert (
+        min(float((a - b).abs().max()) for a, b in ((first, second), (first, third), (second, third))) > 0.1
+    )
+
+
 def test_a_molecule_that_takes_its_process_down_costs_only_itself(tmp_path, monkeypatch):
     program = tmp_path / "conform.py"
     program.write_text(

@@ -35,7 +35,8 @@ def embed(smiles: str, settings: dict[str, Any]) -> dict[str, Any]:
         if len(chains) > settings["most_bonds"]:
             return {"reason": f"more than {settings['most_bonds']} rotatable bonds"}
     rules: Any = rdDistGeom.ETKDGv3()
-    rules.randomSeed = settings["seed"]
+    # RDKit multiplies it by the number of the conformer: 0 would make all of them the same.
+    rules.randomSeed = settings["seed"] + 1
     rules.timeout = settings["seconds"]
     ids = list(rdDistGeom.EmbedMultipleConfs(full, settings["conformers"], rules))
     if not ids:

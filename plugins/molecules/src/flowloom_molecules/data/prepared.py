@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flowloom_molecules.data.refused import Refused
 
-FORMAT = 2
+FORMAT = 3
 """Counted up whenever what is written, or how it is made, changes."""
 
 
@@ -75,7 +75,7 @@ def prepared(name: str, make: Callable[[], Prepared]) -> Prepared:
     It is kept in ``flowloom/prepared`` in the user's cache folder; where that cannot be written, a warning
     says so and it is made anew next time. A damaged file is made anew.
     """
-    file = _folder() / f"{name}.safetensors"
+    file = cache_folder() / f"{name}.safetensors"
     found = _read(file)
     if found is not None:
         return found
@@ -103,7 +103,8 @@ def joined(parts: Sequence[Prepared]) -> Prepared:
     )
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Where it is kept: ``flowloom/prepared`` in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "flowloom" / "prepared"
 

@@ -31,11 +31,12 @@ def divide(keys: Sequence[str], val: float, test: float) -> dict[str, Tensor]:
         val: share of the validation split.
         test: share of the test split.
     """
-    place = torch.tensor([_unit(key) for key in keys], dtype=torch.float64)
+    place = torch.tensor([unit(key) for key in keys], dtype=torch.float64)
     in_test, in_val = place < test, (place >= test) & (place < test + val)
     found = {"train": ~(in_test | in_val), "val": in_val, "test": in_test}
     return {name: rows.nonzero(as_tuple=True)[0] for name, rows in found.items()}
 
 
-def _unit(key: str) -> float:
+def unit(key: str) -> float:
+    """Where a name stands between 0 and 1, the same everywhere."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

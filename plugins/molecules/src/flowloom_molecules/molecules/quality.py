@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from scipy.stats import wasserstein_distance
 
 from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.spec import Spec
 from flowloom_molecules.bonded.reading import Bonded
@@ -34,6 +36,7 @@ class MoleculeQuality(Metric):
     Args:
         spec: of the data; injected from the recipe.
         rare: see above.
+        most: training rows that are read, evenly over all of them; all where None.
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
@@ -47,16 +50,20 @@ class MoleculeQuality(Metric):
         "torsions": "lower",
     }
 
-    def __init__(self, spec: Spec, rare: int = 20) -> None:
+    def __init__(self, spec: Spec, rare: int = 20, most: int | None = None) -> None:
+        if most is not None and most < 1:
+            raise IncompatibleError(f"molecule-quality reads 1 training row or more, got most {most}")
         self.read: Reader = Bonded(spec) if "bonds" in spec.parts else Perception(spec)
-        self.rare = rare
+        self.rare, self.most = rare, most
         self._known: set[str] = set()
         self._neighbours: dict[str, set[int]] = {}
 
     def fit(self, train: Dataset) -> None:
         """Read the training molecules: which they are, and how many neighbours their atoms have."""
         counts: dict[str, Counter[int]] = defaultdict(Counter)
-        for one in self.read(train.all()):
+        few = self.most is not None and self.most < len(train)
+        rows = torch.linspace(0, len(train) - 1, self.most or 1).long() if few else None
+        for one in self.read(train.all() if rows is None else train.take(rows)):
             self._known.add(one.smiles)
             for atom in one.connected.GetAtoms():
                 counts[atom.GetSymbol()][atom.GetDegree()] += 1

@@ -44,7 +44,7 @@ class Limits:
 
 
 def peptides_in(
-    file: Path, limits: Limits, refused: list[Refused]
+    file: Path, limits: Limits, refused: list[Refused], receptor: Path | None = None
 ) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Tensor]]]:
     """Sequence, residues, and pocket of every chain of the first model that is a peptide of these limits.
 
@@ -52,31 +52,39 @@ def peptides_in(
         file: PDB or mmCIF, perhaps gzipped.
         limits: see `Limits`.
         refused: where chains that cannot be used are told.
+        receptor: a file of its own, where the receptor is not in the same one; the folder then names them.
     """
-    import gemmi
-
+    called = file.name if receptor is None else f"{file.parent.name}/{file.name}"
     try:
-        structure = gemmi.read_structure(str(file))
-        structure.setup_entities()
-        chains = [(c.name, list(c.get_polymer())) for c in structure[0]] if len(structure) else []
+        chains = _chains(file)
+        beside = [] if receptor is None else [r for _, residues in _chains(receptor) for r in residues]
     except (RuntimeError, ValueError, OSError) as error:
-        refused.append(Refused(file.name, file.name, f"unreadable ({str(error).splitlines()[0][:60]})"))
+        refused.append(Refused(called, called, f"unreadable ({str(error).splitlines()[0][:60]})"))
         return
-    chains = [(name, residues) for name, residues in chains if residues]
     if not chains:
-        refused.append(Refused(file.name, file.name, "no chain of amino acids"))
+        refused.append(Refused(called, called, "no chain of amino acids"))
     for name, residues in chains:
-        row = f"{file.name}:{name}"
-        if limits.pocket and len(residues) > limits.longest:
+        row = f"{called}:{name}"
+        if receptor is None and limits.pocket and len(residues) > limits.longest:
             continue  # a receptor
         try:
             own = _peptide(residues, limits)
         except Refusal as reason:
             refused.append(Refused(row, row, str(reason)))
             continue
-        others = [r for other, some in chains if other != name for r in some]
+        others = [*beside, *(r for other, some in chains if other != name for r in some)]
         sequence = "".join(LETTERS[k] for k in own["types"].tolist())
         yield sequence, own, _pocket(own, others, limits) if limits.pocket else {}
+
+
+def _chains(file: Path) -> list[tuple[str, list[Any]]]:
+    """Chains of amino acids of the first model, by name."""
+    import gemmi
+
+    structure = gemmi.read_structure(str(file))
+    structure.setup_entities()
+    chains = [(c.name, list(c.get_polymer())) for c in structure[0]] if len(structure) else []
+    return [(name, residues) for name, residues in chains if residues]
 
 
 def _peptide(residues: Sequence[Any], limits: Limits) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,11 +24,16 @@ from flowloom_molecules.peptides.form import PARTS, examples, peptide_spec
 __all__ = ["PeptideFiles"]
 
 _ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+_PEPTIDE, _RECEPTORS = "peptide.pdb", ("receptor.pdb", "pocket.pdb")
+_Pair: TypeAlias = tuple[Path, Path | None]
 
 
 class PeptideFiles(Divided):
     """Chains of PDB and mmCIF files that are peptides, each about the mean of its CA, kept on disk.
 
+    A folder that holds ``peptide.pdb`` is one complex, as in PepBDB and in PepFlow's own PepMerge: its
+    receptor is ``receptor.pdb`` beside it, or ``pocket.pdb`` where there is none, and other files in it are
+    left alone.
     Of every file the first model is read. Chains that cannot be used (too long or short, residues missing or
     unknown, backbone or side-chain atoms missing, two residues at one place) are left out with a warning that
     names and counts them, as are files that cannot be read. With a pocket, chains longer than ``longest`` are
@@ -93,13 +99,19 @@ class PeptideFiles(Divided):
             raise MissingDependencyError("peptide-files needs gemmi; pip install gemmi") from error
         del gemmi
         files = list(self._found())
-        mark = "\0".join(f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}" for file in files)
-        told = {**vars(self.limits), "peptides": 1, "gemmi": version("gemmi")}
+        mark = "\0".join(
+            f"{file}\0{file.stat().st_size}\0{file.stat().st_mtime_ns}"
+            for pair in files
+            for file in pair
+            if file is not None
+        )
+        told = {**vars(self.limits), "peptides": 2, "gemmi": version("gemmi")}
         kept = prepared(f"peptides-{fingerprint(mark.encode(), told)}", lambda: self._made(files))
         report(kept.refused, kept.total, ", ".join(self.files))
         return kept
 
-    def _found(self) -> Iterator[Path]:
+    def _found(self) -> Iterator[_Pair]:
+        """Files of peptides, each with that of its receptor where it has one of its own."""
         if not self.files:
             raise DataError("peptide-files needs files; give files: [mine.pdb, a-folder]")
         for name in self.files:
@@ -112,20 +124,20 @@ class PeptideFiles(Divided):
                     "a path"
                 )
             if not there.is_dir():
-                yield there
+                yield there, None
                 continue
             inside = [
                 f for f in sorted(there.rglob("*")) if f.name.lower().removesuffix(".gz").endswith(_ENDINGS)
             ]
             if not inside:
                 raise DataError(f"{there} holds no files that end on {', '.join(_ENDINGS)}, perhaps gzipped")
-            yield from inside
+            yield from _paired(inside)
 
-    def _made(self, files: Sequence[Path]) -> Prepared:
+    def _made(self, files: Sequence[_Pair]) -> Prepared:
         refused: list[Refused] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = [one for file in files for one in peptides_in(file, self.limits, refused)]
+            found = [one for file, other in files for one in peptides_in(file, self.limits, refused, other)]
         chains, pockets = [one[1] for one in found], [one[2] for one in found]
         return Prepared(
             ragged={part: torch.cat([c[part] for c in chains]) for part in PARTS} if chains else {},
@@ -137,3 +149,15 @@ class PeptideFiles(Divided):
             refused=tuple(refused),
             total=len(found) + len(refused),
         )
+
+
+def _paired(files: Sequence[Path]) -> Iterator[_Pair]:
+    """Peptides of complexes with their receptors, and all files of other folders alone."""
+    plain = {file: file.name.lower().removesuffix(".gz") for file in files}
+    complexes = {file.parent for file in files if plain[file] == _PEPTIDE}
+    beside = {(file.parent, plain[file]): file for file in files if file.parent in complexes}
+    for file in files:
+        if file.parent not in complexes:
+            yield file, None
+        elif plain[file] == _PEPTIDE:
+            yield file, next((beside[file.parent, r] for r in _RECEPTORS if (file.parent, r) in beside), None)

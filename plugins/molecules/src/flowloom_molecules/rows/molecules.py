@@ -28,6 +28,25 @@ def register(reg: Registrar) -> None:
         within="molecules-small",
     )
     reg.add(
+        "model",
+        "edm-egnn",
+        f"{home}.edm:EDMNetwork",
+        summary="the EGNN of EDM, its rounds with the parameters of the authors' code",
+        example={"width": 16, "depth": 2},
+        paper="2203.17003",
+        within="molecules-small",
+    )
+    reg.add(
+        "model",
+        "tensor-field",
+        f"{home}.tensor_field:TensorField",
+        summary="equivariant network of vectors and tensors, by products with spherical harmonics",
+        example={"width": 4, "depth": 2, "hidden": 8, "bumps": 4},
+        paper="2101.03164",
+        requires=("e3nn>=0.6",),
+        within="molecules-small",
+    )
+    reg.add(
         "metric",
         "molecule-quality",
         f"{home}.quality:MoleculeQuality",
@@ -52,6 +71,16 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "dataset",
+        "geom-drugs",
+        "flowloom_molecules.data.geom:GeomDrugs",
+        summary="conformers of drug-like molecules, as GEOM's authors publish them",
+        example={"conformers": 2},
+        paper="2006.05531",
+        requires=("msgpack>=1.0",),
+        tags=("files",),
+    )
+    reg.add(
+        "dataset",
         "torsions",
         "flowloom_molecules.data.torsions:Torsions",
         summary="torsion angles of conformers, a circle for every rotatable bond",
@@ -68,6 +97,18 @@ def register(reg: Registrar) -> None:
         "flowloom_molecules:recipes/molecules-qm9.yaml",
         summary="QM9 in space, the literature's scale (needs an accelerator)",
         paper="2406.07266",
+    )
+    reg.recipe(
+        "molecules-geom",
+        "flowloom_molecules:recipes/molecules-geom.yaml",
+        summary="GEOM-Drugs in space, the literature's scale (needs an accelerator)",
+        paper="2312.07168",
+    )
+    reg.recipe(
+        "molecules-3d-tensor",
+        "flowloom_molecules:recipes/molecules-3d-tensor.yaml",
+        summary="molecules-3d by a tensor-field network (needs e3nn)",
+        paper="2101.03164",
     )
     reg.recipe(
         "conformer-torsions",
