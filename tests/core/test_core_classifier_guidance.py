@@ -103,7 +103,7 @@ def test_a_classifier_learns_to_tell_noisy_states_apart():
     logits = flow.model(clean.x, torch.ones(400))
     assert float((logits.argmax(1) == clean.cond["label"]).float().mean()) > 0.95
     assert not flow.objective.generates
-    with pytest.raises(IncompatibleError, match="generates nothing .* its objective is Classification"):
+    with pytest.raises(IncompatibleError, match=r"generates nothing .* its objective is Classification"):
         flow.objective.require_generates()
 
 
