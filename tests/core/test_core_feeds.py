@@ -104,6 +104,13 @@ def test_bucketed_pads_little_and_meets_every_row_once_an_epoch():
         Bucketed(DATA)
 
 
+def test_the_first_rows_of_a_bucketed_batch_are_no_shorter_than_the_last():
+    feed = started(Bucketed(Ragged(), pool=20))
+    assert torch.equal(feed.rows(3), started(Bucketed(Ragged(), pool=20)).rows(3))
+    lengths = torch.stack([feed.seen(k).cond["real"].sum(1).double() for k in range(400)])
+    assert abs(float(lengths[:, :5].mean() - lengths[:, 5:].mean())) < 0.05 * float(lengths.std())
+
+
 def test_bucketed_cuts_the_parts_that_a_mask_speaks_of():
     data = Molecules(200)
     feed = Bucketed(data, pool=5)

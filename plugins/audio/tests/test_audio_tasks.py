@@ -33,8 +33,8 @@ def flow(data):
     codec = LogMel(data.spec, bands=8, iterations=4)
     codec.fit(data)
     network = SpeechTransformer(codec.spec, width=16, depth=1, heads=2, ignore=["speaker"])
-    for p in network.parameters():  # zero-initialised heads would answer nothing
-        torch.nn.init.normal_(p, std=0.05)
+    for p in network.parameters():  # zero-initialised heads would answer nothing, small ones hear no voice
+        torch.nn.init.normal_(p, std=0.2)
     objective = SpeechMatching(codec.spec, condition_dropout=0.1, ignore=["speaker"])
     return fl.Flow(
         network, objective=objective, codec=codec, spec=codec.spec, solver=fl.solvers.Midpoint(steps=24)

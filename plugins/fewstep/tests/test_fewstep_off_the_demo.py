@@ -25,7 +25,6 @@ from flowloom_fewstep.jumps import JumpMap
 from flowloom_fewstep.segments import Segments
 from flowloom_fewstep.self_corrected import SelfCorrected
 from flowloom_fewstep.soflow import SoFlow
-from flowloom_fewstep.splitmeanflow import SplitMeanFlow
 
 
 @pytest.mark.parametrize(("n", "distinct"), [(1, 0.25), (2, 0.25), (3, 0.5), (1, 0.75)])
@@ -117,24 +116,3 @@ def test_a_critic_sees_nothing_in_padding():
     objective.critic_loss(network, batch)
     assert len(seen) == 2
     assert all(bool((x[:, 2] == 0).all()) for x in seen)
-
-
-def test_rows_that_stand_in_order_of_length_have_two_times_alike(draws):
-    class Counting(nn.Module):
-        jvp_safe = True
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.two = torch.zeros(8)
-
-        def forward(self, x, s, /, span, **cond):
-            self.two += span > 0
-            return 0 * x + 0 * span[:, None]
-
-    model, x = Counting(), torch.randn(8, 3)
-    real = torch.arange(3)[None] < torch.tensor([1, 1, 1, 2, 2, 2, 3, 3])[:, None]
-    objective = SplitMeanFlow(distinct=0.5)
-    for _ in range(300):
-        pair = objective.pair(model, Batch(x, x, layout=Layout(real=real)), Step(generator=draws))
-        model.two += pair.t > pair.s
-    assert (model.two / 300).tolist() == pytest.approx([0.5] * 8, abs=0.12)

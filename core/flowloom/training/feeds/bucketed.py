@@ -23,7 +23,8 @@ class Bucketed(DataFeed):
     """Shuffled epochs of ragged examples in batches of similar length, so that little is spent on padding.
 
     A pool of ``pool`` batches is taken from the shuffled epoch, sorted by length, cut into batches, and those
-    are taken in random order. A batch is cut to its longest example, unless ``trim`` is false (for networks
+    are taken in random order, as are the rows of each: what is done to the first rows of a batch alone must
+    not meet the shortest ones. A batch is cut to its longest example, unless ``trim`` is false (for networks
     of one size). The lengths of all rows are read once at the start, and nothing else is held in memory.
 
     Args:
@@ -75,7 +76,9 @@ class Bucketed(DataFeed):
         ranked = rows[self._lengths[rows].argsort(stable=True)]
         key = derive(self.feeding.seed, "bucketed", which)
         chosen = int(permuted(torch.tensor([place]), self.pool, key))
-        return ranked[chosen * self.feeding.size : (chosen + 1) * self.feeding.size]
+        own = ranked[chosen * self.feeding.size : (chosen + 1) * self.feeding.size]
+        order = derive(self.feeding.seed, "bucketed rows", number)
+        return own[permuted(torch.arange(len(own)), len(own), order)]
 
     def seen(self, number: int) -> Examples:
         """The examples of that batch, cut to the longest."""

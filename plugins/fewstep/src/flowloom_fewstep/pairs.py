@@ -197,10 +197,6 @@ class PairObjective(Objective):
         n, layout = batch_size(batch.x1), batch.layout
         draw = Draw.like(batch.x1, step.generator)
         s, t = times or self.draw_times(n, draw, step)
-        if times is None and layout is not None:
-            # Rows may stand in order of their length, and the first ones are those with two times.
-            order = draw.permutation(n)
-            s, t = s[order], t[order]
         point = batch.point(self.path, s, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)

@@ -30,7 +30,7 @@ def register(reg: Registrar) -> None:
         within=WITHIN,
         known_failures={
             name: "a policy answers with actions, and reads no time and no state between tokens"
-            for name in ("check_output_shape", "check_time_and_state_matter", "check_jvp")
+            for name in ("check_output_shape", "check_time_and_state_matter")
         },
     )
     reg.add("solver", "rollout", f"{home}.solver:Rollout", summary="follow a policy", within=WITHIN)
