@@ -25,7 +25,6 @@ def test_every_cell_of_a_shipped_experiment_can_be_begun(name: str, small: bool,
 def test_the_small_form_of_a_shipped_experiment_ends_with_its_table(name: str, tmp_path: Path) -> None:
     study = tmp_path / "study"
     assert main(["experiment", name, "--small", "--out", str(study)]) == 0
-    frame = Experiment(name, study, small=True).results().frame()
-    assert {"arm", "domain", "quality"} <= set(frame.columns)
-    assert set(frame["domain"]) >= {"earth", "torus"}
+    rows = Experiment(name, study, small=True).results().rows()
+    assert {"earth", "torus"} <= {row["domain"] for row in rows if row["quality"] is not None}
     assert (study / "report.html").is_file()
