@@ -195,8 +195,7 @@ class PairObjective(Objective):
             times: s and t, where they are not to be drawn.
         """
         n, layout = batch_size(batch.x1), batch.layout
-        draw = Draw.like(batch.x1, step.generator)
-        s, t = times or self.draw_times(n, draw, step)
+        s, t = times or self.draw_times(n, Draw.like(batch.x1, step.generator), step)
         point = batch.point(self.path, s, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)

@@ -11,8 +11,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_molecules.graphs import Graphs
-from flowloom_molecules.molecules.egnn import squares
-from flowloom_molecules.molecules.network import AtomNetwork
+from flowloom_molecules.molecules.network import AtomNetwork, squares
 
 
 class EDMNetwork(AtomNetwork):
@@ -58,13 +57,6 @@ class EDMNetwork(AtomNetwork):
         if not (share > 0 and span > 0):
             raise IncompatibleError(f"share and span of edm-egnn are above 0, got {share} and {span}")
         super().__init__(spec, width, (_Round(width, sublayers, share, span) for _ in range(depth)), answer)
-
-    def rounds(self, hidden: Tensor, place: Tensor, graphs: Graphs) -> tuple[Tensor, Tensor]:
-        """Numbers and positions of the real atoms after all rounds."""
-        given = squares(place, graphs)
-        for layer in self.layers:
-            hidden, place = layer(hidden, place, given, graphs)
-        return hidden, place
 
 
 class _Round(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_molecules.graphs import Graphs
-from flowloom_molecules.molecules.network import AtomNetwork
+from flowloom_molecules.molecules.network import AtomNetwork, squares
 
 
 class EGNN(AtomNetwork):
@@ -45,13 +45,6 @@ class EGNN(AtomNetwork):
         require_sizes(width=width, depth=depth)
         super().__init__(spec, width, (_Round(width, span) for _ in range(depth)), answer)
 
-    def rounds(self, hidden: Tensor, place: Tensor, graphs: Graphs) -> tuple[Tensor, Tensor]:
-        """Numbers and positions of the real atoms after all rounds."""
-        given = squares(place, graphs)
-        for layer in self.layers:
-            hidden, place = layer(hidden, place, given, graphs)
-        return hidden, place
-
 
 class _Round(nn.Module):
     """One round; the first layer of the message network is applied to atoms and pairs apart."""
@@ -82,8 +75,3 @@ class _Round(nn.Module):
             pull = self.span * torch.tanh(pull)
         way = (place[graphs.target] - place[graphs.source]) / ((now + 1e-8).sqrt() + 1)[:, None]
         return hidden, place + graphs.gathered(way * pull) / size.to(way)
-
-
-def squares(place: Tensor, graphs: Graphs) -> Tensor:
-    """Squared distances of all pairs, ``(edges,)``."""
-    return (place[graphs.target] - place[graphs.source]).square().sum(-1)

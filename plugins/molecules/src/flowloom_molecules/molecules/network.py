@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -22,12 +21,13 @@ from flowloom_molecules.graphs import Graphs
 class AtomNetwork(nn.Module):
     """Positions beside tokens: atoms get numbers, rounds move them, logits are read from their numbers.
 
-    The centre of the real atoms is taken out of what goes in and what comes out. Subclasses have `rounds`.
+    The centre of the real atoms is taken out of what goes in and what comes out. Subclasses bring the layers.
 
     Args:
         spec: of the states: one real-valued part ``(atoms, 3)``, and any parts ``(atoms,)`` of tokens.
         width: numbers of an atom.
-        layers: that `rounds` runs.
+        layers: rounds, one after the other: numbers (with tensors behind them, where they have any) and
+            positions of the real atoms, and how far pairs were in the state (`given`), to the first two.
         answer: ``data``, where the atoms end; or ``velocity``, how they move.
 
     Raises:
@@ -65,9 +65,9 @@ class AtomNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.read = nn.ModuleDict({module_name(k): nn.Linear(width, v) for k, v in self.kinds.items()})
 
-    @abstractmethod
-    def rounds(self, hidden: Tensor, place: Tensor, graphs: Graphs) -> tuple[Tensor, Tensor]:
-        """Numbers ``(nodes, width)`` and positions ``(nodes, 3)`` of the real atoms after all rounds."""
+    def given(self, place: Tensor, graphs: Graphs) -> Tensor:
+        """How far all pairs are in the state, as rounds read it, ``(edges,)``: squared distances."""
+        return squares(place, graphs)
 
     def forward(self, x: Any, t: Tensor, /, **cond: Tensor) -> Any:
         """Where atoms end, or how they move; and logits of every part of tokens."""
@@ -80,8 +80,10 @@ class AtomNetwork(nn.Module):
         hidden = (self.time(t) + self.condition(cond, len(padded)))[graphs.row]
         for name in self.kinds:
             hidden = hidden + self.embed[module_name(name)](graphs.nodes(x[name]))
-        hidden, place = self.rounds(hidden, start, graphs)
-        hidden = self.norm(hidden)
+        place, given = start, self.given(start, graphs)
+        for layer in self.layers:
+            hidden, place = layer(hidden, place, given, graphs)
+        hidden = self.norm(hidden[:, : self.width])
         moved = graphs.centred(place) if self.answer == "data" else graphs.centred(place - start)
         tokens = {k: graphs.padded(self.read[module_name(k)](hidden)) for k in self.kinds}
         return {name: graphs.padded(moved) if name == self.where else tokens[name] for name in x}
@@ -97,3 +99,8 @@ class AtomNetwork(nn.Module):
                 f"this network answers with the {self.answer} of '{self.where}', and the objective reads "
                 f"{asked}; give the model answer: {asked}, or the objective predict: {self.answer}",
             )
+
+
+def squares(place: Tensor, graphs: Graphs) -> Tensor:
+    """Squared distances of all pairs, ``(edges,)``."""
+    return (place[graphs.target] - place[graphs.source]).square().sum(-1)

@@ -77,12 +77,9 @@ class TensorField(AtomNetwork):
             ]
         super().__init__(spec, width, layers, answer)
 
-    def rounds(self, hidden: Tensor, place: Tensor, graphs: Graphs) -> tuple[Tensor, Tensor]:
-        """Numbers of every atom, and where it is, after all rounds."""
-        given = _apart(place, graphs)[1]
-        for layer in self.layers:
-            hidden, place = layer(hidden, place, given, graphs)
-        return hidden[:, : self.width], place
+    def given(self, place: Tensor, graphs: Graphs) -> Tensor:
+        """Distances, smooth at 0."""
+        return _apart(place, graphs)[1]
 
 
 class _Round(nn.Module):
