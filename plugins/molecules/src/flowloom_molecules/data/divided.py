@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -12,11 +13,11 @@ from flowloom.errors import DataError
 from flowloom_molecules.data.prepared import Prepared
 from flowloom_molecules.data.splits import divide, require_shares
 
-__all__ = ["Divided"]
+__all__ = ["Divided", "InSplits"]
 
 
-class Divided(Dataset):
-    """Rows that are prepared when they are first asked for; whether one is in a split is decided by its key.
+class InSplits(Dataset):
+    """Rows that are divided into splits once they are prepared.
 
     Args:
         val: share of the validation split.
@@ -30,36 +31,17 @@ class Divided(Dataset):
         require_shares(val, test)
         self.val, self.test = val, test
         self._split = "train"
-        self._all: Prepared | None = None
         self._rows: dict[str, Tensor] = {}
 
+    @property
     @abstractmethod
-    def prepare(self) -> Prepared:
-        """All rows, of all splits."""
+    def prepared(self) -> Any:
+        """All rows, of all splits; which are in which split is known after it."""
 
     @property
     def called(self) -> str:
         """What messages call it."""
         return type(self).__name__
-
-    @property
-    def prepared(self) -> Prepared:
-        """All rows.
-
-        Raises:
-            DataError: there are none, or they cannot be had.
-        """
-        if self._all is None:
-            kept = self.prepare()
-            if not len(kept):
-                raise DataError(f"{self.called}: there is no molecule")
-            self._all, self._rows = kept, divide(kept.keys, self.val, self.test)
-        return self._all
-
-    @property
-    def most(self) -> int:
-        """Points of the largest row of all splits."""
-        return int(self.prepared.sizes.max())
 
     @property
     def own(self) -> Tensor:
@@ -83,3 +65,42 @@ class Divided(Dataset):
         other = copy.copy(self)
         other._split = name
         return other
+
+
+class Divided(InSplits):
+    """Rows that are prepared when they are first asked for; whether one is in a split is decided by its key.
+
+    Args:
+        val: share of the validation split.
+        test: share of the test split.
+
+    Raises:
+        DataError: the shares leave nothing to train on.
+    """
+
+    def __init__(self, val: float, test: float) -> None:
+        super().__init__(val, test)
+        self._all: Prepared | None = None
+
+    @abstractmethod
+    def prepare(self) -> Prepared:
+        """All rows, of all splits."""
+
+    @property
+    def prepared(self) -> Prepared:
+        """All rows.
+
+        Raises:
+            DataError: there are none, or they cannot be had.
+        """
+        if self._all is None:
+            kept = self.prepare()
+            if not len(kept):
+                raise DataError(f"{self.called}: there is no molecule")
+            self._all, self._rows = kept, divide(kept.keys, self.val, self.test)
+        return self._all
+
+    @property
+    def most(self) -> int:
+        """Points of the largest row of all splits."""
+        return int(self.prepared.sizes.max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowloom.data import Dataset, Examples
+from flowloom.data import Examples
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom.state import State
+from flowloom_molecules.data.divided import InSplits
 from flowloom_molecules.data.msgpack_stream import entries
 from flowloom_molecules.data.on_disk import OnDisk, Rows, kept_on_disk
 from flowloom_molecules.data.prepared import fingerprint
 from flowloom_molecules.data.refused import Refusal, Refused, report
-from flowloom_molecules.data.splits import SPLITS, require_shares
+from flowloom_molecules.data.splits import divide_places
 from flowloom_molecules.elements import NUMBERS
 
 __all__ = ["GeomDrugs"]
@@ -32,7 +32,7 @@ NAMES = ("drugs_crude.msgpack", "drugs_crude.msgpack.gz", "drugs_crude.msgpack.t
 ELEMENTS = ("H", "B", "C", "N", "O", "F", "Al", "Si", "P", "S", "Cl", "As", "Br", "I", "Hg", "Bi")
 
 
-class GeomDrugs(Dataset):
+class GeomDrugs(InSplits):
     """Conformers of drug-like molecules with hydrogens (GEOM, Axelrod and Gomez-Bombarelli 2006.05531).
 
     The state has the parts ``pos`` (``(atoms, 3)``, angstrom, centred) and ``types`` (``(atoms,)``, ids of
@@ -70,7 +70,7 @@ class GeomDrugs(Dataset):
         test: float = 0.1,
         root: Path | None = None,
     ) -> None:
-        require_shares(val, test)
+        super().__init__(val, test)
         unknown = [symbol for symbol in elements if symbol not in NUMBERS]
         if unknown or len(set(elements)) < len(elements) or not elements:
             raise DataError(f"elements are symbols such as C, N and O, each once; got {list(elements)}")
@@ -78,12 +78,15 @@ class GeomDrugs(Dataset):
             raise DataError(
                 f"conformers and most_atoms must be at least 1, got {conformers} and {most_atoms}"
             )
-        self.file, self.root, self.val, self.test = file, root, val, test
+        self.file, self.root = file, root
         self.conformers, self.most_atoms, self.elements = conformers, most_atoms, tuple(elements)
         self._ids = {NUMBERS[symbol]: i for i, symbol in enumerate(self.elements)}
-        self._split = "train"
         self._all: OnDisk | None = None
-        self._rows: dict[str, Tensor] = {}
+
+    @property
+    def called(self) -> str:
+        """Its name in recipes."""
+        return "geom-drugs"
 
     @property
     def prepared(self) -> OnDisk:
@@ -95,10 +98,7 @@ class GeomDrugs(Dataset):
             name = f"geom-{fingerprint(mark, {'geom': told})}"
             kept = kept_on_disk(name, lambda into: self._read(file, into))
             report(kept.refused, kept.total, str(file))
-            place = torch.from_numpy(kept.places)
-            in_test, in_val = place < self.test, (place >= self.test) & (place < self.test + self.val)
-            found = (~(in_test | in_val), in_val, in_test)
-            self._rows = {name: rows.nonzero()[:, 0] for name, rows in zip(SPLITS, found, strict=True)}
+            self._rows = divide_places(torch.from_numpy(kept.places), self.val, self.test)
             self._all = kept
         return self._all
 
@@ -114,15 +114,6 @@ class GeomDrugs(Dataset):
             parts=parts, conditions={"atoms": Condition(shape=(n,), role="real", of=", ".join(parts))}
         )
 
-    @property
-    def own(self) -> Tensor:
-        """Which of all rows are in this split."""
-        _ = self.prepared
-        return self._rows[self._split]
-
-    def __len__(self) -> int:
-        return len(self.own)
-
     def take(self, rows: Tensor) -> Examples:
         """Molecules, with zeros where there is no atom."""
         kept = self.prepared
@@ -136,20 +127,6 @@ class GeomDrugs(Dataset):
             real[i, : len(kinds)] = True
         x: State = {"pos": pos, "types": types}
         return Examples(x, {"atoms": real})
-
-    def split(self, name: str) -> Dataset:
-        """``train``, ``val`` or ``test``.
-
-        Raises:
-            DataError: there is no such split, or it is empty.
-        """
-        _ = self.prepared
-        if name not in self._rows or len(self._rows[name]) == 0:
-            has = ", ".join(k for k, rows in self._rows.items() if len(rows))
-            raise DataError(f"geom-drugs has no split '{name}'; it has: {has}")
-        other = copy.copy(self)
-        other._split = name
-        return other
 
     def _found(self) -> Path:
         own, places = Path(self.file).expanduser(), folders(self.root, ("molecules", ""))

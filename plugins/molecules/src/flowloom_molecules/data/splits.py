@@ -31,7 +31,11 @@ def divide(keys: Sequence[str], val: float, test: float) -> dict[str, Tensor]:
         val: share of the validation split.
         test: share of the test split.
     """
-    place = torch.tensor([unit(key) for key in keys], dtype=torch.float64)
+    return divide_places(torch.tensor([unit(key) for key in keys], dtype=torch.float64), val, test)
+
+
+def divide_places(place: Tensor, val: float, test: float) -> dict[str, Tensor]:
+    """Rows of every split, by where their names stand between 0 and 1 (`unit`)."""
     in_test, in_val = place < test, (place >= test) & (place < test + val)
     found = {"train": ~(in_test | in_val), "val": in_val, "test": in_test}
     return {name: rows.nonzero(as_tuple=True)[0] for name, rows in found.items()}
