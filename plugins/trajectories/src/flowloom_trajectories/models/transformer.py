@@ -12,6 +12,7 @@ from flowloom.conditions import withheld
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding, TimeEmbedding
+from flowloom.models.attention import attend
 from flowloom.models.sizes import require_sizes
 from flowloom.module_names import module_name
 from flowloom.spec import Condition, Spec
@@ -93,9 +94,8 @@ class TimeTransformer(nn.Module):
             tokens.append(members)
             seen.append(there)
         hidden, mask = torch.cat(tokens, 1), torch.cat(seen, 1)
-        bias = torch.zeros(mask.shape, dtype=hidden.dtype, device=mask.device).masked_fill(~mask, -1e9)
         for block in self.blocks:
-            hidden = block(hidden, context, bias[:, None, None])
+            hidden = block(hidden, context, mask[:, None, None])
         shift, scale = self.modulate(context).chunk(2, -1)
         out = self.leave(self.norm(hidden[:, :steps]) * (1 + scale) + shift)
         return out if layout is None else layout.zero(out)
@@ -153,14 +153,12 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
         self.modulate = _zeroed(nn.Linear(width, 6 * width))
 
-    def forward(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, seen: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(context).chunk(6, -1)
         n, length, width = x.shape
         qkv = self.qkv(self.first(x) * (1 + scale1) + shift1)
         q, k, v = qkv.reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        # Spelled out: the fused kernel has no forward derivative, and sequences are short.
-        weights = (q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5 + bias).softmax(-1)
-        mixed = (weights @ v).transpose(1, 2).reshape(n, length, width)
+        mixed = attend(q, k, v, seen).transpose(1, 2).reshape(n, length, width)
         x = x + gate1 * self.join(mixed)
         return x + gate2 * self.mlp(self.second(x) * (1 + scale2) + shift2)
 
