@@ -21,6 +21,15 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "facing",
+        "flowloom_trajectories.models:Facing",
+        summary="any network, which sees ways in the frame of who walks them",
+        example={"network": {"use": "time-transformer", "width": 16, "depth": 1, "heads": 2}},
+        data="crowd",
+        paper="2211.06489",
+    )
+    reg.add(
+        "model",
         "temporal-unet",
         "flowloom_trajectories.models:TemporalUNet",
         summary="one-dimensional U-Net along time",
