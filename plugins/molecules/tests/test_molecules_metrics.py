@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Spec
 from flowloom_molecules.crystals.chart import LatticeChart
+from flowloom_molecules.crystals.lattice import LatticeDistance
 from flowloom_molecules.data.crystals import Crystals
 from flowloom_molecules.data.molecules import Conformers
 from flowloom_molecules.molecules.perceived import Perception, perceive
@@ -120,6 +121,21 @@ def test_match_rate_finds_the_truth_and_its_baselines_are_not_crippled(crystals_
     (figure,) = CrystalView().samples(real, real)
     assert figure.mime == "text/html"
     assert b"replicateUnitCell" in figure.data
+
+
+def test_lattices_are_judged_where_they_are_no_cells():
+    """Two rows that stand at one point, two of them d away: the energy distance is 2 d."""
+    real = Examples({"lengths": torch.full((2, 3), 4.0), "angles": torch.full((2, 3), 90.0)}, {})
+    x = {"lengths": torch.full((2, 3), -1.0), "angles": torch.full((2, 3), 93.0)}
+    x["lengths"][:, 1:] = 4.0
+    values = LatticeDistance()(Examples(x, {}), real)
+    assert values["lengths_distance"] == pytest.approx(2 * 5.0)
+    assert values["angles_distance"] == pytest.approx(2 * 3.0 * math.sqrt(3))
+    assert values["cells"] == 0
+    half = {**x, "lengths": torch.cat([x["lengths"][:1], real.x["lengths"][:1]])}
+    assert LatticeDistance()(Examples(half, {}), real)["cells"] == 0.5
+    with pytest.raises(IncompatibleError, match="lengths and angles"):
+        LatticeDistance()(Examples(torch.zeros(2, 3), {}), Examples(torch.zeros(2, 3), {}))
 
 
 def test_compositions_out_of_balance_are_not_valid(crystals_csv):
