@@ -30,6 +30,13 @@ def register(reg: Registrar) -> None:
         example={"n": 128},
     )
     reg.add(
+        "dataset",
+        "crystal-prototypes",
+        "flowloom_molecules.data.prototypes:Prototypes",
+        summary="binary crystals of three invented prototypes without symmetry, no file needed",
+        example={"n": 128},
+    )
+    reg.add(
         "codec",
         "lattice-chart",
         f"{home}.chart:LatticeChart",
@@ -141,7 +148,7 @@ def register(reg: Registrar) -> None:
     reg.recipe(
         "flowmm",
         "flowloom_molecules:recipes/flowmm.yaml",
-        summary="FlowMM's choices one by one on drawn perovskites, no file needed",
+        summary="FlowMM's choices one by one on drawn crystals, no file needed",
         paper=_FLOWMM,
     )
     reg.recipe(
