@@ -150,7 +150,7 @@ def test_cells_of_one_prototype_match_and_those_of_others_or_of_chance_do_not(dr
     rows = [[i for i, s in enumerate(structures(real)) if s[0].specie.symbol in kinds] for kinds in firsts]
     assert min(len(mine) for mine in rows) >= 4
     cells = structures(real)
-    assert min(minimum_distance(cell) for cell in cells) > 1.2
+    assert min(minimum_distance(cell) for cell in cells) > 1.0
     metric = StructureMatch(0.2, 0.2, 5.0)
 
     def dressed(guess, truth):

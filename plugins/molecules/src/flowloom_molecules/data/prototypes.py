@@ -1,4 +1,4 @@
-"""Binary crystals of three prototypes drawn from a seed: positions without symmetry, for demonstrations."""
+"""Layered binary crystals of three invented prototypes, drawn from a seed: a law for demonstrations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flowloom.state import State
 from flowloom_molecules.elements import NUMBERS, SYMBOLS
 
 _PLACES = (
-    ((0.00, 0.00, 0.00), (0.41, 0.57, 0.18), (0.72, 0.25, 0.46), (0.17, 0.80, 0.71)),
-    ((0.00, 0.00, 0.00), (0.35, 0.28, 0.61), (0.58, 0.77, 0.30), (0.85, 0.44, 0.12)),
-    ((0.00, 0.00, 0.00), (0.64, 0.14, 0.40), (0.22, 0.46, 0.27), (0.48, 0.69, 0.83)),
+    ((0.00, 0.00), (0.45, 0.50), (0.72, 0.20), (0.18, 0.72)),
+    ((0.00, 0.00), (0.30, 0.42), (0.62, 0.72), (0.68, 0.25)),
+    ((0.00, 0.00), (0.55, 0.12), (0.25, 0.45), (0.78, 0.60)),
 )
-"""Of two atoms of either element, by prototype: invented, so that no axis tells of another by symmetry."""
-_SHAPES = ((1.0, 1.1, 1.25), (1.0, 1.2, 0.95), (1.15, 1.0, 1.3))
+"""In the layer, of two atoms of either element, by prototype: invented, so that no two axes are alike."""
+_SHAPES = ((1.2, 1.3, 0.9), (1.2, 1.4, 0.8), (1.35, 1.2, 0.9))
 _A = (("Na", "K", "Rb"), ("Mg", "Ca", "Sr"), ("Zn", "Cd", "Cu"))
 """What stands at the first two places tells the prototype."""
 _B = ("F", "Cl", "Br", "O", "S", "Se")
@@ -26,11 +26,13 @@ _RADII = {
 
 
 class Prototypes(Drawn):
-    """Cells AABB of three invented prototypes at a random place of the torus, equal atoms in any order.
+    """Cells AABB of flat layers, of three invented prototypes at a random place of the torus.
 
-    The first element tells the prototype; cells are orthogonal and as long as ``1.5 (r_A + r_B)`` times the
-    prototype's shape (Shannon's radii), each length but for 2 % (std). Fractional coordinates are jittered
-    (std 0.01). Parts and condition as of `flowloom_molecules.data.crystals.Crystals`.
+    Crystals of two dimensions in cells of three: the atoms of a cell stand at one height, and the next layer a
+    length of the cell above. The first element tells the prototype, equal atoms come in any order. Cells are
+    orthogonal and as long as ``1.5 (r_A + r_B)`` times the prototype's shape (Shannon's radii), each length but
+    for 2 % (std); fractional coordinates are jittered (std 0.01). Parts and condition as of
+    `flowloom_molecules.data.crystals.Crystals`.
 
     Args:
         n: cells of every split.
@@ -64,7 +66,8 @@ class Prototypes(Drawn):
         size = 1.5 * (radius_a + torch.tensor([_RADII[s] for s in _B])[b])
         lengths = size[:, None] * torch.tensor(_SHAPES)[which]
         lengths = lengths * (0.02 * torch.randn(n, 3, generator=generator)).exp()
-        places = torch.tensor(_PLACES)[which]
+        layers = torch.tensor(_PLACES)
+        places = torch.cat([layers, torch.zeros_like(layers[..., :1])], -1)[which]
         swap = torch.rand(n, 2, generator=generator) < 0.5
         order = torch.arange(4).expand(n, 4).clone()
         order[:, :2] = torch.where(swap[:, :1], order[:, :2].flip(1), order[:, :2])

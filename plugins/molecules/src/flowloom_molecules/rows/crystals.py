@@ -33,7 +33,7 @@ def register(reg: Registrar) -> None:
         "dataset",
         "crystal-prototypes",
         "flowloom_molecules.data.prototypes:Prototypes",
-        summary="binary crystals of three invented prototypes without symmetry, no file needed",
+        summary="layered binary crystals of three invented prototypes, no file needed",
         example={"n": 128},
     )
     reg.add(
