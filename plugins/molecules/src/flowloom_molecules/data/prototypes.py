@@ -28,10 +28,10 @@ _RADII = {
 class Prototypes(Drawn):
     """Cells AABB of flat layers, of three invented prototypes at a random place of the torus.
 
-    Crystals of two dimensions in cells of three: the atoms of a cell stand at one height, and the next layer a
-    length of the cell above. The first element tells the prototype, equal atoms come in any order. Cells are
-    orthogonal and as long as ``1.5 (r_A + r_B)`` times the prototype's shape (Shannon's radii), each length but
-    for 2 % (std); fractional coordinates are jittered (std 0.01). Parts and condition as of
+    Crystals of two dimensions in cells of three: the atoms of a cell stand at one height, and the next layer
+    a length of the cell above. The first element tells the prototype, equal atoms come in any order. Cells
+    are orthogonal and as long as ``1.5 (r_A + r_B)`` times the prototype's shape (Shannon's radii), each
+    length but for 2 % (std); fractional coordinates are jittered (std 0.01). Parts and condition as of
     `flowloom_molecules.data.crystals.Crystals`.
 
     Args:
