@@ -166,7 +166,10 @@ def test_cells_of_one_prototype_match_and_those_of_others_or_of_chance_do_not(dr
         assert metric.matched(strange, [cells[mine[0]]] * 3)[0] == 0
     few = real.take(torch.arange(20))
     chance = {**few.x, "frac": torch.rand(20, 4, 3, generator=draws)}
-    assert metric.matched(structures(Examples(chance, few.cond)), cells[:20])[0] <= 0.1
+    thrown = structures(Examples(chance, few.cond))
+    assert metric.matched(thrown, cells[:20])[0] <= 0.1
+    # The literature's tolerances cannot tell them apart.
+    assert StructureMatch().matched(thrown, cells[:20])[0] >= 0.5
 
 
 def test_compositions_out_of_balance_are_not_valid(crystals_csv):
