@@ -136,6 +136,8 @@ def test_lattices_are_judged_where_they_are_no_cells():
     spread = Examples({**x, "lengths": torch.tensor([[3.0, 3.0, 3.0], [5.0, 6.0, 7.0]])}, {})
     again = Examples({**spread.x, "lengths": spread.x["lengths"].flip(0)}, {})
     assert LatticeDistance()(again, spread)["lengths_distance"] == pytest.approx(0, abs=1e-9)
+    lost = {**x, "lengths": math.nan * x["lengths"]}
+    assert math.isnan(LatticeDistance()(Examples(lost, {}), real)["lengths_distance"])
     half = {**x, "lengths": torch.cat([x["lengths"][:1], real.x["lengths"][:1]])}
     assert LatticeDistance()(Examples(half, {}), real)["cells"] == 0.5
     with pytest.raises(IncompatibleError, match="lengths and angles"):

@@ -18,9 +18,9 @@ class LatticeDistance(Metric):
     They look at lattices alone and make no structure, so that a row whose lengths are no cell's (a flow from
     Gaussian noise may end below 0) counts by how far off it is.
 
-    * ``lengths_distance``, ``angles_distance``: energy distances ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` of the
-      three numbers together, over all pairs of rows, a row and itself included. Predictions stand beside the
-      truth of their own composition, where means over different rows would come out below 0;
+    * ``lengths_distance``, ``angles_distance``: energy distances ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` of
+      the three numbers together, over all pairs of rows, a row and itself included. Predictions stand beside
+      the truth of their own composition, where means over different rows would come out below 0;
     * ``cells``: share of rows with positive lengths and angles between 0 and 180 degrees.
     """
 
@@ -53,7 +53,9 @@ class LatticeDistance(Metric):
 
 def _apart(x: Tensor, y: Tensor) -> float:
     between, ours, theirs = (_mean_distance(a, b) for a, b in ((x, y), (x, x), (y, y)))
-    return max(0.0, 2 * between - ours - theirs)
+    value = 2 * between - ours - theirs
+    # Rounding alone goes below 0; what is no number stays none.
+    return 0.0 if value < 0 else value
 
 
 def _mean_distance(a: Tensor, b: Tensor) -> float:
