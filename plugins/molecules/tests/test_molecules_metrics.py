@@ -156,7 +156,7 @@ def test_cells_of_one_prototype_match_and_those_of_others_or_of_chance_do_not(dr
     assert min(len(mine) for mine in rows) >= 4
     cells = structures(real)
     assert min(minimum_distance(cell) for cell in cells) > 1.0
-    metric = StructureMatch(0.2, 0.2, 5.0)
+    metric = StructureMatch(0.2, 0.1, 5.0)
 
     def dressed(guess, truth):
         """The positions of one cell with the elements of another."""
