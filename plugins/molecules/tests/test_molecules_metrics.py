@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import DataError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Spec
 from flowloom_molecules.crystals.chart import LatticeChart
+from flowloom_molecules.crystals.lattice import LatticeDistance
 from flowloom_molecules.data.crystals import Crystals
 from flowloom_molecules.data.molecules import Conformers
+from flowloom_molecules.data.prototypes import Prototypes
 from flowloom_molecules.molecules.perceived import Perception, perceive
 from flowloom_molecules.molecules.quality import MoleculeQuality
 from flowloom_molecules.molecules.renderer import MoleculeView
@@ -120,6 +122,59 @@ def test_match_rate_finds_the_truth_and_its_baselines_are_not_crippled(crystals_
     (figure,) = CrystalView().samples(real, real)
     assert figure.mime == "text/html"
     assert b"replicateUnitCell" in figure.data
+
+
+def test_lattices_are_judged_where_they_are_no_cells():
+    """Two rows that stand at one point, two of them d away: the energy distance is 2 d."""
+    real = Examples({"lengths": torch.full((2, 3), 4.0), "angles": torch.full((2, 3), 90.0)}, {})
+    x = {"lengths": torch.full((2, 3), -1.0), "angles": torch.full((2, 3), 93.0)}
+    x["lengths"][:, 1:] = 4.0
+    values = LatticeDistance()(Examples(x, {}), real)
+    assert values["lengths_distance"] == pytest.approx(2 * 5.0)
+    assert values["angles_distance"] == pytest.approx(2 * 3.0 * math.sqrt(3))
+    assert values["cells"] == 0
+    spread = Examples({**x, "lengths": torch.tensor([[3.0, 3.0, 3.0], [5.0, 6.0, 7.0]])}, {})
+    again = Examples({**spread.x, "lengths": spread.x["lengths"].flip(0)}, {})
+    assert LatticeDistance()(again, spread)["lengths_distance"] == pytest.approx(0, abs=1e-9)
+    lost = {**x, "lengths": math.nan * x["lengths"]}
+    assert math.isnan(LatticeDistance()(Examples(lost, {}), real)["lengths_distance"])
+    half = {**x, "lengths": torch.cat([x["lengths"][:1], real.x["lengths"][:1]])}
+    assert LatticeDistance()(Examples(half, {}), real)["cells"] == 0.5
+    with pytest.raises(IncompatibleError, match="lengths and angles"):
+        LatticeDistance()(Examples(torch.zeros(2, 3), {}), Examples(torch.zeros(2, 3), {}))
+
+
+def test_cells_of_one_prototype_match_and_those_of_others_or_of_chance_do_not(draws):
+    """The law of prototypes can be judged: it says which rows are alike, and atoms at random are not."""
+    core = pytest.importorskip("pymatgen.core")
+    from flowloom_molecules.crystals.match import StructureMatch, minimum_distance
+    from flowloom_molecules.crystals.structures import structures
+
+    real = Prototypes(40).all()
+    firsts = [("Na", "K", "Rb"), ("Mg", "Ca", "Sr"), ("Zn", "Cd", "Cu")]
+    rows = [[i for i, s in enumerate(structures(real)) if s[0].specie.symbol in kinds] for kinds in firsts]
+    assert min(len(mine) for mine in rows) >= 4
+    cells = structures(real)
+    assert min(minimum_distance(cell) for cell in cells) > 1.0
+    metric = StructureMatch(0.2, 0.1, 5.0)
+
+    def dressed(guess, truth):
+        """The positions of one cell with the elements of another."""
+        return core.Structure(cells[guess].lattice, cells[truth].species, cells[guess].frac_coords)
+
+    for number, mine in enumerate(rows):
+        others = rows[(number + 1) % 3]
+        alike = [dressed(i, mine[0]) for i in mine[1:4]]
+        # Cells are as wide as their elements, which the matcher scales away.
+        assert metric.matched(alike, [cells[mine[0]]] * 3)[0] == 1
+        strange = [dressed(i, mine[0]) for i in others[:3]]
+        assert metric.matched(strange, [cells[mine[0]]] * 3)[0] == 0
+    few = real.take(torch.arange(20))
+    chance = {**few.x, "frac": torch.rand(20, 4, 3, generator=draws)}
+    thrown = structures(Examples(chance, few.cond))
+    assert metric.matched(thrown, cells[:20])[0] <= 0.1
+    # The literature's tolerances cannot tell them apart.
+    assert StructureMatch().matched(thrown, cells[:20])[0] >= 0.5
 
 
 def test_compositions_out_of_balance_are_not_valid(crystals_csv):

@@ -12,6 +12,7 @@ from flowloom.data import Tensors
 from flowloom.errors import IncompatibleError, MissingDependencyError
 from flowloom.spec import Condition, Spec
 from flowloom.testing import check
+from flowloom_molecules.crystals.absolute import AbsoluteCSPNet
 from flowloom_molecules.crystals.network import CSPNet
 from flowloom_molecules.graphs import Graphs, to_pyg
 from flowloom_molecules.molecules.edm import EDMNetwork
@@ -204,6 +205,35 @@ def test_cspnet_answers_alike_for_any_supercell_shift_and_sees_the_lattice(draws
     assert not torch.allclose(net(x, t, **cond)["frac"], other["frac"])
     velocity = net(x, t, **cond)["frac"].detach()
     assert float(velocity.mean(1).abs().max()) < 1e-6
+
+
+def test_a_network_of_absolute_positions_is_cspnet_beside_what_it_sees(draws):
+    """Without that it is CSPNet but for the mean; with it, the origin matters and velocities have a mean."""
+    plain, net = (kind(cell(), width=16, depth=2, frequencies=3).eval() for kind in (CSPNet, AbsoluteCSPNet))
+    others = net.load_state_dict(plain.state_dict(), strict=False)
+    assert set(others.missing_keys) == {"place.weight", "place.bias"}
+    x = {
+        "frac": torch.rand(2, 4, 3, generator=draws),
+        "lengths": torch.ones(2, 3),
+        "angles": torch.zeros(2, 3),
+        "types": torch.randint(9, (2, 4), generator=draws),
+    }
+    moved = {**x, "frac": x["frac"] + 1.0}
+    rest = {"t": torch.tensor([0.2, 0.7]), "cond": {"atoms": torch.ones(2, 4, dtype=torch.bool)}}
+
+    def ask(model, state):
+        return model(state, rest["t"], **rest["cond"])["frac"].detach()
+
+    assert float(ask(net, x).mean(1).abs().max()) > 1e-3
+    # A whole turn is no symmetry of a box.
+    assert not torch.allclose(ask(net, x), ask(net, moved), atol=1e-4)
+    torch.nn.init.zeros_(net.place.weight)
+    torch.nn.init.zeros_(net.place.bias)
+    velocity = ask(net, x)
+    assert torch.allclose(velocity - velocity.mean(1, keepdim=True), ask(plain, x), atol=1e-6)
+    results = laws(lambda: AbsoluteCSPNet(cell(), width=16, depth=1, frequencies=2))
+    assert {r.name: r.message for r in results if not r.ok} == {}
+    assert "check_permutations" in {r.name for r in results if r.status == "passed"}
 
 
 def test_states_without_atoms_in_space_are_refused():

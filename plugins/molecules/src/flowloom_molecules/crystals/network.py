@@ -119,9 +119,8 @@ class CSPNet(nn.Module):
         real = torch.ones(frac.shape[:2], dtype=torch.bool, device=frac.device) if own is None else own
         graphs = Graphs.complete(real, loops=True)
         cell = (torch.cat([x["lengths"], x["angles"]], 1) - self.mean) / self.std
-        known = graphs.nodes(x["types"])
-        hidden = self.into(torch.cat([self.types(known), self.time(t)[graphs.row]], -1))
         place = graphs.nodes(frac)
+        hidden = self.atoms(graphs.nodes(x["types"]), place, self.time(t)[graphs.row])
         way = place[graphs.source] - place[graphs.target]
         angle = way[..., None] * self.harmonics.to(way)
         waves = torch.cat([angle.sin(), angle.cos()], -1).flatten(1)
@@ -132,11 +131,19 @@ class CSPNet(nn.Module):
         mean = total / graphs.size.clamp_min(1)[:, None].to(total)
         lattice = self.lattice(torch.cat([mean, total], -1)) * self.speed_std + self.speed_mean
         return {
-            "frac": graphs.padded(graphs.centred(self.coordinates(hidden) * self.speed)),
+            "frac": graphs.padded(self.moves(hidden, graphs)),
             "lengths": lattice[:, :3],
             "angles": lattice[:, 3:],
             "types": graphs.padded(self.kinds(hidden)),
         }
+
+    def atoms(self, types: Tensor, place: Tensor, time: Tensor) -> Tensor:
+        """What atoms know before they hear of others, ``(nodes, width)``: not where they stand."""
+        return self.into(torch.cat([self.types(types), time], -1))
+
+    def moves(self, hidden: Tensor, graphs: Graphs) -> Tensor:
+        """Velocities of coordinates ``(nodes, 3)``, without their mean over the cell."""
+        return graphs.centred(self.coordinates(hidden) * self.speed)
 
 
 class _Messages(nn.Module):

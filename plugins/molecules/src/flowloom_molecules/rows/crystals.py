@@ -30,6 +30,13 @@ def register(reg: Registrar) -> None:
         example={"n": 128},
     )
     reg.add(
+        "dataset",
+        "crystal-prototypes",
+        "flowloom_molecules.data.prototypes:Prototypes",
+        summary="layered binary crystals of three invented prototypes, no file needed",
+        example={"n": 128},
+    )
+    reg.add(
         "codec",
         "lattice-chart",
         f"{home}.chart:LatticeChart",
@@ -70,6 +77,14 @@ def register(reg: Registrar) -> None:
         within="perovskites",
     )
     reg.add(
+        "model",
+        "cspnet-absolute",
+        f"{home}.absolute:AbsoluteCSPNet",
+        summary="cspnet that also sees where atoms stand, for flows of raw coordinates",
+        example={"width": 16, "depth": 1, "frequencies": 2},
+        within="perovskites",
+    )
+    reg.add(
         "guidance",
         "anti-annealing",
         f"{home}.annealing:AntiAnnealing",
@@ -98,6 +113,14 @@ def register(reg: Registrar) -> None:
         tags=("heavy",),
     )
     reg.add(
+        "metric",
+        "lattice-distance",
+        f"{home}.lattice:LatticeDistance",
+        summary="energy distances of cell lengths and angles",
+        paper=_FLOWMM,
+        within="perovskites",
+    )
+    reg.add(
         "renderer",
         "crystal-view",
         f"{home}.renderer:CrystalView",
@@ -120,6 +143,12 @@ def register(reg: Registrar) -> None:
         "perovskites",
         "flowloom_molecules:recipes/perovskites.yaml",
         summary="structure prediction of drawn perovskites, no file needed",
+        paper=_FLOWMM,
+    )
+    reg.recipe(
+        "flowmm",
+        "flowloom_molecules:recipes/flowmm.yaml",
+        summary="FlowMM's choices one by one on drawn crystals, no file needed",
         paper=_FLOWMM,
     )
     reg.recipe(
