@@ -12,9 +12,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.spec import Condition, Spec
 from flowloom_trajectories.models import Facing, TimeTransformer
 
-SPEC = Spec(
-    (12, 2), conditions={"past": Condition(shape=(8, 2)), "neighbours": Condition(shape=(3, 8, 3))}
-)
+SPEC = Spec((12, 2), conditions={"past": Condition(shape=(8, 2)), "neighbours": Condition(shape=(3, 8, 3))})
 
 
 class _Crooked(nn.Module):

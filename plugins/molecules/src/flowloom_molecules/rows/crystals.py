@@ -119,6 +119,7 @@ def register(reg: Registrar) -> None:
         summary="energy distances of cell lengths and angles",
         paper=_FLOWMM,
         within="perovskites",
+        known_failures={"check_real_beats_noise": "all angles of these cells are 90 degrees, noise included"},
     )
     reg.add(
         "renderer",

@@ -55,7 +55,7 @@ class Facing(nn.Module):
             )
         if told is None or told.classes is not None or len(told.shape) != 2 or told.shape[-1] != 2:
             raise IncompatibleError(
-                f"model facing wants a condition '{past}' (observed, 2) that says where somebody faces; there "
+                f"model facing wants a condition '{past}' (observed, 2) that says where one faces; there "
                 f"is {', '.join(spec.conditions) or 'none'}"
             )
         if still <= 0:
