@@ -63,7 +63,7 @@ class ByClass(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Its values for every class that has rows on both sides."""
         self.require_rows(samples, real)
-        found = {}
+        found: dict[str, float] = {}
         for i, name in enumerate(self.classes):
             rows = self._of(real, i)
             mine = self._drawn(rows, len(samples), len(real)) if self.paired else self._of(samples, i)
