@@ -3,6 +3,7 @@
 from flowloom.metrics.accuracy import Accuracy
 from flowloom.metrics.base import Metric
 from flowloom.metrics.best_of import BestOf
+from flowloom.metrics.by_class import ByClass
 from flowloom.metrics.calibration import Calibration, rank_shares
 from flowloom.metrics.crps import CRPS, fair_crps
 from flowloom.metrics.distances import EnergyDistance, SlicedWasserstein, energy_distance, sliced_wasserstein
@@ -18,6 +19,7 @@ __all__ = [
     "PSNR",
     "Accuracy",
     "BestOf",
+    "ByClass",
     "Calibration",
     "EnergyDistance",
     "EnergyScore",

@@ -454,6 +454,13 @@ def _inference(reg: Registrar) -> None:
     )
     reg.add(
         "metric",
+        "by-class",
+        "flowloom.metrics:ByClass",
+        summary="another metric of the rows of each class by themselves",
+        example={"metric": "energy-distance"},
+    )
+    reg.add(
+        "metric",
         "sliced-wasserstein",
         "flowloom.metrics:SlicedWasserstein",
         summary="sliced 2-Wasserstein distance",
@@ -483,6 +490,12 @@ def _inference(reg: Registrar) -> None:
         "predict",
         "flowloom.tasks:Predict",
         summary="held-out rows from their conditions alone",
+    )
+    reg.add(
+        "task",
+        "mistold",
+        "flowloom.tasks:Mistold",
+        summary="held-out rows from their conditions, of which a class is told wrong",
     )
     reg.add("renderer", "scatter", "flowloom.renderers:Scatter", summary="point clouds in the plane")
     reg.add(

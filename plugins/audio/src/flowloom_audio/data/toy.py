@@ -44,6 +44,7 @@ class ToySpeech(Recordings):
         join: most words joined to one example; see `Recordings`.
         rows: examples where words are joined.
         prompt: seconds of the prompt, 0 for none.
+        mix: ratios in dB at which another speaker is added, as the condition ``degraded``; see `Recordings`.
         seed: of the takes.
     """
 
@@ -57,6 +58,7 @@ class ToySpeech(Recordings):
         join: int = 1,
         rows: int = 2000,
         prompt: float = 0.0,
+        mix: tuple[float, float] | None = None,
         seed: int = 0,
     ) -> None:
         room = sum(map(len, words)) if not join else join * (max(map(len, words)) + 1)
@@ -69,6 +71,7 @@ class ToySpeech(Recordings):
             prompt=prompt,
             text_length=room,
             trim=False,
+            mix=mix,
             seed=seed,
         )
         if voices < 1 or takes < 2:

@@ -2,12 +2,14 @@
 
 from flowloom_audio.metrics.distances import LogMelFrechet, SpectralDistance
 from flowloom_audio.metrics.paired import ShortTimeIntelligibility, SignalRatio, SpeechQuality
+from flowloom_audio.metrics.pitch import PitchError
 from flowloom_audio.metrics.recogniser import SpeechJudge
 from flowloom_audio.metrics.self_supervised import SpeechFrechet
 from flowloom_audio.metrics.sphinx import Sphinx
 
 __all__ = [
     "LogMelFrechet",
+    "PitchError",
     "ShortTimeIntelligibility",
     "SignalRatio",
     "SpectralDistance",

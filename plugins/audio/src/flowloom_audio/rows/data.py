@@ -75,6 +75,13 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "view",
+        "sound-frames",
+        f"{views}:SoundFrames",
+        summary="log-mel frames in place of recordings, so that a flow is judged where it lives",
+        data="toy-speech",
+    )
+    reg.add(
+        "view",
         "mel-beside",
         f"{views}:MelBeside",
         summary="log-mel frames beside every recording, for a vocoder",

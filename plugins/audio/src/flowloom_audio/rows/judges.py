@@ -59,6 +59,14 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "metric",
+        "pitch-error",
+        f"{home}:PitchError",
+        summary="pitch, voicing and periodicity beside the recording of the same row",
+        paper="2110.10139",
+        data="toy-speech",
+    )
+    reg.add(
+        "metric",
         "si-sdr",
         f"{home}:SignalRatio",
         summary="scale-invariant signal-to-distortion ratio",

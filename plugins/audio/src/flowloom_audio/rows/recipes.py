@@ -28,11 +28,26 @@ def register(reg: Registrar) -> None:
         f"{home}/uniflow-digits.yaml",
         summary="enhancement, dereverberation and extraction of a voice by one network",
     )
+    reg.recipe(
+        "uniflow-toy",
+        f"{home}/uniflow-toy.yaml",
+        summary="three front-end jobs on synthetic words by one network, or by one each",
+    )
+    reg.recipe(
+        "uniflow-one-step",
+        f"{home}/uniflow-one-step.yaml",
+        summary="three front-end jobs in one evaluation by MeanFlow (needs flowloom-fewstep)",
+    )
     reg.recipe("vocode-digits", f"{home}/vocode-digits.yaml", summary="log-mel frames to waveforms")
     reg.recipe(
         "toy-vocoder", f"{home}/toy-vocoder.yaml", summary="log-mel frames of synthetic words to sound"
     )
     reg.recipe(
         "periodwave-libritts", f"{home}/periodwave-libritts.yaml", summary="PeriodWave at the paper's scale"
+    )
+    reg.recipe(
+        "periodwave-toy",
+        f"{home}/periodwave-toy.yaml",
+        summary="waveforms folded at five periods or at one, in eight minutes",
     )
     reg.recipe("toy-speech", f"{home}/toy-speech.yaml", summary="synthetic words, in two minutes")

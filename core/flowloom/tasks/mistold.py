@@ -1,0 +1,59 @@
+"""Prediction under a class that is not the row's own: how much a flow heeds what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.errors import IncompatibleError
+from flowloom.metrics import Metric
+from flowloom.solvers import Solver
+from flowloom.tasks.predict import Predict
+
+__all__ = ["Mistold"]
+
+
+class Mistold(Predict):
+    """As `Predict`, but every row is told another class than its own, drawn evenly from the others.
+
+    All else that it is told, and the truth that judges it, are the row's. Beside ``predict`` on the same flow
+    it says what the class is worth: a flow that reads everything from its other conditions loses nothing.
+
+    Args:
+        condition: the class.
+        solver: in place of the flow's own.
+        metrics: judges of the answers; in a recipe, the recipe's own where none are named.
+        draws: answers to every question; as many as the metrics want where None.
+        name: what it is called in tables and files.
+    """
+
+    def __init__(
+        self,
+        condition: str = "label",
+        solver: Solver | None = None,
+        metrics: Sequence[Metric] = (),
+        draws: int | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(solver, metrics, draws, name)
+        self.condition = condition
+
+    def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
+        """Conditions with another class beside empty states, and the rows.
+
+        Raises:
+            IncompatibleError: the data have no such class, or only one.
+        """
+        told = data.spec.conditions.get(self.condition)
+        if told is None or told.classes is None or told.classes < 2:
+            raise IncompatibleError(
+                f"mistold tells rows another class of '{self.condition}', and these data have no condition "
+                "of that name with at least two classes"
+            )
+        asked, truth = super().pose(data, n, generator)
+        own = truth.cond[self.condition]
+        other = torch.randint(1, told.classes, own.shape, generator=generator).to(own)
+        cond = {**asked.cond, self.condition: (own + other) % told.classes}
+        return Examples(asked.x, cond, asked.layout), truth
