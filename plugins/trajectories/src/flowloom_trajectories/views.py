@@ -19,17 +19,30 @@ __all__ = ["Turn"]
 class Turn(View):
     """Turns a way and all that is told of it by one random angle, and mirrors half of them.
 
-    Points are the first two numbers along the last dimension; what follows them stays.
+    Points are the first two numbers along the last dimension; what follows them stays. With ``stretch`` s
+    all of them are also multiplied by one factor between 1 / s and s, evenly on a logarithmic scale: people
+    of another scene may walk faster than all who were seen.
 
     Args:
         points: conditions that hold points; names that the data lack are left out.
         mirror: whether half of the rows are mirrored.
+        stretch: largest factor, 1 for none.
+
+    Raises:
+        ValueError: ``stretch`` is below 1.
     """
 
     augments: ClassVar[bool] = True
 
-    def __init__(self, points: tuple[str, ...] = ("past", "neighbours"), mirror: bool = True) -> None:
-        self.points, self.mirror = tuple(points), mirror
+    def __init__(
+        self,
+        points: tuple[str, ...] = ("past", "neighbours"),
+        mirror: bool = True,
+        stretch: float = 1.0,
+    ) -> None:
+        if not 1 <= stretch < math.inf:
+            raise ValueError(f"stretch is a factor of at least 1, got {stretch}")
+        self.points, self.mirror, self.stretch = tuple(points), mirror, stretch
 
     def spec(self, spec: Spec) -> Spec:
         """As before."""
@@ -58,6 +71,9 @@ class Turn(View):
             ],
             1,
         )
+        if self.stretch > 1:
+            factor = self.stretch ** (2 * torch.rand(n, generator=generator) - 1)
+            turn = turn * factor[:, None, None]
         cond = dict(examples.cond)
         for name in self.points:
             if name in cond:
