@@ -12,6 +12,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.views import View
+from flowloom_trajectories.turned import turned
 
 __all__ = ["Turn"]
 
@@ -77,10 +78,5 @@ class Turn(View):
         cond = dict(examples.cond)
         for name in self.points:
             if name in cond:
-                cond[name] = _turned(cond[name], turn)
-        return Examples(_turned(examples.x, turn), cond)
-
-
-def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    flat = x.flatten(1, -2)
-    return torch.cat([flat[..., :2] @ turn.to(x.dtype), flat[..., 2:]], -1).reshape(x.shape)
+                cond[name] = turned(cond[name], turn)
+        return Examples(turned(examples.x, turn), cond)

@@ -14,13 +14,13 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Spec
 from flowloom.state import State
 from flowloom_molecules.data import cif
+from flowloom_molecules.data.cells import spec_of_cells
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refusal, Refused, report
 from flowloom_molecules.data.splits import SPLITS, divide, require_shares
-from flowloom_molecules.elements import SYMBOLS
 
 _HOME = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 _KNOWN = ("perov_5", "carbon_24", "mp_20")
@@ -67,16 +67,7 @@ class Crystals(Dataset):
     @property
     def spec(self) -> Spec:
         """The four parts, and ``atoms``."""
-        n = self._load()
-        return Spec(
-            parts={
-                "frac": Spec((n, 3), limits=(0.0, 1.0)),
-                "lengths": Spec((3,)),
-                "angles": Spec((3,)),
-                "types": Spec((n,), vocab=len(SYMBOLS), tokens=SYMBOLS),
-            },
-            conditions={"atoms": Condition(shape=(n,), role="real", of="frac, types")},
-        )
+        return spec_of_cells(self._load())
 
     def __len__(self) -> int:
         self._load()

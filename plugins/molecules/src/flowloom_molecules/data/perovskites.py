@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from flowloom.data import Drawn, Examples
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Spec
 from flowloom.state import State
-from flowloom_molecules.elements import NUMBERS, SYMBOLS
+from flowloom_molecules.data.cells import spec_of_cells
+from flowloom_molecules.elements import NUMBERS
 
 _PLACES = ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
 _A = ("Ca", "Sr", "Ba", "Na", "K", "La")
@@ -37,15 +38,7 @@ class Perovskites(Drawn):
     @property
     def spec(self) -> Spec:
         """Five atoms a cell."""
-        return Spec(
-            parts={
-                "frac": Spec((5, 3), limits=(0.0, 1.0)),
-                "lengths": Spec((3,)),
-                "angles": Spec((3,)),
-                "types": Spec((5,), vocab=len(SYMBOLS), tokens=SYMBOLS),
-            },
-            conditions={"atoms": Condition(shape=(5,), role="real", of="frac, types")},
-        )
+        return spec_of_cells(5)
 
     def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Cells, with zeros where there is no atom."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from flowloom.data import Drawn, Examples
-from flowloom.spec import Condition, Spec
+from flowloom.spec import Spec
 from flowloom.state import State
-from flowloom_molecules.elements import NUMBERS, SYMBOLS
+from flowloom_molecules.data.cells import spec_of_cells
+from flowloom_molecules.elements import NUMBERS
 
 _PLACES = (
     ((0.00, 0.00), (0.45, 0.50), (0.72, 0.20), (0.18, 0.72)),
@@ -45,15 +46,7 @@ class Prototypes(Drawn):
     @property
     def spec(self) -> Spec:
         """Four atoms a cell."""
-        return Spec(
-            parts={
-                "frac": Spec((4, 3), limits=(0.0, 1.0)),
-                "lengths": Spec((3,)),
-                "angles": Spec((3,)),
-                "types": Spec((4,), vocab=len(SYMBOLS), tokens=SYMBOLS),
-            },
-            conditions={"atoms": Condition(shape=(4,), role="real", of="frac, types")},
-        )
+        return spec_of_cells(4)
 
     def draw_examples(self, n: int, generator: torch.Generator) -> Examples:
         """Cells; all atoms are real."""

@@ -10,6 +10,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.models import Model, speak_for
 from flowloom.spec import Spec
 from flowloom.state import State, Time
+from flowloom_trajectories.turned import turned
 
 __all__ = ["Facing"]
 
@@ -73,9 +74,9 @@ class Facing(nn.Module):
         """Read a state at a time; see `flowloom.models.Model`."""
         assert isinstance(x, Tensor)
         turn = self._frame(x, cond)
-        seen = {name: _turned(v, turn) if name in self.points else v for name, v in cond.items()}
-        answer = self.network(_turned(x, turn), t, **seen)
-        return _turned(answer, turn.mT)
+        seen = {name: turned(v, turn.mT) if name in self.points else v for name, v in cond.items()}
+        answer = self.network(turned(x, turn.mT), t, **seen)
+        return turned(answer, turn)
 
     def _frame(self, x: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """Rotations ``(batch, 2, 2)``; of one row where nothing says where anybody faces."""
@@ -91,10 +92,3 @@ class Facing(nn.Module):
         ahead = torch.where(unknown, way.new_tensor([1.0, 0.0]), way / length.clamp_min(self.still))
         a, b = ahead.unbind(-1)
         return torch.stack([torch.stack([a, b], -1), torch.stack([-b, a], -1)], 1)
-
-
-def _turned(values: Tensor, turn: Tensor) -> Tensor:
-    """``turn @ p`` of the first two numbers p along the last dimension; those after them stay."""
-    flat = values.flatten(1, -2)
-    points = flat[..., :2] @ turn.to(values.dtype).mT
-    return torch.cat([points, flat[..., 2:]], -1).reshape(values.shape)
