@@ -117,6 +117,38 @@ def test_the_network_is_closed_here():
         socket.create_connection(("192.0.2.1", 80), timeout=1)
 
 
+def answering(answer):
+    """A server that gives one such answer to whoever asks first, and hangs up."""
+    strange = socket.create_server(("127.0.0.1", 0))
+
+    def reply():
+        connection, _ = strange.accept()
+        with strange, connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    threading.Thread(target=reply).start()
+    return f"http://127.0.0.1:{strange.getsockname()[1]}/a"
+
+
+def test_a_connection_that_ends_early_gives_no_file(server, tmp_path):
+    folder, url = server
+    (folder / "a").write_bytes(b"data")
+    early = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nda"
+    with pytest.raises(DataError, match="ended after 2 of 4 bytes"):
+        fetch([answering(early)], None, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    fetch([answering(early), f"{url}/a"], None, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"data"
+
+
+def test_what_has_no_room_is_not_begun(tmp_path):
+    huge = b"HTTP/1.1 200 OK\r\nContent-Length: 4000000000000000\r\n\r\nda"
+    with pytest.raises(DataError, match=r"has 4,000,000\.0 GB where .* GB are free"):
+        fetch([answering(huge)], None, tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -131,19 +163,7 @@ def test_the_network_is_closed_here():
 def test_a_mirror_that_speaks_no_http_is_passed_over(server, tmp_path, answer):
     folder, url = server
     (folder / "a").write_bytes(b"data")
-    with socket.create_server(("127.0.0.1", 0)) as strange:
-
-        def reply():
-            connection, _ = strange.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=reply)
-        thread.start()
-        mirror = f"http://127.0.0.1:{strange.getsockname()[1]}/a"
-        fetch([mirror, f"{url}/a"], sha256(b"data"), tmp_path / "a")
-        thread.join()
+    fetch([answering(answer), f"{url}/a"], sha256(b"data"), tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"data"
 
 

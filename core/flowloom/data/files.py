@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -39,7 +40,7 @@ def find(places: Iterable[Path], names: Iterable[str]) -> Path | None:
 
 
 def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float = 30.0) -> Path:
-    """Download a file unless its checksum fails, trying one mirror after the other.
+    """Download a file whole, unless its checksum fails, trying one mirror after the other.
 
     The file is written beside its target and moved there once complete, so that an interrupted download
     leaves nothing that could be taken for data.
@@ -54,7 +55,7 @@ def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float 
         ``target``.
 
     Raises:
-        DataError: no mirror gave the right file, or the target cannot be written.
+        DataError: no mirror gave the right file, whole, or it has no room, or cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,8 @@ def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float 
     partial = Path(name)
     troubles = []
     try:
-        with os.fdopen(handle, "wb") as file:
+        os.close(handle)
+        with partial.open("wb") as file:
             for url in urls:
                 file.seek(0)
                 file.truncate()
@@ -106,10 +108,16 @@ def _copy(url: str, file: IO[bytes], name: str, timeout: float) -> str:
         urlopen(url, timeout=timeout) as answer,
         Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
-        length = answer.headers.get("Content-Length")
-        bar = progress.add_task(name, total=int(length) if length else None)
+        told = answer.headers.get("Content-Length")
+        length = int(told) if told else None
+        if length is not None and length > (free := shutil.disk_usage(os.path.dirname(file.name)).free):
+            raise OSError(f"has {length / 1e9:,.1f} GB where {free / 1e9:,.1f} GB are free")
+        bar = progress.add_task(name, total=length)
         while chunk := answer.read(_CHUNK):
             file.write(chunk)
             digest.update(chunk)
             progress.advance(bar, len(chunk))
+    # A connection that ends early raises nothing, and not every home states a checksum.
+    if length is not None and file.tell() < length:
+        raise OSError(f"the connection ended after {file.tell():,} of {length:,} bytes")
     return digest.hexdigest()

@@ -192,7 +192,10 @@ def test_the_published_file_comes_from_its_own_home(tmp_path, told, monkeypatch)
         return target
 
     monkeypatch.setattr(geom, "fetch", fetched)
-    assert len(GeomDrugs(val=0, test=0, root=tmp_path)) == 4 * len(SMILES)
+    with pytest.raises(DataError, match=r"add download: true to bring it \(about 50 GB\)"):
+        len(GeomDrugs(val=0, test=0, root=tmp_path / "none"))
+    assert not asked
+    assert len(GeomDrugs(val=0, test=0, download=True, root=tmp_path)) == 4 * len(SMILES)
     assert asked == [
         "https://dataverse.harvard.edu/api/access/datafile/4360331",
         "drugs_crude.msgpack.tar.gz",

@@ -47,12 +47,13 @@ class GeomDrugs(InSplits):
 
     Args:
         file: a path, or a name in the folder ``molecules`` of ``$FLOWLOOM_DATA``; ``.msgpack``, or packed as
-            ``.gz`` or ``.tar.gz``. The published file is downloaded where it is missing.
+            ``.gz`` or ``.tar.gz``.
         conformers: of every molecule at most, those of lowest energy.
         most_atoms: molecules of more atoms, hydrogens included, are left out.
         elements: symbols of the elements that may occur.
         val: share of the validation split.
         test: share of the test split.
+        download: bring the published file, some 50 GB unpacked, where it is missing.
         root: folder to search instead of ``$FLOWLOOM_DATA``.
 
     Raises:
@@ -68,6 +69,7 @@ class GeomDrugs(InSplits):
         elements: Sequence[str] = ELEMENTS,
         val: float = 0.1,
         test: float = 0.1,
+        download: bool = False,
         root: Path | None = None,
     ) -> None:
         super().__init__(val, test)
@@ -78,7 +80,7 @@ class GeomDrugs(InSplits):
             raise DataError(
                 f"conformers and most_atoms must be at least 1, got {conformers} and {most_atoms}"
             )
-        self.file, self.root = file, root
+        self.file, self.download, self.root = file, download, root
         self.conformers, self.most_atoms, self.elements = conformers, most_atoms, tuple(elements)
         self._ids = {NUMBERS[symbol]: i for i, symbol in enumerate(self.elements)}
         self._all: OnDisk | None = None
@@ -132,11 +134,13 @@ class GeomDrugs(InSplits):
         own, places = Path(self.file).expanduser(), folders(self.root, ("molecules", ""))
         published = self.file in NAMES
         file = own if own.is_file() else find(places, NAMES if published else [self.file])
-        if file is None and published:
+        if file is None and published and self.download:
             file = fetch(HOME, None, places[0] / NAMES[-1])
         if file is None:
+            bring = "add download: true to bring it (about 50 GB), " if published else ""
             raise DataError(
-                f"there is no file {self.file}, here or in {places[0]}; set FLOWLOOM_DATA, or give a path"
+                f"there is no file {self.file}, here or in {places[0]}; "
+                f"{bring}set FLOWLOOM_DATA, or give a path"
             )
         return file
 
