@@ -11,6 +11,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom.trained import Trained
 from flowloom_audio.codecs import LogMel
+from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.models import PeriodWave
 from flowloom_audio.sources import FrameEnergy
 from flowloom_audio.vocoder import Vocoder
@@ -83,3 +84,29 @@ def test_frames_are_read_where_they_stand_however_long_the_waveform_is():
     whole = network(x, t, mel=frames)
     part = network(x[:, :512], t, mel=frames[:, :16])
     torch.testing.assert_close(part[:, :64], whole[:, :64], atol=1e-5, rtol=0)
+
+
+def test_a_frame_is_heard_around_the_middle_of_its_window():
+    """Frame k is of the samples around k hop, not of those from k hop on."""
+    hop, k = 64, 8
+    wave = torch.zeros(1, 16 * hop)
+    wave[0, k * hop] = 1.0  # a click
+    frames = Mel(8000, 8, 256, hop)(wave)
+    loud = FrameEnergy(floor=1e-3).std_of(wave.shape, {"mel": frames}, wave)[0]
+    places = torch.arange(16 * hop, dtype=torch.float32)
+    assert abs(float((loud * places).sum() / loud.sum()) - k * hop) < 1
+
+    torch.manual_seed(0)
+    conditions = {"mel": fl.spec.Condition(shape=(16, 8))}
+    network = PeriodWave(
+        Spec((16 * hop,), conditions=conditions), width=8, stages=1, blocks=1, mel_width=8, mel_depth=1
+    )
+    # What reads many frames at once is left out here, so that one of them is heard where it stands.
+    torch.nn.init.dirac_(network.frames.weight)
+    network.read = torch.nn.ModuleList()
+    mel = torch.zeros(1, 16, 8)
+    other = mel.clone()
+    other[0, k] = 1.0
+    silence, time = torch.zeros(1, 16 * hop), torch.zeros(1)
+    heard = (network(silence, time, mel=other) - network(silence, time, mel=mel)).abs()[0].detach()
+    assert abs(float((heard * places).sum() / heard.sum()) - k * hop) < hop / 8

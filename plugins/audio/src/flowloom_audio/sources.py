@@ -18,6 +18,7 @@ from flowloom.layout import Layout
 from flowloom.sources import Source
 from flowloom.spec import Spec
 from flowloom.state import Cond, sum_event
+from flowloom_audio.between import between
 
 __all__ = ["FrameEnergy"]
 
@@ -69,8 +70,8 @@ class FrameEnergy(nn.Module, Source):
         if frames is None:
             return torch.full(tuple(shape), self.scale, device=like.device, dtype=like.dtype)
         energy = (self._energy(frames.to(like)) / self.largest.to(like)).clamp(self.floor, 1.0)
-        wide = nn.functional.interpolate(energy[:, None], size=shape[1], mode="linear")[:, 0]
-        return self.scale * wide
+        places = torch.arange(shape[1], device=like.device) * (frames.shape[1] / shape[1])
+        return self.scale * between(energy, places)
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Of independent normal entries."""

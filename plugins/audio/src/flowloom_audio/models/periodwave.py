@@ -16,6 +16,7 @@ from flowloom.models import ConditionEmbedding, TimeEmbedding
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
+from flowloom_audio.between import between
 
 __all__ = ["PeriodWave"]
 
@@ -134,10 +135,12 @@ class PeriodWave(nn.Module):
         # Columns stand in the batch: a kernel of (k, 1) on (samples / p, p) is a kernel of k on each of them.
         columns = padded.unflatten(1, (-1, period)).transpose(1, 2).flatten(0, 1)[:, None]
         steer = steer.repeat_interleave(period, 0)
-        told = [
-            tell(_between(frames, self.hop / (period * self.stride**i), columns.shape[2] // self.stride**i))
-            for i, tell in enumerate(self.tell)
-        ]
+        told = []
+        for i, tell in enumerate(self.tell):
+            # A kernel of a stage stands around the first of the samples that it joins.
+            samples_each = period * self.stride**i
+            cells = torch.arange(columns.shape[2] // self.stride**i, device=x.device)
+            told.append(tell(between(frames, cells * (samples_each / self.hop))))
         told = [v.repeat_interleave(period, 0) for v in told]
         hidden, skipped = self.enter(columns), []
         for i, (falling, down) in enumerate(zip(self.falling, self.down, strict=True)):
@@ -152,19 +155,6 @@ class PeriodWave(nn.Module):
             hidden = rising(backbone * hidden + skip * skipped.pop(), steer)
         features = hidden.unflatten(0, (batch, period)).permute(0, 2, 3, 1).flatten(2)
         return features[..., :samples]
-
-
-def _between(frames: Tensor, scale: float, count: int) -> Tensor:
-    """Frames ``(batch, channels, n)`` read ``scale`` times as densely, ``count`` times; the last goes on.
-
-    Linear interpolation at a scale that is given: what is read at a place must not depend on how far the
-    waveform was padded to be folded, which differs by period and length.
-    """
-    most = frames.shape[2] - 1
-    place = ((torch.arange(count, device=frames.device) + 0.5) / scale - 0.5).clamp(0, most)
-    low = place.floor().long().clamp(max=max(0, most - 1))
-    share = (place - low).to(frames.dtype)
-    return torch.lerp(frames[..., low], frames[..., (low + 1).clamp(max=most)], share)
 
 
 class _ConvNeXt(nn.Module):
