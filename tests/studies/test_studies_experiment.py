@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from flowloom.errors import MissingDependencyError, RunError
 from flowloom_registry import Experiment
 from flowloom_registry.cli import main
+from flowloom_registry.config.nodes import plain
 from flowloom_registry.errors import ConfigError
 from flowloom_registry.studies.folder import FAILED, FINISHED, UNDEFINED, WAITING
 from flowloom_registry.studies.launchers import Processes
@@ -438,3 +439,45 @@ def test_nothing_is_left_out_that_is_not_there(write, capsys) -> None:
     file = write(GRID + "small: {seeds: [7], arms: {oot: null}}\n")
     assert main(["experiment", str(file), "--small"]) == 2
     assert "small.arms.oot: nothing is named 'oot' that could be left out" in capsys.readouterr().err
+
+
+MET = """
+recipe: base.yaml
+grid:
+  data:
+    moons: {data: moons, arms: {long: {train: {steps: 9}}, asked: {solver: {steps: 4}}}}
+    board: {data: checkerboard}
+arms:
+  short: {train: {steps: 3}}
+  long: {train: {steps: 6}}
+  asked: {trains: long, solver: {steps: 2}}
+small: {arms: {long: null, asked: null}}
+"""
+
+
+def test_an_arm_may_be_another_at_one_value_of_the_grid(write) -> None:
+    design = Experiment(write(MET)).design
+    trees = {c.name: plain(c.recipe.tree) for c in design.cells}
+    told = {name: (tree["train"]["steps"], tree["solver"]["steps"]) for name, tree in trees.items()}
+    assert [told[f"{arm}_{data}_seed0"][0] for arm in ("short", "long") for data in ("moons", "board")] == [
+        3, 3, 9, 6
+    ]  # fmt: skip
+    assert told["asked_moons_seed0"] == (9, 4), "the weights of the arm as it is there"
+    assert told["asked_board_seed0"] == (6, 2)
+    assert len(Experiment(write(MET), small=True).design.cells) == 2, "arms left out are said nothing of"
+
+
+def test_mistakes_where_an_arm_meets_a_value(write) -> None:
+    file = write(
+        MET.replace("long: {train: {steps: 9}}", "lnog: {trains: long}").replace(
+            "solver: {steps: 4", "data: {n: 9"
+        )
+    )
+    assert problems(file) == [
+        "study.yaml:5:33: grid.data.moons.arms.lnog: no arm is named 'lnog'; did you mean 'long'?; "
+        "arms: short, long, asked",
+        "study.yaml:5:40: grid.data.moons.arms.lnog.trains: a recipe has no section 'trains'; "
+        "did you mean 'train'?; a layer has sections, and needs, by",
+        "study.yaml:5:63: arms.asked.trains: training depends on section 'data', and the weights are those "
+        "of 'long'; leave 'trains:' out to train it anew",
+    ]

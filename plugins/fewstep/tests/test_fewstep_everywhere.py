@@ -34,7 +34,7 @@ def test_the_small_form_leaves_most_cells_out():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("domain", ["digits", "torus"])
+@pytest.mark.parametrize("domain", ["digits", "torus", "crossroads"])
 def test_every_method_has_the_same_budget(domain):
     arms = {n: c for n, c in cells(domain).items() if n not in (*UNCOUNTED, *DISCRETE)}
     budget = spent(arms["flow-matching"])

@@ -8,13 +8,15 @@ in this order from the bottom to the top. A layer may besides say
 * ``needs``: plugins without which its cells are "not installed" and not a mistake;
 * ``trains``: the arm whose weights it is asked with;
 * ``by``: the metric to look at first.
+
+A named value of the grid may also say what single ``arms`` are there; that lies over the arm itself.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ from flowloom_registry.studies.cells import Cell, folder_name, overwriting, word
 KEYS = ("name", "summary", "recipe", "grid", "arms", "every", "seeds", "small")
 OWN = ("recipe", "needs", "trains", "by")
 """What a layer says besides sections; ``extends`` is read with them."""
+MET = ("needs", "by")
+"""What it says where a value of the grid and an arm meet."""
+ARMS = "arms"
 ARM = "arm"
 """Name of the axis of the arms."""
 
@@ -62,6 +67,7 @@ class _Layer:
     needs: tuple[str, ...] = ()
     trains: ScalarNode | None = None
     by: str = ""
+    arms: Mapping[str, _Layer] = field(default_factory=dict)
 
 
 _Axis = dict[str, _Layer]
@@ -94,6 +100,8 @@ def read_design(
     root = reading.mapping(document.root, "", "a mapping")
     if root is None:
         raise ConfigError(reading.problems)
+    arms = _under(root, [ARMS])
+    reading.arms = [str(name) for name in arms.entries] if arms is not None else []
     if small:
         smaller = root.get("small")
         if smaller is None:
@@ -150,6 +158,7 @@ class _Reading:
     def __init__(self, catalog: Catalog, problems: list[Problem]) -> None:
         self.catalog, self.problems = catalog, problems
         self.read: dict[str, Any] = {}
+        self.arms: list[str] = []
 
     def refuse(self, node: Node, path: str, expected: str) -> None:
         self.problems.append(node.at.problem(path, f"expected {expected}, got {given(node)}"))
@@ -209,7 +218,7 @@ class _Reading:
                 hint = "write 'arms:'" if key == ARM else "write 'seeds: [0, 1, 2]' beside it"
                 self.problems.append(entry.key_at.problem(path, f"{key!r} is no axis of the grid", hint))
             elif isinstance(entry.node, MapNode):
-                axes[str(key)] = self.named(entry.node, path)
+                axes[str(key)] = self.named(entry.node, path, (*OWN, ARMS))
             elif isinstance(entry.node, ListNode) and entry.node.items:
                 axes[str(key)] = self.values(str(key), entry.node, path)
             else:
@@ -220,10 +229,21 @@ class _Reading:
             )
         return axes
 
-    def named(self, node: MapNode, path: str) -> _Axis:
+    def named(self, node: MapNode, path: str, words: Sequence[str] = OWN) -> _Axis:
         if not node.entries:
             self.refuse(node, path, "at least one name")
-        return {str(k): self.layer(one.node, f"{path}.{k}") for k, one in node.entries.items()}
+        return {str(k): self.layer(one.node, f"{path}.{k}", words) for k, one in node.entries.items()}
+
+    def met(self, node: Node | None, path: str) -> _Axis:
+        """What single arms are at a value of the grid."""
+        arms = self.mapping(node, path, "a mapping of arms to what they change there")
+        for name, entry in arms.entries.items() if arms is not None else ():
+            if name not in self.arms:
+                hint = join_hints(did_you_mean(str(name), self.arms), f"arms: {', '.join(self.arms)}")
+                self.problems.append(
+                    entry.key_at.problem(f"{path}.{name}", f"no arm is named {name!r}", hint)
+                )
+        return self.named(arms, path, MET) if arms is not None else {}
 
     def values(self, key: str, node: ListNode, path: str) -> _Axis:
         """An axis of values of one key of the recipe, ``train.lr`` say."""
@@ -239,7 +259,7 @@ class _Reading:
             found[word] = _Layer(sections, item.at)
         return found
 
-    def layer(self, node: Node, path: str) -> _Layer:
+    def layer(self, node: Node, path: str, words: Sequence[str] = OWN) -> _Layer:
         if isinstance(node, ScalarNode) and node.value is None:
             return _Layer(MapNode({}, node.at), node.at)
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
@@ -247,25 +267,26 @@ class _Reading:
         if not isinstance(node, MapNode):
             self.refuse(node, path, "a recipe's name, or a mapping of sections")
             return _Layer(MapNode({}, node.at), node.at)
-        own = {key: node.get(key) for key in OWN}
-        sections = MapNode({k: v for k, v in node.entries.items() if k not in OWN}, node.at)
-        known = (*self.catalog.sections, *OWN)
+        own = {key: node.get(key) if key in words else None for key in (*OWN, ARMS)}
+        sections = MapNode({k: v for k, v in node.entries.items() if k not in words}, node.at)
+        known = (*self.catalog.sections, *words)
         for key, entry in sections.entries.items():
             if key not in self.catalog.sections:
                 hint = join_hints(
-                    did_you_mean(str(key), known), f"a layer has sections, and {', '.join(OWN)}"
+                    did_you_mean(str(key), known), f"a layer has sections, and {', '.join(words)}"
                 )
                 message = f"a recipe has no section {key!r}"
                 self.problems.append(entry.key_at.problem(f"{path}.{key}", message, hint))
-        words = {key: self.word(own[key], f"{path}.{key}") for key in ("trains", "by")}
-        trains = own["trains"] if words["trains"] else None
+        told = {key: self.word(own[key], f"{path}.{key}") for key in ("trains", "by")}
+        trains = own["trains"] if told["trains"] else None
         return _Layer(
             sections,
             node.at,
             own["recipe"],
             self.words(own["needs"], f"{path}.needs"),
             trains if isinstance(trains, ScalarNode) else None,
-            words["by"],
+            told["by"],
+            self.met(own[ARMS], f"{path}.{ARMS}"),
         )
 
     def word(self, node: Node | None, path: str) -> str:
@@ -310,10 +331,15 @@ class _Reading:
         overrides: Sequence[str],
     ) -> Cell:
         arm = axes[ARM][labels[ARM]] if ARM in axes else None
-        trained = self.trained(axes, labels, arm)
         grid = [axes[axis][name] for axis, name in labels.items() if axis != ARM]
-        below = [axes[ARM][trained]] if trained else []
-        stacked = [base, *grid, *below, *([arm] if arm else []), *([every] if every else [])]
+
+        def whole(name: str) -> list[_Layer]:
+            """An arm, and what it is at these values of the grid."""
+            return [axes[ARM][name], *(layer.arms[name] for layer in grid if name in layer.arms)]
+
+        own = whole(labels[ARM]) if arm else []
+        trained = self.trained(axes, labels, own)
+        stacked = [base, *grid, *(whole(trained) if trained else []), *own, *([every] if every else [])]
         installed = {plugin.name for plugin in self.catalog.plugins}
         needs = dict.fromkeys(need for layer in stacked for need in layer.needs)
         innermost = arm or (grid[-1] if grid else base)
@@ -331,8 +357,9 @@ class _Reading:
             read=self.read,
         )
 
-    def trained(self, axes: dict[str, _Axis], labels: Mapping[str, str], arm: _Layer | None) -> str:
+    def trained(self, axes: dict[str, _Axis], labels: Mapping[str, str], own: Sequence[_Layer]) -> str:
         """The arm whose weights an arm is asked with, empty where it has its own."""
+        arm = own[0] if own else None
         if arm is None or arm.trains is None:
             return ""
         name, path = str(arm.trains.value), f"arms.{labels[ARM]}.trains"
@@ -343,13 +370,13 @@ class _Reading:
                 arm.trains.at.problem(path, f"no arm that is trained is named {name!r}", hint)
             )
             return ""
-        apart = [
-            s
-            for s in arm.sections.entries
-            if s in self.catalog.sections and not self.catalog.sections[s].judges
-        ]
-        for section in apart:
-            at = arm.sections.entries[section].key_at
+        apart = {
+            section: entry.key_at
+            for layer in own
+            for section, entry in layer.sections.entries.items()
+            if section in self.catalog.sections and not self.catalog.sections[section].judges
+        }
+        for section, at in apart.items():
             message = f"training depends on section {section!r}, and the weights are those of {name!r}"
             self.problems.append(at.problem(path, message, "leave 'trains:' out to train it anew"))
         return name

@@ -15,6 +15,7 @@ _DIP = 0.1
 """The first lag with so small a difference is the period (YIN, step 4); the least one where there is none."""
 _QUIET = 1e-3
 """Root mean square below which a frame is silence, relative to the loudest one of its row: -60 dB."""
+_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def pitch_of(
 
     With :math:`d(\tau) = \sum_j (x_j - x_{j+\tau})^2` over a window of the longest period, the period is the
     first dip of :math:`d'(\tau) = d(\tau) \tau / \sum_{j \le \tau} d(j)` below a threshold, refined by a
-    parabola; :math:`1 - d'` there is the periodicity. Frames stand every quarter of a window and see two of
+    parabola; :math:`1 - d'` there is the periodicity. Frames stand every half of a window and see two of
     them. `librosa.yin` is the same search but keeps :math:`d'` to itself, and is not there after a plain
     installation.
 
@@ -56,21 +57,31 @@ def pitch_of(
     if not 0 < lowest < highest <= rate / 2:
         raise ValueError(f"0 < lowest < highest <= rate / 2, got {lowest} and {highest} at {rate} Hz")
     times = -(-_FINE // rate)
-    fine, size = _denser(waves.double(), times), round(times * rate / lowest)
-    hop = -(-size // 4)
+    size, low = round(times * rate / lowest), max(2, int(times * rate / highest))
+    # Every sample stands in four frames: a few rows at a time, so that they stay in the cache.
+    parts = [_found(rows, times, size, low) for rows in waves.split(_ROWS)]
+    lag, periodicity = (torch.cat(part) for part in zip(*parts, strict=True))
+    ends = torch.arange(lag.shape[1], device=lag.device) * _hop(size) + 2 * size + 1
+    return Pitch(times * rate / lag, periodicity, ends <= times * lengths[:, None])
+
+
+def _hop(size: int) -> int:
+    return -(-size // 2)
+
+
+def _found(waves: Tensor, times: int, size: int, low: int) -> tuple[Tensor, Tensor]:
+    """Periods in dense samples, and periodicity, ``(n, frames)`` each."""
+    fine = _denser(waves.double(), times)
     fine = torch.nn.functional.pad(fine, (0, max(0, 2 * size + 1 - fine.shape[1])))
-    frames = fine.unfold(1, 2 * size + 1, hop)
-    real = torch.arange(frames.shape[1]) * hop + 2 * size + 1 <= times * lengths[:, None]
+    frames = fine.unfold(1, 2 * size + 1, _hop(size))
     gap = _normalised(_differences(frames, size))
-    low, high = max(2, int(times * rate / highest)), size
-    lag = _first_dip(gap, low, high)
+    lag = _first_dip(gap, low, size)
     before, here, after = (gap.gather(-1, (lag + k)[..., None])[..., 0] for k in (-1, 0, 1))
     bend = before - 2 * here + after
     shift = torch.where(bend > 1e-12, 0.5 * (before - after) / bend.clamp_min(1e-12), 0.0).clamp(-1, 1)
     loud = frames.square().mean(-1).sqrt()
     heard = loud > _QUIET * loud.amax(1, keepdim=True).clamp_min(1e-9)
-    periodicity = torch.where(heard, (1 - here).clamp(0, 1), 0.0)
-    return Pitch(times * rate / (lag + shift), periodicity, real)
+    return lag + shift, torch.where(heard, (1 - here).clamp(0, 1), 0.0)
 
 
 def _denser(waves: Tensor, times: int) -> Tensor:
@@ -90,7 +101,8 @@ def _differences(frames: Tensor, size: int) -> Tensor:
     lags = torch.arange(size + 1)
     own = energy[..., size : size + 1] - energy[..., :1]
     other = energy[..., lags + size] - energy[..., lags]
-    count = 3 * size + 1
+    # At the longest lag the last entry is still within the frame, so that nothing comes round from its end.
+    count = 1 << (2 * size).bit_length()
     first = torch.fft.rfft(frames[..., :size], count)
     both = torch.fft.irfft(first.conj() * torch.fft.rfft(frames, count), count)[..., : size + 1]
     return (own + other - 2 * both).clamp_min(0)
