@@ -324,3 +324,20 @@ def test_light_commands_import_nothing_heavy(words, also):
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
     assert "flowloom_registry.cli.main" in imported
     assert not imported & (HEAVY | set(also))
+
+
+def test_plan_of_a_recipe_imports_what_it_names_alone():
+    """Kinds of parts that plugins add are known to every recipe, and must not bring libraries of their own."""
+    code = """
+        import sys
+        from flowloom_registry.cli import main
+        assert main(["plan", "eight-gaussians", "--set", "coupling=independent"]) == 0
+        print("IMPORTED", *sorted(set(sys.modules)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.rpartition("IMPORTED")[2].split())
+    assert "flowloom" in imported
+    assert imported & HEAVY <= {"torch", "numpy", "rich", "jinja2"}

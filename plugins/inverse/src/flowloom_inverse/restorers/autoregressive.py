@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.linalg import solve_toeplitz, solveh_banded
 from torch import Tensor
 
 from flowloom.errors import IncompatibleError
@@ -66,6 +65,9 @@ class Autoregressive(Rule):
 
     def _filled(self, x: Array, seen: Marks) -> Array:
         """Once: the coefficients, then what is unknown."""
+        # Every recipe of any domain knows this kind of part, and only this one of them needs the library.
+        from scipy.linalg import solve_toeplitz, solveh_banded
+
         lost = np.flatnonzero(~seen)
         if not len(lost) or len(lost) == len(x):
             return x
