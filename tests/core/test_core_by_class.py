@@ -7,7 +7,7 @@ import torch
 
 import flowloom as fl
 from flowloom.data import Examples, Tensors
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.metrics import MSE, ByClass, EnergyDistance, energy_distance
 from flowloom.spec import Condition, Spec
 from flowloom.tasks import Mistold, Predict
@@ -85,3 +85,26 @@ def test_the_flow_hears_the_wrong_class():
     asked, _ = task.pose(data, 12, torch.Generator().manual_seed(0))
     answers = task(flow, asked)
     assert torch.allclose(answers.x, 10.0 * asked.cond["job"][:, None].expand(12, 2), atol=0.5)
+
+
+def test_classes_in_small_numbers_do_not_come_round():
+    spec = Spec((2,), conditions={"job": Condition(100)})
+    labels = (torch.arange(4000) % 100).to(torch.int8)
+    data = Tensors(torch.randn(4000, 2), {"job": labels}, spec=spec)
+    asked, truth = Mistold("job").pose(data, 4000, torch.Generator().manual_seed(0))
+    assert asked.cond["job"].dtype == truth.cond["job"].dtype
+    off = (asked.cond["job"].long() - truth.cond["job"].long()) % 100
+    assert int(off.min()) >= 1
+
+
+def test_a_class_that_judges_alone_are_told_is_refused():
+    spec = Spec((2,), conditions={"job": Condition(3, role="judged")})
+    data = Tensors(torch.randn(6, 2), {"job": LABELS}, spec=spec)
+    with pytest.raises(IncompatibleError, match="judges alone are told: nothing would change"):
+        Mistold("job").pose(data, 4, torch.Generator())
+
+
+def test_a_class_with_too_few_rows_is_named():
+    rows = Examples(torch.randn(3, 2), {"job": torch.tensor([0, 0, 1])})
+    with pytest.raises(ShapeError, match="rows of class 'b': energy distance needs at least 2"):
+        ByClass(SPEC, EnergyDistance(), "job")(rows, rows)

@@ -8,6 +8,7 @@ import socket
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from pytest_socket import SocketConnectBlockedError
@@ -140,6 +141,43 @@ def test_a_connection_that_ends_early_gives_no_file(server, tmp_path):
     assert not (tmp_path / "a").exists()
     fetch([answering(early), f"{url}/a"], None, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "the file is empty"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "the answer is 204 No Content"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 2\r\n\r\nda", "the answer is 206"),
+    ],
+)
+def test_nothing_and_a_part_are_no_file(tmp_path, answer, said):
+    with pytest.raises(DataError, match=said):
+        fetch([answering(answer)], None, tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_told(server, tmp_path, monkeypatch):
+    """What is held back is written when the file is closed."""
+    folder, url = server
+    (folder / "a").write_bytes(b"data")
+    whole = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self.file
+
+        def __exit__(self, *_):
+            self.file.close()
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda *words: Full(whole(*words)))
+    with pytest.raises(DataError, match="No space left on device"):
+        fetch([f"{url}/a"], None, tmp_path / "home" / "a")
+    assert os.listdir(tmp_path / "home") == []
 
 
 def test_what_has_no_room_is_not_begun(tmp_path):

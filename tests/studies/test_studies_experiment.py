@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -481,3 +482,71 @@ def test_mistakes_where_an_arm_meets_a_value(write) -> None:
         "study.yaml:5:63: arms.asked.trains: training depends on section 'data', and the weights are those "
         "of 'long'; leave 'trains:' out to train it anew",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("arms: {a: {}}\nname: ../climbed\n", "name: '../climbed' names no folder: it may hold no slash"),
+        ("arms: {a: {}}\nsmall: [1]\n", "small: expected a mapping of what is other in the small form, got"),
+        ("arms: {a: {}}\nevery: {trains: a}\n", "every.trains: a recipe has no section 'trains'"),
+        ("arms: {a: {}}\ngrid: {d: {m: {trains: a}}}\n", "grid.d.m.trains: a recipe has no section 'trains'"),
+        (
+            "arms: {a: {}, b: {trains: a, extends: other.yaml}}\n",
+            "trains: training depends on section 'train', and the weights are those of 'a · seed 0'",
+        ),
+        (
+            "arms: {a: {by: nosuch}}\n",
+            "by: a · seed 0 has no value named 'nosuch'; there are energy_distance",
+        ),
+    ],
+)
+def test_what_would_be_passed_over_is_refused_before_anything_trains(write, text, said) -> None:
+    write("train: {steps: 9}\n", "other.yaml")
+    assert said in problems(write(f"recipe: base.yaml\n{text}"))[0]
+    assert not list(Path().rglob("*.safetensors"))
+
+
+def test_nothing_is_no_small_form(write) -> None:
+    with pytest.raises(ConfigError, match="expected a mapping of what is other in the small form, got null"):
+        Experiment(write("recipe: base.yaml\narms: {a: {}}\nsmall: null\n"), small=True)
+
+
+def test_arms_of_numbers_and_of_the_small_form_may_be_named(write) -> None:
+    text = """
+recipe: base.yaml
+arms: {1: {train: {steps: 3}}}
+grid: {data: {moons: {data: moons, arms: {1: {train: {steps: 5}}, more: {train: {steps: 7}}}}}}
+small: {arms: {more: {}}}
+"""
+    for small, wanted in ((False, [5]), (True, [5, 7])):
+        cells = Experiment(write(text), small=small).design.cells
+        assert [plain(cell.recipe.tree)["train"]["steps"] for cell in cells] == wanted
+
+
+def test_values_that_differ_late_have_names_of_their_own(write) -> None:
+    file = write("recipe: base.yaml\ngrid: {train.lr: [0.0012345671, 0.0012345672, 0.001]}\n")
+    words = [cell.labels["train.lr"] for cell in Experiment(file).design.cells]
+    assert words == ["0.0012345671", "0.0012345672", "0.001"]
+
+
+def test_a_run_twice_is_one_seed(write, capsys) -> None:
+    write(GRID)
+    assert main(["run", "base.yaml", "--out", "a"]) == 0
+    shutil.copytree("a", "b")
+    capsys.readouterr()
+    assert main(["compare", "a", "b"]) == 0
+    table = capsys.readouterr().out.partition("mean ± deviation over seeds")[2]
+    assert "│ b " in table
+    assert "±" not in table, "two runs of one seed say nothing of a deviation"
+
+
+@pytest.mark.parametrize("told", ["null", "3", '{"samples": {"energy_distance": "much"}}'])
+def test_a_damaged_evaluation_is_one_line(write, told, capsys) -> None:
+    write(GRID)
+    assert main(["run", "base.yaml", "--out", "a"]) == 0
+    file = Path("a/evaluation.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "columns": json.loads(told)}))
+    capsys.readouterr()
+    assert main(["compare", "a"]) == 2
+    assert "evaluation.json is damaged: it holds no table of numbers" in capsys.readouterr().err

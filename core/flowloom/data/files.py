@@ -69,23 +69,22 @@ def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float 
     troubles = []
     try:
         os.close(handle)
-        with partial.open("wb") as file:
-            for url in urls:
-                file.seek(0)
-                file.truncate()
-                try:
+        for url in urls:
+            try:
+                # Closed within, since what is still held back may find the disk full.
+                with partial.open("wb") as file:
                     found = _copy(url, file, target.name, timeout)
-                except (OSError, HTTPException, ValueError) as error:  # an answer that is no HTTP
-                    troubles.append(f"{url}: {getattr(error, 'reason', None) or error}")
-                    continue
-                if sha256 in (None, found):
-                    break
-                troubles.append(f"{url}: the checksum is {found[:12]}... and should be {sha256:.12}...")
-            else:
-                raise DataError(
-                    f"could not download {target.name} ({'; '.join(troubles)}); "
-                    f"get it by other means and put it into {target.parent}"
-                )
+            except (OSError, HTTPException, ValueError) as error:  # an answer that is no HTTP
+                troubles.append(f"{url}: {getattr(error, 'reason', None) or error}")
+                continue
+            if sha256 in (None, found):
+                break
+            troubles.append(f"{url}: the checksum is {found[:12]}... and should be {sha256:.12}...")
+        else:
+            raise DataError(
+                f"could not download {target.name} ({'; '.join(troubles)}); "
+                f"get it by other means and put it into {target.parent}"
+            )
         partial.chmod(0o644)
         try:
             partial.replace(target)
@@ -108,6 +107,8 @@ def _copy(url: str, file: IO[bytes], name: str, timeout: float) -> str:
         urlopen(url, timeout=timeout) as answer,
         Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
+        if getattr(answer, "status", None) not in (None, 200):  # a part of it, or nothing
+            raise OSError(f"the answer is {answer.status} {answer.reason}")
         told = answer.headers.get("Content-Length")
         length = int(told) if told else None
         if length is not None and length > (free := shutil.disk_usage(os.path.dirname(file.name)).free):
@@ -120,4 +121,6 @@ def _copy(url: str, file: IO[bytes], name: str, timeout: float) -> str:
     # A connection that ends early raises nothing, and not every home states a checksum.
     if length is not None and file.tell() < length:
         raise OSError(f"the connection ended after {file.tell():,} of {length:,} bytes")
+    if not file.tell():
+        raise OSError("the file is empty")
     return digest.hexdigest()

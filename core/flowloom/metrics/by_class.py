@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data.base import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.metrics.base import Metric
 from flowloom.spec import Spec
 
@@ -68,7 +68,10 @@ class ByClass(Metric):
             rows = self._of(real, i)
             mine = self._drawn(rows, len(samples), len(real)) if self.paired else self._of(samples, i)
             if len(rows) and len(mine):
-                values = self.metric(samples.take(mine), real.take(rows))
+                try:
+                    values = self.metric(samples.take(mine), real.take(rows))
+                except (DataError, IncompatibleError, ShapeError) as error:
+                    raise type(error)(f"metric by-class: rows of class '{name}': {error}") from error
                 found |= {f"{key}_{name}": value for key, value in values.items()}
         return found
 

@@ -48,12 +48,20 @@ class Mistold(Predict):
         """
         told = data.spec.conditions.get(self.condition)
         if told is None or told.classes is None or told.classes < 2:
+            known = [n for n, c in data.spec.conditions.items() if c.classes is not None and c.classes > 1]
             raise IncompatibleError(
                 f"mistold tells rows another class of '{self.condition}', and these data have no condition "
-                "of that name with at least two classes"
+                f"of that name with at least two classes; they have: {', '.join(known) or 'none'}"
+            )
+        if told.role == "judged":
+            raise IncompatibleError(
+                f"mistold tells rows another class of '{self.condition}', which judges alone are told: "
+                "nothing would change"
             )
         asked, truth = super().pose(data, n, generator)
         own = truth.cond[self.condition]
-        other = torch.randint(1, told.classes, own.shape, generator=generator).to(own)
-        cond = {**asked.cond, self.condition: (own + other) % told.classes}
+        other = torch.randint(1, told.classes, own.shape, generator=generator)
+        # In whole numbers of 64 bits: sums of small ones come round.
+        class_of = (own.long().cpu() + other) % told.classes
+        cond = {**asked.cond, self.condition: class_of.to(own)}
         return Examples(asked.x, cond, asked.layout), truth

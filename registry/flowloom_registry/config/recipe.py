@@ -113,16 +113,18 @@ def load_recipe(
     own = tree.get("name")
     if isinstance(own, ScalarNode) and isinstance(own.value, str) and own.value:
         name = own.value
-        # The folder of its runs is called so.
-        if not _NAME.fullmatch(name):
-            problems.append(
-                own.at.problem(
-                    "name", f"{name!r} names no folder: it may hold no slash, and begin with no dot"
-                )
-            )
+        problems += no_folder(own)
     if trusted is None:
         trusted = not any(_of_a_run(Path(one)) for one in done)
     return Recipe(name, file, tree, catalog, tuple(problems), trusted, trusts_runs)
+
+
+def no_folder(name: ScalarNode) -> list[Problem]:
+    """What is wrong with a name as that of a folder, which runs and studies get."""
+    if _NAME.fullmatch(str(name.value)):
+        return []
+    message = f"{name.value!r} names no folder: it may hold no slash, and begin with no dot"
+    return [name.at.problem("name", message)]
 
 
 def _of_a_run(file: Path) -> bool:

@@ -104,7 +104,7 @@ def find(folder: RunFolder) -> Found:
     found.environment = safely(lambda: read_json(folder.environment), {})
     found.data = safely(lambda: read_json(folder.data), {})
     if folder.evaluation.is_file():
-        found.evaluation = safely(lambda: _evaluation(folder), {})
+        found.evaluation = safely(lambda: read_evaluation(folder), {})
     found.metrics = safely(folder.read_metrics, [])
     found.figures = safely(lambda: read_figures(folder.samples), {})
     found.pictures = safely(lambda: read_pictures(folder.samples), Pictures())
@@ -124,8 +124,12 @@ def _recipe(file: Path) -> str:
     return text
 
 
-def _evaluation(folder: RunFolder) -> Mapping[str, Any]:
-    """The evaluation, whose tables hold numbers by name."""
+def read_evaluation(folder: RunFolder) -> Mapping[str, Any]:
+    """The evaluation, whose tables hold numbers by name.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     value = read_json(folder.evaluation)
     tables = [value.get("columns", {}), value.get("scores", {})]
     tasks = value.get("tasks", {})
@@ -137,6 +141,7 @@ def _evaluation(folder: RunFolder) -> Mapping[str, Any]:
         and all(isinstance(one, dict) and all(isinstance(v, str) for v in one.values()) for one in texts)
         and isinstance(tasks, dict)
         and isinstance(value.get("notes", []), list)
+        and _numbers({key: value.get(key) for key in ("nfe", "seconds", "train_seconds", "parameters")})
         and isinstance(value.get("sweep", []), list)
         and all(
             isinstance(p, dict)

@@ -92,7 +92,9 @@ def _scalar(node: ScalarNode) -> str:
     value = node.value
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    # Six digits, unless the value has more of them.
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def folder_name(words: Iterable[str]) -> str:

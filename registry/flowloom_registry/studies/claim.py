@@ -41,6 +41,7 @@ BASELINE = "baseline"
 COLUMNS = (SAMPLES, FLOOR, BASELINE, HELD_OUT)
 ENOUGH = 3
 """Seeds where a claim does not say how many."""
+MOST_SEEDS = 1000
 
 Answer = Literal["holds", "does not hold", "not decided"]
 
@@ -323,10 +324,14 @@ class _Reading:
     def seeds(self, node: Node | None, path: str) -> tuple[int, ...]:
         """``seeds: 5`` are those from 0 to 4; a list says which."""
         value: Any = ENOUGH if node is None else plain(node)
-        found = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+        number = isinstance(value, int) and not isinstance(value, bool) and value <= MOST_SEEDS
+        found = list(range(value)) if number else value
         sound = isinstance(found, list) and found and all(type(one) is int and one >= 0 for one in found)
         if node is not None and not sound:
-            self.refuse(node, path, f"expected a number of seeds, or a list of them, got {given(node)}")
+            expected = f"a number of seeds, at most {MOST_SEEDS}, or a list of them"
+            self.refuse(node, path, f"expected {expected}, got {given(node)}")
+        elif node is not None and len(set(found)) < len(found):
+            self.refuse(node, path, "a seed stands there twice, and is one figure")
         return tuple(found) if sound else ()
 
     def system(self, node: MapNode, path: str) -> str:

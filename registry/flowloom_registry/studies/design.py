@@ -23,7 +23,7 @@ from typing import Any
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.merge import merge
 from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, given, plain
-from flowloom_registry.config.recipe import locate
+from flowloom_registry.config.recipe import locate, no_folder
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
@@ -32,7 +32,9 @@ from flowloom_registry.studies.cells import Cell, folder_name, overwriting, word
 
 KEYS = ("name", "summary", "recipe", "grid", "arms", "every", "seeds", "small")
 OWN = ("recipe", "needs", "trains", "by")
-"""What a layer says besides sections; ``extends`` is read with them."""
+"""What an arm says besides sections; ``extends`` is read with them."""
+EVERY = ("recipe", "needs", "by")
+"""What any other layer says besides."""
 MET = ("needs", "by")
 """What it says where a value of the grid and an arm meet."""
 ARMS = "arms"
@@ -100,21 +102,28 @@ def read_design(
     root = reading.mapping(document.root, "", "a mapping")
     if root is None:
         raise ConfigError(reading.problems)
-    arms = _under(root, [ARMS])
-    reading.arms = [str(name) for name in arms.entries] if arms is not None else []
-    if small:
-        smaller = root.get("small")
-        if smaller is None:
-            raise ConfigError([root.at.problem("small", "the experiment has no section 'small'")])
+    smaller = reading.mapping(root.get("small"), "small", "a mapping of what is other in the small form")
+    if reading.problems and small:
+        raise ConfigError(reading.problems)
+    if small and smaller is None:
+        raise ConfigError([root.at.problem("small", "the experiment has no section 'small'")])
+    # What is left out of the small form, or is there alone, may be named in either.
+    layers = (_under(layer, [ARMS]) for layer in (root, smaller))
+    found = (str(name) for arms in layers if arms is not None for name in arms.entries)
+    reading.arms = list(dict.fromkeys(found))
+    if small and smaller is not None:
         root = _laid_over(root, smaller, reading.problems)
     reading.known_keys(root, KEYS, "an experiment")
     axes, base, every = reading.axes(root), reading.base(root), reading.layer_at(root, "every")
     own = reading.seeds(root)
+    told = {key: reading.text(root, key) for key in ("name", "summary")}
+    called = root.get("name")
+    if isinstance(called, ScalarNode) and told["name"]:
+        reading.problems += no_folder(called)
     cells = reading.cells(axes, base, every, own if seeds is None else seeds, overrides)
     reading.problems += overwriting(cells)
     if reading.problems:
         raise ConfigError(dict.fromkeys(reading.problems))
-    told = {key: reading.text(root, key) for key in ("name", "summary")}
     whole = told["name"] or name
     return Design(f"{whole}-small" if small else whole, told["summary"], file, tuple(axes), cells)
 
@@ -203,7 +212,7 @@ class _Reading:
 
     def layer_at(self, root: MapNode, key: str) -> _Layer | None:
         node = root.get(key)
-        return self.layer(node, key) if node is not None else None
+        return self.layer(node, key, EVERY) if node is not None else None
 
     def axes(self, root: MapNode) -> dict[str, _Axis]:
         """Arms, then the axes of the grid, in the order of the labels."""
@@ -218,7 +227,7 @@ class _Reading:
                 hint = "write 'arms:'" if key == ARM else "write 'seeds: [0, 1, 2]' beside it"
                 self.problems.append(entry.key_at.problem(path, f"{key!r} is no axis of the grid", hint))
             elif isinstance(entry.node, MapNode):
-                axes[str(key)] = self.named(entry.node, path, (*OWN, ARMS))
+                axes[str(key)] = self.named(entry.node, path, (*EVERY, ARMS))
             elif isinstance(entry.node, ListNode) and entry.node.items:
                 axes[str(key)] = self.values(str(key), entry.node, path)
             else:
@@ -238,7 +247,7 @@ class _Reading:
         """What single arms are at a value of the grid."""
         arms = self.mapping(node, path, "a mapping of arms to what they change there")
         for name, entry in arms.entries.items() if arms is not None else ():
-            if name not in self.arms:
+            if str(name) not in self.arms:
                 hint = join_hints(did_you_mean(str(name), self.arms), f"arms: {', '.join(self.arms)}")
                 self.problems.append(
                     entry.key_at.problem(f"{path}.{name}", f"no arm is named {name!r}", hint)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from flowloom.errors import FlowloomError, RunError
 from flowloom_registry.config.check import check
+from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.stages import stages_of
 from flowloom_registry.errors import ConfigError, MisfitError, Problem
-from flowloom_registry.nearest import did_you_mean
+from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
 from flowloom_registry.runs.open import pick_device
@@ -28,6 +29,7 @@ from flowloom_registry.studies.launchers import (
 )
 from flowloom_registry.studies.progress import Progress
 from flowloom_registry.studies.results import Results, read_results
+from flowloom_registry.studies.values import OF_EVERY_RUN, values_of
 from flowloom_registry.studies.work import difference, reason
 
 
@@ -195,6 +197,7 @@ def require_sound(cells: Sequence[Cell]) -> None:
     """
     problems: list[Problem] = []
     seen: set[tuple[str, ...]] = set()
+    named = {cell.name: cell for cell in cells}
     for cell in cells:
         if cell.lacking:
             continue
@@ -205,10 +208,24 @@ def require_sound(cells: Sequence[Cell]) -> None:
                 seen.add(key)
                 for one in stages_of(cell.recipe):
                     check(one, needs=("model",))
+                problems += _trained_otherwise(cell, named.get(cell.trains))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(dict.fromkeys(problems))
+
+
+def _trained_otherwise(cell: Cell, other: Cell | None) -> list[Problem]:
+    """Sections of a cell that training depends on and that are others where its weights are trained."""
+    if other is None:
+        return []
+    ours, theirs = (plain(one.recipe.tree) for one in (cell, other))
+    judging = {name for name, section in cell.catalog.sections.items() if section.judges}
+    apart = [key for key in {**ours, **theirs} if key not in judging and ours.get(key) != theirs.get(key)]
+    if not apart:
+        return []
+    message = f"training depends on section {apart[0]!r}, and the weights are those of {other.title!r}"
+    return [cell.at.problem("trains", message, "leave 'trains:' out to train it anew")]
 
 
 def _cells(read: functools.partial[Design]) -> Sequence[Cell]:
@@ -228,13 +245,15 @@ def _mark_undefined(cells: Sequence[Cell], study: StudyFolder) -> list[Cell]:
     """Cells that can be carried out, told where they were changed since they were done; others are marked."""
     refused: dict[tuple[str, ...], str] = {}
     sound: set[tuple[str, ...]] = set()
+    problems: list[Problem] = []
     found = []
     for cell in cells:
         key = tuple(cell.labels.values())
         if not cell.lacking and key not in refused and key not in sound:
             try:
-                assemble_stages(cell.recipe, study.run_of(cell).path)
+                *_, last = assemble_stages(cell.recipe, study.run_of(cell).path).values()
                 sound.add(key)
+                problems += _unknown_value(cell, [v for v in values_of(last) if v not in OF_EVERY_RUN])
             except MisfitError as error:
                 refused[key] = reason(error)
             except Exception:  # missing data, say: told when its turn comes
@@ -250,4 +269,14 @@ def _mark_undefined(cells: Sequence[Cell], study: StudyFolder) -> list[Cell]:
                 print(f"{cell.title}: judged again, for it is asked differently", file=sys.stderr)
             else:
                 print(f"{cell.title}: trained again, for it was changed ({other})", file=sys.stderr)
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
     return found
+
+
+def _unknown_value(cell: Cell, known: Sequence[str]) -> list[Problem]:
+    """What it is to be looked at by, where it has no value of that name."""
+    if not cell.by or cell.by in known:
+        return []
+    hint = join_hints(did_you_mean(cell.by, known), f"there are {', '.join(known)}")
+    return [cell.at.problem("by", f"{cell.title} has no value named {cell.by!r}", hint)]

@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from flowloom.errors import DataError, MissingDependencyError
-from flowloom.metrics import Metric
-from flowloom.scores import Score
 from flowloom_registry.config.nodes import MapNode
 from flowloom_registry.config.stages import staged
 from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
-from flowloom_registry.runs.ask import names as names_of_tasks
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.identity import asked_again
 from flowloom_registry.runs.stages import assemble_stages
@@ -33,9 +30,8 @@ from flowloom_registry.studies.claim import Arm, Claim
 from flowloom_registry.studies.design import ARM
 from flowloom_registry.studies.experiment import require_sound
 from flowloom_registry.studies.folder import StudyFolder
+from flowloom_registry.studies.values import values_of
 
-OF_EVERY_RUN = ("loss", "train_seconds", "evaluations", "parameters")
-"""Values that a claim may be about besides metrics and scores: of training, and the cost."""
 _LEAN = read("evaluate: {sweep_nfe: []}\nrenderer: null\n", "claims").root
 """The sweep and the pictures: no claim looks at them, and they often take longer than training."""
 _TITLE = 90
@@ -155,7 +151,7 @@ class Needed:
         trained = _digest([{k: v for k, v in words.items() if k not in apart}, home])
         said = [_word(words.get(section)) for section in _SAID_IN_NAMES]
         run = f"{folder_name(['-'.join(word for word in said if word)])}-{trained}"
-        return _Known(cell, digest, run, None if built is None else _values_of(built))
+        return _Known(cell, digest, run, None if built is None else values_of(built))
 
     def _plan(self) -> None:
         wanted: dict[int, dict[str, _Known]] = {}
@@ -250,20 +246,3 @@ def _built(cell: Cell) -> Assembly | None:
         if isinstance(error.__cause__, DataError | MissingDependencyError):
             return None
         raise
-
-
-def _values_of(assembly: Assembly) -> list[str]:
-    """Names of the values that an arm will have."""
-    judges: list[Metric | Score] = [*assembly.metrics, *assembly.scores]
-    of_tasks = [
-        f"{task}/{name}"
-        for task, one in names_of_tasks(assembly).items()
-        for metric in one.metrics
-        for name in _named(metric)
-    ]
-    return [*dict.fromkeys(name for judge in judges for name in _named(judge)), *of_tasks, *OF_EVERY_RUN]
-
-
-def _named(judge: Metric | Score) -> list[str]:
-    """Values with a good direction, and those that are told of without one (a spread that is right at 1)."""
-    return [*dict.fromkeys((*judge.better, *judge.about))]

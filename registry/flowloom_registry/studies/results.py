@@ -13,7 +13,8 @@ from typing import Any
 from flowloom.errors import MissingDependencyError, RunError
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.yaml import read
-from flowloom_registry.runs.folder import RunFolder, read_json, read_text, write_text
+from flowloom_registry.runs.folder import RunFolder, read_text, write_text
+from flowloom_registry.runs.found import read_evaluation
 from flowloom_registry.studies.folder import FINISHED, CellEntry, State, StudyFolder
 
 SAMPLES, FLOOR, HELD_OUT = "samples", "training data", "held-out data"
@@ -180,10 +181,12 @@ def _sweeps_alike(state: State) -> Any:
 def read_runs(paths: Sequence[Path]) -> Results:
     """Results of runs side by side; those that differ in nothing but the seed stand together.
 
+    A run of words and seed that are there already stands by itself: it is no further seed.
+
     Raises:
         RunError: one is no run, or did not finish.
     """
-    groups: list[tuple[Any, str]] = []
+    groups: list[tuple[Any, str, set[Any]]] = []
     records: list[Record] = []
     for path in paths:
         run = RunFolder(path)
@@ -193,10 +196,12 @@ def read_runs(paths: Sequence[Path]) -> Results:
         recipe = plain(read(read_text(run.recipe), str(run.recipe)).root)
         seed = recipe.pop("seed", 0)
         rest = {key: value for key, value in recipe.items() if key not in ("name", "versions")}
-        label = next((known for other, known in groups if other == rest), None)
-        if label is None:
-            label = _unused(path.resolve().name, [known for _, known in groups])
-            groups.append((rest, label))
+        found = next((one for one in groups if one[0] == rest and seed not in one[2]), None)
+        if found is None:
+            found = (rest, _unused(path.resolve().name, [known for _, known, _ in groups]), set())
+            groups.append(found)
+        label = found[1]
+        found[2].add(seed)
         entry = CellEntry(str(path), {RUN: label}, seed, "", "")
         records += of_cell(entry, State(FINISHED), run)
     return Results("comparison", "", [RUN], records)
@@ -214,7 +219,7 @@ def of_cell(entry: CellEntry, state: State, run: RunFolder) -> list[Record]:
     bare = Record(entry.name, entry.labels, entry.seed, state.state, state.why)
     if state.state != FINISHED or not run.evaluation.is_file():
         return [bare]
-    told = read_json(run.evaluation)
+    told = read_evaluation(run)
     found = list(_values(bare, told, train_seconds(run, told)))
     main = _main(entry.by, found)
     own = [Record(**{**vars(record), "main": record.metric == main}) for record in found]

@@ -20,10 +20,11 @@ from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claim
 from flowloom_registry.studies.design import ARM, Design
 from flowloom_registry.studies.experiment import run_cells
 from flowloom_registry.studies.folder import FINISHED, StudyFolder
-from flowloom_registry.studies.needed import OF_EVERY_RUN, Needed, sides
+from flowloom_registry.studies.needed import Needed, sides
 from flowloom_registry.studies.progress import without_seed
 from flowloom_registry.studies.results import HELD_OUT, SAMPLES, train_seconds
 from flowloom_registry.studies.systems import systems
+from flowloom_registry.studies.values import OF_EVERY_RUN
 
 _LAST = 0.1
 """Share of the logged lines whose mean is the loss."""
