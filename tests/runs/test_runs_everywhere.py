@@ -106,7 +106,10 @@ IMPORTED = (
     "PIL.Image", "transformers", "torch_geometric.data", "geoopt", "rdkit.Chem.AllChem", "pymatgen.core",
     "flowloom_registry.runs.carry_out", "flowloom_registry.runs.report",
 )  # fmt: skip
-MISSING = ("FLOWLOOM_DATA", "is not installed", "pip install", "there is no file", "no such file", "download")
+MISSING = (
+    "FLOWLOOM_DATA", "is not installed", "pip install", "there is no file", "there is no folder", "no such file",
+    "download",
+)  # fmt: skip
 
 
 def whole_recipes() -> list[str]:
@@ -132,7 +135,11 @@ def short(name: str) -> list[str]:
     layers = [(f"stages.{plain(one)['name']}.", one) for one in items] or [("", tree)]
     said = []
     for prefix, layer in layers:
-        said += [f"{prefix}{path}={json.dumps(value)}" for path, value in SHORT.items()]
+        train = layer.get("train") or tree.get("train")
+        steps = train.get("steps") if isinstance(train, MapNode) else None
+        # What trains nothing is to go on doing so.
+        kept = {"train.steps"} if steps is not None and plain(steps) == 0 else set()
+        said += [f"{prefix}{path}={json.dumps(v)}" for path, v in SHORT.items() if path not in kept]
         said += [f"{prefix}{one}=null" for one in ABSENT if one in layer.entries or one in tree.entries]
     return [word for text in said for word in ("--set", text)]
 
