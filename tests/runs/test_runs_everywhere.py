@@ -107,8 +107,8 @@ IMPORTED = (
     "flowloom_registry.runs.carry_out", "flowloom_registry.runs.report",
 )  # fmt: skip
 MISSING = (
-    "FLOWLOOM_DATA", "is not installed", "pip install", "there is no file", "there is no folder", "no such file",
-    "download",
+    "FLOWLOOM_DATA", "is not installed", "pip install", "there is no file", "there is no folder",
+    "no such file", "download",
 )  # fmt: skip
 
 
