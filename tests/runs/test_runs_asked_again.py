@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flowloom_registry.cli import main
+from flowloom_registry.runs import carry_out
 
 RECIPE = """
 data: {use: eight-gaussians, n: 200}
@@ -125,3 +126,41 @@ def test_settings_that_an_older_version_did_not_know_are_those_by_default(
     (run / "recipe.yaml").write_text(yaml.safe_dump(written))
     assert main(["run", str(recipe), "--out", str(run)]) == 2
     assert "train.steps: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["other values", "fewer rows", "gone", "damaged"])
+@pytest.mark.parametrize("beside", [[], ["--out", "again"]])
+def test_results_are_not_given_up_for_those_of_other_data(tmp_path: Path, capsys, change, beside) -> None:
+    table, lines = tmp_path / "mine.csv", [f"{i % 7}.5,{i % 5}.25\n" for i in range(100)]
+    table.write_text("a,b\n" + "".join(lines))
+    recipe = RECIPE.replace("{use: eight-gaussians, n: 200}", "{use: tensors, file: mine.csv}")
+    (tmp_path / "r.yaml").write_text(recipe)
+    run = tmp_path / "run"
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(run)]) == 0
+    before = (run / "evaluation.json").read_bytes()
+    match change:
+        case "other values":
+            table.write_text("a,b\n" + "".join(line.replace(".25", ".75") for line in lines))
+        case "fewer rows":
+            table.write_text("a,b\n" + "".join(lines[:50]))
+        case "gone":
+            table.unlink()
+        case "damaged":
+            table.write_text("a,b\n1,x\n")
+    capsys.readouterr()
+    assert main(["eval", str(run), *beside]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1, said
+    assert (run / "evaluation.json").read_bytes() == before
+    assert not (run / "evaluations" / "again" / "evaluation.json").exists()
+
+
+def test_an_evaluation_that_fails_late_leaves_what_was_there(
+    finished: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    before = (tmp_path / "run" / "evaluation.json").read_bytes()
+    monkeypatch.setattr(carry_out, "evaluate", lambda *_, **__: 1 / 0)
+    assert main(["eval", str(tmp_path / "run")]) == 2
+    assert "results that were there are kept" in capsys.readouterr().err
+    assert (tmp_path / "run" / "evaluation.json").read_bytes() == before

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.carry_out import judge_and_report
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.rehearse import rehearse
+    from flowloom_registry.runs.same_data import require_same_data
     from flowloom_registry.runs.table import print_table
 
     if (args.overrides or args.layers) and args.out is None:
@@ -70,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     place = folder if name is None else folder.beside(name)
     assembly.to(device)
     with place.locked():
+        rehearse(assembly, "nothing was evaluated")
+        # Results of other rows would stand under this run's name; the rehearsal says what is missing.
+        require_same_data(folder.data, assembly.spec, assembly.data)
         if name is not None:
-            rehearse(assembly, "nothing was evaluated")
             place.ask(assembly.built.resolved(place.recipe.parent))
-        result = judge_and_report(assembly, place)
+        result = judge_and_report(assembly, place, again=True)
     if result is None:
         raise FlowloomError("the run's recipe names no metrics, scores or tasks; only its report was written")
     print_table(result)

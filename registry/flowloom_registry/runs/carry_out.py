@@ -118,10 +118,21 @@ def carry_out(
     return folder, result
 
 
-def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None = None) -> Evaluation | None:
+def judge_and_report(
+    assembly: Assembly, folder: RunFolder, notes: Notes | None = None, *, again: bool = False
+) -> Evaluation | None:
     """Sample, evaluate and write the report of what was trained.
 
     What fails is a note beside the other results, in the table, ``evaluation.json`` and the report.
+
+    Args:
+        assembly: trained.
+        folder: of the results.
+        notes: of what was left out so far.
+        again: results that are there already are not given up for an evaluation that fails.
+
+    Raises:
+        RunError: it failed, and ``again``.
     """
     folder.require_here()
     notes = notes or Notes()
@@ -133,6 +144,8 @@ def judge_and_report(assembly: Assembly, folder: RunFolder, notes: Notes | None 
     if assembly.judged:
         with notes.about("the evaluation"):
             result = evaluate(assembly, notes)
+    if again and result is None and assembly.judged:
+        raise RunError(f"{notes.lines[-1]}; results that were there are kept")
     best = read_best(folder)
     if result is not None and best is not None:
         notes.lines.append(
