@@ -123,3 +123,35 @@ def test_nothing_of_the_future_is_told_to_a_network(walk_file):
     assert "ahead" in rows.cond
     flow.solve(3, cond=rows.cond, seed=0)
     assert seen == {"past", "neighbours"}
+
+
+def test_shares_of_the_time_do_not_overlap_where_agents_are_out_of_step(walk_file):
+    """Windows begin in every frame of the one agent and, between them, of the other."""
+    walks = Walks([walk_file({1: (0, 300), 2: (5, 300)})], observed=8, predicted=12, val=0.1)
+    parts = walks._splits
+    lasts = 20 * 10
+    for before, after in (("train", "test"), ("test", "val")):
+        assert int(parts[after].start.min()) >= int(parts[before].start.max()) + lasts - 10, (before, after)
+
+
+def test_starts_far_apart_leave_every_share_something(walk_file):
+    walks = Walks([walk_file({i: (1000 * i, 20) for i in range(40)})], observed=8, predicted=12, val=0.1)
+    assert all(walks.size(name) for name in ("train", "test", "val"))
+
+
+def test_coordinates_of_a_map_keep_their_digits(tmp_path):
+    file = tmp_path / "map.csv"
+    file.write_text("".join(f"{i},1,{5e5 + 0.4 * i},{5e6 + 0.1 * i}\n" for i in range(6)))
+    windows = cut(read_tracks(file), 3, 3, 1)
+    steps = torch.arange(1, 4)[:, None] * torch.tensor([0.4, 0.1])
+    assert windows.future.dtype == torch.float32
+    assert torch.allclose(windows.future[0], steps, atol=1e-6)
+
+
+def test_agents_that_would_become_one_are_told(tmp_path):
+    file = tmp_path / "big.csv"
+    file.write_text("0,10000000000000000000,0,0\n")
+    with pytest.raises(
+        DataError, match=r"big\.csv:1: id is '10000000000000000000'; it takes a whole number up to"
+    ):
+        read_tracks(file)

@@ -59,3 +59,14 @@ def test_half_are_mirrored() -> None:
 def test_a_factor_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Turn(stretch=0.5)
+
+
+def test_a_row_may_be_one_point_and_so_may_what_it_is_told() -> None:
+    draws = torch.Generator().manual_seed(0)
+    rows = Examples(torch.randn(5, 2, generator=draws), {"goal": torch.randn(5, 2, generator=draws)})
+    seen = Turn(points=("goal",), mirror=False)(rows, torch.Generator().manual_seed(1))
+    wanted, found = (
+        one.x[:, 0] * one.cond["goal"][:, 1] - one.x[:, 1] * one.cond["goal"][:, 0] for one in (rows, seen)
+    )
+    assert torch.allclose(found, wanted, atol=1e-5), "areas stay under rotations"
+    assert not torch.allclose(seen.x, rows.x)

@@ -114,15 +114,18 @@ class Walks(InParts):
         if not theirs:
             shares = {"train": 1 - 2 * self.val, "test": self.val, "val": self.val}
         for file in ours:
-            for name, some in _by_time(self._cut(file), shares, self._length).items():
+            windows, step = self._cut(file)
+            for name, some in _by_time(windows, shares, self._length * step).items():
                 parts[name].append(some)
-        parts["test"] += [self._cut(file) for file in theirs]
+        parts["test"] += [self._cut(file)[0] for file in theirs]
         found = {name: Windows.joined(some) for name, some in parts.items()}
         for name, some in found.items():
             if not len(some.start):
                 files = ", ".join(file.name for file in ours)
                 raise DataError(
-                    f"nothing is left for the split {name} of {files}: {self._length} steps are too many"
+                    f"nothing is left for the split {name} of {files}: its share of a file's time, "
+                    f"{shares.get(name, 1.0):g}, holds no example of {self._length} steps that begins after "
+                    "those of the split before have ended; give longer files, or another val"
                 )
         return found
 
@@ -130,7 +133,8 @@ class Walks(InParts):
     def _length(self) -> int:
         return self.observed + self.predicted
 
-    def _cut(self, file: Path) -> Windows:
+    def _cut(self, file: Path) -> tuple[Windows, int]:
+        """Its examples, and the frames from step to step."""
         tracks = read_tracks(file)
         found = cut(tracks, self.observed, self.predicted, self.neighbours)
         if not len(found.start):
@@ -139,7 +143,7 @@ class Walks(InParts):
                 f"{self.predicted} predicted) of {tracks.step} frames in a row; the longest track without a "
                 f"gap has {tracks.longest()}"
             )
-        return found
+        return found, tracks.step
 
 
 class Pedestrians(Walks):
@@ -195,11 +199,15 @@ class Pedestrians(Walks):
         return ours, [file for name in own if (file := found[name]) is not None]
 
 
-def _by_time(windows: Windows, shares: dict[str, float], length: int) -> dict[str, Windows]:
-    """Windows by when they begin; none of a later share begins before those of an earlier one have ended."""
+def _by_time(windows: Windows, shares: dict[str, float], gap: int) -> dict[str, Windows]:
+    """Windows by when they begin; none of a later share begins before those of an earlier one have ended.
+
+    Args:
+        windows: of one file.
+        shares: of its time, in order.
+        gap: frames that a window lasts.
+    """
     first, last = int(windows.start.min()), int(windows.start.max())
-    steps = windows.start.unique()
-    gap = int(steps.diff().mode().values) * length if len(steps) > 1 else 0
     found, begin = {}, float(first)
     for i, (name, share) in enumerate(shares.items()):
         end = begin + share * (last + 1 - first)

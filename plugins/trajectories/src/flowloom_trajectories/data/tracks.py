@@ -24,7 +24,7 @@ class Tracks:
     Args:
         frames: int64 ``(m,)``, in the file's own numbering.
         agents: int64 ``(m,)``.
-        xy: positions in metres, float32 ``(m, 2)``.
+        xy: positions in metres, float64 ``(m, 2)``: coordinates of a map are large beside a step.
         step: frames between two sightings of an agent, the most common distance.
     """
 
@@ -87,7 +87,7 @@ def read_tracks(file: Path) -> Tracks:
     frames, agents = (torch.from_numpy(table[:, i]).long() for i in (0, 1))
     gaps = frames.diff()[agents.diff() == 0]
     step = int(gaps.mode().values) if len(gaps) else 1
-    return Tracks(frames, agents, torch.from_numpy(table[:, 2:]).float(), step)
+    return Tracks(frames, agents, torch.from_numpy(table[:, 2:].copy()), step)
 
 
 def _row(file: Path, line: int, cells: list[str]) -> tuple[float, float, float, float]:
@@ -96,9 +96,10 @@ def _row(file: Path, line: int, cells: list[str]) -> tuple[float, float, float, 
     values = []
     for field, cell in zip(_FIELDS, cells, strict=True):
         value = float(cell) if _number(cell) else math.nan
-        whole = field in ("x", "y") or value.is_integer()
+        # Beyond that neighbouring numbers are the same.
+        whole = field in ("x", "y") or (value.is_integer() and abs(value) <= 2**53)
         if not math.isfinite(value) or not whole:
-            what = "a whole number" if field in ("frame", "id") else "a number of metres"
+            what = "a whole number up to 2^53" if field in ("frame", "id") else "a number of metres"
             raise DataError(f"{file}:{line}: {field} is {cell!r}; it takes {what}")
         values.append(value)
     frame, agent, x, y = values

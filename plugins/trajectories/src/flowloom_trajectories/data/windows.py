@@ -56,16 +56,17 @@ def cut(tracks: Tracks, observed: int, predicted: int, agents: int) -> Windows:
     length = observed + predicted
     first = tracks.stretches(length)
     places = first[:, None] + torch.arange(length)
+    # Differences of positions before they are rounded.
     xy = tracks.xy[places]
     origin = xy[:, observed - 1]
     around = _around(tracks, places, observed, origin, agents)
-    centred = xy - origin[:, None]
+    centred = (xy - origin[:, None]).float()
     return Windows(
         centred[:, observed:],
         centred[:, :observed],
         around[:, :, :observed],
         around[:, :, observed:],
-        origin,
+        origin.float(),
         tracks.frames[first],
     )
 
@@ -78,7 +79,7 @@ def _around(tracks: Tracks, places: Tensor, observed: int, origin: Tensor, agent
         return found
     frames, at = tracks.frames.unique(return_inverse=True)
     names, who = tracks.agents.unique(return_inverse=True)
-    everyone = torch.full((len(frames), len(names), 2), torch.nan)
+    everyone = torch.full((len(frames), len(names), 2), torch.nan, dtype=tracks.xy.dtype)
     everyone[at, who] = tracks.xy
     kept = min(agents, len(names))
     for rows in torch.arange(n).split(_CHUNK):
@@ -89,6 +90,6 @@ def _around(tracks: Tracks, places: Tensor, observed: int, origin: Tensor, agent
         distance, nearest = away.topk(kept, largest=False)
         steps = everyone[when[:, None, :], nearest[:, :, None]] - origin[rows, None, None]
         seen = steps.isfinite().all(-1) & distance.isfinite()[..., None]
-        found[rows, :kept, :, :2] = torch.where(seen[..., None], steps, torch.zeros(()))
+        found[rows, :kept, :, :2] = torch.where(seen[..., None], steps, 0.0).float()
         found[rows, :kept, :, 2] = seen.float()
     return found
