@@ -109,7 +109,7 @@ def test_it_agrees_with_librosa():
 def test_bad_settings_and_data_are_refused():
     with pytest.raises(ValueError, match="lowest < highest"):
         PitchError(lowest=300, highest=200)
-    with pytest.raises(ValueError, match="rate / 2"):
+    with pytest.raises(ValueError, match="at most half the rate"):
         pitch_of(torch.zeros(1, 100), torch.tensor([100]), 600)
     with pytest.raises(IncompatibleError, match="judges waveforms"):
         PitchError(rate=RATE).fit(Tensors(torch.zeros(4, 3, 2)))
@@ -124,3 +124,30 @@ def test_the_distance_of_vocoders_is_the_sum_of_both():
     )
     found = SpectralDistance(windows=(64, 128))(Examples(x), Examples(y))
     assert found["stft_distance"] == pytest.approx(found["stft_convergence"] + found["stft_log_magnitude"])
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000])
+@pytest.mark.parametrize("level", [0.01, 0.1])
+def test_what_is_constant_has_no_pitch(rate, level):
+    wave = torch.full((2, rate), level)
+    wave[1, rate // 2 :] = 0
+    found = pitch_of(wave, torch.tensor([rate, rate // 2]), rate)
+    assert float(found.periodicity[found.real].max()) < 0.8
+
+
+def test_a_constant_beside_it_leaves_the_pitch():
+    wave = torch.sin(2 * math.pi * 150 * torch.arange(8000) / 8000)[None]
+    lengths = torch.tensor([8000])
+    plain, raised = (pitch_of(wave + level, lengths, 8000) for level in (0.0, 3.0))
+    assert torch.allclose(raised.frequency[raised.real], plain.frequency[plain.real], rtol=1e-3)
+
+
+def test_no_rows_have_no_frames():
+    assert pitch_of(torch.zeros(0, 800), torch.zeros(0, dtype=torch.long), 8000).frequency.shape == (0, 0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(399.9, 400), (70, 5000)])
+def test_ranges_without_a_period_are_told_when_the_rate_is_known(low, high):
+    metric = PitchError(rate=8000, lowest=low, highest=high)
+    with pytest.raises(IncompatibleError, match="metric pitch-error: "):
+        metric.fit(Tensors(torch.zeros(4, 800)))

@@ -52,17 +52,40 @@ def pitch_of(
         highest: likewise.
 
     Raises:
-        ValueError: ``highest`` is not between ``lowest`` and half the rate.
+        ValueError: ``highest`` is not between ``lowest`` and half the rate, or too near to ``lowest``.
     """
-    if not 0 < lowest < highest <= rate / 2:
-        raise ValueError(f"0 < lowest < highest <= rate / 2, got {lowest} and {highest} at {rate} Hz")
-    times = -(-_FINE // rate)
-    size, low = round(times * rate / lowest), max(2, int(times * rate / highest))
+    times, size, low = lags(rate, lowest, highest)
+    if not len(waves):
+        none = waves.new_zeros(0, 0, dtype=torch.float64)
+        return Pitch(none, none, none.bool())
+    # About their mean: beside silence, a constant would ring where samples are made denser.
+    real = torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]
+    waves = torch.where(real, waves.double(), 0.0)
+    middle = waves.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
+    waves = torch.where(real, waves - middle, 0.0)
     # Every sample stands in four frames: a few rows at a time, so that they stay in the cache.
     parts = [_found(rows, times, size, low) for rows in waves.split(_ROWS)]
     lag, periodicity = (torch.cat(part) for part in zip(*parts, strict=True))
     ends = torch.arange(lag.shape[1], device=lag.device) * _hop(size) + 2 * size + 1
     return Pitch(times * rate / lag, periodicity, ends <= times * lengths[:, None])
+
+
+def lags(rate: int, lowest: float, highest: float) -> tuple[int, int, int]:
+    """Dense samples for each one, and the longest and shortest period in dense samples.
+
+    Raises:
+        ValueError: see `pitch_of`.
+    """
+    if not 0 < lowest < highest <= rate / 2:
+        raise ValueError(
+            f"pitch is looked for from lowest to highest, at most half the rate: got {lowest:g} and "
+            f"{highest:g} at {rate} Hz"
+        )
+    times = -(-_FINE // rate)
+    size, low = round(times * rate / lowest), max(2, int(times * rate / highest))
+    if low >= size:
+        raise ValueError(f"between {lowest:g} and {highest:g} Hz there is no period of whole samples")
+    return times, size, low
 
 
 def _hop(size: int) -> int:
@@ -71,7 +94,7 @@ def _hop(size: int) -> int:
 
 def _found(waves: Tensor, times: int, size: int, low: int) -> tuple[Tensor, Tensor]:
     """Periods in dense samples, and periodicity, ``(n, frames)`` each."""
-    fine = _denser(waves.double(), times)
+    fine = _denser(waves, times)
     fine = torch.nn.functional.pad(fine, (0, max(0, 2 * size + 1 - fine.shape[1])))
     frames = fine.unfold(1, 2 * size + 1, _hop(size))
     gap = _normalised(_differences(frames, size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,10 +73,13 @@ class Recordings(Dataset):
     def __post_init__(self) -> None:
         for name in ("rate", "seconds", "join", "rows"):
             value = getattr(self, name)
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
-        if self.prompt < 0 or self.pause < 0 or (self.level is not None and self.level <= 0):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        level = 1.0 if self.level is None else self.level
+        if not all(0 <= v < math.inf for v in (self.prompt, self.pause)) or not 0 < level < math.inf:
             raise ValueError("prompt and pause are seconds, and level is a positive number")
+        if self.mix is not None and not -math.inf < self.mix[0] <= self.mix[1] < math.inf:
+            raise ValueError(f"mix is (lowest, highest) in dB, got {self.mix}")
         self.frontend = Frontend(self.symbols)
         self.part = "train"
         self._shelf: _Shelf | None = None
@@ -232,7 +236,10 @@ class Recordings(Dataset):
         """A recording with one of another speaker over it, from its beginning."""
         shelf, (low, high) = self._clips(), self.mix or (0.0, 0.0)
         own = shelf.kept[chosen[0]].speaker
-        others = [i for name, found in shelf.of.items() if name != own for i in found] or shelf.of[own]
+        others = [i for name, found in shelf.of.items() if name != own for i in found]
+        others = others or [i for i in shelf.of[own] if i not in chosen]
+        if not others:
+            raise DataError("mix lays another recording over each, and there is none but its own")
         other = shelf.sounds[others[int(torch.randint(len(others), (1,), generator=draws))]]
         other = torch.nn.functional.pad(other[: len(wave)], (0, max(0, len(wave) - len(other))))
         ratio = low + (high - low) * float(torch.rand((), generator=draws))

@@ -61,6 +61,8 @@ class ToySpeech(Recordings):
         mix: tuple[float, float] | None = None,
         seed: int = 0,
     ) -> None:
+        if not words or not all(words):
+            raise ValueError(f"words are one or more, none of them empty, got {list(words)}")
         room = sum(map(len, words)) if not join else join * (max(map(len, words)) + 1)
         super().__init__(
             rate=rate,
@@ -77,7 +79,7 @@ class ToySpeech(Recordings):
         if voices < 1 or takes < 2:
             raise ValueError(f"voices must be at least 1 and takes at least 2, got {voices} and {takes}")
         unknown = sorted({c for word in words for c in word} - set(_VOWELS) - set(_NOISES))
-        if unknown or not words:
+        if unknown:
             raise ValueError(
                 f"words are of the sounds {''.join((*_VOWELS, *_NOISES))}, not {''.join(unknown)}"
             )

@@ -36,6 +36,8 @@ class LogMelFrechet(Metric):
     better: ClassVar = {"log_mel_frechet": "lower"}
 
     def __init__(self, bands: int = 40, rate: int | None = None, frames: int = 20_000) -> None:
+        if bands < 1 or frames < 2:
+            raise ValueError(f"bands must be at least 1 and frames at least 2, got {bands} and {frames}")
         self.bands, self.rate, self.frames = bands, rate, frames
 
     def fit(self, train: Dataset) -> None:
@@ -82,6 +84,8 @@ class SpectralDistance(Metric):
     paired: ClassVar[bool] = True
 
     def __init__(self, windows: Sequence[int] = (128, 256, 512)) -> None:
+        if not windows or min(windows) < 4:
+            raise ValueError(f"windows are one or more, of 4 samples or more, got {list(windows)}")
         self.windows = tuple(windows)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:

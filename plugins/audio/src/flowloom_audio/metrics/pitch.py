@@ -7,10 +7,11 @@ from typing import ClassVar
 import torch
 
 from flowloom.data import Dataset, Examples
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
-from flowloom_audio.pitch import pitch_of
+from flowloom_audio.pitch import lags, pitch_of
 from flowloom_audio.rates import rate_of
 
 __all__ = ["PitchError"]
@@ -52,6 +53,10 @@ class PitchError(Metric):
         """Learn the rate."""
         require_waves(train.spec, "pitch-error")
         self._rate = rate_of(train.spec, self.rate, "pitch-error")
+        try:
+            lags(self._rate, self.lowest, self.highest)
+        except ValueError as error:
+            raise IncompatibleError(f"metric pitch-error: {error}") from error
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Over all frames of all rows and draws; a value that no frame tells is left out."""

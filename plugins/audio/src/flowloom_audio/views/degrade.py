@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import torch
@@ -16,6 +17,10 @@ from flowloom.views.base import plus
 from flowloom_audio.rates import rate_of
 
 __all__ = ["AddNoise", "Reverberate", "gain"]
+
+
+_DIRECT = 500
+"""Nothing returns within this part of a second: two milliseconds."""
 
 
 class _Degraded(View):
@@ -118,8 +123,13 @@ class Reverberate(_Degraded):
         name: str = "degraded",
     ) -> None:
         super().__init__(name)
-        if not 0 < seconds[0] <= seconds[1] or not 0 <= wet[0] <= wet[1]:
+        if not 0 < seconds[0] <= seconds[1] < math.inf or not 0 <= wet[0] <= wet[1] < math.inf:
             raise ValueError(f"seconds and wet are (lowest, highest) and positive, got {seconds} and {wet}")
+        if rate < 1 or round(seconds[0] * rate) <= rate // _DIRECT:
+            raise ValueError(
+                f"nothing returns within the first {1000 // _DIRECT} ms, so that {seconds[0]:g} seconds at "
+                f"{rate} Hz leave no echo"
+            )
         self.seconds, self.rate, self.wet = seconds, rate, wet
 
     def spec(self, spec: Spec) -> Spec:
@@ -135,11 +145,13 @@ class Reverberate(_Degraded):
         wet = self.wet[0] + (self.wet[1] - self.wet[0]) * torch.rand(n, 1, generator=generator)
         time = torch.arange(length) / self.rate
         tail = torch.randn(n, length, generator=generator) * 10 ** (-3 * time / fall)
-        tail[:, : self.rate // 500] = 0  # nothing returns within the first two milliseconds
+        tail[:, : self.rate // _DIRECT] = 0
         tail = tail * (wet / tail.square().sum(1, keepdim=True).clamp_min(1e-12)).sqrt()
         tail[:, 0] = 1
         size = samples + length
-        return torch.fft.irfft(torch.fft.rfft(copy, size) * torch.fft.rfft(tail, size), size)[:, :samples]
+        wide = copy if copy.dtype == torch.float64 else copy.float()  # half precision has no spectra
+        echoing = torch.fft.irfft(torch.fft.rfft(wide, size) * torch.fft.rfft(tail, size), size)
+        return echoing[:, :samples].to(copy.dtype)
 
 
 def gain(signal: Tensor, noise: Tensor, ratio: Tensor) -> Tensor:

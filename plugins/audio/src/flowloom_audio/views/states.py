@@ -69,6 +69,11 @@ class SoundFrames(View):
             if condition.role == "real":
                 conditions[name] = replace(condition, shape=(frames,))
             elif name in self.also:
+                if condition.classes is not None or len(condition.shape) != 1:
+                    raise IncompatibleError(
+                        f"view sound-frames makes frames of recordings, and '{name}' is none; leave it "
+                        "out of 'also'"
+                    )
                 shape = (self.mel.frames(condition.shape[0]), self.mel.bands)
                 conditions[name] = replace(condition, shape=shape)
         return Spec((frames, self.mel.bands), conditions=conditions)
@@ -87,7 +92,7 @@ class SoundFrames(View):
 
     def _frames(self, waves: Tensor) -> Tensor:
         with torch.no_grad():
-            return (self.mel(self._whole(waves)) - self.mean) / self.std
+            return (self.mel(self._whole(waves).float()) - self.mean) / self.std
 
     def _whole(self, values: Tensor) -> Tensor:
         """Padded to whole hops."""
