@@ -49,9 +49,9 @@ class ConformerEnergy(Metric):
         conformers: int = 10,
         rows: int = 200,
     ) -> None:
-        if conformers < 2 or rows < 1 or near <= 0:
+        if conformers < 2 or rows < 1 or not 0 < near < math.inf:
             raise ValueError(
-                "conformers is at least 2, rows at least 1 and near positive, got "
+                "conformers is at least 2, rows at least 1, and near positive and finite, got "
                 f"{conformers}, {rows} and {near}"
             )
         self.read = Perception(spec)

@@ -62,8 +62,10 @@ class PeptideQuality(Metric):
 
     def __init__(self, spec: Spec, tolerance: float = 0.3, most: int = 2000) -> None:
         require_peptides(spec, "metric peptide-quality")
-        if tolerance <= 0 or most < 2:
-            raise ValueError(f"tolerance is positive and most 2 or more, got {tolerance} and {most}")
+        if not 0 < tolerance < math.inf or most < 2:
+            raise ValueError(
+                f"tolerance is positive and finite, and most 2 or more, got {tolerance} and {most}"
+            )
         self.tolerance, self.most = tolerance, most
         self.usual = torch.ones(len(LETTERS), TORSIONS, _BINS, dtype=torch.bool)
 
