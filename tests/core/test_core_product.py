@@ -227,3 +227,17 @@ def test_a_field_of_several_kinds_under_one_solver_says_what_would_fit():
     path = fl.paths.ProductPath({"pos": fl.paths.AffinePath(), "types": fl.paths.AffinePath()})
     said = path.gap({"pos": "velocity", "types": "posterior"}, "velocity")
     assert said.endswith("on ProductPath; use solver: mixed, with a solver for every part")
+
+
+def test_parts_are_fitted_to_rows_of_all_of_sorted_data():
+    """Ten thousand rows at 1 and as many at 100: the first of them are not their mean."""
+
+    class Measures(Gaussian):
+        def fit(self, data, flow=None, generator=None):
+            self.seen = data.all().x
+
+    part = Measures()
+    values = torch.ones(20_000, 1)
+    values[10_000:] = 100
+    ProductSource({"a": part, "b": Gaussian()}).fit(fl.data.Tensors({"a": values, "b": values}))
+    assert float(part.seen.mean()) == pytest.approx(50.5)

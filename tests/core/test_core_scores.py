@@ -11,7 +11,7 @@ from torch import nn
 import flowloom as fl
 from flowloom.data import Examples
 from flowloom.draw import GLOBAL, Draw
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.scores import Likelihood
 from flowloom.solvers import CTMCEuler, Dopri5, Euler, EulerMaruyama
 from flowloom.spec import Condition, Spec
@@ -193,3 +193,12 @@ def test_nats_per_dim_of_examples_of_different_size_count_what_is_real():
     # A field that stands still keeps the uniform law, of which every angle has log 2 pi nats.
     assert values["nll"] == pytest.approx(2 * math.log(2 * math.pi), rel=1e-5)
     assert values["nats_per_dim"] == pytest.approx(math.log(2 * math.pi), rel=1e-5)
+
+
+def test_some_examples_are_spread_over_all():
+    rows = Examples(torch.zeros(10, 1))
+    assert rows.evenly(4).tolist() == [0, 2, 5, 7]
+    assert rows.evenly(20).tolist() == list(range(10))
+    assert Examples(torch.zeros(0, 1)).evenly(3).tolist() == []
+    with pytest.raises(DataError, match="count from 1, got 0"):
+        rows.evenly(0)

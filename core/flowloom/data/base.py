@@ -44,6 +44,10 @@ class Examples:
         cond = {name: value.to(device) for name, value in self.cond.items()}
         return Examples(to_device(self.x, device), cond, layout)
 
+    def evenly(self, most: int) -> Tensor:
+        """As `Dataset.evenly`: where examples are all rows of a file, the first ones may be of one class."""
+        return _evenly(len(self), most)
+
     def laid_out(self, spec: Spec) -> Examples:
         """The same examples with the layout that their conditions announce by ``spec``."""
         return replace(self, layout=Layout.of(spec, self.cond))
@@ -95,14 +99,18 @@ class Dataset(ABC):
         Raises:
             DataError: ``most`` is less than 1.
         """
-        if most < 1:
-            raise DataError(f"rows of data to look at count from 1, got {most}")
-        count = min(len(self), most)
-        return torch.arange(count) * len(self) // max(count, 1)
+        return _evenly(len(self), most)
 
     def all(self) -> Examples:
         """Every example, in order."""
         return self.take(torch.arange(len(self)))
+
+
+def _evenly(n: int, most: int) -> Tensor:
+    if most < 1:
+        raise DataError(f"rows of data to look at count from 1, got {most}")
+    count = min(n, most)
+    return torch.arange(count) * n // max(count, 1)
 
 
 class Tensors(Dataset):

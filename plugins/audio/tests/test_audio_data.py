@@ -145,6 +145,8 @@ def test_published_layouts(tmp_path, tone):
     (tmp_path / "lj" / "metadata.csv").write_text('LJ001-0001|Mr. "A|Mister "A\n')
     (clip,) = clips_of(tmp_path / "lj", "ljspeech")
     assert (clip.text, clip.speaker) == ('Mister "A', "lj")
+    (tmp_path / "lj" / "metadata.csv").write_text("LJ001-0001|A|A\n", encoding="utf-8-sig")  # as Windows does
+    assert [clip.file.is_file() for clip in clips_of(tmp_path / "lj", "ljspeech")] == [True]
     tone(tmp_path / "libri" / "84" / "121123" / "84_121123_000001_000000.wav")
     (tmp_path / "libri" / "84" / "121123" / "84_121123_000001_000000.normalized.txt").write_text("Go on.")
     (clip,) = clips_of(tmp_path / "libri", "libritts")

@@ -1,6 +1,8 @@
 """The loss of a flow as a surrogate of its density, with gradients by both ways, and frozen priors."""
 
 import math
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import torch
 
@@ -11,7 +13,7 @@ from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath
 from flowloom.sources import Gaussian
 from flowloom.trained import Trained
-from flowloom_foundations.aligned import FlowPrior, ModesInSpace, VectorAutoencoder, misalignment
+from flowloom_foundations.aligned import FlowPrior, LatentLaw, ModesInSpace, VectorAutoencoder, misalignment
 from flowloom_foundations.poisson import NoiseLevels
 
 
@@ -132,3 +134,22 @@ def test_the_wanted_law():
     assert abs(float(near.values.square().mean()) / (8 * 0.35**2) - 1) < 0.05
     assert near.indices.bincount().min() > 700
     assert not ModesInSpace(modes=1).centres.any()
+
+
+def test_latents_are_compared_with_all_of_a_sorted_target():
+    """A target of two lumps, one after the other: latents at both are no distance away."""
+    lump = (torch.arange(400) // 200).float()[:, None]
+    target = torch.cat([20 * lump - 10, torch.zeros(400, 1)], 1)
+
+    class Same(VectorAutoencoder):
+        def __init__(self):
+            torch.nn.Module.__init__(self)
+
+        def encode(self, x):
+            return x
+
+        decode = encode
+
+    flow = SimpleNamespace(model=Same(), evaluating=nullcontext)
+    found = LatentLaw(fl.data.Tensors(target), rows=100)(flow, fl.data.Examples(target[::2]))
+    assert found["latent_distance"] < 0.1

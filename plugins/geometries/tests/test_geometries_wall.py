@@ -1,5 +1,8 @@
 """Rooms, walls and the trajectories between them."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -48,3 +51,16 @@ def test_trajectories_are_looked_at_between_their_points() -> None:
     assert wall(walk([2.0, 0.0]), rows)["enters"] == pytest.approx(0.5, abs=0.07)
     assert wall(walk([0.0, 2.0]), rows)["enters"] == 0
     assert wall(walk([2.0, 0.0]), rows.take(torch.arange(5)))["enters"] * 5 in range(6)
+
+
+def test_some_ways_of_examples_sorted_by_class_are_of_all_classes():
+    asked = []
+
+    def solve(n, *, seed, keep, cond):
+        asked.append(cond["label"])
+        raise InterruptedError
+
+    flow = SimpleNamespace(evaluating=nullcontext, solve=solve)
+    with pytest.raises(InterruptedError):
+        EntersBox([0.0], [1.0], n=10)(flow, Examples(torch.zeros(40, 1), {"label": torch.arange(40) // 10}))
+    assert asked[0].bincount(minlength=4).tolist() == [3, 2, 3, 2]

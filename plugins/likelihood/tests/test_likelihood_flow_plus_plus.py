@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 
 import flowloom as fl
-from flowloom.errors import IncompatibleError, ShapeError
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.kinds import Kind
 from flowloom.spec import Spec
 from flowloom.testing import check
@@ -216,3 +216,14 @@ def test_what_does_not_fit_is_told():
         FlowPlusPlus(Spec(shape=(1, 4, 3)), ("checkerboard",), **NET)
     with pytest.raises(ShapeError, match="squeezes even sides"):
         FlowPlusPlus(Spec(shape=(1, 3, 4)), ("squeeze",), **NET)
+
+
+def test_levels_are_asked_of_all_of_sorted_data():
+    """Blank rows first and grey ones last: those between levels are found behind the first thousand."""
+    data = Digits()
+    _, flow = digits_flow()
+    x = torch.full((3000, *data.spec.shape), data.spec.limits[0])
+    flow.codec.fit(fl.data.Tensors(x, spec=data.spec), flow)
+    x[2990:] += 0.4 * (data.spec.limits[1] - data.spec.limits[0]) / 16
+    with pytest.raises(DataError, match="not of 17 levels"):
+        flow.codec.fit(fl.data.Tensors(x, spec=data.spec), flow)

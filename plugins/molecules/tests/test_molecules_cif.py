@@ -1,5 +1,7 @@
 """Crystals are read as they are, whatever a CIF says them in, and what cannot be used is named."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,9 @@ def test_a_skew_cell_is_reduced_and_keeps_its_distances():
         ({"lengths": (0.0, 4.0, 4.0)}, "without volume"),
         ({"angles": (90.0, 90.0, 180.0)}, "without volume"),
         ({"angles": (20.0, 90.0, 160.0)}, "without volume"),
+        ({"angles": (-90.0, 90.0, 90.0)}, "without volume"),
+        ({"angles": (90.0, 270.0, 90.0)}, "without volume"),
+        ({"angles": (90.0, 90.0, 450.0)}, "without volume"),
         ({"species": ["Na", "Cl"], "frac": [(0, 0, 0), (0.01, 0, 0)]}, "overlapping"),
         ({"species": ["Na", "Cl"], "frac": [(0.99, 0, 0), (0.01, 0, 0)]}, "overlapping"),
         ({"lengths": (0.3, 4.0, 4.0)}, "overlapping"),
@@ -112,3 +117,15 @@ def test_a_folder_of_files_is_data_too(tmp_path, cif):
         (folder / f"{i}.cif").write_text(cif(["C", "C"], [(0, 0, 0), (0.25, 0.25, 0.3 + i / 50)]))
     assert len(Crystals(str(folder), val=0, test=0)) == 4
     assert len(Crystals(str(folder / "0.cif"), val=0, test=0)) == 1
+
+
+def test_a_mark_of_the_byte_order_capitals_and_folders_cost_no_crystal(tmp_path, cif):
+    """Windows editors write the mark, its file names have capitals, and a folder may be named as a file."""
+    salt = cif(["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)])
+    (tmp_path / "all" / "a.cif").mkdir(parents=True)
+    for name in ("one.cif", "TWO.CIF", "Three.Cif"):
+        (tmp_path / "all" / name).write_text(salt, encoding="utf-8-sig")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(Crystals(str(tmp_path / "all"), val=0, test=0)) == 3
+        assert len(Crystals(str(tmp_path / "all" / "TWO.CIF"), val=0, test=0)) == 1

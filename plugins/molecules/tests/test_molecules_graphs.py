@@ -104,6 +104,8 @@ def test_rows_that_are_left_out_are_named_and_counted(tmp_path, write_csv):
 def test_other_files_and_collections(tmp_path, monkeypatch):
     (tmp_path / "m.smi").write_text("CCO ethanol\n\nCN methylamine\n")
     assert homes.smiles_of(str(tmp_path / "m.smi")) == ["CCO", "CN"]
+    (tmp_path / "M.SMI").write_text("CCO ethanol\n", encoding="utf-8-sig")  # as Windows editors write it
+    assert homes.smiles_of(str(tmp_path / "M.SMI")) == ["CCO"]
     from rdkit import Chem
 
     with Chem.SDWriter(str(tmp_path / "gdb9.sdf")) as out:

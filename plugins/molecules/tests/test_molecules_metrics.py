@@ -10,6 +10,7 @@ from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Spec
 from flowloom_molecules.crystals.chart import LatticeChart
 from flowloom_molecules.crystals.lattice import LatticeDistance
+from flowloom_molecules.data.cells import are_cells
 from flowloom_molecules.data.crystals import Crystals
 from flowloom_molecules.data.molecules import Conformers
 from flowloom_molecules.data.prototypes import Prototypes
@@ -142,6 +143,48 @@ def test_lattices_are_judged_where_they_are_no_cells():
     assert LatticeDistance()(Examples(half, {}), real)["cells"] == 0.5
     with pytest.raises(IncompatibleError, match="lengths and angles"):
         LatticeDistance()(Examples(torch.zeros(2, 3), {}), Examples(torch.zeros(2, 3), {}))
+
+
+_NO_CELLS = [
+    (-90.0, 90, 90),
+    (90.0, 270, 90),
+    (90.0, 90, 450),
+    (0.0, 90, 90),
+    (90.0, 180, 90),
+    (60.0, 60, 150),
+]
+_NO_CELLS += [(130.0, 130, 130), (math.nan, 90, 90), (90.0, 90, math.inf)]
+
+
+@pytest.mark.parametrize("angles", _NO_CELLS)
+def test_impossible_angles_make_no_cell(angles):
+    """Cosines of -90, 270 and 450 degrees are that of 90: a structure made of them would match."""
+    pytest.importorskip("pymatgen.core")
+    from flowloom_molecules.crystals.match import StructureMatch
+    from flowloom_molecules.crystals.structures import structures
+
+    real = Prototypes(2).all()
+    odd = Examples({**real.x, "angles": torch.tensor([angles, (90.0, 90, 90)])}, real.cond)
+    first, second = structures(odd)
+    assert first is None
+    assert second is not None
+    assert StructureMatch(baselines=False)(odd, real)["match_rate"] == 0.5
+    assert LatticeDistance()(odd, real)["cells"] == 0.5
+
+
+def test_every_possible_cell_is_one_with_pymatgens_volume(draws):
+    """Of random angles and lengths, those are cells of which pymatgen's matrix gives their angles back."""
+    core = pytest.importorskip("pymatgen.core")
+    lengths, angles = (
+        1 + 9 * torch.rand(200, 3, generator=draws),
+        180 * torch.rand(200, 3, generator=draws, dtype=torch.float64),
+    )
+    found = are_cells(lengths, angles)
+    assert 40 < int(found.sum()) < 160
+    for length, angle, one in zip(lengths.tolist(), angles.tolist(), found.tolist(), strict=True):
+        back = core.Lattice.from_parameters(*length, *angle).angles
+        assert one == (torch.tensor(back) - torch.tensor(angle)).abs().max().lt(1e-3)
+    assert not are_cells(torch.tensor([1.0, 1.0, math.inf]), torch.full((3,), 90.0))
 
 
 def test_cells_of_one_prototype_match_and_those_of_others_or_of_chance_do_not(draws):

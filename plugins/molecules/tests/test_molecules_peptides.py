@@ -165,6 +165,29 @@ def test_what_is_written_is_read_again_from_pdb_and_mmcif(rows, tmp_path):
         assert sorted(told[j].tolist()) == sorted(wanted[i].tolist())
 
 
+def test_a_mark_of_the_byte_order_costs_no_atom_and_a_folder_is_no_file(rows, tmp_path):
+    """Windows editors write it; the file begins with an atom, which gemmi would lose with its line."""
+    own = changed(pdb_text(rows, 0), keep=lambda line: line.startswith(("ATOM", "END")))
+    assert own.startswith("ATOM")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "p.pdb").write_text(own)
+    one = gemmi.read_structure(str(tmp_path / "plain" / "p.pdb"))
+    one.setup_entities()
+    one.assign_label_seq_id()
+    (tmp_path / "marked" / "a.pdb").mkdir(parents=True)
+    (tmp_path / "marked" / "P.PDB").write_text(own, encoding="utf-8-sig")
+    cif = one.make_mmcif_document().as_string()
+    (tmp_path / "marked" / "P.CIF").write_text(cif, encoding="utf-8-sig")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, wanted = read(tmp_path / "marked"), read(tmp_path / "plain").all()
+        assert data.prepared.total == len(data) == 2
+        for i in range(2):
+            found = data.take(torch.tensor([i]))
+            assert torch.equal(found.x["types"], wanted.x["types"])
+            assert torch.allclose(found.x["pos"], wanted.x["pos"], atol=1e-4)
+
+
 def changed(text, keep=lambda line: True, edit=lambda line: line):
     return "\n".join(edit(line) for line in text.splitlines() if line[21:22] != "B" and keep(line)) + "\n"
 

@@ -321,3 +321,15 @@ def test_every_row_resolves():
     assert len(rows) > 30
     for row in rows:
         assert load_attribute(row.target) is not None
+
+
+def test_strings_sorted_by_class_are_compared_as_shuffled_ones(monkeypatch):
+    """Half of the strings are zeros and half are ones: two halves of them are alike, some of them both."""
+    x = (torch.arange(40) // 20)[:, None].expand(-1, 6).clone()
+    real = Examples(x)
+    assert NGramDistance((1,))(real, real)["real_js_1"] == 0
+    judge, seen = JudgePerplexity(kind="trigram", rows=10), []
+    judge.fit(DATA)
+    monkeypatch.setattr(judge, "judged", lambda x: seen.append(x) or torch.zeros(x.shape))
+    judge(real, real)
+    assert [float(one.double().mean()) for one in seen[:2]] == [0.5, 0.5]

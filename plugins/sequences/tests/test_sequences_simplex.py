@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ from flowloom_sequences.simplex import (
     SimplexEuler,
     train_classifier,
 )
-from flowloom_sequences.simplex.distil import distillation_pairs
+from flowloom_sequences.simplex.distil import Distilled, distillation_pairs
 from flowloom_sequences.simplex.guidance import posterior_to_score, score_to_posterior
 from flowloom_sequences.simplex.speed import SpeedTable, exact_speed
 
@@ -353,3 +355,23 @@ def test_products_of_tokens_become_rows_part_by_part():
         codec.encode_state({**x, "bonds": 2 * x["bonds"]})
     with pytest.raises(IncompatibleError, match="not made of tokens"):
         OneHot(Spec(parts={**parts, "pos": Spec((3, 3))}))
+
+
+def test_pairs_of_data_sorted_by_class_are_of_all_classes(monkeypatch):
+    """Ten pairs of forty rows, ten of each class in turn: not those of the first class alone."""
+    label = torch.arange(40) // 10
+    asked = []
+
+    def pairs(flow, n, *, solver, seed, **cond):
+        asked.append(cond["label"])
+        raise InterruptedError
+
+    monkeypatch.setattr("flowloom_sequences.simplex.distil.distillation_pairs", pairs)
+    for n, counts in ((10, [3, 2, 3, 2]), (80, [20] * 4)):
+        data = Distilled("", n=n)
+        rows = fl.data.Tensors(torch.zeros(40, 2), {"label": label})
+        assembly = SimpleNamespace(require_data=lambda why, rows=rows: rows)
+        data._teacher = SimpleNamespace(flow=None, assembly=assembly)
+        with pytest.raises(InterruptedError):
+            data.take(torch.arange(1))
+        assert asked[-1].bincount(minlength=4).tolist() == counts

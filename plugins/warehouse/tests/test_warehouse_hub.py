@@ -33,7 +33,7 @@ def table():
     return datasets.Dataset.from_dict(files.rows(50))
 
 
-@pytest.mark.parametrize("form", ["parquet", "json", "folder", "shards"])
+@pytest.mark.parametrize("form", ["parquet", "json", "folder", "shards", "capitals"])
 def test_every_form_gives_the_same_rows(table, tmp_path: Path, form: str) -> None:
     place = tmp_path / "data"
     if form == "parquet":
@@ -42,6 +42,9 @@ def test_every_form_gives_the_same_rows(table, tmp_path: Path, form: str) -> Non
     elif form == "json":
         place = tmp_path / "rows.jsonl"
         table.to_json(place)
+    elif form == "capitals":
+        (place / "a.parquet").mkdir(parents=True)  # a folder is no file, whatever its name
+        table.to_parquet(place / "ROWS.PARQUET")
     elif form == "shards":
         place.mkdir()
         for i in range(2):

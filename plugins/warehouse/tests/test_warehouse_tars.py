@@ -42,6 +42,12 @@ def test_rows_of_several_shards(shards: Path) -> None:
     assert all(result.ok for result in check(TarShards(str(shards), held_out=0.2, **COLUMNS)))
 
 
+def test_shards_in_capitals_are_read_and_a_folder_is_none(shards: Path) -> None:
+    (shards / "train-000.tar").rename(shards / "TRAIN-000.TAR")
+    (shards / "a.tar").mkdir()
+    assert len(TarShards(str(shards), **COLUMNS)) == 30
+
+
 def test_pictures_and_entries_of_json(shards: Path) -> None:
     data = TarShards(str(shards), states="png", conditions={"weight": "meta.json:weight"})
     assert data.spec.shape == (3, 4, 5)

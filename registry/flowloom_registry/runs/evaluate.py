@@ -143,7 +143,7 @@ class _Judging:
         for other, rule in rules(assembly, real, notes).items():
             columns[other] = judge.of(rule, real)
         judge.explain(columns)
-        rows = real.take(torch.arange(min(config.sweep_n, len(real))))
+        rows = real.take(real.evenly(config.sweep_n))
         points = sweep(assembly, judge, rows, self.few, notes)
         return replace(found, columns=columns, sweep=points, nfe=nfe, seconds=seconds, baseline=name)
 

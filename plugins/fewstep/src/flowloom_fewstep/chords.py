@@ -15,7 +15,7 @@ from flowloom.flow import Flow
 from flowloom.geometry.numerics import safe_sqrt
 from flowloom.scores import Score
 from flowloom.solvers import Euler, Heun
-from flowloom.state import batch_size, map_state, take
+from flowloom.state import map_state, take
 from flowloom.trained import Trained
 
 __all__ = ["Chords"]
@@ -32,7 +32,7 @@ class Chords(Score):
         of: the teacher.
         windows: W.
         fine: steps of Heun of the teacher in a window.
-        n: ways, at most as many as there are examples.
+        n: ways, at most as many as there are examples; evenly spread over these.
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
@@ -59,7 +59,7 @@ class Chords(Score):
         """``chord_angle`` and ``chord_error``."""
         if not len(examples):
             raise ShapeError("score chords: there is no example to score")
-        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         draws = torch.Generator(flow.device).manual_seed(seed)
         start = flow.noise_for(Examples(take(examples.x, rows), cond), draws)

@@ -11,7 +11,7 @@ from flowloom.draw import Draw
 from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
-from flowloom.state import State, batch_size, map_state, shape_of, take
+from flowloom.state import State, map_state, shape_of, take
 
 __all__ = ["Disturbance"]
 
@@ -25,7 +25,7 @@ class Disturbance(Score):
 
     Args:
         size: deviation of the push.
-        n: ways, at most as many as there are examples.
+        n: ways, at most as many as there are examples; evenly spread over these.
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {"pushed": "lower"}
@@ -40,7 +40,7 @@ class Disturbance(Score):
         """``pushed``."""
         if not len(examples):
             raise ShapeError("score disturbance: there is no example to score")
-        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some, geometry = Examples(take(examples.x, rows), cond), flow.geometry
         draws = torch.Generator(flow.device).manual_seed(seed)

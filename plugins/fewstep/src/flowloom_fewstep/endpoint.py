@@ -11,7 +11,7 @@ from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
 from flowloom.solvers import Solver
-from flowloom.state import batch_size, take
+from flowloom.state import take
 from flowloom.trained import Trained
 
 __all__ = ["EndpointDistance"]
@@ -46,7 +46,7 @@ class EndpointDistance(Score):
         """``endpoint_rmse``, in units of the states."""
         if not len(examples):
             raise ShapeError("score endpoint: there is no example to score")
-        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
         start = flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed))

@@ -32,7 +32,7 @@ class FirstOrderness(Score):
 
     Args:
         steps: of the way.
-        n: ways, at most as many as there are examples.
+        n: ways, at most as many as there are examples; evenly spread over these.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
@@ -58,7 +58,7 @@ class FirstOrderness(Score):
         self.require(flow)
         if not len(examples):
             raise ShapeError("score first-orderness: there is no example to score")
-        some = examples.take(torch.arange(min(self.n, len(examples)), device=_device(examples)))
+        some = examples.take(examples.evenly(self.n).to(_device(examples)))
         x1 = some.x
         assert isinstance(x1, Tensor)
         draw = Draw.like(x1, torch.Generator(x1.device).manual_seed(seed))

@@ -11,7 +11,7 @@ from flowloom.data import Examples
 from flowloom.errors import ShapeError
 from flowloom.flow import Flow
 from flowloom.scores import Score
-from flowloom.state import batch_size, take
+from flowloom.state import take
 
 __all__ = ["SamplingOperations"]
 
@@ -23,7 +23,7 @@ class SamplingOperations(Score):
     attention where torch's counter sees it; what works entry by entry is not.
 
     Args:
-        n: samples that are drawn together and averaged over.
+        n: samples that are drawn together and averaged over; their conditions are evenly spread over all.
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {"operations": "lower"}
@@ -38,7 +38,7 @@ class SamplingOperations(Score):
         """``operations`` of one sample; of the examples, number and conditions are used."""
         if not len(examples):
             raise ShapeError("score sampling-operations: there is no example to score")
-        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
         start = flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed))

@@ -11,7 +11,7 @@ from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.scores import Score
-from flowloom.state import batch_size, take
+from flowloom.state import take
 
 __all__ = ["TransportCost", "assignment_cost"]
 
@@ -55,7 +55,7 @@ class TransportCost(Score):
 
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """Score as many examples as there are, ``n`` at most: their number and their conditions are used."""
-        rows = torch.arange(min(self.n, batch_size(examples.x)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
         start = flow.noise_for(some, torch.Generator().manual_seed(seed))

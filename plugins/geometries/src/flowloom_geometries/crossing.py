@@ -45,7 +45,7 @@ class EntersBox(Score):
         """``enters``, of as many trajectories as there are examples, ``n`` at most."""
         if not len(examples):
             raise ShapeError("score enters-box: there is no example to score")
-        rows = torch.arange(min(self.n, len(examples)))
+        rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         with flow.evaluating():
             states = flow.solve(len(rows), seed=seed, keep=self.points, cond=cond).trajectory

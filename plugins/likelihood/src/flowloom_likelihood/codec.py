@@ -18,6 +18,8 @@ from flowloom.state import sum_event
 
 _TOLERANCE = 1e-3
 """How far from a level a value may lie, in levels."""
+_ROWS, _ROWS_OF_FILES = 2**17, 1024
+"""Rows that are looked at, evenly spread: the first of sorted data are all of one kind."""
 
 
 class Dequantize(Codec):
@@ -93,21 +95,22 @@ class Dequantize(Codec):
     def fit(
         self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
     ) -> None:
-        """Look at the training rows of a flow: their values must be levels.
+        """Look at the training rows of a flow, evenly spread: their values must be levels.
 
         Raises:
             DataError: they are not.
         """
         if data is None or flow is None:
             return
-        x = data.take(torch.arange(min(len(data), 1000))).x
-        assert isinstance(x, Tensor)
-        places = self._places(x)
-        if float((places - places.round()).abs().max()) > _TOLERANCE:
-            raise DataError(
-                f"dequantize: the data are not of {self.levels} levels from {self.low:g} to {self.high:g}; "
-                "set levels to what they have (256 for bytes)"
-            )
+        for rows in data.evenly(_ROWS_OF_FILES if getattr(data, "reads_files", False) else _ROWS).split(1024):
+            x = data.take(rows).x
+            assert isinstance(x, Tensor)
+            places = self._places(x)
+            if float((places - places.round()).abs().max()) > _TOLERANCE:
+                raise DataError(
+                    f"dequantize: the data are not of {self.levels} levels from {self.low:g} to "
+                    f"{self.high:g}; set levels to what they have (256 for bytes)"
+                )
 
     def _places(self, x: Tensor) -> Tensor:
         return (x - self.low) / (self.high - self.low) * (self.levels - 1)

@@ -217,7 +217,7 @@ def _opened(path: str, split: str, config: str | None, *, streaming: bool) -> An
             return found.to_iterable_dataset() if streaming else found
         files = _files(place)
         if files:
-            form = _FORMS[files[0].suffix]
+            form = _FORMS[files[0].suffix.lower()]
             if split != "train":
                 raise DataError(f"{path} has no split '{split}'; it has: train (held_out makes a test split)")
             return datasets.load_dataset(
@@ -225,7 +225,7 @@ def _opened(path: str, split: str, config: str | None, *, streaming: bool) -> An
             )
         if place.exists():
             raise DataError(f"{path} holds no data set, and no files that end in {', '.join(_FORMS)}")
-        if path.startswith((".", "/", "~")) or place.suffix in _FORMS:
+        if path.startswith((".", "/", "~")) or place.suffix.lower() in _FORMS:
             raise DataError(f"there is no {path}")
         return datasets.load_dataset(path, config, split=split, streaming=streaming)
     except DataError:
@@ -244,11 +244,12 @@ def _of(found: Mapping[str, Any], split: str, path: str) -> Any:
 def _files(place: Path) -> list[Path]:
     """Files of one form: the one that is named, or those of a folder in the order of their names."""
     if place.is_file():
-        if place.suffix not in _FORMS:
+        if place.suffix.lower() not in _FORMS:
             raise DataError(f"{place} does not end in {', '.join(_FORMS)}")
         return [place]
-    found = sorted(p for p in place.glob("*") if p.suffix in _FORMS) if place.is_dir() else []
-    forms = {_FORMS[file.suffix] for file in found}
+    inside = sorted(place.iterdir()) if place.is_dir() else []
+    found = [file for file in inside if file.suffix.lower() in _FORMS and file.is_file()]
+    forms = {_FORMS[file.suffix.lower()] for file in found}
     if len(forms) > 1:
         raise DataError(f"{place} holds files of several forms ({', '.join(sorted(forms))}); name one file")
     return found

@@ -158,7 +158,7 @@ def _matching(pattern: str) -> list[Path]:
             raise DataError(f"shard {missing[0]} is missing ({len(missing)} of {len(files)} are)")
         return files
     if place.is_dir():
-        files = sorted(place.glob("*.tar"))
+        files = sorted(f for f in place.iterdir() if f.suffix.lower() == ".tar" and f.is_file())
     elif any(mark in pattern for mark in "*?["):
         files = sorted(place.parent.glob(place.name))
     else:

@@ -82,7 +82,7 @@ def _ljspeech(folder: Path) -> Iterator[Clip]:
     table = folder / "metadata.csv"
     if not table.is_file():
         raise DataError(f"{folder} has no metadata.csv, which layout ljspeech reads")
-    with table.open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8-sig", newline="") as file:
         for line in csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE):
             if line:
                 yield Clip(folder / "wavs" / f"{line[0]}.wav", line[-1].strip(), "lj")

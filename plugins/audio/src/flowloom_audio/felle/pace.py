@@ -67,10 +67,10 @@ class Pace(Score):
         hidden = (*flow.objective.invents, *flow.spec.named("judged"))
         told = {name: value for name, value in examples.cond.items() if name not in hidden}
         factors, firsts = [], []
-        for row in range(min(self.n, len(examples))):
+        for i, row in enumerate(examples.evenly(self.n).tolist()):
             cond = {name: value[row : row + 1] for name, value in told.items()}
             began = time.perf_counter()
-            sound, first = self._said(flow, cond, seed + row, began)
+            sound, first = self._said(flow, cond, seed + i, began)
             spent = time.perf_counter() - began
             factors.append(spent * rate / max(sound, 1))
             firsts.append(first or spent)

@@ -6,7 +6,6 @@ import re
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
@@ -34,7 +33,7 @@ class Sphinx(Metric):
 
     Args:
         rate: samples a second; the data's own where None.
-        rows: most rows of a column, the first ones.
+        rows: most rows of a column, evenly spread.
         words: most different words of the grammar.
         seed: of the noise.
 
@@ -72,7 +71,7 @@ class Sphinx(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``sphinx_words``: one less the share of words that are wrong, missing or too many; at least 0."""
         self.require_rows(samples, samples)
-        rows = torch.arange(min(self.rows, len(samples)))
+        rows = samples.evenly(self.rows)
         waves, lengths = waves_of(samples)[rows], lengths_of(samples)[rows].tolist()
         wrong = total = 0
         for wave, n, ids in zip(waves, lengths, samples.cond["text"][rows], strict=True):

@@ -21,7 +21,7 @@ class LatentLaw(Score):
 
     Args:
         target: the samples.
-        rows: of them, at most.
+        rows: of them, at most, evenly spread over all.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
@@ -45,7 +45,8 @@ class LatentLaw(Score):
         assert isinstance(model, VectorAutoencoder) and isinstance(examples.x, Tensor)
         if not len(examples):
             raise ShapeError("score latent-law: there is no example to score")
-        wanted = self.target.take(torch.arange(min(len(self.target), self.rows))).x
+        # Evenly spread: rows of a file are often sorted.
+        wanted = self.target.take(self.target.evenly(self.rows)).x
         assert isinstance(wanted, Tensor)
         with flow.evaluating():
             latents = model.encode(examples.x)

@@ -53,7 +53,7 @@ class Membership(Metric):
         exact = "donot_use_mm_for_euclid_dist"
         seen, held = (
             torch.cdist(some.double(), made, compute_mode=exact).min(1).values
-            for some in (self._train, flatten(real)[: self.rows])
+            for some in (self._train, flatten(real)[real.evenly(self.rows)])
         )
         order = held.sort().values
         below = torch.searchsorted(order, seen, right=False)

@@ -51,7 +51,7 @@ class Inversion(Score):
         self.require(flow)
         if len(examples) == 0:
             raise ShapeError("score inversion: there is no example to score")
-        some = examples.take(torch.arange(min(self.rows, len(examples))))
+        some = examples.take(examples.evenly(self.rows))
         draws = generator_of(seed, "inversion", 0, flow.device)
         z, field = flow.noise_for(some, draws), flow.field()
         assert isinstance(z, Tensor) and isinstance(field, BijectionField)

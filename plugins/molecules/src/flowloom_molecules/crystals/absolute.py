@@ -29,7 +29,7 @@ class AbsoluteCSPNet(CSPNet):
         width: of messages and atoms.
         depth: rounds of messages.
         frequencies: of coordinates and of differences.
-        rows: training rows that statistics are measured on.
+        rows: training rows that statistics are measured on, evenly spread.
     """
 
     symmetries: ClassVar[tuple[Symmetry, ...]] = (Permutation({"frac": 1, "types": 1}),)

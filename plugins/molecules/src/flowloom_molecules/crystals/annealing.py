@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,9 +27,9 @@ class AntiAnnealing(Guidance):
     """
 
     def __init__(self, slopes: Mapping[str, float]) -> None:
-        if any(not s > -1 for s in slopes.values()):
+        if any(not -1 < s < math.inf for s in slopes.values()):
             raise ValueError(
-                f"slopes must be greater than -1, or parts would run backwards; got {dict(slopes)}"
+                f"slopes must be finite and greater than -1, or parts would run backwards; got {dict(slopes)}"
             )
         self.slopes = dict(slopes)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
+from flowloom_molecules.data.cells import are_cells
 
 
 class LatticeDistance(Metric):
@@ -21,7 +22,8 @@ class LatticeDistance(Metric):
     * ``lengths_distance``, ``angles_distance``: energy distances ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` of
       the three numbers together, over all pairs of rows, a row and itself included. Predictions stand beside
       the truth of their own composition, where means over different rows would come out below 0;
-    * ``cells``: share of rows with positive lengths and angles between 0 and 180 degrees.
+    * ``cells``: share of rows with positive lengths, and angles between 0 and 180 degrees that make a cell
+      with a volume (of 60, 60 and 150 degrees there is none).
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
@@ -32,7 +34,7 @@ class LatticeDistance(Metric):
     about: ClassVar[dict[str, str]] = {
         "lengths_distance": "Energy distance of cell lengths from real ones, in angstrom.",
         "angles_distance": "Energy distance of cell angles from real ones, in degrees.",
-        "cells": "Share of lattices with positive lengths and angles between 0 and 180 degrees.",
+        "cells": "Share of lattices with positive lengths and angles that make a cell with a volume.",
     }
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
@@ -43,11 +45,10 @@ class LatticeDistance(Metric):
         """
         self.require_rows(samples, real)
         (lengths, angles), (true_lengths, true_angles) = _lattices(samples), _lattices(real)
-        cells = (lengths > 0).all(1) & (angles > 0).all(1) & (angles < 180).all(1)
         return {
             "lengths_distance": _apart(lengths, true_lengths),
             "angles_distance": _apart(angles, true_angles),
-            "cells": float(cells.double().mean()),
+            "cells": float(are_cells(lengths, angles).double().mean()),
         }
 
 

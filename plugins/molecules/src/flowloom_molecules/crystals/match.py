@@ -32,7 +32,10 @@ class StructureMatch(Metric):
         site_tolerance: of pymatgen, in the units above.
         angle_tolerance: of pymatgen, in degrees.
         baselines: judge the two baselines too.
-        seed: of the random training structures.
+        seed: of the random training structures, 0 or more.
+
+    Raises:
+        ValueError: a tolerance is not above 0 and finite, or the seed is negative.
     """
 
     paired = True
@@ -53,6 +56,14 @@ class StructureMatch(Metric):
         baselines: bool = True,
         seed: int = 0,
     ) -> None:
+        tolerances = length_tolerance, site_tolerance, angle_tolerance
+        if not all(0 < tolerance < math.inf for tolerance in tolerances):
+            raise ValueError(
+                "length_tolerance, site_tolerance and angle_tolerance are finite and above 0, got "
+                f"{length_tolerance}, {site_tolerance} and {angle_tolerance}"
+            )
+        if seed < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         self.length_tolerance, self.site_tolerance = length_tolerance, site_tolerance
         self.angle_tolerance, self.baselines, self.seed = angle_tolerance, baselines, seed
         self._train: Known = {}

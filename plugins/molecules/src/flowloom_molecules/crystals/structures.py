@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.errors import MissingDependencyError
+from flowloom_molecules.data.cells import are_cells
 from flowloom_molecules.elements import SYMBOLS
 
 
@@ -40,8 +41,9 @@ def structures(examples: Examples) -> list[Any]:
 
 
 def _structure(core: Any, frac: Tensor, types: Tensor, lengths: Tensor, angles: Tensor, real: Tensor) -> Any:
-    values = torch.cat([frac[real].flatten(), lengths, angles])
-    if not bool(values.isfinite().all()) or float(lengths.min()) <= 0.1 or float(lengths.max()) > 1000:
+    if not bool(are_cells(lengths, angles)) or not bool(frac[real].isfinite().all()):
+        return None
+    if float(lengths.min()) <= 0.1 or float(lengths.max()) > 1000:
         return None
     species = [SYMBOLS[int(z)] if 0 <= int(z) < len(SYMBOLS) else None for z in types[real]]
     if None in species or not species:

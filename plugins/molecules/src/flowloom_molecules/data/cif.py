@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from flowloom_molecules.data.cells import are_cells
 from flowloom_molecules.data.refused import Refusal
 from flowloom_molecules.elements import NUMBERS
 
@@ -39,12 +41,12 @@ def lattice(lengths: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArra
     Raises:
         Refusal: no cell has such angles, or it has no volume.
     """
+    if not bool(are_cells(torch.from_numpy(lengths), torch.from_numpy(angles))):
+        raise Refusal("a cell without volume")
     a, b, c = (float(v) for v in lengths)
     cos_a, cos_b, cos_g = (math.cos(math.radians(float(v))) for v in angles)
     sin_g = math.sin(math.radians(float(angles[2])))
     square = 1 - cos_a**2 - cos_b**2 - cos_g**2 + 2 * cos_a * cos_b * cos_g
-    if not (min(a, b, c) > 0 and sin_g > 0 and square > 1e-8):
-        raise Refusal("a cell without volume")
     y = (cos_a - cos_b * cos_g) / sin_g
     return np.array([[a, 0, 0], [b * cos_g, b * sin_g, 0], [c * cos_b, c * y, c * math.sqrt(square) / sin_g]])
 

@@ -147,11 +147,12 @@ class Crystals(Dataset):
 def _texts(file: Path) -> Iterator[tuple[int | str, tuple[str, str]]]:
     """``(row, (key, CIF))`` of a folder, a CIF file or a CSV."""
     if file.is_dir():
-        for one in sorted(file.glob("*.cif")):
-            yield one.name, (one.stem, one.read_text(encoding="utf-8", errors="replace"))
+        for one in sorted(file.iterdir()):
+            if one.suffix.lower() == ".cif" and one.is_file():
+                yield one.name, (one.stem, _text(one))
         return
     if file.suffix.lower() == ".cif":
-        yield file.name, (file.stem, file.read_text(encoding="utf-8", errors="replace"))
+        yield file.name, (file.stem, _text(file))
         return
     csv.field_size_limit(2**24)
     try:
@@ -163,6 +164,16 @@ def _texts(file: Path) -> Iterator[tuple[int | str, tuple[str, str]]]:
                 yield i, (row.get("material_id") or str(i), row["cif"] or "")
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is no CSV in UTF-8: {error}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        # Editors put a mark of the byte order in front, which is no CIF.
+        return file.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _make(texts: Mapping[int | str, tuple[str, str]], most: int | None) -> Prepared:

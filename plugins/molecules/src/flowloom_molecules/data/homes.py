@@ -93,7 +93,7 @@ COLLECTIONS: Mapping[str, Callable[[Path | None], list[str]]] = {
 
 def _of_lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
     return [line.split()[0] for line in lines if line.strip()]

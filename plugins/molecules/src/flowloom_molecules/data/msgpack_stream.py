@@ -79,13 +79,13 @@ class _AsItComes:
 
 def _opened(file: Path, stack: ExitStack) -> BufferedReader:
     try:
-        if file.name.endswith((".tar.gz", ".tgz")):
+        if file.name.lower().endswith((".tar.gz", ".tgz")):
             tar = stack.enter_context(tarfile.open(file, "r|gz"))  # noqa: SIM115  (the stack closes it)
             for member in tar:
-                if member.isfile() and member.name.endswith(".msgpack"):
+                if member.isfile() and member.name.lower().endswith(".msgpack"):
                     return cast("BufferedReader", tar.extractfile(member))
             raise DataError(f"{file} holds no file that ends on .msgpack")
-        if file.suffix == ".gz":
+        if file.suffix.lower() == ".gz":
             return cast("BufferedReader", stack.enter_context(gzip.open(file, "rb")))
         return stack.enter_context(open(file, "rb"))
     except (OSError, EOFError, tarfile.TarError) as error:

@@ -29,7 +29,7 @@ class PoseBusted(Metric):
 
     Args:
         spec: of the data; injected from the recipe.
-        rows: most rows that are judged, the first ones: a molecule takes about a second.
+        rows: most rows that are judged, evenly spread: a molecule takes about a second.
 
     Raises:
         DataError: the data are no molecules in space.
@@ -47,7 +47,7 @@ class PoseBusted(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """All values."""
         self.require_rows(samples, real)
-        drawn = [one.whole for one in self.read(samples)[: self.rows]]
+        drawn = [one.whole for one in self.read(samples.take(samples.evenly(self.rows)))]
         whole = [mol for mol in drawn if mol is not None]
         if not whole:
             return {"posebusters": 0.0}

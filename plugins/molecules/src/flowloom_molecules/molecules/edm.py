@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -54,8 +55,10 @@ class EDMNetwork(AtomNetwork):
         span: float = 15.0,
     ) -> None:
         require_sizes(width=width, depth=depth, sublayers=sublayers)
-        if not (share > 0 and span > 0):
-            raise IncompatibleError(f"share and span of edm-egnn are above 0, got {share} and {span}")
+        if not (0 < share < math.inf and 0 < span < math.inf):
+            raise IncompatibleError(
+                f"share and span of edm-egnn are finite and above 0, got {share} and {span}"
+            )
         super().__init__(spec, width, (_Round(width, sublayers, share, span) for _ in range(depth)), answer)
 
 

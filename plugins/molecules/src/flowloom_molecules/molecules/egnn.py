@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -43,6 +44,8 @@ class EGNN(AtomNetwork):
         span: float = 15.0,
     ) -> None:
         require_sizes(width=width, depth=depth)
+        if not 0 <= span < math.inf:
+            raise ValueError(f"span is finite and not negative, 0 for none; got {span}")
         super().__init__(spec, width, (_Round(width, span) for _ in range(depth)), answer)
 
 

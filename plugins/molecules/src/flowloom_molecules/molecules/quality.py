@@ -37,6 +37,10 @@ class MoleculeQuality(Metric):
         spec: of the data; injected from the recipe.
         rare: see above.
         most: training rows that are read, evenly over all of them; all where None.
+
+    Raises:
+        ValueError: ``rare`` is less than 1.
+        IncompatibleError: ``most`` is, or the data are no molecules.
     """
 
     better: ClassVar[dict[str, Literal["lower", "higher"]]] = {
@@ -53,6 +57,8 @@ class MoleculeQuality(Metric):
     def __init__(self, spec: Spec, rare: int = 20, most: int | None = None) -> None:
         if most is not None and most < 1:
             raise IncompatibleError(f"molecule-quality reads 1 training row or more, got most {most}")
+        if rare < 1:
+            raise ValueError(f"rare must be at least 1, got {rare}")
         self.read: Reader = Bonded(spec) if "bonds" in spec.parts else Perception(spec)
         self.rare, self.most = rare, most
         self._known: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -38,9 +39,10 @@ class Rotamers(Drawn):
         self, n: int = 5000, seed: int = 0, bonds: int = 3, trans: float = 0.5, std: float = 0.15
     ) -> None:
         super().__init__(n, seed)
-        if bonds < 1 or not 0 <= trans <= 1 or std <= 0:
+        if bonds < 1 or not 0 <= trans <= 1 or not 0 < std < math.inf:
             raise DataError(
-                f"rotamers have bonds from 1, trans in [0, 1] and std over 0, got {bonds}, {trans}, {std}"
+                "rotamers have bonds from 1, trans in [0, 1] and std over 0 and finite, got "
+                f"{bonds}, {trans}, {std}"
             )
         self.bonds, self.trans, self.std = bonds, trans, std
 
@@ -83,8 +85,8 @@ class ForceField(Energy):
         temperature: float = 300.0,
         cap: float | None = None,
     ) -> None:
-        if temperature <= 0 or (cap is not None and cap <= 0):
-            raise DataError(f"temperature and cap are positive, got {temperature} and {cap}")
+        if not all(0 < value < math.inf for value in (temperature, 1.0 if cap is None else cap)):
+            raise DataError(f"temperature and cap are positive and finite, got {temperature} and {cap}")
         self.smiles, self.kind, self.temperature, self.cap = smiles, kind, temperature, cap
         self._made: _Molecule | None = None
         self.spec = Spec((len(self.molecule.chains),))

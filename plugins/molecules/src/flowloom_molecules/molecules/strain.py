@@ -32,7 +32,7 @@ class ConformerEnergy(Metric):
         by: ``mmff`` (MMFF94, of RDKit), or ``xtb`` (GFN2-xTB, Bannwarth et al. 2019, by the package tblite).
         near: kcal/mol.
         conformers: of RDKit, of every molecule.
-        rows: most rows that are judged, the first ones.
+        rows: most rows that are judged, evenly spread.
 
     Raises:
         DataError: the data are no molecules in space, or have no hydrogens.
@@ -49,9 +49,9 @@ class ConformerEnergy(Metric):
         conformers: int = 10,
         rows: int = 200,
     ) -> None:
-        if conformers < 2 or rows < 1 or near <= 0:
+        if conformers < 2 or rows < 1 or not 0 < near < math.inf:
             raise ValueError(
-                "conformers is at least 2, rows at least 1 and near positive, got "
+                "conformers is at least 2, rows at least 1, and near positive and finite, got "
                 f"{conformers}, {rows} and {near}"
             )
         self.read = Perception(spec)
@@ -65,7 +65,7 @@ class ConformerEnergy(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """All values."""
         self.require_rows(samples, real)
-        drawn = [one.whole for one in self.read(samples)[: self.rows]]
+        drawn = [one.whole for one in self.read(samples.take(samples.evenly(self.rows)))]
         above, first = [], []
         for mol in drawn:
             if mol is None:

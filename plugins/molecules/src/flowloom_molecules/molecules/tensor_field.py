@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -65,6 +66,8 @@ class TensorField(AtomNetwork):
         span: float = 15.0,
     ) -> None:
         require_sizes(width=width, depth=depth, hidden=hidden, bumps=bumps)
+        if not 0 <= span < math.inf:
+            raise ValueError(f"span is finite and not negative, 0 for none; got {span}")
         if degree < 1:
             raise IncompatibleError(f"model tensor-field has tensors of degree 1 or more, got {degree}")
         o3 = _e3nn()

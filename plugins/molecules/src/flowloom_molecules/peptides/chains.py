@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,14 @@ def _chains(file: Path) -> list[tuple[str, list[Any]]]:
     """Chains of amino acids of the first model, by name."""
     import gemmi
 
-    structure = gemmi.read_structure(str(file))
+    with open(file, "rb") as opened:
+        marked = opened.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    if marked:
+        # Editors put a mark of the byte order in front: gemmi would lose the first line, perhaps an atom.
+        text = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        structure = gemmi.read_structure_string(text, format=gemmi.CoorFormat.Detect)
+    else:
+        structure = gemmi.read_structure(str(file))
     structure.setup_entities()
     chains = [(c.name, list(c.get_polymer())) for c in structure[0]] if len(structure) else []
     return [(name, residues) for name, residues in chains if residues]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -40,8 +41,8 @@ class PeptideChart(StateCodec):
     def __init__(self, spec: Spec, scale: float = 5.0) -> None:
         super().__init__(spec)
         require_peptides(spec, "codec peptide-chart")
-        if scale <= 0:
-            raise ValueError(f"scale must be positive, got {scale}")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {scale}")
         self.scale = scale
 
     @property
@@ -88,8 +89,8 @@ class LogitPath(AffinePath):
 
     def __init__(self, scale: float = 5.0) -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"scale must be positive, got {scale}")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {scale}")
         self.scale = scale
 
     def converted(

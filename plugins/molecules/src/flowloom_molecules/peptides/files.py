@@ -105,7 +105,7 @@ class PeptideFiles(Divided):
             for file in pair
             if file is not None
         )
-        told = {**vars(self.limits), "peptides": 2, "gemmi": version("gemmi")}
+        told = {**vars(self.limits), "peptides": 3, "gemmi": version("gemmi")}
         kept = prepared(f"peptides-{fingerprint(mark.encode(), told)}", lambda: self._made(files))
         report(kept.refused, kept.total, ", ".join(self.files))
         return kept
@@ -127,7 +127,9 @@ class PeptideFiles(Divided):
                 yield there, None
                 continue
             inside = [
-                f for f in sorted(there.rglob("*")) if f.name.lower().removesuffix(".gz").endswith(_ENDINGS)
+                f
+                for f in sorted(there.rglob("*"))
+                if f.name.lower().removesuffix(".gz").endswith(_ENDINGS) and f.is_file()
             ]
             if not inside:
                 raise DataError(f"{there} holds no files that end on {', '.join(_ENDINGS)}, perhaps gzipped")

@@ -28,7 +28,7 @@ class RotamerLibrary(Baseline):
 
     Args:
         near: training residues among which one is drawn.
-        most: training peptides that are looked at.
+        most: training peptides that are looked at, evenly spread over all of them.
     """
 
     def __init__(self, near: int = 10, most: int = 5000) -> None:
@@ -41,7 +41,8 @@ class RotamerLibrary(Baseline):
         """Keep training peptides."""
         if set(train.spec.parts) != set(PARTS):
             raise IncompatibleError(f"rotamer-library is of peptides; the data has {train.spec.in_words()}")
-        self._train = train.take(torch.arange(min(len(train), self.most))).laid_out(train.spec)
+        # Evenly spread: rows of a file are often sorted.
+        self._train = train.take(train.evenly(self.most)).laid_out(train.spec)
 
     def __call__(self, asked: Examples, generator: torch.Generator) -> Examples:
         """One answer for every row.

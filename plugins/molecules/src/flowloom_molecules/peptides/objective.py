@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -100,6 +101,8 @@ class PepFlow(PointObjective):
         strangers = sorted(set(weights or {}) - set(WEIGHTS))
         if strangers:
             raise IncompatibleError(f"weights name {strangers}; the losses are {', '.join(WEIGHTS)}")
+        if not all(0 <= weight < math.inf for weight in (weights or {}).values()):
+            raise ValueError(f"weights are finite and not negative, got {dict(weights or {})}")
         super().__init__(path, times, None, condition_dropout)
         self.clip, self.draw, self.torsions_of, self.scale = clip, draw, torsions_of, types.scale
         self.weights = {**WEIGHTS, **(weights or {})}

@@ -39,7 +39,7 @@ class PeptideQuality(Metric):
     Args:
         spec: of the data; injected from the recipe.
         tolerance: of the length of a peptide bond, angstrom.
-        most: pairs of backbone angles, and torsions of a type, that distances look at.
+        most: pairs of backbone angles, and torsions of a type, that distances look at, evenly spread.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
@@ -62,14 +62,17 @@ class PeptideQuality(Metric):
 
     def __init__(self, spec: Spec, tolerance: float = 0.3, most: int = 2000) -> None:
         require_peptides(spec, "metric peptide-quality")
-        if tolerance <= 0 or most < 2:
-            raise ValueError(f"tolerance is positive and most 2 or more, got {tolerance} and {most}")
+        if not 0 < tolerance < math.inf or most < 2:
+            raise ValueError(
+                f"tolerance is positive and finite, and most 2 or more, got {tolerance} and {most}"
+            )
         self.tolerance, self.most = tolerance, most
         self.usual = torch.ones(len(LETTERS), TORSIONS, _BINS, dtype=torch.bool)
 
     def fit(self, train: Dataset) -> None:
         """Where the chis of every type lie in training, in bins of ten degrees."""
-        rows = train.take(torch.arange(min(len(train), 10_000)))
+        # Evenly spread: rows of a file are often sorted.
+        rows = train.take(train.evenly(10_000))
         x: Any = rows.x
         real = real_residues(rows)
         types, angles = x["types"][real], x["angles"][real]
@@ -90,7 +93,7 @@ class PeptideQuality(Metric):
         x: Any = samples.x
         y: Any = real.x
         found = self._shape(x, there)
-        mine, theirs = _backbone_angles(x, there)[: self.most], _backbone_angles(y, truth)[: self.most]
+        mine, theirs = (self._thinned(_backbone_angles(*one)) for one in ((x, there), (y, truth)))
         if len(mine) > 1 and len(theirs) > 1:
             found["ramachandran"] = energy_distance(mine, theirs)
         types, angles = x["types"][there], x["angles"][there]
@@ -121,10 +124,15 @@ class PeptideQuality(Metric):
             found["bonds"] = float(good[both].double().mean())
         return found
 
+    def _thinned(self, values: Tensor) -> Tensor:
+        """At most ``most`` of them, evenly spread: rows may be sorted."""
+        count = min(len(values), self.most)
+        return values[torch.arange(count) * len(values) // max(count, 1)]
+
     def _rotamers(self, types: Tensor, angles: Tensor, real: Tensor, truth: Tensor) -> float | None:
         total = weight = 0.0
         for kind in range(len(LETTERS)):
-            a, b = (_circles(v[t == kind][: self.most], kind) for v, t in ((angles, types), (truth, real)))
+            a, b = (_circles(self._thinned(v[t == kind]), kind) for v, t in ((angles, types), (truth, real)))
             if min(len(a), len(b)) < 5 or not a.shape[1]:
                 continue
             total, weight = total + len(b) * energy_distance(a, b), weight + len(b)

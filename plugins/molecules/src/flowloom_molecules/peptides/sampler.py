@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -49,8 +50,8 @@ class PeptideEuler(FixedGrid):
         start: float = 0.01,
     ) -> None:
         super().__init__(steps, grid)
-        if rate <= 0 or not 0 <= start < 1:
-            raise ValueError(f"rate is positive and start in [0, 1), got {rate} and {start}")
+        if not 0 < rate < math.inf or not 0 <= start < 1:
+            raise ValueError(f"rate is positive and finite, and start in [0, 1), got {rate} and {start}")
         self.rate, self.start = rate, start
         self.stochastic = True  # type: ignore[misc]
 

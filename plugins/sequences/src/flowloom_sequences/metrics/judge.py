@@ -125,8 +125,8 @@ class JudgePerplexity(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """``judge_perplexity``, ``real_perplexity``, ``trigram_perplexity`` and entropies in nats."""
         self.require_rows(samples, real)
-        x, x_mask = (v[: self.rows] for v in tokens_and_mask(samples))
-        y, y_mask = (v[: self.rows] for v in tokens_and_mask(real))
+        x, x_mask = (v[samples.evenly(self.rows)] for v in tokens_and_mask(samples))
+        y, y_mask = (v[real.evenly(self.rows)] for v in tokens_and_mask(real))
         values = {
             "judge_perplexity": self._perplexity(x, x_mask),
             "real_perplexity": self._perplexity(y, y_mask),

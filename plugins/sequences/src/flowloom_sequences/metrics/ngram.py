@@ -79,12 +79,13 @@ class NGramDistance(Metric):
         x, x_mask = tokens_and_mask(samples)
         y, y_mask = tokens_and_mask(real)
         vocab = int(max(x.max(), y.max())) + 1
-        values, half = {}, len(y) // 2
+        values = {}
         for n in self.orders:
             values[f"js_{n}"] = jensen_shannon(ngrams(x, x_mask, n, vocab), ngrams(y, y_mask, n, vocab))
-            if half:
+            if len(y) > 1:
+                # Every second row: the first half of rows sorted by class is of other classes than the rest.
                 values[f"real_js_{n}"] = jensen_shannon(
-                    ngrams(y[:half], y_mask[:half], n, vocab), ngrams(y[half:], y_mask[half:], n, vocab)
+                    *(ngrams(y[half::2], y_mask[half::2], n, vocab) for half in (0, 1))
                 )
         return values
 

@@ -128,7 +128,9 @@ class Distilled(Dataset):
         if self._pairs is None:
             flow, assembly = self.teacher.flow, self.teacher.assembly
             data = assembly.require_data("a teacher's conditions come from its data")
-            cond: dict[str, Any] = dict(data.take(torch.arange(self.n) % len(data)).cond)
+            # The first of rows sorted by class would all be of one; more pairs than rows go round.
+            rows = data.evenly(self.n) if self.n < len(data) else torch.arange(self.n) % len(data)
+            cond: dict[str, Any] = dict(data.take(rows).cond)
             pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
             assert flow.codec is not None
             self._pairs = flow.codec.decode(pairs)

@@ -76,7 +76,7 @@ class ProcessGap(Score):
         """``gp_gap``, and the two that it is the difference of."""
         if not len(examples):
             raise ShapeError("score gp-gap: there is no example to score")
-        rows = examples.take(torch.arange(min(len(examples), self.most)))
+        rows = examples.take(examples.evenly(self.most))
         x, asked = rows.x, rows.cond["asked"]
         assert isinstance(x, Tensor)
         exact = [
