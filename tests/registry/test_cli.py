@@ -4,12 +4,14 @@
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import pytest
 from fakeflow.handmade import plugin
 
 from flowloom_registry.cli import main
 from flowloom_registry.cli.commands import COMMANDS
+from flowloom_registry.cli.main import _notes_in_a_line
 
 
 @pytest.fixture
@@ -341,3 +343,14 @@ def test_plan_of_a_recipe_imports_what_it_names_alone():
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
     assert "flowloom" in imported
     assert imported & HEAVY <= {"torch", "numpy", "rich", "jinja2"}
+
+
+def test_notes_of_parts_are_one_line_and_warnings_of_libraries_are_theirs(capsys):
+    with _notes_in_a_line():
+        for file, said in (
+            ("/a/flowloom/plugins/x/src/flowloom_x/data.py", "note: 3 files\n"),
+            ("/a/flowloom/.venv/lib/site-packages/flowloom_x/data.py", "note: 3 files\n"),
+            ("/a/flowloom/.venv/lib/site-packages/torch/data.py", "torch/data.py:7: UserWarning: 3 files"),
+        ):
+            assert said in warnings.formatwarning("3 files", UserWarning, file, 7)
+    assert "UserWarning" in warnings.formatwarning("3 files", UserWarning, "/flowloom/a.py", 7)

@@ -550,3 +550,16 @@ def test_a_damaged_evaluation_is_one_line(write, told, capsys) -> None:
     capsys.readouterr()
     assert main(["compare", "a"]) == 2
     assert "evaluation.json is damaged: it holds no table of numbers" in capsys.readouterr().err
+
+
+def test_a_recipe_is_no_experiment(write) -> None:
+    write(GRID)
+    said = problems(Path("base.yaml").resolve())
+    assert len(said) == 1
+    assert "this is a recipe and no experiment; carry it out with: flowloom run" in said[0]
+
+
+def test_a_seed_twice_is_said_once(write) -> None:
+    assert problems(write(GRID.replace("[0, 1]", "[0, 0, 1]"))) == [
+        "study.yaml:7:8: seeds: 0 stands there twice"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,10 @@ def _column(file: Path, name: str, cells: Sequence[tuple[int, str]]) -> Array:
     if not all(number):
         line, cell = cells[number.index(False)]
         raise DataError(f"{file}:{line}: column {name!r} holds numbers, and {cell!r} here")
+    strange = [(line, cell) for line, cell in cells if not math.isfinite(float(cell))]
+    if strange:
+        line, cell = strange[0]
+        raise DataError(f"{file}:{line}: column {name!r} is not finite: {cell!r}")
     try:
         return Array(torch.tensor([int(cell) for _, cell in cells], dtype=torch.int64))
     except ValueError:

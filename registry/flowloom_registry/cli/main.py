@@ -7,8 +7,11 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from flowloom_registry.cli.commands import COMMANDS
@@ -47,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
     try:
-        code = _run(words)
+        with _notes_in_a_line():
+            code = _run(words)
         sys.stdout.flush()
         return code
     except SystemExit as stop:
@@ -99,6 +103,26 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def _notes_in_a_line() -> Iterator[None]:
+    """Warnings of flowloom's parts without the line of code that gave them; all others as ever."""
+    whole = warnings.formatwarning
+
+    def told(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        ours = Path(filename.rpartition("site-packages")[2]).parts
+        if not any(part.split("_")[0] == "flowloom" for part in ours):
+            return whole(message, category, filename, lineno, line)
+        return f"note: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = told
+    try:
+        yield
+    finally:
+        warnings.formatwarning = whole
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("jobs", "batch", "shard_rows"):
         if getattr(args, name) is not None:
             raise FlowloomError(f"--{name.replace('_', '-')} is for --shards; add it")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise FlowloomError(f"--out {args.out} is a file; name a folder")
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     assembly.flow.objective.require_generates()
     assembly.to(device)

@@ -322,8 +322,12 @@ def locate(
 
 def _read_file(path: Path) -> bytes:
     try:
+        if path.is_dir():
+            inside = path / "recipe.yaml"
+            hint = f"; its recipe is {inside}" if inside.is_file() else ""
+            raise _UnreadableError(path, f"is a folder{hint}")
         # Devices and pipes may never end.
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise _UnreadableError(path, "is no file")
         if path.is_file() and path.stat().st_size > _LARGEST:
             raise _UnreadableError(path, f"is larger than {_LARGEST // 2**20} MiB; this is no recipe")

@@ -118,6 +118,8 @@ class RunFolder:
                 f"(stages that are finished are runs in {self.path / 'stages'})"
             )
         if not self.status_file.is_file():
+            if not self.path.is_dir():
+                raise RunError(f"there is no folder {self.path}")
             raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
         status = read_json(self.status_file)
         if status.get("format") != FORMAT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,5 +59,8 @@ class Notes:
 
 
 def _said(error: Exception) -> str:
-    """The message of an error that is written for people; else with its type."""
-    return " ".join(str(error).split()) if isinstance(error, FlowloomError) else one_line(error)
+    """The message of an error that is written for people; else with its type, and where it came from."""
+    if isinstance(error, FlowloomError):
+        return " ".join(str(error).split())
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{one_line(error)} ({last.filename}:{last.lineno}; FLOWLOOM_DEBUG=1 shows the way there)"

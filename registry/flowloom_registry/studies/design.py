@@ -113,6 +113,9 @@ def read_design(
     reading.arms = list(dict.fromkeys(found))
     if small and smaller is not None:
         root = _laid_over(root, smaller, reading.problems)
+    if not {ARMS, "grid"} & set(root.entries) and {"model", "stages"} & set(root.entries):
+        message = f"this is a recipe and no experiment; carry it out with: flowloom run {reference}"
+        raise ConfigError([root.at.problem("", message)])
     reading.known_keys(root, KEYS, "an experiment")
     axes, base, every = reading.axes(root), reading.base(root), reading.layer_at(root, "every")
     own = reading.seeds(root)
@@ -204,7 +207,10 @@ class _Reading:
         found = [v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0]
         if not found or len(found) != len(items):
             self.refuse(node, "seeds", "a list of whole numbers such as [0, 1, 2]")
-        return found or [0]
+        twice = sorted({seed for seed in found if found.count(seed) > 1})
+        if twice:
+            self.problems.append(node.at.problem("seeds", f"{twice[0]} stands there twice"))
+        return list(dict.fromkeys(found)) or [0]
 
     def base(self, root: MapNode) -> _Layer:
         node = root.get("recipe")
