@@ -164,3 +164,37 @@ def test_an_evaluation_that_fails_late_leaves_what_was_there(
     assert main(["eval", str(tmp_path / "run")]) == 2
     assert "results that were there are kept" in capsys.readouterr().err
     assert (tmp_path / "run" / "evaluation.json").read_bytes() == before
+
+
+def test_data_may_lie_elsewhere_by_now(tmp_path: Path, capsys) -> None:
+    table, text = tmp_path / "mine.csv", "a,b\n" + "".join(f"{i % 7}.5,{i % 5}.25\n" for i in range(100))
+    table.write_text(text)
+    recipe = RECIPE.replace("{use: eight-gaussians, n: 200}", "{use: tensors, file: mine.csv}")
+    (tmp_path / "r.yaml").write_text(recipe)
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run")]) == 0
+    moved = tmp_path / "far" / "away" / "run"
+    moved.parent.mkdir(parents=True)
+    (tmp_path / "run").rename(moved)
+    table.unlink()
+    assert main(["eval", str(moved)]) == 2
+    for name, content, code in (("same", text, 0), ("other", text.replace(".25", ".75"), 2)):
+        (tmp_path / f"{name}.csv").write_text(content)
+        capsys.readouterr()
+        words = ["--set", f"data.file={tmp_path / name}.csv", "--out", name]
+        assert main(["eval", str(moved), *words]) == code
+    assert "its rows hold other values" in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "eval",
+                str(moved),
+                "--set",
+                f"data.file={tmp_path}/same.csv",
+                "--set",
+                "data.held_out=0.3",
+                "--out",
+                "x",
+            ]
+        )
+        == 2
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -22,7 +22,7 @@ _ABSENT = object()
 _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 
-def changed(before: str, now: str, assembly: Assembly) -> str | None:
+def changed(before: str, now: str, assembly: Assembly, but: Collection[str] = frozenset()) -> str | None:
     """What differs between two resolved recipes in a section that training depends on; None where nothing
     does. What the older one does not mention, for its version did not know it, is what it is by default.
 
@@ -30,6 +30,7 @@ def changed(before: str, now: str, assembly: Assembly) -> str | None:
         before: of the run.
         now: of the recipe that wants to use it.
         assembly: built from the latter.
+        but: places that may differ, ``data.file`` say.
 
     Returns:
         The first value that differs, with its place: ``train.steps: 20 -> 30``.
@@ -37,6 +38,10 @@ def changed(before: str, now: str, assembly: Assembly) -> str | None:
     apart = asked_again(assembly)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     default = defaults_at(assembly.built.recipe, assembly.built.plan)
+    for place in but:
+        section, _, key = place.partition(".")
+        if isinstance(old.get(section), dict) and key in old[section]:
+            new[section] = {**new[section], key: old[section][key]}
     for name in dict.fromkeys((*new, *old)):
         if name not in apart:
             found = _difference(name, old.get(name, _ABSENT), new.get(name, _ABSENT), default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,8 +60,9 @@ def open_run(
         str(folder.recipe), trusted=trust, trusts_runs=trust, layers=layers, overrides=overrides
     )
     assembly = assemble(recipe, data=standing_in(folder))
+    moved = _moved(assembly, overrides)
     if layers or overrides:
-        other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly)
+        other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly, moved)
         if other is not None:
             free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
             raise RunError(
@@ -68,10 +70,24 @@ def open_run(
                 f"what can be asked again: {free}"
             )
     assembly.keep_data_in(folder.made)
-    require_same_data(folder.data, assembly.spec)
+    # What lies elsewhere by now is compared row by row, which says more than its name did.
+    require_same_data(folder.data, assembly.spec, assembly.data if moved else None)
     restore(assembly.flow, folder)
     assembly.flow.eval()
     return assembly, folder
+
+
+def _moved(assembly: Assembly, overrides: Sequence[str]) -> set[str]:
+    """Files and folders of the data that are said anew: the argument that holds one, by its place."""
+    data, said = assembly.built.get("data"), {text.partition("=")[0].strip() for text in overrides}
+    if data is None:
+        return set()
+    parameters = inspect.signature(type(data)).parameters
+    return {
+        f"data.{name}"
+        for name, one in parameters.items()
+        if f"data.{name}" in said and "Path" in str(one.annotation)
+    }
 
 
 def _asked_by(layers: Sequence[str], overrides: Sequence[str]) -> str:
