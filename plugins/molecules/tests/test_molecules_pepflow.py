@@ -505,13 +505,13 @@ def test_recipes_run_on_drawn_peptides_and_on_files(tmp_path, monkeypatch, data,
         recipe = "peptides" if name == "files" else name
         if name != "files":
             words += ["--set", "data.n=40"]
-        assert main(["run", recipe, *words, "--out", name, "--quiet"]) == 0
-        assert "3Dmol" in (tmp_path / name / "report.html").read_text()
+        assert main(["run", recipe, *words, "--out", f"run-{name}", "--quiet"]) == 0
+        assert "3Dmol" in (tmp_path / f"run-{name}" / "report.html").read_text()
     exact = "solver={use: euler, steps: 3}"
-    assert main(["eval", "peptides", "--set", exact, "--out", "exact"]) == 0
-    asked = ["task", "peptides", "partial-sampling", "1", "--set", "parts=[pos, rot]", "-n", "2"]
+    assert main(["eval", "run-peptides", "--set", exact, "--out", "exact"]) == 0
+    asked = ["task", "run-peptides", "partial-sampling", "1", "--set", "parts=[pos, rot]", "-n", "2"]
     assert main([*asked, "-o", "designed.pdb"]) == 0
     assert (tmp_path / "designed-2.pdb").read_text().startswith("ATOM")
     capsys.readouterr()
     assert main(["plan", "pepflow", "--set", "data.files=[complexes]"]) == 0
-    assert "6.4" in capsys.readouterr().out
+    assert "parameters   6,396,797" in capsys.readouterr().out
