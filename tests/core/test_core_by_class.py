@@ -66,6 +66,15 @@ def test_rows_are_told_another_class_and_judged_as_before():
         Mistold().pose(data, 4, torch.Generator())
 
 
+def test_a_row_may_be_named_by_its_number():
+    data = Tensors(torch.randn(60, 2), {"job": torch.arange(60) % 3}, spec=SPEC)
+    asked = Predict().read("4", data, 3)
+    assert (asked.cond["job"].tolist(), float(asked.x.abs().max())) == ([1, 1, 1], 0)
+    assert 1 not in Mistold("job").read("4", data, 5).cond["job"].tolist()
+    with pytest.raises(IncompatibleError, match="predict takes a row of the data, 0 to 59; got '60'"):
+        Predict().read("60", data, 1)
+
+
 def test_the_flow_hears_the_wrong_class():
     """A flow whose answer is its class answers with the one it was told."""
 
@@ -98,8 +107,8 @@ def test_classes_in_small_numbers_do_not_come_round():
 
 
 def test_a_class_that_judges_alone_are_told_is_refused():
-    spec = Spec((2,), conditions={"job": Condition(3, role="judged")})
-    data = Tensors(torch.randn(6, 2), {"job": LABELS}, spec=spec)
+    spec = Spec((2,), conditions={"job": Condition(3, role="judged"), "mark": Condition(2)})
+    data = Tensors(torch.randn(6, 2), {"job": LABELS, "mark": LABELS}, spec=spec)
     with pytest.raises(IncompatibleError, match="judges alone are told: nothing would change"):
         Mistold("job").pose(data, 4, torch.Generator())
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from flowloom.data.base import Dataset, Examples
+from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
+from flowloom.spec import Spec
 from flowloom.tasks.predict import Predict
 
 __all__ = ["Mistold"]
@@ -40,15 +41,15 @@ class Mistold(Predict):
         super().__init__(solver, metrics, draws, name)
         self.condition = condition
 
-    def pose(self, data: Dataset, n: int, generator: torch.Generator) -> tuple[Examples, Examples]:
-        """Conditions with another class beside empty states, and the rows.
+    def asked_of(self, truth: Examples, spec: Spec, generator: torch.Generator) -> Examples:
+        """Conditions with another class beside empty states.
 
         Raises:
-            IncompatibleError: the data have no such class, or only one.
+            IncompatibleError: the data have no such class, or only one, or flows are never told it.
         """
-        told = data.spec.conditions.get(self.condition)
+        told = spec.conditions.get(self.condition)
         if told is None or told.classes is None or told.classes < 2:
-            known = [n for n, c in data.spec.conditions.items() if c.classes is not None and c.classes > 1]
+            known = [n for n, c in spec.conditions.items() if c.classes is not None and c.classes > 1]
             raise IncompatibleError(
                 f"mistold tells rows another class of '{self.condition}', and these data have no condition "
                 f"of that name with at least two classes; they have: {', '.join(known) or 'none'}"
@@ -58,10 +59,9 @@ class Mistold(Predict):
                 f"mistold tells rows another class of '{self.condition}', which judges alone are told: "
                 "nothing would change"
             )
-        asked, truth = super().pose(data, n, generator)
+        asked = super().asked_of(truth, spec, generator)
         own = truth.cond[self.condition]
         other = torch.randint(1, told.classes, own.shape, generator=generator)
         # In whole numbers of 64 bits: sums of small ones come round.
         class_of = (own.long().cpu() + other) % told.classes
-        cond = {**asked.cond, self.condition: class_of.to(own)}
-        return Examples(asked.x, cond, asked.layout), truth
+        return Examples(asked.x, {**asked.cond, self.condition: class_of.to(own)}, asked.layout)

@@ -11,8 +11,9 @@ from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.solvers import Solver
+from flowloom.spec import Spec
 from flowloom.state import State, map_state, shape_of
-from flowloom.tasks.base import Task, some_rows
+from flowloom.tasks.base import Task, row_given, some_rows
 
 __all__ = ["Predict"]
 
@@ -53,8 +54,27 @@ class Predict(Task):
                 "(context, noisy, mask), or take the task inpaint"
             )
         truth = some_rows(data, n, generator).laid_out(data.spec)
+        return self.asked_of(truth, data.spec, generator), truth
+
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """The conditions of a row, by its number, ``n`` times.
+
+        Raises:
+            IncompatibleError: there is no such row.
+        """
+        rows = row_given(given, data, n, f"{type(self).__name__.lower()} takes").laid_out(data.spec)
+        return self.asked_of(rows, data.spec, torch.Generator().manual_seed(int(given)))
+
+    def asked_of(self, truth: Examples, spec: Spec, generator: torch.Generator) -> Examples:
+        """What is told of rows, beside empty states.
+
+        Args:
+            truth: the rows, laid out.
+            spec: of the data.
+            generator: of what is drawn.
+        """
         empty: State = map_state(torch.zeros_like, truth.x)
-        return Examples(empty, truth.cond, truth.layout), truth
+        return Examples(empty, truth.cond, truth.layout)
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """A draw under the conditions of every row."""
