@@ -36,7 +36,7 @@ from flowloom_fewstep.scaled_linear_vp import ScaledLinearVP
 from flowloom_fewstep.segments import Segments
 from flowloom_fewstep.self_corrected import SelfCorrected
 from flowloom_fewstep.velocity_refiner import RefinedVelocity, VelocityRefiner
-from flowloom_fewstep.windows import Window, follow
+from flowloom_fewstep.windows import Window, WindowField, follow
 
 N = 32
 
@@ -164,6 +164,24 @@ class Constant(nn.Module):
 
     def forward(self, x, t, /, **cond):
         return self.v.expand_as(x)
+
+
+def test_no_time_is_told_where_windows_meet():
+    """Four windows: times of the first tenth of each are those at its end, all others as they are."""
+    seen = []
+
+    class Net(torch.nn.Module):
+        def forward(self, x, t, /, **cond):
+            seen.append(t)
+            return x
+
+    t = torch.tensor([0.0, 0.01, 0.025, 0.1, 0.2499999, 0.25, 0.26, 0.5, 0.75, 0.9, 1.0])
+    wanted = torch.tensor([0.025, 0.025, 0.025, 0.1, 0.275, 0.275, 0.275, 0.525, 0.775, 0.9, 1.0])
+    for inside, told in ((0.1, wanted), (0.0, t)):
+        WindowField(Net(), AffinePath(), None, 4, inside)(torch.zeros(len(t), 2), t, {})
+        assert torch.allclose(seen.pop(), told, atol=1e-6)
+    with pytest.raises(ValueError, match="inside is a share of a window"):
+        ProReflow(None, inside=1.0)
 
 
 def test_proreflow_is_at_rest_on_straight_flows_and_tells_direction_from_length(draws):

@@ -11,7 +11,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field, NetworkField, read_as
+from flowloom.fields import Field, read_as
 from flowloom.geometry.numerics import safe_sqrt
 from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
@@ -21,7 +21,7 @@ from flowloom.state import batch_size, leaves, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import scaled
 from flowloom_fewstep.unit_time import require_unit_time
-from flowloom_fewstep.windows import Window, follow
+from flowloom_fewstep.windows import Window, WindowField, follow
 
 __all__ = ["ProReflow"]
 
@@ -38,6 +38,10 @@ class ProReflow(Objective):
     where the norm is a mean over entries and the angle that of the whole state (aligned v-prediction). The
     progress is one of stages in a recipe: after W = 8 the student is the teacher of W = 4, which then needs
     few steps a window. Sampling takes W Euler steps. A diffusion's network enters as `diff2flow`.
+
+    Where windows meet the velocity jumps, and a network that is continuous in time says the mean of both
+    sides just where Euler steps ask it. With ``inside`` it is told no time nearer to a window's beginning
+    than that share of it, in training and in sampling; this is ours and not the paper's.
     :math:`\lambda` and lengths of stages are not told by the paper as far as it was at hand.
 
     Args:
@@ -47,6 +51,7 @@ class ProReflow(Objective):
         steps: of the teacher in a window.
         direction: lambda; 0 is piecewise rectified flow (PeRFlow, 2405.07510).
         condition_dropout: probability with which a row's conditions are withheld.
+        inside: share of a window at its beginning in which the network is told the time at its end.
 
     Raises:
         IncompatibleError: states are tokens, or the path bends.
@@ -61,6 +66,7 @@ class ProReflow(Objective):
         steps: int = 8,
         direction: float = 0.1,
         condition_dropout: float = 0.0,
+        inside: float = 0.0,
     ) -> None:
         super().__init__()
         self.teacher, self.path = teacher, path or AffinePath()
@@ -77,7 +83,9 @@ class ProReflow(Objective):
             raise ValueError(
                 f"windows and steps count from 1, direction from 0; got {windows}, {steps} and {direction}"
             )
-        self.windows, self.steps, self.direction = windows, steps, direction
+        if not 0 <= inside < 1:
+            raise ValueError(f"inside is a share of a window, from 0 and below 1, got {inside}")
+        self.windows, self.steps, self.direction, self.inside = windows, steps, direction, inside
         self.condition_dropout = condition_dropout
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
@@ -90,8 +98,8 @@ class ProReflow(Objective):
         return "velocity"
 
     def field(self, model: nn.Module, source: Source | None = None) -> Field:
-        """The network."""
-        return NetworkField(model, "velocity", self.path, source)
+        """The network, told times inside of windows."""
+        return WindowField(model, self.path, source, self.windows, self.inside)
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """The teacher's steps through one window a row, and one network call."""
