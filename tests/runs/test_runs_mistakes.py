@@ -104,7 +104,7 @@ CASES: list[tuple[list[str], str]] = [
     (run("data={use: tensors, file: nan.csv}"), "nan.csv:3: column 'b' is not finite: 'nan'"),
     (["sample", "nosuch"], "there is no folder nosuch"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
-    (["plan", "./RUN"], "is a folder; its recipe is RUN/recipe.yaml"),
+    (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
     (["sample", "RUN", "-n", "-3"], "a whole number from 1 is wanted, got '-3'"),
     (["sample", "RUN", "-n", "1e400"], "a whole number from 1 is wanted, got '1e400'"),
     (["sample", "RUN", "--steps", "0"], "a whole number from 1 is wanted, got '0'"),

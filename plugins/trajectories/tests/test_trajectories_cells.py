@@ -83,7 +83,7 @@ def test_times_in_words(tmp_path, words, times):
 def test_what_is_not_finite_is_told_with_its_row(tmp_path):
     file = tmp_path / "cells.csv"
     file.write_text("time,a\n0,1\n0,nan\n1,2\n")
-    with pytest.raises(DataError, match="row 2 holds something that is not finite"):
+    with pytest.raises(DataError, match=r"cells\.csv:3: column .a. is not finite"):
         read_cells(file, "time")
 
 

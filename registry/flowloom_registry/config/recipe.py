@@ -325,7 +325,7 @@ def _read_file(path: Path) -> bytes:
         if path.is_dir():
             inside = path / "recipe.yaml"
             hint = f"; its recipe is {inside}" if inside.is_file() else ""
-            raise _UnreadableError(path, f"is a folder{hint}")
+            raise _UnreadableError(path, f"cannot be read: it is a folder{hint}")
         # Devices and pipes may never end.
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise _UnreadableError(path, "is no file")

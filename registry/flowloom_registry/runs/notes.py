@@ -53,14 +53,19 @@ class Notes:
         except Exception as error:
             if self.rehearsing:
                 raise _ToldError(
-                    f"{self.sparing}, for {what} would fail afterwards: {_said(error)}"
+                    f"{self.sparing}, for {what} would fail afterwards: {_said(error)}{_from(error)}"
                 ) from error
             self.lines.append(f"{what} failed: {_said(error)}")
 
 
 def _said(error: Exception) -> str:
-    """The message of an error that is written for people; else with its type, and where it came from."""
+    """The message of an error that is written for people; else with its type."""
+    return " ".join(str(error).split()) if isinstance(error, FlowloomError) else one_line(error)
+
+
+def _from(error: Exception) -> str:
+    """Where an error came from that is not written for people."""
     if isinstance(error, FlowloomError):
-        return " ".join(str(error).split())
+        return ""
     *_, last = traceback.extract_tb(error.__traceback__)
-    return f"{one_line(error)} ({last.filename}:{last.lineno}; FLOWLOOM_DEBUG=1 shows the way there)"
+    return f" ({last.filename}:{last.lineno}; FLOWLOOM_DEBUG=1 shows the way there)"

@@ -129,8 +129,9 @@ class Distilled(Dataset):
             flow, assembly = self.teacher.flow, self.teacher.assembly
             data = assembly.require_data("a teacher's conditions come from its data")
             # The first of rows sorted by class would all be of one; more pairs than rows go round.
-            rows = data.evenly(self.n) if self.n < len(data) else torch.arange(self.n) % len(data)
-            cond: dict[str, Any] = dict(data.take(rows).cond)
+            few = self.n < len(data)
+            told = data.take(data.evenly(self.n) if few else torch.arange(self.n) % len(data))
+            cond: dict[str, Any] = dict(told.cond)
             pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
             assert flow.codec is not None
             self._pairs = flow.codec.decode(pairs)
