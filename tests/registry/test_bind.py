@@ -65,6 +65,11 @@ def test_a_good_recipe_builds(load):
             id="wrong type",
         ),
         pytest.param(
+            GOOD + "solver: {use: adaptive, rtol: nan}\n",
+            ["r.yaml:3:31: solver.rtol: expected float, got 'nan' (str); numbers are finite"],
+            id="no number",
+        ),
+        pytest.param(
             GOOD + "solver: {use: adaptive, rtol: '1e-4'}\n",
             ["r.yaml:3:31: solver.rtol: expected float, got '1e-4' (str); write it as a plain number: 0.0001"],
             id="quoted number",

@@ -456,6 +456,8 @@ def _spelling_hint(node: Node, annotation: Any) -> str:
                 number = float(value.replace(",", ".").replace("_", ""))
             except ValueError:
                 return ""
+            if not math.isfinite(number):
+                return "numbers are finite"
             return f"write it as a plain number: {int(number) if number.is_integer() else number}"
         literals = [member for member in members if typing.get_origin(member) is Literal]
         return did_you_mean(value, [str(word) for one in literals for word in typing.get_args(one)])
