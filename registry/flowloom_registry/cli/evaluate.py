@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.runs.carry_out import judge_and_report
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.rehearse import rehearse
+    from flowloom_registry.runs.remembered import Remembered
     from flowloom_registry.runs.same_data import require_same_data
     from flowloom_registry.runs.table import print_table
 
@@ -72,8 +73,10 @@ def run(args: argparse.Namespace) -> int:
     assembly.to(device)
     with place.locked():
         rehearse(assembly, "nothing was evaluated")
-        # Results of other rows would stand under this run's name; the rehearsal says what is missing.
-        require_same_data(folder.data, assembly.spec, assembly.data)
+        # Results of other rows would stand under this run's name. Where none are here the rehearsal said
+        # what is missing, or nothing asks for them.
+        here = not isinstance(assembly.built.get("data"), Remembered)
+        require_same_data(folder.data, assembly.spec, assembly.data if here else None)
         if name is not None:
             place.ask(assembly.built.resolved(place.recipe.parent))
         result = judge_and_report(assembly, place, again=True)
