@@ -9,6 +9,8 @@ import argparse
 import copy
 
 import torch
+from bench_numbers import network
+from bench_step import hand_loop
 from interleave import interleave
 from torch.func import functional_call
 
@@ -19,29 +21,15 @@ from flowloom_fewstep.meanflow import MeanFlow
 
 
 def networks(spec):
-    """The U-Net of the digits recipe and a DiT-S of four blocks, told the span between two times."""
-    from flowloom_images.models import DiT, UNet
-
+    """The networks of `bench_numbers.py`, told the span between two times."""
     told = spec.plus({"span": Condition(role="setting")})
-    return {
-        "U-Net": UNet(told, width=24, multipliers=(1, 2), blocks=1, attention=(4,), head_width=24),
-        "DiT": DiT(told, size="S", patch=2, depth=4),
-    }
+    return {"U-Net": network("unet", told), "DiT": network("dit", told)}
 
 
 def hand_trainer(model, x1, label, batch, distinct=0.25, power=1.0, dropout=0.1, decay=0.999):
     """MeanFlow (2505.13447, algorithm 1) as a careful user writes it, data at time 1."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True, weight_decay=0.0)
-    parameters = list(model.parameters())
-    average = [p.detach().clone() for p in parameters]
-    state = {"order": torch.randperm(len(x1)), "at": 0}
 
-    def step():
-        if state["at"] + batch > len(x1):
-            state.update(order=torch.randperm(len(x1)), at=0)
-        rows = state["order"][state["at"] : state["at"] + batch]
-        state["at"] += batch
-        data, y = x1[rows], label[rows]
+    def loss_of(data, y):
         noise = torch.randn_like(data)
         s, t = torch.rand(2, batch, device=data.device).sort(0).values
         t = torch.where(torch.rand(batch, device=data.device) < distinct, t, s)
@@ -58,16 +46,9 @@ def hand_trainer(model, x1, label, batch, distinct=0.25, power=1.0, dropout=0.1,
         )
         target = (velocity + (t - s)[:, None, None, None] * slope).detach()
         squared = (mean - target).square().flatten(1).sum(1)
-        loss = (squared / (squared.detach() + 1e-3) ** power).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(average, parameters, 1 - decay)
-        return float(loss.detach())
+        return (squared / (squared.detach() + 1e-3) ** power).mean()
 
-    return step
+    return hand_loop(model, x1, label, batch, 1e-3, decay, loss_of)
 
 
 def train_ratio(name, model, data, args):

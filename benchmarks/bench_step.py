@@ -20,8 +20,8 @@ import flowloom as fl
 from flowloom.training import TrainConfig
 
 
-def hand_trainer(model, x1, label, batch, lr, dropout, decay):
-    """The loop a careful user writes: same network, loss, optimiser, clipping, averaging."""
+def hand_loop(model, x1, label, batch, lr, decay, loss_of):
+    """The loop a careful user writes: fused optimiser, clipping, averaging; ``loss_of(rows, labels)``."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True, weight_decay=0.0)
     parameters = list(model.parameters())
     average = [p.detach().clone() for p in parameters]
@@ -32,13 +32,7 @@ def hand_trainer(model, x1, label, batch, lr, dropout, decay):
             state.update(order=torch.randperm(len(x1)), at=0)
         rows = state["order"][state["at"] : state["at"] + batch]
         state["at"] += batch
-        data, y = x1[rows], label[rows]
-        noise = torch.randn_like(data)
-        t = torch.rand(batch, device=data.device)
-        time = t[:, None, None, None]
-        x_t = (1 - time) * noise + time * data
-        null = torch.rand(batch, device=data.device) < dropout
-        loss = (model(x_t, t, label=y, null=null) - (data - noise)).square().mean()
+        loss = loss_of(x1[rows], label[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -48,6 +42,20 @@ def hand_trainer(model, x1, label, batch, lr, dropout, decay):
         return float(loss.detach())
 
     return step
+
+
+def hand_trainer(model, x1, label, batch, lr, dropout, decay):
+    """Flow matching by hand: same network, loss, optimiser, clipping, averaging."""
+
+    def loss_of(data, y):
+        noise = torch.randn_like(data)
+        t = torch.rand(batch, device=data.device)
+        time = t[:, None, None, None]
+        x_t = (1 - time) * noise + time * data
+        null = torch.rand(batch, device=data.device) < dropout
+        return (model(x_t, t, label=y, null=null) - (data - noise)).square().mean()
+
+    return hand_loop(model, x1, label, batch, lr, decay, loss_of)
 
 
 def train_ratio(data, unet, device, batch, rounds, clock):
