@@ -199,6 +199,8 @@ def test_some_examples_are_spread_over_all():
     rows = Examples(torch.zeros(10, 1))
     assert rows.evenly(4).tolist() == [0, 2, 5, 7]
     assert rows.evenly(20).tolist() == list(range(10))
+    assert rows.exactly(4).tolist() == [0, 2, 5, 7]
+    assert rows.exactly(12).tolist() == [*range(10), 0, 1], "where there are fewer they go round"
     assert Examples(torch.zeros(0, 1)).evenly(3).tolist() == []
     with pytest.raises(DataError, match="count from 1, got 0"):
         rows.evenly(0)

@@ -48,6 +48,10 @@ class Examples:
         """As `Dataset.evenly`: where examples are all rows of a file, the first ones may be of one class."""
         return _evenly(len(self), most)
 
+    def exactly(self, n: int) -> Tensor:
+        """As `Dataset.exactly`."""
+        return _exactly(len(self), n)
+
     def laid_out(self, spec: Spec) -> Examples:
         """The same examples with the layout that their conditions announce by ``spec``."""
         return replace(self, layout=Layout.of(spec, self.cond))
@@ -101,6 +105,10 @@ class Dataset(ABC):
         """
         return _evenly(len(self), most)
 
+    def exactly(self, n: int) -> Tensor:
+        """Rows ``(n,)``, spread `evenly`; where there are no more than that they go round."""
+        return _exactly(len(self), n)
+
     def all(self) -> Examples:
         """Every example, in order."""
         return self.take(torch.arange(len(self)))
@@ -111,6 +119,10 @@ def _evenly(n: int, most: int) -> Tensor:
         raise DataError(f"rows of data to look at count from 1, got {most}")
     count = min(n, most)
     return torch.arange(count) * n // max(count, 1)
+
+
+def _exactly(there: int, n: int) -> Tensor:
+    return _evenly(there, n) if n < there else torch.arange(n) % there
 
 
 class Tensors(Dataset):

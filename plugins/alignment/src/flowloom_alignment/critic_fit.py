@@ -58,8 +58,7 @@ class CriticFit(Score):
         assert isinstance(objective, ACFlow)
         if not len(examples):
             raise ShapeError("score critic-fit: there is no example whose conditions to draw under")
-        few = self.n < len(examples)
-        rows = examples.evenly(self.n) if few else torch.arange(self.n) % len(examples)
+        rows = examples.exactly(self.n)
         cond = {name: value[rows.to(value.device)] for name, value in examples.cond.items()}
         with flow.evaluating():
             solved = flow.solve(self.n, seed=seed, cond=cond)

@@ -75,8 +75,7 @@ class Adaptation(Score):
         if not len(examples):
             raise ShapeError("score adaptation: there is no example")
         draw = Draw(torch.Generator(flow.device).manual_seed(seed), device=flow.device, dtype=flow.dtype)
-        few = self.n < len(examples)
-        rows = examples.evenly(self.n) if few else torch.arange(self.n) % len(examples)
+        rows = examples.exactly(self.n)
         cond = {name: value[rows.to(value.device)] for name, value in examples.cond.items()}
         z = flow.source.sample(with_batch(flow.spec.event_shape(), self.n), draw, cond=cond)
         frozen = flow.objective.reference.flow if isinstance(flow.objective, Directional) else flow

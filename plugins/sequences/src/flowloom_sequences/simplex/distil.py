@@ -129,9 +129,7 @@ class Distilled(Dataset):
             flow, assembly = self.teacher.flow, self.teacher.assembly
             data = assembly.require_data("a teacher's conditions come from its data")
             # The first of rows sorted by class would all be of one; more pairs than rows go round.
-            few = self.n < len(data)
-            told = data.take(data.evenly(self.n) if few else torch.arange(self.n) % len(data))
-            cond: dict[str, Any] = dict(told.cond)
+            cond: dict[str, Any] = dict(data.take(data.exactly(self.n)).cond)
             pairs = distillation_pairs(flow, self.n, solver=self.solver, seed=self.seed, **cond).examples
             assert flow.codec is not None
             self._pairs = flow.codec.decode(pairs)
