@@ -10,6 +10,7 @@ import pytest
 import flowloom
 from flowloom_registry import discover
 from flowloom_registry.cli import main
+from flowloom_registry.config.signature import read_signature
 from flowloom_registry.plugins.targets import load_attribute
 from flowloom_registry.reference.docstring import sections_of, text_and_arguments
 from flowloom_registry.reference.names import definitions, packages_of
@@ -158,6 +159,31 @@ def test_sections_of_a_docstring():
     assert [part.heading for part in parts] == ["", "Args", ""]
     assert parts[1].entries() == [("a", ("one", "and two.")), ("b", ("three.", "", "four."))]
     assert parts[2].lines == ("After.",)
+
+
+def test_every_parameter_is_told_where_it_is_asked_for():
+    """Docstrings leave to base classes what they inherit, or say "see `Base`."; whoever asks reads it."""
+    lacking = []
+    for row in CATALOG.rows:
+        target = load_attribute(row.target)
+        says = text_and_arguments(target)[1]
+        for name in read_signature(target).parameters:
+            first = " ".join(says.get(name, ()))
+            if not first or first.startswith("see "):
+                lacking.append((row.target, name, first))
+    assert not lacking
+
+
+def test_pointers_of_a_docstring_are_followed():
+    folder = text_and_arguments(load_attribute("flowloom_audio.data:AudioFolder"))[1]
+    assert folder["pause"] == ("seconds of silence between joined recordings, drawn up to this.",)
+    euler = text_and_arguments(load_attribute("flowloom.solvers:Euler"))[1]
+    assert euler["steps"] == ("number of equal steps.",)
+    blocks = text_and_arguments(
+        load_attribute("flowloom_fewstep.blockwise_objectives:BlockwiseFlowMatching")
+    )[1]
+    assert blocks["times"][-1] == "Uniform and spread over the batch by default."
+    assert len(blocks["times"]) > 1
 
 
 def test_an_overridden_method_is_told_once():

@@ -15,7 +15,11 @@ from flowloom.spec import Condition, Spec
 
 
 class _Planar(Drawn):
-    """Points of a planar density, with the index of their component as ``label`` unless it is withheld."""
+    """Points of a planar density.
+
+    Args:
+        labelled: whether the index of their component comes with them as ``label``.
+    """
 
     classes = 1
 

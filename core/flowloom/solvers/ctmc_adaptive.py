@@ -29,7 +29,7 @@ class AdaptiveCTMC(Solver):
         smallest: shortest step.
         max_nfe: evaluations after which the solver gives up.
         temperature: divides the logits.
-        top_p: see `CTMCEuler`.
+        top_p: draw only among the likeliest tokens that together hold this probability.
     """
 
     consumes = "posterior"

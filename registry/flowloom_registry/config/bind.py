@@ -113,7 +113,8 @@ class Binder:
             entries, signature, getattr(target, "__name__", row.name), path, name_at
         )
         contract = self.catalog.contract(kind)
-        return ComponentPlan(row, target, contract, signature, arguments, injected, path, node.at)
+        said = _said(entries)
+        return ComponentPlan(row, target, contract, signature, arguments, injected, path, node.at, said)
 
     def taken(self, node: Node, kind: str | None, path: str) -> Any:
         """The plan of a part of another run, or of all of it where no ``kind`` is asked for."""
@@ -133,7 +134,8 @@ class Binder:
             return self._note(node.at, path, f"expected {describe(target)}, got {given(node)}")
         signature = read_signature(target, self.known_names())
         arguments, injected = self.arguments(node.entries, signature, target.__name__, path, node.at)
-        return RecordPlan(target, signature, arguments, injected, path, node.at)
+        said = _said(node.entries)
+        return RecordPlan(target, signature, arguments, injected, path, node.at, said)
 
     def arguments(
         self, entries: Mapping[Any, Entry], signature: Signature, who: str, path: str, at: Position
@@ -428,6 +430,10 @@ class Binder:
 def _is_taken(node: Node) -> bool:
     """Whether a mapping names a run, and no component."""
     return isinstance(node, MapNode) and RUN in node.entries and USE not in node.entries
+
+
+def _said(entries: Mapping[Any, Entry]) -> dict[str, Position]:
+    return {str(key): entry.node.at for key, entry in entries.items()}
 
 
 def within(binder: Binder, scope: Scope) -> Binder:

@@ -14,7 +14,15 @@ from flowloom_registry.config.check import check, reaches
 from flowloom_registry.config.choose import choose
 from flowloom_registry.config.nodes import Node, Position
 from flowloom_registry.config.places import Places
-from flowloom_registry.config.plan import AnyPlan, ComponentPlan, ImportPlan, Plan, RecipePlan, RecordPlan
+from flowloom_registry.config.plan import (
+    AnyPlan,
+    ComponentPlan,
+    ImportPlan,
+    Plan,
+    RecipePlan,
+    RecordPlan,
+    place_of,
+)
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.scope import Filling
 from flowloom_registry.config.taken import RunPlan, Runs
@@ -348,7 +356,7 @@ def _constructed(plan: Plan, fetch: Fetch, places: Places, runs: Runs | None) ->
         blamed = places.blame(error) or plan
         who = getattr(blamed.target, "__name__", blamed.path)
         kind = MisfitError if isinstance(error, IncompatibleError) else ConfigError
-        raise kind([blamed.at.problem(blamed.path, f"{who}: {error}")]) from error
+        raise kind([place_of(blamed, str(error)).problem(blamed.path, f"{who}: {error}")]) from error
     except TypeError as error:
         # Python's own words for a class with methods still to be written; any other is a bug.
         if "instantiate abstract class" not in str(error):

@@ -9,7 +9,7 @@ from typing import Any
 
 from flowloom.errors import FlowloomError
 from flowloom_registry.config.nodes import Position
-from flowloom_registry.config.plan import Plan
+from flowloom_registry.config.plan import Plan, place_of
 from flowloom_registry.errors import ConfigError, Problem
 
 
@@ -55,7 +55,7 @@ class Places:
         if plan is None:
             return None
         who = getattr(plan.target, "__name__", plan.path)
-        return plan.at.problem(plan.path, f"{who}: {error}")
+        return place_of(plan, str(error)).problem(plan.path, f"{who}: {error}")
 
     @contextmanager
     def placing(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ class ComponentPlan:
         injected: parameters filled from elsewhere.
         path: dotted path in the recipe.
         at: where it was written.
+        said: where each argument was.
     """
 
     row: Row
@@ -36,6 +38,7 @@ class ComponentPlan:
     injected: Mapping[str, Filling]
     path: str
     at: Position
+    said: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class RecordPlan:
         injected: as for a component.
         path: dotted path in the recipe.
         at: where it was written.
+        said: as for a component.
     """
 
     target: Any
@@ -57,6 +61,7 @@ class RecordPlan:
     injected: Mapping[str, Filling]
     path: str
     at: Position
+    said: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,16 @@ class RecipePlan:
     order: tuple[str, ...] = ()
     needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     left_open: tuple[str, ...] = ()
+
+
+def place_of(plan: Plan, message: str) -> Position:
+    """Where what a message complains of was written: at the argument, where it names one that was given.
+
+    Values of one section may come from several files and from ``--set``; the section as a whole stands where
+    the last of them did.
+    """
+    named = [name for name in plan.said if re.search(rf"(?<![\w'-]){re.escape(name)}(?![\w'-])", message)]
+    return plan.said[named[0]] if len(named) == 1 else plan.at
 
 
 def plans_in(value: Any) -> Iterator[AnyPlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 _ENTRY = re.compile(r"^    (\*{0,2}[\w`.]+)(?: \([^)]*\))?: ?(.*)$")
 _HEADINGS = ("Args", "Arguments", "Attributes", "Parameters", "Raises", "Returns", "Yields")
 _ARGUMENTS = ("Args", "Arguments", "Attributes", "Parameters")
+_ELSEWHERE = re.compile(
+    r"see (?:there|`([\w.]+)`)(?:, as the other(?:s| arguments))?(?:; (.*)|\.?)", re.DOTALL
+)
+"""``see `Base`.``, ``see there.`` after it, and what differs here."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,60 @@ def sections_of(text: str) -> list[Section]:
 
 
 def text_and_arguments(target: Any) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """The docstring of a class or function: all of it but the arguments, and the lines of each argument."""
+    """The docstring of a class or function: all of it but the arguments, and the lines of each argument.
+
+    An argument that only points to where it is told (``see `Base`.``, then ``see there.``) has the lines that
+    stand there: who reads one page should not have to open another.
+    """
     own = (inspect.getdoc(target) if target.__doc__ else "") or ""
     lines: list[str] = []
-    arguments: dict[str, tuple[str, ...]] = {}
     for section in sections_of(own):
-        if section.heading in _ARGUMENTS and section.heading != "Attributes":
-            arguments |= dict(section.entries())
-        else:
+        if section.heading not in _ARGUMENTS or section.heading == "Attributes":
             lines += ["", *with_heading(section)] if lines else with_heading(section)
+    arguments = _arguments(target)
+    return lines, _followed(target, {name.lstrip("*"): says for name, says in arguments.items()})
+
+
+def _arguments(target: Any) -> dict[str, tuple[str, ...]]:
+    """Of the docstring first, then of the initialiser's, then of attributes, then as base classes have it."""
+    own = sections_of((inspect.getdoc(target) if target.__doc__ else "") or "")
     init = getattr(target, "__init__", None)
-    for section in sections_of(inspect.getdoc(init) or "") if inspect.isfunction(init) else ():
-        if section.heading in _ARGUMENTS:
-            arguments = dict(section.entries()) | arguments
-    for section in sections_of(own):
-        if section.heading == "Attributes":
-            arguments = dict(section.entries()) | arguments
-    return lines, {name.lstrip("*"): says for name, says in arguments.items()}
+    of_init = sections_of(inspect.getdoc(init) or "") if inspect.isfunction(init) else []
+    found: dict[str, tuple[str, ...]] = {}
+    for section in (
+        *(one for one in own if one.heading in _ARGUMENTS and one.heading != "Attributes"),
+        *(one for one in of_init if one.heading in _ARGUMENTS),
+        *(one for one in own if one.heading == "Attributes"),
+    ):
+        found |= {name: says for name, says in section.entries() if name not in found}
+    for base in getattr(target, "__mro__", ())[1:]:
+        if base.__doc__ and base is not object:
+            found |= {name: says for name, says in _arguments(base).items() if name not in found}
+    return found
+
+
+def _followed(target: Any, arguments: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    place = ""
+    for name, says in arguments.items():
+        pointer = _ELSEWHERE.fullmatch(" ".join(says))
+        if pointer is not None:
+            place = pointer[1] or place
+            there = _named(target, place)
+            if there is not None and there is not target:
+                differs = (pointer[2][:1].upper() + pointer[2][1:],) if pointer[2] else ()
+                told = text_and_arguments(there)[1].get(name, ())
+                says = (*told, *differs) if told else says
+        found[name] = says
+    return found
+
+
+def _named(target: Any, name: str) -> Any:
+    """The class or function that a docstring means by a name: a base class, or one its module knows."""
+    home, _, last = name.rpartition(".")
+    bases = {base.__name__: base for base in getattr(target, "__mro__", ())}
+    found = bases.get(last) or getattr(sys.modules.get(home or target.__module__), last, None)
+    return found if inspect.isclass(found) or inspect.isfunction(found) else None
 
 
 def with_heading(section: Section) -> list[str]:

@@ -40,14 +40,15 @@ class ConsistencyFM(Objective):
     here, has the network itself without gradient.
 
     Args:
-        path: see `PairObjective`; straight, or geodesic, for pieces to be straight.
+        path: where the points come from: straight, or geodesic, for pieces to be straight; injected from the
+            recipe where none is given.
         times: law of t, uniform by default.
         segments: K.
         delta: distance of the two times.
         velocity_weight: alpha; on curved spaces 0, where velocities at two points have no difference.
         boundary: B after the first stage, a time.
         stage: share of the training with B = 0.
-        condition_dropout: see `PairObjective`.
+        condition_dropout: probability with which a row's conditions are withheld, drawn per row.
 
     Raises:
         IncompatibleError: states are tokens, velocities would be compared on a curved space, times are not

@@ -112,8 +112,11 @@ class Adaptation(Score):
 
     def _monotone(self, flow: Flow, z: Any, cond: Mapping[str, Tensor]) -> float:
         count = min(self.lines, self.n // 2)
-        ends = z[:count], z[count : 2 * count]
-        told = {name: value[:count] for name, value in cond.items()}
+        # Spread over all rows, which may be sorted.
+        spread = torch.arange(2 * count) * self.n // (2 * count)
+        starts, others = spread[::2].to(z.device), spread[1::2].to(z.device)
+        ends = z[starts], z[others]
+        told = {name: value[starts] for name, value in cond.items()}
         ways = [
             flow.solve(x0=(1 - a) * ends[0] + a * ends[1], solver=flow.solver, cond=told).x
             for a in (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -133,4 +133,6 @@ class ConvertVoice(Task):
 def _require_voices(data: Dataset) -> None:
     for name in ("text", "speaker", "prompt"):
         if name not in data.spec.conditions:
-            raise IncompatibleError(f"convert-voice needs the condition '{name}', which the data lacks")
+            # The only one of the three that recordings have when asked alone.
+            hint = "; data of recordings have it with prompt: 0.5, its seconds" if name == "prompt" else ""
+            raise IncompatibleError(f"convert-voice needs the condition '{name}', which the data lacks{hint}")

@@ -23,7 +23,7 @@ class FullLinear(Bijection):
         channels: C, of states ``(batch, C, *places)``.
         bias: whether there is b, which starts at 1 as in the code of 2305.15267.
         start: W starts as this multiple of the identity, with normal noise of deviation ``noise``.
-        noise: see ``start``.
+        noise: deviation of what is added to the start.
     """
 
     def __init__(self, channels: int, bias: bool = True, start: float = 1.0, noise: float = 0.0) -> None:

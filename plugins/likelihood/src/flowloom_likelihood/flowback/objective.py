@@ -54,7 +54,7 @@ class AlignedLikelihood(NoisyLikelihood):
         layer: transformer blocks of t before h.
         hidden: width of the projector, three linear layers with SiLU between.
         strength: lambda; 0 is `NoisyLikelihood`.
-        direction: see above.
+        direction: of the graph in which the features are computed: ``reverse``, ``forward`` or ``detached``.
         noise: see `NoisyLikelihood`.
         norm_penalty: see `NoisyLikelihood`.
         condition_dropout: see `NoisyLikelihood`.

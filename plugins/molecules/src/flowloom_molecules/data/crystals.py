@@ -20,7 +20,7 @@ from flowloom_molecules.data import cif
 from flowloom_molecules.data.cells import spec_of_cells
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refusal, Refused, report
-from flowloom_molecules.data.splits import SPLITS, divide, require_shares
+from flowloom_molecules.data.splits import SPLITS, divide, no_split, require_shares
 
 _HOME = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 _KNOWN = ("perov_5", "carbon_24", "mp_20")
@@ -94,8 +94,7 @@ class Crystals(Dataset):
         """
         self._load()
         if name not in self._splits or len(self._splits[name][1]) == 0:
-            has = ", ".join(k for k, (_, rows) in self._splits.items() if len(rows))
-            raise DataError(f"{self.name} has no split '{name}'; it has: {has}")
+            raise no_split(self.name, name, {k: len(rows) for k, (_, rows) in self._splits.items()})
         other = copy.copy(self)
         other._split = name
         return other

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowloom.data import Dataset
 from flowloom.errors import DataError
 from flowloom_molecules.data.prepared import Prepared
-from flowloom_molecules.data.splits import divide, require_shares
+from flowloom_molecules.data.splits import divide, no_split, require_shares
 
 __all__ = ["Divided", "InSplits"]
 
@@ -60,8 +60,7 @@ class InSplits(Dataset):
         """
         _ = self.prepared
         if name not in self._rows or len(self._rows[name]) == 0:
-            has = ", ".join(k for k, rows in self._rows.items() if len(rows))
-            raise DataError(f"{self.called} has no split '{name}'; it has: {has}")
+            raise no_split(self.called, name, {k: len(rows) for k, rows in self._rows.items()})
         other = copy.copy(self)
         other._split = name
         return other

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flowloom_molecules.data.refused import Refused
 
-FORMAT = 3
+FORMAT = 4
 """Counted up whenever what is written, or how it is made, changes."""
 
 

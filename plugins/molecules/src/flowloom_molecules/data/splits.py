@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ def require_shares(val: float, test: float) -> None:
     """
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise DataError(f"val and test are shares that leave something to train on, got {val} and {test}")
+
+
+def no_split(called: str, name: str, sizes: Mapping[str, int]) -> DataError:
+    """What there is in place of a split that is asked for; ``sizes`` has the rows of each."""
+    has = ", ".join(f"{split} ({n} row{'s' * (n > 1)})" for split, n in sizes.items() if n)
+    # Names decide, so that the share of a file of few rows may have none.
+    hint = f"; no row's name falls into its share, '{name}': raise it, or give more rows"
+    return DataError(f"{called} has no split '{name}'; it has: {has}{hint if name in sizes else ''}")
 
 
 def divide(keys: Sequence[str], val: float, test: float) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class MoleculeQuality(Metric):
 
     Args:
         spec: of the data; injected from the recipe.
-        rare: see above.
+        rare: fewest occurrences among the real ones with which a kind is judged.
         most: training rows that are read, evenly over all of them; all where None.
 
     Raises:

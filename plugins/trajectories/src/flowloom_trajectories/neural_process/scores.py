@@ -53,7 +53,7 @@ class ProcessGap(Score):
     Args:
         data: the functions, of known kernels; injected from the recipe.
         solver: of the likelihood; the flow's own where left out.
-        divergence: see `Flow.log_prob`.
+        divergence: ``exact`` or ``hutchinson``.
         most: rows that are asked.
     """
 
