@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from inspect import isclass
 from typing import TYPE_CHECKING, Any
 
@@ -205,13 +205,19 @@ def data_of(row: Row, catalog: Catalog) -> Dataset:
         UnknownComponentError: the row names one that neither its plugin nor core has.
     """
     if row.data is None:
-        return _example("dataset", f"core:{PLAIN}", catalog)
+        return _data(f"core:{PLAIN}", catalog)
     own = [one for one in catalog.of_kind("dataset") if one.name == row.data]
     for plugin in (row.plugin.name, "core"):
         for one in own:
             if one.plugin.name == plugin:
-                return _example("dataset", one.qualified, catalog)
-    found: Dataset = _example("dataset", f"{row.plugin.name}:{row.data}", catalog)
+                return _data(one.qualified, catalog)
+    return _data(f"{row.plugin.name}:{row.data}", catalog)
+
+
+@lru_cache(maxsize=8)
+def _data(reference: str, catalog: Catalog) -> Dataset:
+    """Data are read on first use and never changed: what many rows are checked on is read once."""
+    found: Dataset = _example("dataset", reference, catalog)
     return found
 
 

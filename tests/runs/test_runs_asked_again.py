@@ -66,7 +66,7 @@ def _consistent(place: Path) -> None:
         assert f"n: {recipe['evaluate']['n']}" in (place / "report.html").read_text()
 
 
-@pytest.mark.parametrize("where", ["", "evaluations/beside"])
+@pytest.mark.parametrize("where", ["", pytest.param("evaluations/beside", marks=pytest.mark.slow)])
 def test_a_table_never_stands_under_another_recipe(
     finished: Path, tmp_path: Path, monkeypatch, where
 ) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from flowloom_registry.cli import main
+
 RECIPE = """
 name: tiny
 seed: 3
@@ -44,7 +46,7 @@ def test_killed_run_continues_bit_for_bit(
     process.communicate(timeout=60)
     assert process.returncode != 0
     assert json.loads((out / "status.json").read_text())["state"] == "training"
-    apart.finish(apart.start(recipe, out))
+    assert main(["run", str(recipe), "--out", str(out)]) == 0
 
     last = sorted((whole / "checkpoints").iterdir())[-1].name
     for file in ("flow", "ema", "optimizers"):

@@ -17,6 +17,12 @@ train: {steps: 4, batch: 8, checkpoint_every: 2, log_every: 1}
 """
 
 
+@pytest.fixture(scope="session")
+def base_recipe() -> str:
+    """The recipe that experiments call ``base.yaml``."""
+    return BASE
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Write a file into an empty folder, in which everything then happens."""

@@ -114,18 +114,17 @@ def test_the_logarithm_is_the_tangent_that_was_followed(shape, dtype, draws):
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 3)])
 def test_logarithms_of_far_points_are_finite(shape, dtype):
     space = Stiefel()
-    for seed in range(3):
-        draws = torch.Generator().manual_seed(seed)
-        x, y = (space.random((48, *shape), Draw(draws, dtype=dtype)) for _ in "xy")
-        y[:4] = -x[:4]
-        x.requires_grad_()
-        v, d = space.log(x, y), space.distance(x, y)
-        (slope,) = torch.autograd.grad(v.sum() + d.sum(), x)
-        for value in (v, d, slope):
-            assert bool(value.isfinite().all())
-        if shape != (3, 3):  # half of those pairs differ in determinant, and nothing joins them
-            assert float(space.residual(x, y).detach().max()) < 1e-4
-        assert bool((d[:4] > 3).all())
+    draws = torch.Generator().manual_seed(0)
+    x, y = (space.random((144, *shape), Draw(draws, dtype=dtype)) for _ in "xy")
+    y[:12] = -x[:12]
+    x.requires_grad_()
+    v, d = space.log(x, y), space.distance(x, y)
+    (slope,) = torch.autograd.grad(v.sum() + d.sum(), x)
+    for value in (v, d, slope):
+        assert bool(value.isfinite().all())
+    if shape != (3, 3):  # half of those pairs differ in determinant, and nothing joins them
+        assert float(space.residual(x, y).detach().max()) < 1e-4
+    assert bool((d[:12] > 3).all())
 
 
 @pytest.mark.slow
@@ -192,7 +191,7 @@ def test_the_derivative_of_the_volume_density_is_its_difference(space, shape, dr
     assert torch.allclose(slope, (ends[0] - ends[1]) / (2 * h), atol=1e-7)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize(
     ("space", "shape"),
@@ -246,7 +245,8 @@ def test_likelihoods_against_scipy_and_differences(space, shape, draws):
     expected = space.log_uniform(shape) + solved.y[-1, -1]
     with torch.no_grad():
         assert float(flow.log_prob(x[None], solver=RK4(40))) == pytest.approx(expected, abs=1e-5)
-    assert float(flow.log_prob(x[None], solver=RK4(40)).detach()) == pytest.approx(expected, abs=1e-5)
+        few = flow.log_prob(x[None], solver=RK4(4))
+    assert torch.allclose(flow.log_prob(x[None], solver=RK4(4)), few)
 
 
 # -- meshes --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -40,6 +41,9 @@ _RESOLVERS: dict[Any, list[Any]] = {
 
 _LARGEST = 100_000
 """Values a recipe may expand to; aliases of aliases grow exponentially."""
+
+_SMALL = 50_000
+"""Letters of a text up to which what was read is remembered."""
 
 
 class _Reader(yaml.SafeLoader):
@@ -85,6 +89,10 @@ def read(text: str | bytes, file: str, *, shipped: bool = False) -> Document:
             raise ConfigError(
                 [Problem(file, None, None, "", f"not UTF-8 text (byte {error.start})")]
             ) from None
+    return (_remembered if len(text) <= _SMALL else _read)(text, file, shipped)
+
+
+def _read(text: str, file: str, shipped: bool) -> Document:
     try:
         loader = _Reader(text)
         root = loader.get_single_node()
@@ -101,6 +109,10 @@ def read(text: str | bytes, file: str, *, shipped: bool = False) -> Document:
         raise ConfigError([Problem(file, line, column, "", what)]) from None
     except RecursionError:
         raise ConfigError([Problem(file, None, None, "", "nested too deeply")]) from None
+
+
+# A base recipe is read by every recipe, arm and stage that extends it; documents are never changed.
+_remembered = lru_cache(maxsize=512)(_read)
 
 
 def write(value: Any, *, compact: bool = False) -> str:

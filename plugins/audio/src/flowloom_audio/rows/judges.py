@@ -64,6 +64,7 @@ def register(reg: Registrar) -> None:
         summary="pitch, voicing and periodicity beside the recording of the same row",
         paper="2110.10139",
         data="toy-speech",
+        tags=("heavy",),
     )
     reg.add(
         "metric",

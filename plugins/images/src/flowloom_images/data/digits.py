@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from flowloom_images.data.images import PixelDataset, Pixels
@@ -33,10 +35,16 @@ class Digits(PixelDataset):
 
     def read(self, part: str) -> Pixels:
         """The digits of part ``train`` or ``test``."""
-        from sklearn.datasets import load_digits
-
-        bunch = load_digits()
-        images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]
-        whole = Pixels(images, torch.from_numpy(bunch.target).long())
+        whole = _whole()
         kept, held = stratified(whole.labels, self.test, self.seed)
         return whole.rows(held if part == "test" else kept)
+
+
+@cache
+def _whole() -> Pixels:
+    """All of them: parsing scikit-learn's text takes longer than most uses of 115 kB."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]
+    return Pixels(images, torch.from_numpy(bunch.target).long())

@@ -63,6 +63,7 @@ def register(reg: Registrar) -> None:
         "arrange-layout",
         f"{home}:ArrangeLayout",
         summary="complete, place, size or refine layouts",
+        example={"solver": {"use": "euler", "steps": 4}},
         paper=paper,
         within="layoutflow",
     )

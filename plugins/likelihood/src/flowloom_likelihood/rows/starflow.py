@@ -39,6 +39,7 @@ def register(reg: Registrar) -> None:
         paper=PAPER,
         within="digits-starflow",
         known_failures=_TIME,
+        tags=("heavy",),
     )
     reg.add(
         "model",

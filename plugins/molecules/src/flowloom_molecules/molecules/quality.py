@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from typing import Any, ClassVar, Literal
 
@@ -114,44 +113,60 @@ def _share(values: list[bool]) -> float:
 
 def _geometry(molecules: list[Perceived]) -> dict[str, dict[tuple[str, ...], list[float]]]:
     """Lengths, angles and absolute torsions of all bonds, by the elements along them."""
-    found: dict[str, dict[tuple[str, ...], list[float]]] = {
-        name: defaultdict(list) for name in ("bond_lengths", "bond_angles", "torsions")
-    }
+    symbols: list[str] = []
+    places: list[np.ndarray] = [np.zeros((0, 3))]
+    bonds, angles, torsions = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[int, ...]]()
     for one in molecules:
-        place = one.connected.GetConformer().GetPositions()
-        symbols = [atom.GetSymbol() for atom in one.connected.GetAtoms()]
-        near = [[b.GetIdx() for b in atom.GetNeighbors()] for atom in one.connected.GetAtoms()]
-
-        def add(name: str, chain: tuple[int, ...], value: float, kinds: list[str] = symbols) -> None:
-            key = tuple(kinds[i] for i in chain)
-            found[name][min(key, key[::-1])].append(value)
-
+        start = len(symbols)
+        atoms = one.connected.GetAtoms()
+        places.append(one.connected.GetConformer().GetPositions())
+        near = [[start + b.GetIdx() for b in atom.GetNeighbors()] for atom in atoms]
+        symbols += [atom.GetSymbol() for atom in atoms]
         for bond in one.connected.GetBonds():
             i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-            add("bond_lengths", (i, j), float(np.linalg.norm(place[i] - place[j])))
-            for a in near[i]:
-                for b in near[j]:
-                    if len({a, i, j, b}) == 4:
-                        add("torsions", (a, i, j, b), _torsion(place[[a, i, j, b]]))
-        for middle, around in enumerate(near):
-            for n, a in enumerate(around):
-                for b in around[:n]:
-                    add(
-                        "bond_angles",
-                        (a, middle, b),
-                        _angle(place[a] - place[middle], place[b] - place[middle]),
-                    )
+            chain = start + i, start + j
+            bonds.append(chain)
+            torsions += [(a, *chain, b) for a in near[i] for b in near[j] if len({a, *chain, b}) == 4]
+        for middle, around in enumerate(near, start):
+            angles += [(a, middle, b) for n, a in enumerate(around) for b in around[:n]]
+    place = np.concatenate(places)
+    return {
+        "bond_lengths": _by_kind(bonds, symbols, _lengths(place[_rows(bonds, 2)])),
+        "bond_angles": _by_kind(angles, symbols, _angles(place[_rows(angles, 3)])),
+        "torsions": _by_kind(torsions, symbols, _torsions(place[_rows(torsions, 4)])),
+    }
+
+
+def _rows(chains: list[tuple[int, ...]], size: int) -> np.ndarray:
+    return np.array(chains, dtype=np.int64).reshape(-1, size)
+
+
+def _by_kind(
+    chains: list[tuple[int, ...]], symbols: list[str], values: np.ndarray
+) -> dict[tuple[str, ...], list[float]]:
+    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for chain, value in zip(chains, values.tolist(), strict=True):
+        key = tuple(symbols[i] for i in chain)
+        found[min(key, key[::-1])].append(value)
     return found
 
 
-def _angle(u: np.ndarray, v: np.ndarray) -> float:
-    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(u, v))), float(u @ v)))
+def _lengths(chains: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(chains[:, 1] - chains[:, 0], axis=-1)
 
 
-def _torsion(chain: np.ndarray) -> float:
-    """Absolute dihedral angle in degrees: mirror images count alike."""
-    first, axis, last = np.diff(chain, axis=0)
-    return _angle(np.cross(first, axis), np.cross(axis, last))
+def _angles(chains: np.ndarray) -> np.ndarray:
+    return _between(chains[:, 0] - chains[:, 1], chains[:, 2] - chains[:, 1])
+
+
+def _torsions(chains: np.ndarray) -> np.ndarray:
+    """Absolute dihedral angles in degrees: mirror images count alike."""
+    first, axis, last = np.moveaxis(np.diff(chains, axis=1), 1, 0)
+    return _between(np.cross(first, axis), np.cross(axis, last))
+
+
+def _between(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(-1)))
 
 
 def _apart(
