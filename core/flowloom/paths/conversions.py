@@ -77,22 +77,36 @@ def affine(
         if given != "velocity" or wanted == "score":
             # Data and score need sigma > 0; velocity does not.
             t = t.clamp(max=1 - eps)
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        da, ds = schedule.d_alpha(t), schedule.d_sigma(t)
-        if given == "velocity":
-            determinant = da * sigma - alpha * ds
-            if wanted == "data":
-                return (sigma * v - ds * x) / determinant
-            noise = (da * x - alpha * v) / determinant
-        elif given == "data":
-            noise = (x - alpha * v) / sigma
-        else:
-            noise = v if given == "noise" else -(std**2) * sigma * v
-        if wanted == "noise":
-            return noise
-        if wanted == "score":
-            return -noise / (std**2 * sigma)
-        data = v if given == "data" else (x - sigma * noise) / alpha
-        return data if wanted == "data" else da * data + ds * noise
+        of_value, of_state = _weights(schedule, t, given, wanted, std)
+        # One weight a row of each: two passes over the states, whatever the kinds.
+        weighed = of_value * v
+        return weighed if of_state is None else torch.addcmul(weighed, of_state, x)
 
     return map_state(leaf, value, x, t)
+
+
+def _weights(
+    schedule: Schedule, t: Tensor, given: str, wanted: str, std: float
+) -> tuple[Tensor, Tensor | None]:
+    """What is wanted is linear in the given prediction and the state; their weights, None for 0."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    da, ds = schedule.d_alpha(t), schedule.d_sigma(t)
+    noise: tuple[Tensor, Tensor | None]
+    if given == "velocity":
+        determinant = da * sigma - alpha * ds
+        if wanted == "data":
+            return sigma / determinant, -ds / determinant
+        noise = -alpha / determinant, da / determinant
+    elif given == "data":
+        noise = -alpha / sigma, 1 / sigma
+        if wanted == "velocity":
+            return da + ds * noise[0], ds / sigma
+    else:
+        noise = torch.ones_like(sigma) if given == "noise" else -(std**2) * sigma, None
+    if wanted == "noise":
+        return noise
+    if wanted == "score":
+        scale = -1 / (std**2 * sigma)
+        return noise[0] * scale, None if noise[1] is None else noise[1] * scale
+    data = -sigma * noise[0] / alpha, 1 / alpha
+    return data if wanted == "data" else (da * data[0] + ds * noise[0], da * data[1])
