@@ -115,6 +115,7 @@ def register(reg: Registrar) -> None:
         ("compose-bars", "2402.01103", "bars that cross only when composed"),
         ("tilt-gaussians", "2508.14807", "an exponential tilt of eight Gaussians by the choice of x0"),
         ("raag-digits", "2508.03442", "strong guidance of digits in few steps (needs flowloom-images)"),
+        ("raag-sd35-large", "2508.03442", "strong guidance of a network as large as SD3.5 large (many GPUs)"),
         (
             "rescaled-digits",
             "2305.08891",
