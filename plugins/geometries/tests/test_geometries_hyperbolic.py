@@ -236,7 +236,7 @@ def test_derivatives_are_finite_where_points_coincide(space, shape, dtype, draws
         "norm": lambda a, b: space.norm(a, b - a),
         "norm of log": lambda a, b: space.norm(a, space.log(a, b)),
     }
-    for step in (0.0, 1e-30, 1e-20, 1e-12, 1e-8, 1e-6, 1e-4, 1e-2):
+    for step in (0.0, 1e-30, 1e-12, 1e-8, 1e-5, 1e-2):
         y = space.exp(x, step * unit) if step else x.clone()
         for name, fn in operations.items():
             value, pull = torch.func.vjp(fn, x, y)

@@ -73,7 +73,11 @@ def test_polar_factors_have_two_derivatives_on_the_manifold_and_off_it(draws):
         check_two_derivatives(polar_factor, x, draws)
 
 
-@pytest.mark.parametrize("values", EIGENVALUES, ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param(v, marks=() if len(set(v)) == 2 else pytest.mark.slow) for v in EIGENVALUES],
+    ids=str,
+)
 @pytest.mark.parametrize("space", [SPD(3), LogEuclideanSPD(3)], ids=str)
 def test_operations_have_two_derivatives_at_repeated_eigenvalues(space, values, draws):
     x = turned(values, draws).requires_grad_()
