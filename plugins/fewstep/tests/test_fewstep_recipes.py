@@ -66,6 +66,47 @@ def test_its_relatives_have_the_same_network(name, latents):
     assert sum(p.numel() for p in built["model"].parameters()) // 10**6 == RELATED[name]
 
 
+RECTIFIED = """
+import torch
+from flowloom.data import Dataset, Examples
+from flowloom.spec import Spec
+
+class Pixels(Dataset):
+    '''CIFAR-10 in shape only.'''
+    spec = Spec((3, 32, 32))
+
+    def __len__(self): return 8
+    def take(self, rows): return Examples(torch.zeros(len(rows), 3, 32, 32))
+    def split(self, name): return self
+"""
+
+
+@pytest.mark.parametrize("name", ["cifar10-consistency-fm", "cifar10-bellman"])
+def test_cifar10_has_the_network_of_rectified_flow(name, tmp_path):
+    """The DDPM++ of 2011.13456 with four blocks a level, as in 2209.03003 and both papers: 61.8 million."""
+    pytest.importorskip("flowloom_images")
+    file = tmp_path / "pixels.py"
+    file.write_text(RECTIFIED)
+    first = next(iter(stages_of(load_recipe(name, overrides=[f"data={{use: '{file}:Pixels'}}"]))))
+    with torch.device("meta"):
+        built = build(first)
+    assert sum(p.numel() for p in built["model"].parameters()) == 61_804_419
+
+
+def test_free_flow_distils_a_sit_xl(latents):
+    """2511.19428: SiT-XL/2 of 675 million, whose student embeds a second time."""
+    pytest.importorskip("flowloom_images")
+    planned = {}
+    for stage in stages_of(load_recipe("imagenet-free-flow-xl-2", overrides=[latents])):
+        with torch.device("meta"):
+            planned[stage.stage.name] = assemble(stage, planned=planned)
+    teacher, student = (sum(p.numel() for p in one.flow.model.parameters()) for one in planned.values())
+    assert teacher // 10**6 == 674
+    assert student - teacher == TIME
+    learning = {name.split(".")[0] for name in planned["student"].flow.trainable()}
+    assert "model" in learning
+
+
 TIME = 256 * 1152 + 1152 + 1152 * 1152 + 1152  # the embedding that a DiT-XL has for times
 
 

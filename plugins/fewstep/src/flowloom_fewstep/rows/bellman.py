@@ -24,3 +24,9 @@ def register(reg: Registrar) -> None:
         summary="eight Gaussians on a diffusion's path: the best four Euler steps, no second training",
         paper="2312.16414",
     )
+    reg.recipe(
+        "cifar10-bellman",
+        "flowloom_fewstep:recipes/cifar10-bellman.yaml",
+        summary="steps of a flow on CIFAR-10 at the paper's size (needs flowloom-images)",
+        paper="2312.16414",
+    )

@@ -25,3 +25,9 @@ def register(reg: Registrar) -> None:
         summary="two straight pieces in the plane, half a minute",
         paper="2407.02398",
     )
+    reg.recipe(
+        "cifar10-consistency-fm",
+        "flowloom_fewstep:recipes/cifar10-consistency-fm.yaml",
+        summary="CIFAR-10 at the paper's size (needs flowloom-images)",
+        paper="2407.02398",
+    )

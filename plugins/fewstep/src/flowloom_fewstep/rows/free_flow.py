@@ -25,3 +25,9 @@ def register(reg: Registrar) -> None:
         summary="a map distilled from its teacher's prior alone, one evaluation",
         paper="2511.19428",
     )
+    reg.recipe(
+        "imagenet-free-flow-xl-2",
+        "flowloom_fewstep:recipes/imagenet-free-flow-xl-2.yaml",
+        summary="a SiT-XL/2 distilled at the paper's size (needs flowloom-images)",
+        paper="2511.19428",
+    )
