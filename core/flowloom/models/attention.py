@@ -12,11 +12,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None, *, causal: bool = False) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    seen: Tensor | None = None,
+    *,
+    causal: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
     """Softmax attention over the last but one dimension: ``(..., tokens, width)`` each, and out.
 
     ``seen`` marks the keys that a query may look at, all where None. ``causal``: queries are the last of as
-    many tokens as there are keys, and each looks at itself and those before it, among the ``seen``.
+    many tokens as there are keys, and each looks at itself and those before it, among the ``seen``. ``bias``
+    is added to the products of queries and keys, in place of both.
 
     PyTorch's fused kernels have no forward-mode derivative, so a call whose inputs carry tangents (under
     ``torch.func.jvp``) takes the written-out form; every other call is fused.
@@ -29,8 +38,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None, *, causa
         before = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
         seen = before if seen is None else seen & before
     if fused:
-        return scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return scaled_dot_product_attention(q, k, v, attn_mask=seen if bias is None else bias)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if bias is not None:
+        weights = weights + bias
     if seen is not None:
         weights = weights.masked_fill(~seen, -math.inf)
     return weights.softmax(-1) @ v

@@ -13,7 +13,7 @@ from flowloom.conditions import withheld
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Condition, Spec
 
-__all__ = ["Heard", "TextEncoder", "VoiceEncoder", "heard", "symbols_in"]
+__all__ = ["Heard", "TextEncoder", "VoiceEncoder", "beside", "heard", "symbols_in"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,17 @@ def heard(spec: Spec, ignore: Sequence[str], voices: Sequence[str], who: str) ->
                 "frames, nor a voice; name it in ignore"
             )
     return Heard(tuple(texts), tuple(beside), tuple(recordings), whole)
+
+
+def beside(cond: Mapping[str, Tensor | None], name: str, missing: Tensor, x: Tensor) -> Tensor:
+    """Frames of a condition as long as ``x``; the learned ``missing`` where they are withheld."""
+    frames = cond.get(name)
+    if frames is None:
+        return missing.expand(*x.shape[:2], -1)
+    # A batch that is cut to its longest row is shorter than what informs it.
+    frames = frames[:, : x.shape[1]].to(x.dtype)
+    rows = withheld(cond, name)
+    return frames if rows is None else torch.where(rows[:, None, None], missing, frames)
 
 
 def symbols_in(ids: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.module_names import module_name
 from flowloom.spec import Spec
 from flowloom.state import State, Time
-from flowloom_audio.models.reading import TextEncoder, VoiceEncoder, heard, symbols_in
+from flowloom_audio.models.reading import TextEncoder, VoiceEncoder, beside, heard, symbols_in
 from flowloom_audio.text.alignment import spread
 
 __all__ = ["SpeechTransformer"]
@@ -104,7 +104,8 @@ class SpeechTransformer(nn.Module):
         assert isinstance(t, Tensor)
         layout = Layout.of(self.spec, cond) or Layout()
         real = layout.real if layout.real is not None else x.new_ones(x.shape[:2], dtype=torch.bool)
-        hidden = self.enter(torch.cat([layout.zero(x), *self._beside(x, cond)], -1))
+        frames = [beside(cond, name, self.missing[module_name(name)], x) for name in self.told.beside]
+        hidden = self.enter(torch.cat([layout.zero(x), *frames], -1))
         if self.given is not None and layout.given is not None:
             hidden = hidden + layout.given[..., None] * self.given
         for name in self.told.texts:
@@ -112,8 +113,8 @@ class SpeechTransformer(nn.Module):
         context = self.time(t).to(hidden.dtype) + self.whole(cond, len(x))
         before = []
         for name in self.told.voices:
-            frames = self.spec.conditions[name].shape[0]
-            tokens, vector = self.voices[module_name(name)](cond, name, len(x), frames)
+            length = self.spec.conditions[name].shape[0]
+            tokens, vector = self.voices[module_name(name)](cond, name, len(x), length)
             before.append(tokens)
             context = context + vector
         tokens = torch.cat([*before, hidden], 1)
@@ -130,21 +131,6 @@ class SpeechTransformer(nn.Module):
         shift, scale = self.modulate(steer).chunk(2, -1)
         answer: Tensor = layout.zero(self.out(self.norm(tokens[:, ahead:]) * (1 + scale) + shift))
         return answer
-
-    def _beside(self, x: Tensor, cond: dict[str, Tensor]) -> list[Tensor]:
-        """Frames of conditions, learned ones where they are withheld or missing."""
-        found = []
-        for name in self.told.beside:
-            missing = self.missing[module_name(name)]
-            frames = cond.get(name)
-            if frames is None:
-                found.append(missing.expand(*x.shape[:2], -1))
-                continue
-            # A batch that is cut to its longest row is shorter than what informs it.
-            frames = frames[:, : x.shape[1]].to(x.dtype)
-            rows = withheld(cond, name)
-            found.append(frames if rows is None else torch.where(rows[:, None, None], missing, frames))
-        return found
 
     def _spoken(self, name: str, real: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """The vector of the symbol of every frame, ``(batch, frames, width)``."""

@@ -21,6 +21,15 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "voicebox",
+        "flowloom_audio.models:Voicebox",
+        summary="frames and those beside them through a transformer with long skips",
+        paper="2306.15687",
+        example={"width": 16, "depth": 2, "heads": 2, "groups": 4, "ignore": ["speaker", "text", "prompt"]},
+        within="uniflow-toy",
+    )
+    reg.add(
+        "model",
         "periodwave",
         "flowloom_audio.models:PeriodWave",
         summary="waveforms folded at several periods, given log-mel frames: a vocoder",

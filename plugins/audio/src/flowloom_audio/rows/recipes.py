@@ -22,6 +22,12 @@ def register(reg: Registrar) -> None:
         f"{home}/speechflow-enhance.yaml",
         summary="pre-trained speech, fine-tuned to enhancement",
     )
+    reg.recipe(
+        "speechflow-librilight",
+        f"{home}/speechflow-librilight.yaml",
+        summary="generative pre-training of speech at the paper's size (many GPUs)",
+        paper="2310.16338",
+    )
     reg.recipe("enhance-digits", f"{home}/enhance-digits.yaml", summary="noisy digits to clean ones")
     reg.recipe(
         "uniflow-digits",
