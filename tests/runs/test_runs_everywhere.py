@@ -28,6 +28,12 @@ SHORT = {
     "sample.rows": 1,
     "sample.frames": 2,
 }
+# What the papers' size asks of a machine even for two steps.
+SMALLER = {
+    "gflownets:connect-four-full": {
+        "feed.capacity": 200, "feed.first": 100, "feed.fresh": 20, "train.batch": 16
+    },
+}  # fmt: skip
 # Judges and claims are tested where they live, and some train networks of their own.
 ABSENT = ("metrics", "scores", "tasks", "validate", "baselines")
 NOT_UTF8 = {
@@ -141,6 +147,7 @@ def short(name: str) -> list[str]:
         kept = {"train.steps"} if steps is not None and plain(steps) == 0 else set()
         said += [f"{prefix}{path}={json.dumps(v)}" for path, v in SHORT.items() if path not in kept]
         said += [f"{prefix}{one}=null" for one in ABSENT if one in layer.entries or one in tree.entries]
+    said += [f"{path}={value}" for path, value in SMALLER.get(name, {}).items()]
     return [word for text in said for word in ("--set", text)]
 
 
