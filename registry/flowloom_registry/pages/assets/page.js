@@ -194,6 +194,49 @@
     show(frames.length - 1);
   });
 
+  // Blind pairs: a choice for each, and behind the last one who was who.
+  all(".blind").forEach((box) => {
+    const names = JSON.parse(box.dataset.names), pairs = all(".choice", box);
+    const said = pairs.map(() => null), verdict = make("p", "told");
+    verdict.setAttribute("role", "status");
+    const tail = (wins, of) => { // of a fair coin: at least so many heads
+      let term = 2 ** -of, sum = 0;
+      for (let k = 0; k <= of; k += 1) { if (k >= wins) sum += term; term *= (of - k) / (k + 1); }
+      return Math.min(1, 2 * sum);
+    };
+    const tell = () => {
+      const left = said.filter((one) => one === null).length;
+      if (left) { verdict.textContent = `${left} of ${pairs.length} to go`; return; }
+      const won = [0, 0];
+      pairs.forEach((pair, i) => {
+        const swapped = pair.dataset.swapped === "1";
+        if (said[i] !== "neither") won[(said[i] === "right") !== swapped ? 1 : 0] += 1;
+        all(".side", pair).forEach((side, j) => side.append(make("p", "label", names[(j === 1) !== swapped ? 1 : 0])));
+        all("button", pair).forEach((button) => { button.disabled = true; });
+      });
+      const of = won[0] + won[1], p = of ? tail(Math.max(...won), of) : 1;
+      verdict.textContent = `${names[0]}: ${won[0]}, ${names[1]}: ${won[1]}, neither: ${pairs.length - of}; `
+        + `sign test p = ${p.toPrecision(2)}`;
+    };
+    pairs.forEach((pair, i) => {
+      const buttons = ["left", "neither", "right"].map((word) => {
+        const button = make("button", "", word);
+        button.type = "button";
+        button.addEventListener("click", () => {
+          said[i] = word;
+          buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+          tell();
+        });
+        return button;
+      });
+      const row = make("div", "choose");
+      row.append(...buttons);
+      pair.append(row);
+    });
+    box.append(verdict);
+    tell();
+  });
+
   // Copying. Files opened from a disk have no clipboard in some browsers: the text is then selected.
   all(".command").forEach((box) => {
     const button = make("button", "", "copy");
