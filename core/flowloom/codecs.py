@@ -142,6 +142,8 @@ class Standardize(StateCodec):
 
     def __init__(self, spec: Spec, per_entry: bool = True, rows: int = 10_000) -> None:
         super().__init__(spec)
+        if rows < 1:
+            raise ValueError(f"rows must be at least 1, got {rows}")
         self.per_entry, self.rows = per_entry, rows
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
@@ -161,9 +163,12 @@ class Standardize(StateCodec):
             )
         where = self.mean.device
         mean, std = _moments(x, examples.layout, self.per_entry)
-        # A constant entry (an image's border) keeps its scale instead of dividing by zero.
-        flat = std <= 1e-6 * mean.abs().clamp_min(1e-6)
-        self.mean, self.std = mean.to(where), torch.where(flat, torch.ones_like(std), std).to(where)
+        # A constant entry (an image's border) keeps its scale instead of dividing by zero. What rounding of
+        # its values may leave says how little is none.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        flat = std <= 4 * torch.finfo(x.dtype).eps * mean.abs()
+        std = torch.where(flat, torch.ones_like(std), std)
+        self.mean, self.std = mean.to(where, dtype), std.to(where, dtype)
 
     def encode_state(self, x: Tensor) -> Tensor:
         """``(x - mean) / std``."""
@@ -182,9 +187,14 @@ class Standardize(StateCodec):
 
 
 def _moments(x: Tensor, layout: Layout | None, per_entry: bool) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over rows, and over entries unless ``per_entry``; without padding."""
+    """Mean and deviation over rows, and over entries unless ``per_entry``, without padding; in float64, since
+    sums of half precision overflow. A single value has none.
+    """
+    x = x.double()
     if layout is None:
-        return (x.mean(0), x.std(0)) if per_entry else (x.mean(), x.std())
+        axes = (0,) if per_entry else tuple(range(x.ndim))
+        mean = x.mean(axes)
+        return mean, x.std(axes, correction=1 if x.numel() > mean.numel() else 0)
     kept = layout.zero(torch.ones_like(x))
     x = layout.zero(x)
     axes = (0,) if per_entry else tuple(range(x.ndim))

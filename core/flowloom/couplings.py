@@ -6,6 +6,7 @@ from its example. Pooladian et al., "Multisample Flow Matching" (2304.14772); To
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -198,8 +199,10 @@ class Sinkhorn(_WithinGroups):
         within: str | None = None,
     ) -> None:
         super().__init__(geometry or Euclidean(), within)
-        if not epsilon > 0:
-            raise ValueError(f"epsilon must be positive, got {epsilon}")
+        if not 1e-6 <= epsilon < math.inf or iterations < 1:
+            raise ValueError(
+                f"epsilon is at least 1e-6 and iterations at least 1, got {epsilon} and {iterations}"
+            )
         self.epsilon, self.iterations, self.draw = epsilon, iterations, draw
         self.permutation = draw == "permutation"
 
@@ -321,18 +324,22 @@ def _wide(x: State) -> State:
 
 
 def _flat_distances(x0: Tensor, x1: Tensor, layout: Layout | None) -> Tensor:
-    """About the mean of x1: far from the origin squares would lose the digits that tell points apart."""
+    """In float64, about the mean of x1: far from the origin, and between clusters that are far apart, squares
+    would lose the digits that tell points apart.
+    """
+    dtype = torch.promote_types(x0.dtype, x1.dtype)
+    x0, x1 = x0.double(), x1.double()
     a, b = x0.reshape(len(x0), -1), x1.reshape(len(x1), -1)
     if layout is None or layout.free is None:
         centre = torch.nan_to_num(b).mean(0)
-        return torch.cdist(a - centre, b - centre).square()
+        return torch.cdist(a - centre, b - centre).square().to(dtype)
     kept = layout.still(torch.ones_like(x1)).reshape(len(x1), -1)
     b = layout.still(x1).reshape(len(x1), -1)
     centre = torch.nan_to_num(b).sum(0) / kept.sum(0).clamp_min(1)
     # Padding of x0 may be anything, where it is data; padding of x1 takes it out below.
     a = torch.where(((a - centre).abs() < 1e18) | kept.all(0), a - centre, 0)
     b = torch.where(kept > 0, b - centre, 0)
-    return (a.square() @ kept.T - 2 * a @ b.T + b.square().sum(1)).clamp_min(0)
+    return (a.square() @ kept.T - 2 * a @ b.T + b.square().sum(1)).clamp_min(0).to(dtype)
 
 
 def _require_finite(cost: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -35,7 +35,7 @@ from flowloom.solvers import Solution, Solver
 from flowloom.solvers.walk import Hook
 from flowloom.sources import Source
 from flowloom.spec import Condition, Spec
-from flowloom.state import Cond, State, concat, first_leaf, map_state, shape_of, take, with_batch
+from flowloom.state import Cond, State, concat, first_leaf, leaves, shape_of, take, with_batch
 from flowloom.training.config import TrainConfig
 from flowloom.training.feeds import Feed, Rows
 from flowloom.training.loop import Metrics, Trainer
@@ -278,19 +278,27 @@ class Flow(nn.Module):
                 )
 
     def missing(self, cond: Cond) -> tuple[str, ...]:
-        """Conditions that ``cond`` leaves out and training never withheld: the network was never asked so."""
-        if getattr(self.objective, "condition_dropout", None) != 0 or not getattr(
-            self.model, "conditional", False
-        ):
+        """Conditions that ``cond`` leaves out and training never withheld together: of no law it learned."""
+        if not getattr(self.model, "conditional", False) or any(map(is_null, cond)):
             return ()
-        return () if any(map(is_null, cond)) else tuple(k for k in self._informing() if k not in cond)
+        every = self._informing()
+        missing = tuple(name for name in every if name not in cond)
+        told = not missing or self.objective.withholds(frozenset(missing), frozenset(every))
+        return () if told else missing
+
+    def but_together(self, missing: Sequence[str]) -> str:
+        """How training did withhold what is `missing`, in words that follow "never withheld"."""
+        every = self._informing()
+        all_of_it = self.objective.withholds(frozenset(every), frozenset(every))
+        return " without the rest" if all_of_it and len(missing) < len(every) else ""
 
     def _warn_of_missing(self, cond: Cond) -> None:
         missing = self.missing(cond)
         if missing:
             warnings.warn(
-                f"no {', '.join(missing)} given, which training never withheld: the answers are of no law "
-                "that was learned; give it, or train with objective.condition_dropout",
+                f"no {', '.join(missing)} given, which training never withheld{self.but_together(missing)}: "
+                "the answers are of no law that was learned; give it, or train with "
+                "objective.condition_dropout",
                 stacklevel=3,
             )
 
@@ -353,7 +361,7 @@ class Flow(nn.Module):
         return history
 
     def formed(self, examples: Examples) -> Examples:
-        """Data with reals in the flow's precision, and class ids as int64, whatever files hold them as."""
+        """Data with reals in the flow's precision, ids as int64, whatever files hold them as."""
 
         def real(leaf: Tensor) -> Tensor:
             return leaf.to(self.dtype) if leaf.is_floating_point() else leaf
@@ -363,7 +371,26 @@ class Flow(nn.Module):
         for name, condition in spec.conditions.items():
             if condition.classes is not None and name in cond:
                 cond[name] = cond[name].long()
-        return replace(examples, x=map_state(real, examples.x), cond=cond)
+        return replace(examples, x=_formed(examples.x, spec, real), cond=cond)
+
+    def _given(self, x: State) -> State:
+        """States that somebody hands over, in the precision of the network's weights.
+
+        Raises:
+            ShapeError: they have no leading dimension of rows.
+        """
+        for (name, leaf), (_, part) in zip(leaves(x), self.spec.leaves(), strict=False):
+            if leaf.ndim != len(part.shape) + 1:
+                of = f" of part '{name}'" if name else ""
+                wanted = ", ".join(("rows", *map(str, part.shape)))
+                raise ShapeError(f"states{of} have the shape ({wanted}), got {tuple(leaf.shape)}")
+        double = all(p.dtype != torch.float32 for p in self.model.parameters())
+
+        def real(leaf: Tensor) -> Tensor:
+            return leaf if leaf.is_floating_point() and (double or leaf.itemsize < 8) else leaf.to(self.dtype)
+
+        state: State = _formed(x, self.spec, real)
+        return state
 
     def encode(self, examples: Examples, generator: torch.Generator | None = None) -> Examples:
         """Data as states, `formed`; that is all where there is no codec. Padding reaches no codec."""
@@ -479,6 +506,7 @@ class Flow(nn.Module):
             layout: what is real and what is given, in place of what the conditions say of it.
         """
         n = _count(n, x0)
+        x0 = None if x0 is None else self._given(x0)
         if batch is not None and batch < 1:
             raise ShapeError(f"batch must be at least 1, got {batch}")
         if seed is not None and not -(2**63) <= seed < 2**64:
@@ -493,7 +521,7 @@ class Flow(nn.Module):
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
             noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
-            x0 = law.push(noise, everything)
+            x0 = self._given(law.push(noise, everything))
             if law.gives_data and self.codec is not None:
                 x0 = self.encode(Examples(x0, everything), draws).x
         layout = self.layout(everything) if layout is None else layout.to(device)
@@ -570,6 +598,7 @@ class Flow(nn.Module):
         field = self.field()
         if not field.has_density and (gap := self.source.density_gap):
             raise IncompatibleError(gap)
+        x = self._given(x)
         leaf = first_leaf(x)
         device = leaf.device
         given = {k: v.to(device) for k, v in self.conditions(leaf.shape[0], cond).items()}
@@ -594,6 +623,16 @@ class Flow(nn.Module):
             )
         assert solution.log_prob is not None
         return solution.log_prob
+
+
+def _formed(x: Any, spec: Spec | None, real: Callable[[Tensor], Tensor]) -> Any:
+    """Ids of tokens as int64, and ``real`` of the rest."""
+    if isinstance(x, dict):
+        parts = {} if spec is None else spec.parts
+        return {name: _formed(leaf, parts.get(name), real) for name, leaf in x.items()}
+    if spec is not None and spec.vocab is not None and not x.is_floating_point():
+        return x.long()
+    return real(x)
 
 
 class _Roles(nn.ModuleDict):

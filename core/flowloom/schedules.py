@@ -120,8 +120,8 @@ class Polynomial(Schedule):
     """
 
     def __init__(self, n: float = 2.0) -> None:
-        if n <= 0:
-            raise ValueError(f"n must be positive, got {n}")
+        if not 0 < n < math.inf:
+            raise ValueError(f"n must be positive and finite, got {n}")
         self.n = n
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -178,6 +178,7 @@ class LinearVP(Schedule):
     """
 
     def __init__(self, latest: float = 1 - 1e-3) -> None:
+        _require_latest(latest)
         self.latest = latest
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -215,6 +216,9 @@ class VP(Schedule):
     """
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, latest: float = 1 - 1e-3) -> None:
+        _require_latest(latest)
+        if not (0 <= beta_min < math.inf and 0 <= beta_max < math.inf and beta_min + beta_max > 0):
+            raise ValueError(f"betas are finite, not negative and not both 0, got {beta_min} and {beta_max}")
         self.beta_min, self.beta_max, self.latest = beta_min, beta_max, latest
 
     def _log_alpha(self, t: Tensor) -> Tensor:
@@ -246,6 +250,11 @@ class VP(Schedule):
         root = (self.beta_min**2 + 2 * slope * target).sqrt()
         # The rationalised quadratic formula keeps its digits near s=0 and survives a constant rate.
         return (1 - 2 * target / (self.beta_min + root)).clamp(0, 1)
+
+
+def _require_latest(latest: float) -> None:
+    if not 0 < latest < 1:
+        raise ValueError(f"latest lies in (0, 1), where sigma' is finite, got {latest}")
 
 
 def starting_at_source(schedule: Schedule) -> Schedule:

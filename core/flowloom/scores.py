@@ -77,7 +77,7 @@ class Likelihood(Score):
     Args:
         solver: an ODE solver; in a recipe, the recipe's own where none is given. The figure is as exact as
             the solver, so an adaptive one is advisable.
-        n: score the first ``n`` examples only; all of them where None.
+        n: score so many examples, spread evenly; all of them where None.
         divergence: ``exact``, or ``hutchinson`` with one random probe a row: unbiased, and as dear as a few
             evaluations in any dimension.
         batch: examples at a time.
@@ -119,7 +119,9 @@ class Likelihood(Score):
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """``nll`` and, where the geometry says its dimension, ``nats_per_dim``."""
         self.require(flow)
-        count = len(examples) if self.n is None else min(self.n, len(examples))
+        if self.n is not None and len(examples):
+            examples = examples.take(examples.evenly(self.n))
+        count = len(examples)
         if count == 0:
             raise ShapeError("score likelihood: there is no example to score")
         total = 0.0

@@ -232,8 +232,8 @@ def _outside(geometry: Geometry, x: Any) -> Tensor | None:
         return torch.stack(found).any(0) if found else None
     if not geometry.convex:
         return None
-    # As much as a solver's tolerance may leave behind.
-    return geometry.violation(x) > 1e-4
+    # As much as a solver's tolerance may leave behind. NaN is nowhere.
+    return ~(geometry.violation(x) <= 1e-4 * geometry.extent)
 
 
 class Mask(Source):

@@ -6,6 +6,7 @@ and the per-time weight are separate knobs; their product is what the loss sees.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -72,8 +73,8 @@ class LogitNormal(TimeLaw):
         self, mean: float = 0.0, std: float = 1.0, latest: float = 1.0, stratified: bool = False
     ) -> None:
         super().__init__(latest, stratified)
-        if not std > 0:
-            raise ValueError(f"std must be positive, got {std}")
+        if not (0 < std < math.inf and math.isfinite(mean)):
+            raise ValueError(f"mean and std are finite, and std positive; got {mean} and {std}")
         self.mean, self.std = mean, std
 
     def quantile(self, u: Tensor) -> Tensor:
@@ -96,8 +97,8 @@ class Beta(TimeLaw):
 
     def __init__(self, a: float = 1.5, b: float = 1.0, latest: float = 1.0, stratified: bool = False) -> None:
         super().__init__(latest, stratified)
-        if not (a > 0 and b > 0):
-            raise ValueError(f"a and b must be positive, got a={a}, b={b}")
+        if not (0 < a < math.inf and 0 < b < math.inf):
+            raise ValueError(f"a and b must be positive and finite, got a={a}, b={b}")
         self.a, self.b = a, b
 
     def quantile(self, u: Tensor) -> Tensor:

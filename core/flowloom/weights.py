@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -40,6 +41,8 @@ class MinSNR(Weight):
     """
 
     def __init__(self, schedule: Schedule | None = None, gamma: float = 5.0) -> None:
+        if not gamma > 0:
+            raise ValueError(f"gamma must be positive, got {gamma}")
         self.schedule, self.gamma = schedule or CondOT(), gamma
 
     def __call__(self, t: Tensor) -> Tensor:
@@ -58,6 +61,8 @@ class InverseSigma(Weight):
     """
 
     def __init__(self, schedule: Schedule | None = None, power: float = 2.0, cap: float = 1e4) -> None:
+        if not (math.isfinite(power) and cap > 0):
+            raise ValueError(f"power is finite and cap positive, got {power} and {cap}")
         self.schedule, self.power, self.cap = schedule or CondOT(), power, cap
 
     def __call__(self, t: Tensor) -> Tensor:

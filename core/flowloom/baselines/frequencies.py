@@ -24,7 +24,7 @@ def draw_tokens(train: Tensor, real: Tensor | None, n: int, generator: torch.Gen
     if real is not None:
         exists = real.reshape(real.shape + (1,) * (train.ndim - real.ndim)).expand_as(train)
     counted = exists.reshape(ids.shape)
-    ids = torch.where(counted, ids, 0)
+    ids = torch.where(counted, ids.long(), 0)
     counts = torch.zeros(ids.shape[1], int(ids.max()) + 1, dtype=torch.float64)
     places = torch.arange(ids.shape[1]).expand_as(ids)
     counts.index_put_((places[counted], ids[counted]), torch.ones((), dtype=torch.float64), accumulate=True)

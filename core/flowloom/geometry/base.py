@@ -38,6 +38,7 @@ class Geometry(ABC):
         dim: intrinsic dimension of one point, where it does not depend on the shape.
         full: True where every vector is tangent: flat coordinates, as many as there are dimensions.
         convex: True for a bounded piece of flat space (a box, say), which a long ``exp`` may leave.
+        extent: of a convex space, about its width: what counts as outside is a share of it.
         geodesic_distance: False where ``distance`` is another metric (spectral, on a mesh).
         defaults: what a flow on this space is made of where nothing is said, as recipes name it: ``source``,
             ``path``, ``objective``, ``solver``, and ``step``, a solver that calls the network once a step,
@@ -53,6 +54,7 @@ class Geometry(ABC):
     dim: int | None = None
     full: bool = False
     convex: bool = False
+    extent: float = 1.0
     point_shape: tuple[int, ...] | None = None
     geodesic_distance: bool = True
     defaults: ClassVar[Mapping[str, str]] = {

@@ -41,6 +41,9 @@ class Box(Euclidean):
         if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(lows, highs, strict=True)):
             raise ValueError(f"a box needs finite low < high in every entry, got low {low} and high {high}")
         self.low, self.high = lows, highs
+        # Far from 0 single precision tells no smaller steps apart.
+        far = max(abs(v) for v in (*lows, *highs))
+        self.extent = max(*(b - a for a, b in zip(lows, highs, strict=True)), 1e-3 * far)
         if not single:
             self.point_ndim = 1
             self.dim = len(lows)

@@ -83,7 +83,7 @@ class Discrete(Geometry):
 
     def violation(self, x: Tensor) -> Tensor:
         """How far the worst id is outside the vocabulary."""
-        top = self.vocab - (0 if self.mask else 1)
+        x, top = x.long(), self.vocab - (0 if self.mask else 1)  # unsigned ids have no negatives
         outside = torch.maximum(-x, x - top).clamp_min(0).to(torch.get_default_dtype())
         return outside.flatten(1).amax(1) if x.ndim > 1 else outside
 

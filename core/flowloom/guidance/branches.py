@@ -13,7 +13,7 @@ from flowloom.fields import Field
 from flowloom.fields.base import Kind, evaluate
 from flowloom.state import Cond, State, batch_size, concat, first_leaf, map_state, part
 
-__all__ = ["both_branches", "comparable"]
+__all__ = ["both_branches", "comparable", "lerp_logits", "mixed"]
 
 
 def both_branches(
@@ -49,3 +49,18 @@ def comparable(value: State, kind: Kind) -> State:
         return {name: comparable(v, part(kind, name)) for name, v in value.items()}
     logs: Tensor = value.log_softmax(-1) if kind == "posterior" else value
     return logs
+
+
+def mixed(null: State, told: State, weight: float, kind: Kind) -> State:
+    """``(1 - weight) null + weight told``, of values that are `comparable`."""
+    if isinstance(told, dict):
+        assert isinstance(null, dict)
+        return {name: mixed(null[name], v, weight, part(kind, name)) for name, v in told.items()}
+    assert isinstance(null, Tensor)
+    return (lerp_logits if kind == "posterior" else torch.lerp)(null, told, weight)
+
+
+def lerp_logits(null: Tensor, told: Tensor, weight: float) -> Tensor:
+    """Log probabilities mixed; a token that either forbids stays forbidden, at any weight."""
+    forbidden = null.isneginf() | told.isneginf()
+    return torch.where(forbidden, -torch.inf, torch.lerp(null, told, weight))

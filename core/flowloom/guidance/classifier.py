@@ -91,6 +91,9 @@ class ClassifierGuidance(Guidance, nn.Module):
             name = type(flow.model).__name__
             message = f"the run given as classifier trained {name}, which answers with no classes"
             yield Clash("guidance", "model", f"{message}; take one of objective: classification")
+        if not getattr(flow.objective, "noised", True):
+            what = "the classifier was trained on clean states alone, and guidance asks it at every time"
+            yield Clash("guidance", "model", f"{what}; train it with objective.noised: true")
         if isinstance(spec, Spec) and spec.event_shape() != flow.spec.event_shape():
             yield Clash(
                 "guidance",

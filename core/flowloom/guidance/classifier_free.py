@@ -13,7 +13,9 @@ from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Wrapped
 from flowloom.guidance.base import Guidance
-from flowloom.guidance.branches import both_branches
+from flowloom.guidance.branches import both_branches, mixed
+from flowloom.objectives.base import Objective
+from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand, leaves, map_state
 
 _SLACK = 1e-6
@@ -44,7 +46,7 @@ class ClassifierFree(Guidance):
     ) -> None:
         if not math.isfinite(scale):
             raise ValueError(f"scale must be finite, got {scale}")
-        if interval is not None and interval[0] > interval[1]:
+        if interval is not None and not interval[0] <= interval[1]:
             raise ValueError(f"interval must be increasing, got {interval}")
         self.scale, self.interval, self.conditions = scale, interval, tuple(conditions)
 
@@ -67,12 +69,18 @@ class ClassifierFree(Guidance):
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An objective that never withheld conditions: there is no unconditional answer to mix in."""
-        yield from needs_dropout(self.scale, parts)
+        yield from needs_dropout(self.scale, parts, self.conditions)
 
 
-def needs_dropout(scale: float, parts: Parts) -> Iterable[Clash]:
-    """What every rule of two branches asks of the objective, where ``scale`` takes both."""
-    objective = parts.get("objective")
+def needs_dropout(scale: float, parts: Parts, conditions: Sequence[str] = ()) -> Iterable[Clash]:
+    """What every rule of two branches asks of the objective, where ``scale`` takes both.
+
+    Args:
+        scale: 1 takes one branch alone.
+        parts: of the recipe.
+        conditions: that the second branch withholds; all where empty.
+    """
+    objective, spec = parts.get("objective"), parts.get("spec")
     if scale != 1 and objective is not None and not getattr(objective, "condition_dropout", 0.0):
         yield Clash(
             "guidance",
@@ -80,6 +88,16 @@ def needs_dropout(scale: float, parts: Parts) -> Iterable[Clash]:
             "classifier-free guidance needs a model trained with conditions withheld; "
             "set objective.condition_dropout (0.1 to 0.2)",
         )
+    elif scale != 1 and conditions and isinstance(objective, Objective) and isinstance(spec, Spec):
+        names, every = frozenset(conditions), frozenset(spec.plus(objective.conditions()).named("inform"))
+        if names <= every and not objective.withholds(names, every):
+            yield Clash(
+                "guidance",
+                "objective",
+                f"guidance withholds {', '.join(conditions)} and tells the rest, which training never did: "
+                f"{type(objective).__name__} withholds all conditions of a row together; leave "
+                "guidance.conditions out",
+            )
 
 
 class _Guided(Wrapped):
@@ -110,10 +128,10 @@ class _Guided(Wrapped):
         if seen is not None and not bool(seen.any()):
             return self.ask(x, t, cond, generator)
         told, null = both_branches(self.field, x, t, cond, self.rule.conditions, generator)
-        mixed = map_state(lambda a, b: torch.lerp(a, b, self.rule.scale), null, told)
+        answer = mixed(null, told, self.rule.scale, self.kind)
         if seen is None or bool(seen.all()):
-            return mixed
-        return map_state(lambda a, b, m: torch.where(expand(m, a), a, b), mixed, told, on)
+            return answer
+        return map_state(lambda a, b, m: torch.where(expand(m, a), a, b), answer, told, on)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Twice the field's, where guidance is on and there is a condition to withhold."""

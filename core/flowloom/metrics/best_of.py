@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from flowloom.data.base import Examples
 from flowloom.metrics.paired import MeasuredMetric
-from flowloom.metrics.pairs import drawn_rows
+from flowloom.metrics.pairs import judged_rows
 
 __all__ = ["BestOf"]
 
@@ -29,5 +29,5 @@ class BestOf(MeasuredMetric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every draw with its truth."""
-        off = self.ruler.distances(drawn_rows(samples, real), real)
+        off = self.ruler.distances(*judged_rows(samples, real))
         return {"rmse": float(off.mean()), "best_rmse": float(off.amin(0).mean())}

@@ -109,6 +109,8 @@ class SlicedWasserstein(Metric):
     }
 
     def __init__(self, projections: int = 128, seed: int = 0) -> None:
+        if projections < 1:
+            raise ValueError(f"projections must be at least 1, got {projections}")
         self.projections, self.seed = projections, seed
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from flowloom.data.base import Examples
 from flowloom.metrics.paired import MeasuredMetric
-from flowloom.metrics.pairs import drawn_rows
+from flowloom.metrics.pairs import judged_rows
 
 __all__ = ["EnergyScore"]
 
@@ -33,8 +33,8 @@ class EnergyScore(MeasuredMetric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare the draws of every row with its truth, and with each other."""
-        drawn = drawn_rows(samples, real)
-        score = self.ruler.distances(drawn, real).mean(0)
+        drawn, truth = judged_rows(samples, real)
+        score = self.ruler.distances(drawn, truth).mean(0)
         if len(drawn) > 1:
-            score = score - self.ruler.spread(drawn, real) / 2
+            score = score - self.ruler.spread(drawn, truth) / 2
         return {"energy_score": float(score.mean())}

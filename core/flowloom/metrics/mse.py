@@ -9,7 +9,7 @@ from flowloom.data.base import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.geometry import Geometry
 from flowloom.metrics.paired import MeasuredMetric
-from flowloom.metrics.pairs import Entries, drawn_rows
+from flowloom.metrics.pairs import Entries, judged_rows
 
 __all__ = ["MSE"]
 
@@ -35,8 +35,8 @@ class MSE(MeasuredMetric):
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Compare every draw, and their mean, with its truth."""
-        drawn = drawn_rows(samples, real)
-        values = {"mse": float(self.ruler.distances(drawn, real).square().mean())}
+        drawn, truth = judged_rows(samples, real)
+        values = {"mse": float(self.ruler.distances(drawn, truth).square().mean())}
         if len(drawn) > 1:
             try:
                 pairs = Entries.of(samples, real, self.ruler, "mse_of_mean")

@@ -15,7 +15,7 @@ from flowloom.geometry import Geometry
 from flowloom.layout import Layout
 from flowloom.state import leaves
 
-__all__ = ["Entries", "Ruler", "drawn_rows"]
+__all__ = ["Entries", "Ruler", "drawn_rows", "judged_rows"]
 
 
 def drawn_rows(samples: Examples, truth: Examples) -> list[Examples]:
@@ -28,6 +28,25 @@ def drawn_rows(samples: Examples, truth: Examples) -> list[Examples]:
     if not n or not len(samples) or len(samples) % n:
         raise ShapeError(f"{len(samples)} samples do not belong to {n} rows of truth; give every row as many")
     return [samples.take(rows) for rows in torch.arange(len(samples)).split(n)]
+
+
+def judged_rows(samples: Examples, truth: Examples) -> tuple[list[Examples], Examples]:
+    """The draws of all rows, and the truth, without rows of which nothing is real and free.
+
+    Raises:
+        ShapeError: the samples are no whole number of draws, or no row is left.
+    """
+    drawn = drawn_rows(samples, truth)
+    if truth.layout is None:
+        return drawn, truth
+    kept = _some(_squares(None, truth.x, truth.x, truth.layout)[1] > 0)
+    return [one.take(kept) for one in drawn], truth.take(kept)
+
+
+def _some(counts: Tensor) -> Tensor:
+    if not bool(counts.any()):
+        raise ShapeError("there is nothing to judge: of every row all is given, or padding")
+    return counts.nonzero(as_tuple=True)[0]
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,8 @@ class Ruler:
 class Entries:
     """Real-valued entries of draws and truth side by side, for metrics that look at numbers one by one.
 
+    Rows of which nothing counts are left out.
+
     Args:
         drawn: ``(K, n, d)``, float64; 0 where nothing counts.
         truth: ``(n, d)``.
@@ -93,7 +114,7 @@ class Entries:
 
         Raises:
             IncompatibleError: no part is real-valued and flat.
-            ShapeError: the samples are no whole number of draws.
+            ShapeError: the samples are no whole number of draws, or of no row anything counts.
         """
         flat = [name for name, leaf in leaves(truth.x) if _flat(ruler, name, leaf)]
         if not flat:
@@ -110,12 +131,14 @@ class Entries:
 
         ones = {name: torch.ones_like(chosen[name], dtype=torch.float64) for name in flat}
         drawn = torch.stack([flattened(dict(leaves(one.x))) for one in drawn_rows(samples, truth)])
-        return cls(drawn, flattened(chosen), flattened(ones).bool())
+        counted = flattened(ones).bool()
+        rows = _some(counted.any(1))
+        return cls(drawn[:, rows], flattened(chosen)[rows], counted[rows])
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean of every row over the entries that count: ``(..., n, d) -> (..., n)``; 0 of none."""
+        """Mean of every row over the entries that count: ``(..., n, d) -> (..., n)``."""
         kept = torch.where(self.counted, values, torch.zeros((), dtype=values.dtype))
-        return kept.sum(-1) / self.counted.sum(-1).clamp_min(1)
+        return kept.sum(-1) / self.counted.sum(-1)
 
     def each(self, values: Tensor) -> Tensor:
         """Only the values of entries that count, in one line: ``(..., n, d) -> (..., m)``."""

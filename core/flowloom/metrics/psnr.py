@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -35,8 +36,8 @@ class PSNR(PairedMetric):
 
     def __init__(self, draws: int = 1, data_range: float | None = None) -> None:
         super().__init__(draws)
-        if data_range is not None and not data_range > 0:
-            raise ValueError(f"data_range is a width above 0, got {data_range}")
+        if data_range is not None and not 0 < data_range < math.inf:
+            raise ValueError(f"data_range is a finite width above 0, got {data_range}")
         self.data_range = data_range
 
     def fit(self, train: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -40,9 +41,12 @@ def overhear(
             f"{who or type(network).__name__} has no {kind} {name!r}; it has {names[:200]}"
         ) from error
     heard: list[Any] = [None]
+    here = threading.get_ident()
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        heard[0] = output
+        # Others may ask the same network meanwhile.
+        if threading.get_ident() == here:
+            heard[0] = output
 
     handle = inside.register_forward_hook(keep)
     try:

@@ -128,6 +128,10 @@ class Turn:
             raise ValueError(f"turn '{self.name}': repeat must be at least 1 and after not negative")
 
 
+_LATEST = 0.9
+"""Share of the way that training has to see: solvers walk all of it."""
+
+
 class Objective(nn.Module, ABC):
     """Scores a model on coupled ends, and says what the trained model is.
 
@@ -166,6 +170,16 @@ class Objective(nn.Module, ABC):
             raise IncompatibleError(
                 f"the run generates nothing that could be drawn: its objective is {type(self).__name__}"
             )
+
+    def withholds(self, names: frozenset[str], every: frozenset[str]) -> bool:
+        """Whether training withheld just these conditions from some rows, and told them the rest.
+
+        Args:
+            names: that are withheld together.
+            every: condition that informs the network.
+        """
+        rate = getattr(self, "condition_dropout", None)
+        return rate is None or (rate > 0 and names == every)
 
     def turns(self, flow: Flow) -> Sequence[Turn]:
         """The moves of one training step, in order; by default one, of everything that is trainable."""
@@ -357,4 +371,11 @@ class PointObjective(Objective):
                 "path",
                 f"{type(self.times).__name__} draws times in [{first:g}, {last:g}], and those of "
                 f"{type(self.path).__name__} lie in [{low:g}, {high:g}]; give times: of a law on that span",
+            )
+        if self.times.latest < _LATEST:
+            yield Clash(
+                "objective",
+                "times",
+                f"{type(self.times).__name__} stops at {self.times.latest:g} of the way, and the rest is "
+                f"never learned; give latest: {_LATEST:g} or more",
             )

@@ -72,6 +72,8 @@ class Adaptive(Solver):
     ) -> None:
         if not (0 < rtol < math.inf and 0 < atol < math.inf):
             raise ValueError(f"tolerances must be positive and finite, got rtol={rtol}, atol={atol}")
+        if max_nfe < 1:
+            raise ValueError(f"max_nfe must be at least 1, got {max_nfe}")
         self.method = method or DormandPrince()
         if self.method.tableau.nodes[-1] != 1:
             raise ValueError(

@@ -52,7 +52,7 @@ class Ancestral(FixedGrid):
         super().__init__(steps, grid)
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        if clip is not None and clip <= 0:
+        if clip is not None and not clip > 0:
             raise ValueError(f"clip must be positive, got {clip}")
         self.eta, self.clip = eta, clip
 

@@ -57,8 +57,8 @@ class CTMCEuler(FixedGrid):
         corrector_steps: int = 0,
     ) -> None:
         super().__init__(steps, grid)
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, got {temperature}")
         if not 0 < top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
         if not (0 <= stochasticity < math.inf and corrector_steps >= 0 and all(p >= 0 for p in powers)):

@@ -48,6 +48,8 @@ class AdaptiveCTMC(Solver):
             raise ValueError(f"change is a share of the tokens in (0, 1], got {change}")
         if not 0 < smallest <= 1:
             raise ValueError(f"smallest must lie in (0, 1], got {smallest}")
+        if max_nfe < 1:
+            raise ValueError(f"max_nfe must be at least 1, got {max_nfe}")
         self.change, self.smallest, self.max_nfe = change, smallest, max_nfe
         self.leap = TauLeaping(1, temperature=temperature, top_p=top_p)
 

@@ -43,8 +43,8 @@ class EulerMaruyama(FixedGrid):
         form: Literal["sigma", "constant"] = "sigma",
     ) -> None:
         super().__init__(steps, grid)
-        if diffusion < 0:
-            raise ValueError(f"diffusion must not be negative, got {diffusion}")
+        if not 0 <= diffusion < math.inf:
+            raise ValueError(f"diffusion must be finite and not negative, got {diffusion}")
         self.diffusion, self.form = diffusion, form
 
     def prepare(self, field: Field) -> Field:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -170,5 +171,5 @@ def _fusible(groups: Groups) -> bool:
 def _check(betas: tuple[float, float], eps: float, weight_decay: float) -> None:
     if not all(0 <= b < 1 for b in betas):
         raise ValueError(f"decays of moments lie in [0, 1), got {betas}")
-    if eps <= 0 or weight_decay < 0:
+    if not (0 < eps < math.inf and 0 <= weight_decay < math.inf):
         raise ValueError(f"eps must be positive and weight_decay not negative, got {eps} and {weight_decay}")

@@ -51,7 +51,7 @@ class TwoBranches(Guidance):
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An objective that never withheld conditions."""
-        yield from needs_dropout(self.weight, parts)
+        yield from needs_dropout(self.weight, parts, self.conditions)
 
 
 class _Guided(Wrapped):

@@ -170,6 +170,10 @@ class FrameMatching(Objective):
             found |= {f"null_{name}": rows for name in self.withhold}
         return found
 
+    def withholds(self, names: frozenset[str], every: frozenset[str]) -> bool:
+        """Those of `withhold`; all where it names none."""
+        return self.condition_dropout > 0 and names == (frozenset(self.withhold) or every)
+
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Couplings, paths that are not affine, sources that are not Gaussian, times of another span."""
         source, coupling = parts.get("source"), parts.get("coupling")

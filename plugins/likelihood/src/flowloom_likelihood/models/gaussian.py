@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,6 +39,8 @@ class LinearGaussian(Bijection):
         super().__init__()
         if spec.discrete or spec.parts:
             raise ShapeError("a Gaussian is a law of one tensor of real values")
+        if not 0 <= ridge < math.inf:
+            raise ValueError(f"ridge is finite and not negative, got {ridge}")
         self.spec, self.ridge = spec, ridge
         self.register_buffer("mean", torch.zeros(spec.numel()))
         self.register_buffer("factor", torch.eye(spec.numel()))
@@ -69,5 +72,10 @@ class LinearGaussian(Bijection):
         x = states.x.flatten(1).double()
         covariance = torch.atleast_2d(x.T.cov())
         covariance.diagonal().add_(self.ridge * covariance.diagonal().mean())
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if bool(failed):
+            raise DataError(
+                "the data do not vary, or not in every direction: no Gaussian is fitted; raise ridge"
+            )
         self.mean.copy_(x.mean(0))
-        self.factor.copy_(torch.linalg.cholesky(covariance))
+        self.factor.copy_(factor)

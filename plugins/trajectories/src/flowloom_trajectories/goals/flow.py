@@ -66,6 +66,11 @@ class GoalFlow(FlowMatching):
         self.scorer, self.pick, self.top, self.goal_dropout = scorer, pick, top, goal_dropout
         self.invents = () if scorer is None else ("goal",)
 
+    def withholds(self, names: frozenset[str], every: frozenset[str]) -> bool:
+        """Everything, or the goal alone."""
+        alone = self.goal_dropout > 0 and names == {"goal"}
+        return alone or super().withholds(names, every)
+
     def ask(self, model: nn.Module, batch: Batch, step: Step) -> Asked:
         """One network call, the goal withheld from some rows."""
         if self.goal_dropout and "goal" in batch.cond:
