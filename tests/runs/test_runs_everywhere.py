@@ -30,6 +30,7 @@ SHORT = {
 }
 # What the papers' size asks of a machine even for two steps.
 SMALLER = {
+    "trajectories:neural-process-full": {"data.n": 2000},
     "gflownets:connect-four-full": {
         "feed.capacity": 200, "feed.first": 100, "feed.fresh": 20, "train.batch": 16
     },
