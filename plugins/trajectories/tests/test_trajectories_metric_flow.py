@@ -146,3 +146,9 @@ def test_earth_movers_distance_far_from_zero():
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double() + 1e6
     moved = Wasserstein1()(Examples(x.flip(0) + 3.0), Examples(x))
     assert abs(moved["wasserstein_1"] - 3 * 2**0.5) < 1e-6
+
+
+@pytest.mark.parametrize("most", [1000, 4])
+def test_earth_movers_distance_of_sets_of_unequal_size(most):
+    few, many = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+    assert Wasserstein1(most)(Examples(few), Examples(many))["wasserstein_1"] == 0
