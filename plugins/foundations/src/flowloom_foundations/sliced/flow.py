@@ -201,5 +201,5 @@ class SlicedFlow(nn.Module):
     def _start(self, flow: Any, examples: Examples, generator: torch.Generator) -> Tensor:
         if flow is None:
             return 0.1 * torch.randn(self.particles, self.dim, generator=generator)
-        x0 = flow.noise_for(examples, generator)
+        x0 = flow.source.push(flow.noise_for(examples, generator), examples.cond)
         return x0.flatten(1).clone()
