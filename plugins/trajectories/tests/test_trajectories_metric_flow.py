@@ -1,5 +1,7 @@
 """Ways that keep to the data: their derivative, their metric, what is held out, and who learns."""
 
+import math
+
 import pytest
 import torch
 
@@ -61,6 +63,15 @@ def test_land_is_what_the_paper_writes():
     u = torch.tensor([[3.0, -1.0]])
     energy = (u.square() / (wanted + 0.1) ** 2).sum(1)
     torch.testing.assert_close(found.energy(x, u, points), energy)
+
+
+@pytest.mark.parametrize("settings", [{"sigma": math.nan}, {"rho": math.nan}, {"alpha": -1.0}])
+def test_metrics_without_sense_are_refused(settings):
+    with pytest.raises(ValueError, match="positive"):
+        LandGeodesics(fl.Spec((2,)), **settings)
+    if "sigma" in settings:
+        with pytest.raises(ValueError, match="kappa"):
+            RbfGeodesics(fl.Spec((2,)), kappa=settings["sigma"])
 
 
 def test_rbf_is_one_on_the_data_and_nothing_far_away():
