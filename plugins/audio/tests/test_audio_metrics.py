@@ -12,6 +12,7 @@ from flowloom_audio.data import ToySpeech
 from flowloom_audio.metrics import LogMelFrechet, ShortTimeIntelligibility, SpectralDistance, SpeechJudge
 from flowloom_audio.metrics.paired import si_sdr
 from flowloom_audio.metrics.waves import word_errors
+from flowloom_audio.spectra import spectral_distance
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,24 @@ def test_signal_ratio_is_the_ratio_and_knows_no_scale():
     for ratio in (0.0, 10.0, 20.0):
         mixed = 3 * (wanted + other * 10 ** (-ratio / 20))
         assert float(si_sdr(mixed, wanted)) == pytest.approx(ratio, abs=1e-2)
+        small = 1e-8
+        for x, y in ((small * mixed, wanted), (mixed, small * wanted), (small * mixed, small * wanted)):
+            assert float(si_sdr(x, y)) == pytest.approx(ratio, abs=1e-2)
     assert float(si_sdr(wanted, wanted)) > 70
     assert bool(si_sdr(torch.zeros(8), torch.zeros(8)).isfinite())
+
+
+def test_a_silent_truth_does_not_outweigh_all_others():
+    x = torch.randn(8, 512, generator=torch.Generator().manual_seed(0))
+    silent = x.clone()
+    silent[0] = 0
+    lengths = torch.full((8,), 512)
+    convergence, _ = spectral_distance(x, silent, (64,), lengths)
+    assert float(convergence[0]) == pytest.approx(1, abs=0.3)
+    assert float(convergence[1:].max()) == 0
+    assert bool(spectral_distance(x, 0 * x, (64,), lengths)[0].isfinite().all())
+    small, _ = spectral_distance(1e-7 * x.flip(0), 1e-7 * x, (64,), lengths)
+    torch.testing.assert_close(small, spectral_distance(x.flip(0), x, (64,), lengths)[0], rtol=1e-4, atol=0)
 
 
 def test_word_errors_are_edits():

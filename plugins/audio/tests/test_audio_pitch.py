@@ -151,3 +151,10 @@ def test_ranges_without_a_period_are_told_when_the_rate_is_known(low, high):
     metric = PitchError(rate=8000, lowest=low, highest=high)
     with pytest.raises(IncompatibleError, match="metric pitch-error: "):
         metric.fit(Tensors(torch.zeros(4, 800)))
+
+
+def test_pitch_knows_no_loudness():
+    wave = torch.sin(2 * math.pi * 150 * torch.arange(4000, dtype=torch.float64) / 8000)[None]
+    loud, soft = (pitch_of(level * wave, torch.tensor([4000]), 8000) for level in (1.0, 1e-8))
+    torch.testing.assert_close(soft.frequency, loud.frequency)
+    torch.testing.assert_close(soft.periodicity, loud.periodicity)

@@ -4,6 +4,7 @@ import math
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 import flowloom as fl
@@ -124,6 +125,8 @@ def test_the_prior_stays_and_the_encoder_moves():
     assert not objective.prior.flow.training
     wrong = VectorAutoencoder(fl.Spec((1, 4, 4)), latent=3)
     assert "latents are (3,)" in next(iter(objective.clashes({"model": wrong}))).message
+    with pytest.raises(ValueError, match="width must be at least 1"):
+        VectorAutoencoder(fl.Spec((2,)), width=-1)
 
 
 def test_the_wanted_law():

@@ -36,6 +36,45 @@ def test_aligned_noise_is_as_long_as_the_data(draws):
         source.fit(None)
 
 
+def test_padding_has_no_length(draws):
+    x, real = (
+        torch.randn(500, 4, 2, generator=draws),
+        torch.arange(4) < torch.tensor([[2], [4]]).repeat(250, 1),
+    )
+    x[~real] = 100.0
+    source = NormAligned()
+    source.fit(Tensors(x, {"real": real}, roles={"real": "real"}), None, draws)
+    assert float(source.ratio) == pytest.approx(1.0, abs=0.05)
+    with pytest.raises(IncompatibleError, match="the state has parts"):
+        source.fit(Tensors({"a": x, "b": x}), None, draws)
+
+
+def test_failures_do_not_depend_on_where_the_origin_is(draws):
+    data, samples = torch.randn(200, 2, generator=draws).half().float(), torch.randn(50, 2, generator=draws)
+    samples = 3 + samples.half().float()
+    found = []
+    for off in (0.0, 8192.0):
+        metric = NearestData(within=1.0)
+        metric.fit(Tensors(data + off))
+        found.append(metric(Examples(samples + off), Examples(data)))
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+    lost = Examples(torch.full((1, 2), math.nan))
+    assert all(math.isnan(value) for value in metric(lost, lost).values())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NearestData(within=math.nan),
+        lambda: Pruned(empty=2.0),
+        lambda: Pruned(threshold=math.nan),
+    ],
+)
+def test_settings_without_sense(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
+
+
 def test_empty_axes_are_those_with_no_data_and_only_they_are_rejected(draws):
     """Data along +e1 and both ways of e2 in three dimensions: -e1 and both signs of e3 are empty."""
     x = torch.zeros(300, 3)

@@ -163,6 +163,8 @@ def test_what_has_no_shift_is_refused():
         ConditionAware(SPEC, net, path=fl.paths.GeodesicPath(fl.geometry.Sphere(4)))
     with pytest.raises(IncompatibleError, match="4 divides"):
         ConditionShift(SPEC, head="convolution")
+    with pytest.raises(ValueError, match="width must be at least 1"):
+        ConditionShift(SPEC, width=-1)
 
 
 def test_laws():

@@ -96,6 +96,8 @@ def test_conditions_are_heard_and_refusals_are_clear():
     assert not torch.allclose(*both, atol=1e-4)
     with pytest.raises(IncompatibleError, match="do not divide"):
         CausalTrajectory(Spec((3,)), pieces=2)
+    with pytest.raises(ValueError, match="not negative"):
+        NextState(temperature=float("nan"))
     flow = fl.Flow(made(), objective=NextState(), solver=Rollout(4))
     with pytest.raises(IncompatibleError, match="whole trajectories"):
         flow.solver.solve(flow.objective.field(flow.model), torch.zeros(2, 4), span=(0.5, 1.0))

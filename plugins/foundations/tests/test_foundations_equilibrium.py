@@ -482,6 +482,9 @@ def test_auroc_counts_pairs():
     inside, outside = torch.tensor([1.0, 2.0, 2.0]), torch.tensor([0.0, 2.0, 3.0])
     pairs = (outside[:, None] > inside).double() + 0.5 * (outside[:, None] == inside).double()
     assert auroc(inside, outside) == pytest.approx(float(pairs.mean()))
+    lost = torch.tensor([1.0, math.nan])
+    assert math.isnan(auroc(inside, lost))
+    assert math.isnan(auroc(lost, outside))
 
 
 def test_outliers_by_norm_and_by_energy(draws):
@@ -514,6 +517,7 @@ def test_settings_that_mean_nothing_are_refused():
         lambda: Piecewise(0.0),
         lambda: EquilibriumMatching(horizon=0.0),
         lambda: OutOfDistribution(low=1.0, high=1.0),
+        lambda: OutOfDistribution(low=math.nan),
         lambda: Composition([0, 1], [1.0]),
     ):
         with pytest.raises(ValueError, match=r"must|give"):

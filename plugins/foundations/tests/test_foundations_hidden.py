@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import flowloom as fl
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.objectives import Batch, FlowMatching, Step
 from flowloom.spec import Condition
 from flowloom_foundations.data import ScatteredClasses
@@ -40,6 +41,38 @@ def test_a_tap_hears_the_block_and_changes_nothing():
     maps = torch.nn.Sequential(torch.nn.Conv2d(1, 5, 3))
     maps.forward = lambda x, t: maps[0](x)
     assert tapped(maps, "0", torch.zeros(2, 1, 8, 8), t[:2], {})[1].shape == (2, 5)
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_features_of_padding_are_not_heard(maps):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = torch.nn.Identity()
+
+        def forward(self, x, t):
+            return self.block(x.movedim(-1, 1) if maps else x)
+
+    x, real = torch.ones(2, 4, 3, 5), torch.ones(2, 4, 3, dtype=torch.bool)
+    real[0, 1:] = False
+    x[~real] = math.nan
+    if not maps:
+        x, real = x[:, :, 0], real[:, :, 0]
+    hidden = tapped(Net(), "block", x, torch.zeros(2), {}, Layout(real))[1]
+    assert torch.equal(hidden, torch.ones(2, 5))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LocalContrast(temperature=math.nan),
+        lambda: MemoryBank(temperature=math.nan),
+        lambda: MemoryBank(temperature=0.0),
+    ],
+)
+def test_a_temperature_is_positive(make):
+    with pytest.raises(ValueError, match="temperature"):
+        make()
 
 
 class At(fl.times.TimeLaw):

@@ -84,6 +84,9 @@ def test_refusals_and_the_papers_size():
         TwoClusterDenoiser(fl.Spec((2, 3)))
     with pytest.raises(IncompatibleError, match="alone"):
         CentreError().require(fl.Flow(fl.models.MLP(fl.Spec((2,)), width=4)))
+    for settings in ((0, 0.3, 1), (8, -1.0, 1), (8, float("nan"), 1), (8, 0.3, 0)):
+        with pytest.raises(ValueError, match="count from 1 and sigma is positive"):
+            CentreError(*settings)
     with torch.device("meta"):
         built = build(load_recipe("limited-samples-full"))
     assert built["model"].weight.shape == (100, 50_000)

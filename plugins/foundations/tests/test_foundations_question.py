@@ -121,6 +121,9 @@ def test_copies_give_training_data_away(draws):
     assert judge(Examples(train), Examples(held))["membership_auc"] > 0.99
     fresh = Examples(torch.randn(300, 2, generator=draws))
     assert judge(fresh, Examples(held))["membership_auc"] == pytest.approx(0.5, abs=0.06)
+    lost = fresh.x.clone()
+    lost[0, 0] = torch.nan
+    assert math.isnan(judge(Examples(lost), Examples(held))["membership_auc"])
     # Some rows of held-out examples that are sorted tell the same.
     few = Membership(rows=100)
     few.fit(Tensors(train))

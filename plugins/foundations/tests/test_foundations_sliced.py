@@ -185,6 +185,15 @@ def test_novelty_of_copies_new_data_and_noise():
     assert metric(far, train)["novelty"] > 10
 
 
+def test_novelty_of_training_data_that_holds_everything_twice():
+    once, twice = Novelty(), Novelty()
+    x = DATA.all().x
+    once.fit(fl.data.Tensors(x))
+    twice.fit(fl.data.Tensors(torch.cat([x, x])))
+    held = DATA.split("test").all()
+    assert twice(held, held) == pytest.approx(once(held, held), rel=1e-6)
+
+
 def test_what_cannot_work_is_refused(planar):
     with pytest.raises(IncompatibleError, match="label: null"):
         SlicedFlow(Spec((2,)))
@@ -192,6 +201,9 @@ def test_what_cannot_work_is_refused(planar):
         SlicedFlow(Spec((2,), vocab=3), label=None)
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         SlicedFlow(DATA.spec, step=2.0)
+    for settings in ({"amplifier": float("nan")}, {"dequantise": -1.0}):
+        with pytest.raises(ValueError, match="amplifier and dequantise"):
+            SlicedFlow(DATA.spec, **settings)
     with pytest.raises(DataError, match="two rows"):
         SlicedFlow(DATA.spec).fit(None, None, torch.Generator())
     with pytest.raises(ShapeError, match="without it"):

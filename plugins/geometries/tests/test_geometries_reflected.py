@@ -125,6 +125,26 @@ def test_the_truncated_gaussian_is_scipys(draws):
         TruncatedGaussian(Sphere(2))
 
 
+@pytest.mark.parametrize(("low", "high"), [(9.0, 10.0), (-10.0, -9.0), (50.0, 51.0), (-3.0, 8.0)])
+def test_the_truncated_gaussian_is_scipys_far_out_in_the_tails(draws, low, high):
+    law, source = truncnorm(low, high), TruncatedGaussian(Box(low, high))
+    x = source.noise((4000, 1), Draw(draws, dtype=torch.float64))
+    assert float(x.mean()) == pytest.approx(law.mean(), abs=5 * law.std() / 4000**0.5)
+    wanted = torch.from_numpy(law.logpdf(x[:, 0].numpy()))
+    torch.testing.assert_close(source.log_prob(x), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_walls_of_a_small_box_are_no_thicker_than_those_of_a_large_one(draws):
+    x = torch.rand(200, 2, generator=draws, dtype=torch.float64)
+    small = Box(0.0, 1e-6)
+    assert Feasibility(small)(Examples(1e-6 * x), Examples(1e-6 * x))["on_wall"] < 0.02
+    assert Feasibility(small)(Examples(0 * x), Examples(1e-6 * x))["on_wall"] == 1
+    outside = torch.tensor([[2e-6]], dtype=torch.float64)
+    assert TruncatedGaussian(small).log_prob(outside).isneginf().all()
+    with pytest.raises(ValueError, match="margin must be positive"):
+        Feasibility(small, margin=float("nan"))
+
+
 def test_patches_touch_walls_and_spaces_without_walls_are_refused():
     x = WalledPatches(4000).all().x
     assert not Box().violation(x).any()

@@ -1,5 +1,7 @@
 """Rules of guidance beside what is known exactly."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -344,6 +346,46 @@ def test_tilted_metric_resamples_the_data(tilt):
         metric(Examples(x), Examples(real))["tilted_energy_distance"] for x in (right, real[:2000])
     )
     assert found < 0.05 * wrong
+
+
+def test_tilted_metric_has_no_pairs(tilt):
+    with pytest.raises(IncompatibleError, match="MSE compares samples with their own"):
+        Tilted(fl.metrics.MSE(), tilt[0])
+
+
+@pytest.mark.parametrize("make", [RAAG, Rescaled])
+def test_a_weight_is_finite(make):
+    with pytest.raises(ValueError, match="weight"):
+        make(float("nan"))
+
+
+class Excludes(Field):
+    """Posteriors of three tokens, of which the first is never; told a class, the second neither."""
+
+    kind, path, source = "posterior", None, None
+    informs = ("label",)
+
+    def __call__(self, x, t, cond):
+        logits = torch.tensor([-torch.inf, 0.0, 1.0]).repeat(len(x), 2, 1)
+        told = cond["label"] == 1
+        logits[told, :, 1] = -torch.inf
+        return logits
+
+
+def test_what_either_branch_excludes_stays_excluded():
+    x, t, never = torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2), -torch.inf
+    weak = Excludes()
+    rule = AutoGuidance.__new__(AutoGuidance)
+    nn.Module.__init__(rule)
+    rule.weak, rule.weight = SimpleNamespace(field=lambda: weak), 2.0
+    guided = rule(Excludes())(x, t, {"label": torch.tensor([0, 1])})
+    assert (guided[:, :, 0] == never).all()
+    assert (guided[1, :, 1] == never).all()
+    assert not guided.isnan().any()
+    terms = Composed([Term({"label": 0}, 2.0), Term({"label": 1}, -1.0)])
+    found = terms(Excludes())(x, t, {"label": torch.tensor([0, 0])})
+    assert (found[:, :, :2] == never).all()
+    assert not found.isnan().any()
 
 
 def test_corners_of_the_product_have_unlike_weights():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import flowloom as fl
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
 from flowloom_inverse.operators import AveragePool, Clipping, GaussianBlur, Masking, separable
@@ -35,6 +36,13 @@ def test_wiener_is_the_mean_of_a_gaussian_posterior(posed):
     problem, x, best = posed
     off = (answer(problem, Wiener(samples=20000)) - best).square().mean()
     assert off < 0.02 * (x - best).square().mean()
+
+
+def test_wiener_answers_for_one_number():
+    flow = fl.Flow(fl.models.MLP(Spec((1,)), width=4, depth=1).double())
+    y = torch.zeros(3, 1, dtype=torch.float64)
+    problem = Problem(flow, Masking([]), y, {"seen": torch.ones(3, 1)}, 0.1)
+    assert answer(problem, Wiener(samples=20)).shape == (3, 1)
 
 
 def test_mean_of_flowdps_lies_near_that_of_the_posterior(posed):

@@ -67,6 +67,18 @@ def test_it_finds_tones_exactly():
     assert error(problem, rows, Autoregressive(8, iterations=30, ridge=1e-9)) < 1e-2
 
 
+def test_soft_sounds_are_filled_as_loud_ones():
+    time = torch.arange(512).double()
+    rows = (0.3 * time).sin()[None] * torch.tensor([[1.0], [1e-7], [0.0]])
+    problem = posed(rows, Masking([Gaps(2, 30)]))
+    rule = Autoregressive(8, iterations=30, ridge=1e-9)
+    found = problem.flow.solve(3, solver=rule.of(problem), seed=0).x
+    assert found.isfinite().all()
+    off = (found - rows).square().mean(1)
+    assert off[1] < 1e-2 * rows[1].square().mean()
+    assert off[2] == 0
+
+
 def test_what_was_cut_off_comes_back_beyond_the_limit(speech):
     problem = posed(speech, Clipping(0.3, of_peak=True))
     limit = problem.drawn["limit"][:, None]

@@ -209,6 +209,15 @@ def test_a_killed_run_goes_on_with_the_same_bits_in_both_laws(tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float64])
+def test_levels_of_any_type_stand_in_the_middle_of_their_cells(dtype):
+    codec = Dequantize(Spec((3,), limits=(0, 255)), levels=256)
+    x = torch.tensor([[0, 100, 255]], dtype=dtype)
+    states = codec.encode(fl.data.Examples(x)).x
+    wanted = (torch.tensor([[0.5, 100.5, 255.5]]) / 256 - 0.5).to(states.dtype)
+    torch.testing.assert_close(states, wanted, atol=1e-6, rtol=0)
+
+
 def test_what_does_not_fit_is_told():
     with pytest.raises(IncompatibleError, match="codec: dequantize"):
         ExactLikelihood(fl.paths.AffinePath(), None, UniformDequantizer())

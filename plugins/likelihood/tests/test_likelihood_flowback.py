@@ -154,6 +154,17 @@ def test_classes_that_the_flow_tells_apart_are_found_by_both_rules(encoder):
     flow.fit(data, steps=60, batch=20, lr=3e-2)
     found = FlowClassifier()(flow, flow.encode(data.all()))
     assert found == {"one_gradient_accuracy": 1.0, "bayes_accuracy": 1.0}
+    mixed = []
+
+    class Watched(FlowClassifier):
+        def _mixed(self, model, logits):
+            mixed.append(model)
+            return super()._mixed(model, logits)
+
+    Watched()(flow, flow.encode(data.all()))
+    # Others may ask the flow meanwhile.
+    assert mixed
+    assert all(model is not flow.model for model in mixed)
 
 
 def test_the_paper_aligns_blocks_7_and_8_at_layer_6_of_a_tarflow_of_818_million(papers_flow):

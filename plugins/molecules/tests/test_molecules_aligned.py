@@ -81,6 +81,16 @@ def test_only_atoms_of_the_same_element_change_places(draws):
     assert torch.equal(moved[:, 2:].sort(1).values, x0["frac"][:, 2:].sort(1).values)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_elements_stay_apart_in_any_unit(scale, draws):
+    types = torch.tensor([0, 1, 2, 2, 2]).expand(32, 5)
+    x0, x1 = ({"pos": scale * torch.randn(32, 5, 3, generator=draws), "types": types} for _ in range(2))
+    space = Product({"pos": Euclidean(), "types": Discrete(9)})
+    moved = Aligned(space, of="pos", translate=False, assign=True, alike="types").pair(x0, x1, {})["pos"]
+    assert torch.equal(moved[:, :2], x0["pos"][:, :2])
+    assert not torch.equal(moved, x0["pos"])
+
+
 def test_points_that_are_given_stay(draws):
     x0, x1 = torch.randn(2, 4, 5, 3, generator=draws)
     given = torch.tensor([True, False, False, False, True]).expand(4, 5)

@@ -3,7 +3,9 @@
 import math
 
 import pytest
+import torch
 
+from flowloom.data import Tensors
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Condition, Spec
 from flowloom_molecules.crystals.annealing import AntiAnnealing
@@ -67,3 +69,18 @@ def test_what_is_above_0_and_finite_is_asked_for(make, name, value):
 def test_other_numbers_that_cannot_be(make, line):
     with pytest.raises(ValueError, match=line):
         make()
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_padding_has_no_part_in_a_log_normal(size, draws):
+    x, real = (
+        1 + torch.rand(200, 4, 3, generator=draws),
+        torch.arange(4) < torch.tensor([[2], [4]]).repeat(100, 1),
+    )
+    x[~real] = torch.tensor([1e4, 0.0, -1.0])
+    source = LogNormal(size)
+    source.fit(Tensors(x, {"real": real}, roles={"real": "real"}))
+    logs = x[real].log()
+    mean, std = (logs.mean(), logs.std()) if size is None else (logs.mean(0), logs.std(0))
+    torch.testing.assert_close(source.location, mean)
+    torch.testing.assert_close(source.scale, std)

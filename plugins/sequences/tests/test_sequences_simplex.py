@@ -167,6 +167,30 @@ def test_projection_and_uniform_law():
     assert torch.allclose(mean, torch.full((1, 4), 0.25), atol=0.01)
 
 
+def test_small_concentrations_lie_at_the_corners():
+    g = torch.Generator().manual_seed(0)
+    x = DirichletSource(1e-3).sample((5000, 1, 4), Draw(g))[:, 0]
+    # Beyond 1 - e a row is near a corner; of two entries that is 1 - e^a each.
+    assert float((x.amax(1) > 0.999).double().mean()) > 0.95
+    assert torch.allclose(x.mean(0), torch.full((4,), 0.25), atol=0.03)
+    two = DirichletSource(0.05).sample((20_000, 1, 2), Draw(g))[:, 0, 0]
+    assert float(two.var()) == pytest.approx(0.25 / (2 * 0.05 + 1), rel=0.02)
+    with pytest.raises(ValueError, match="concentration"):
+        DirichletSource(float("nan"))
+
+
+def test_tokens_that_either_branch_excludes_stay_excluded():
+    field = Two(DirichletPath())
+    field.p = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.4, 0.6]])
+    x, t = FlatSimplex().random((4, 2, 3)), torch.full((4,), 0.5)
+    guided = SimplexClassifierFree(2.0, mix="log")(field)
+    p = torch.softmax(guided(x, t, {"label": torch.zeros(4, dtype=torch.long)}), -1)
+    torch.testing.assert_close(p, torch.tensor([0.0, 1.0, 0.0]).expand_as(p))
+    for rule in (SimplexClassifierFree, lambda scale: SimplexClassifier(torch.nn.Identity(), scale)):
+        with pytest.raises(ValueError, match="scale must be finite"):
+            rule(float("nan"))
+
+
 def test_scores_and_posteriors_are_inverse():
     g = torch.Generator().manual_seed(0)
     x = FlatSimplex().random((50, 2, 6), Draw(g, dtype=torch.float64))

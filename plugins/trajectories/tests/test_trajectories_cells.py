@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowloom.data import Examples
-from flowloom.errors import DataError, IncompatibleError
+from flowloom.data import Examples, Tensors
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom_registry.cli import main
 from flowloom_trajectories.baselines import DisplacementInterpolation
 from flowloom_trajectories.data import Crossroads
@@ -57,6 +57,31 @@ def test_lines_between_optimal_pairs():
     answer = rule(asked, torch.Generator().manual_seed(0)).x
     distance = torch.cdist(answer.double(), (x0 + 2).double()).amin(1)
     assert distance.max() < 1e-5
+
+
+def test_lines_are_of_all_members_of_a_sorted_file():
+    """The first rows of an interval may all be of one branch."""
+    branch = torch.where(torch.arange(40) < 20, -5.0, 5.0)[:, None]
+    cond = {"x0": torch.zeros(40, 1), "between": torch.tensor([[0.0, 1.0]]).repeat(40, 1)}
+    rule = DisplacementInterpolation(most=10)
+    rule.fit(Tensors(branch, cond | {"interval": torch.zeros(40, dtype=torch.int64)}))
+    assert sorted(rule.pairs[0][1].flatten().tolist()) == [-5.0] * 5 + [5.0] * 5
+
+
+def test_discrepancy_of_one_row_is_none():
+    x = Examples(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)))
+    for some, other in ((x.take(torch.arange(1)), x), (x, x.take(torch.arange(1)))):
+        with pytest.raises(ShapeError, match="at least 2 rows a side"):
+            MMD()(some, other)
+
+
+def test_discrepancy_has_no_unit_where_most_rows_are_alike():
+    draws = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 40, 2, generator=draws).double() + 1
+    y[:35] = 0
+    near, far = (MMD()(Examples(scale * x), Examples(scale * y))["mmd"] for scale in (1e-6, 1.0))
+    assert near == pytest.approx(far, rel=1e-6)
+    assert far > 0.1
 
 
 def test_lines_need_snapshots():

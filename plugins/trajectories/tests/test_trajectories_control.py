@@ -342,6 +342,8 @@ def test_bad_numbers_are_refused():
     for make in (
         lambda: FPO(pairs=0),
         lambda: FPO(clip=0.0),
+        lambda: FPO(clip=float("nan")),
+        lambda: GaussianPPO(value_weight=float("nan")),
         lambda: MazeEnv(reach=0.0),
         lambda: HiddenGoals(tries=0),
         lambda: FlowPolicy(Acts(TwoGoals(), n=8, episodes=1).spec, features=3),

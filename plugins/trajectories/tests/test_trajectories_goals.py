@@ -50,6 +50,19 @@ def test_labels_are_soft_by_squared_distance():
     torch.testing.assert_close(loss.parts["drivable"], entropy)
 
 
+def test_labels_do_not_depend_on_where_the_origin_is():
+    data = Junction(60)
+    flow, rows = scorer(data, goals=30), data.all()
+    flow.objective.drivable = None
+    losses = []
+    for off in (0.0, 1024.0):
+        flow.objective.vocabulary = (flow.objective.vocabulary * 64).round() / 64 + off
+        cond = rows.cond | {"goal": (rows.cond["goal"] * 64).round() / 64 + off}
+        loss = flow.objective.loss(flow.model, Batch(rows.x, rows.x, cond), Step())
+        losses.append(float(loss.parts["distance"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_closed_exits_are_not_drivable():
     data = Junction(10)
     scene = torch.tensor([[1.0, 0.0, 1.0]])

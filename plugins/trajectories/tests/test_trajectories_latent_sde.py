@@ -154,6 +154,8 @@ def test_lorenz_is_standardised_and_the_gap_is_a_difference():
     flow = fl.Flow(made(data), objective=SDEMatching(), solver=LatentRollout())
     found = NelboGap(data, 4)(flow, data.all())
     assert found["nelbo_gap"] == found["nelbo"] - found["exact_nll"] > 0
+    with pytest.raises(ValueError, match="draws count from 1, got 0"):
+        NelboGap(data, 0)
 
 
 def test_the_size_of_the_papers_notebook():

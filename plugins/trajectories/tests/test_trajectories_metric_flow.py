@@ -1,5 +1,7 @@
 """Ways that keep to the data: their derivative, their metric, what is held out, and who learns."""
 
+import math
+
 import pytest
 import torch
 
@@ -61,6 +63,15 @@ def test_land_is_what_the_paper_writes():
     u = torch.tensor([[3.0, -1.0]])
     energy = (u.square() / (wanted + 0.1) ** 2).sum(1)
     torch.testing.assert_close(found.energy(x, u, points), energy)
+
+
+@pytest.mark.parametrize("settings", [{"sigma": math.nan}, {"rho": math.nan}, {"alpha": -1.0}])
+def test_metrics_without_sense_are_refused(settings):
+    with pytest.raises(ValueError, match="positive"):
+        LandGeodesics(fl.Spec((2,)), **settings)
+    if "sigma" in settings:
+        with pytest.raises(ValueError, match="kappa"):
+            RbfGeodesics(fl.Spec((2,)), kappa=settings["sigma"])
 
 
 def test_rbf_is_one_on_the_data_and_nothing_far_away():
@@ -146,3 +157,9 @@ def test_earth_movers_distance_far_from_zero():
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double() + 1e6
     moved = Wasserstein1()(Examples(x.flip(0) + 3.0), Examples(x))
     assert abs(moved["wasserstein_1"] - 3 * 2**0.5) < 1e-6
+
+
+@pytest.mark.parametrize("most", [1000, 4])
+def test_earth_movers_distance_of_sets_of_unequal_size(most):
+    few, many = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+    assert Wasserstein1(most)(Examples(few), Examples(many))["wasserstein_1"] == 0

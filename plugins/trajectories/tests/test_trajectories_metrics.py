@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy.stats import gaussian_kde
 
-from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.data import Examples, Tensors
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.layout import Layout
 from flowloom_trajectories.baselines import ConstantVelocity, LinearInterpolation, SeasonalNaive
+from flowloom_trajectories.codec import AboutConstantVelocity
 from flowloom_trajectories.data import Crossroads, Crowd, MazePlans
 from flowloom_trajectories.data.mazes import Maze
 from flowloom_trajectories.metrics import Collisions, Displacement, KernelDensity, Walls
@@ -52,6 +53,52 @@ def test_collisions_between_steps_count():
         assert Collisions(1)(Examples(way), real)["collision_rate"] == rate
     unseen = Examples(way, {"ahead": torch.tensor([[[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]])})
     assert Collisions(1)(Examples(way), unseen)["collision_rate"] == 0
+
+
+def test_nobody_walks_into_padding():
+    way = torch.tensor([[[10.0, 10.0], [11.0, 10.0], [0.0, 0.0]], [[5.0, 5.0], [5.0, 5.0], [5.0, 5.0]]])
+    ahead = torch.zeros(2, 1, 3, 3)
+    ahead[..., 2] = 1  # somebody stands at the origin
+    real = Layout(real=torch.tensor([[True, True, False], [False, False, False]]))
+    found = Collisions(1)(Examples(way), Examples(way, {"ahead": ahead}, real))
+    assert found == {"collision_rate": 0, "real_collision_rate": 0}
+    ahead[:, :, :2, :2] = way[:, None, :2]
+    assert Collisions(1)(Examples(way), Examples(way, {"ahead": ahead}, real))["collision_rate"] == 1
+
+
+def test_what_is_not_finite_is_no_good_value():
+    way = torch.zeros(1, 3, 2)
+    real = Examples(way, {"ahead": torch.full((1, 1, 3, 3), 9.0)})
+    lost = Examples(torch.full_like(way, math.nan))
+    assert math.isnan(Collisions(1)(lost, real)["collision_rate"])
+    assert math.isnan(Displacement(1)(lost, real)["miss_rate"])
+
+
+def test_rows_of_which_nothing_counts_are_left_out():
+    truth = torch.zeros(2, 3, 2)
+    off = Examples(truth + torch.tensor([3.0, 0.0]))
+    some = Layout(given=torch.tensor([[False] * 3, [True] * 3]))
+    found = Displacement(1)(off, Examples(truth, {}, some))
+    assert set(found.values()) == {3.0, 1.0}
+    assert found["miss_rate"] == 1
+    for metric in (Displacement(1), Collisions(1), KernelDensity(2)):
+        with pytest.raises(ShapeError, match="no step of these rows counts"):
+            drawn = Examples(off.x.repeat(metric.draws, 1, 1))
+            metric(drawn, Examples(truth, {"ahead": truth[:, None]}, Layout(given=torch.ones(2, 3) > 0)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Displacement(miss=math.nan),
+        lambda: Collisions(radius=math.nan),
+        lambda: KernelDensity(floor=math.inf),
+        lambda: KernelDensity(least=math.nan),
+    ],
+)
+def test_settings_without_sense(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
 
 
 def test_people_of_a_crowd_keep_apart():
@@ -129,3 +176,16 @@ def test_linear_interpolation():
     values = torch.tensor([0.0, 1.0, 0.0, 0.0, 4.0, 0.0])[None, :, None]
     asked = Examples(torch.full((1, 6, 1), 77.0), {}, Layout(None, given, values))
     assert LinearInterpolation()(asked, torch.Generator()).x.flatten().tolist() == [1, 1, 2, 3, 4, 4]
+
+
+def test_padding_has_no_part_in_what_constant_velocity_leaves(draws):
+    x, real = torch.randn(40, 4, 2, generator=draws), torch.arange(4) < torch.tensor([[2], [4]]).repeat(20, 1)
+    x[~real] = 1000.0
+    cond = {"past": torch.zeros(40, 2, 2), "real": real}
+    data = Tensors(x, cond, roles={"real": "real"})
+    codec = AboutConstantVelocity(data.spec)
+    codec.fit(data)
+    assert codec.scale.max() < 3
+    logs = codec.scale.log().flatten()
+    wanted = torch.stack([-2 * logs[:2].sum(), -2 * logs.sum()])
+    torch.testing.assert_close(codec.log_det(data.all())[:2], wanted)

@@ -165,7 +165,10 @@ def test_a_copy_in_another_order_is_no_news(draws):
     networks["weight1"] = networks["weight1"][:, :, turn]
     assert judge(Examples(networks), zoo.all())["novelty"] == 0
     held = zoo.split("test").all()
-    assert 0.8 < judge(held, held)["novelty"] < 1.3
+    found = judge(held, held)
+    assert 0.8 < found["novelty"] < 1.3
+    judge._train = torch.cat([judge._train, judge._train])
+    assert judge(held, held) == pytest.approx(found)
 
 
 def test_averages_of_networks_in_one_order_are_networks(draws):
@@ -186,6 +189,8 @@ def test_points_scatter_about_the_line_and_the_velocity_is_its_own(draws):
     assert torch.equal(point.velocity, x1 - x0)
     assert float((point.x_t - 0.3).std()) == pytest.approx(0.1, rel=0.05)
     assert float((point.x_t - 0.3).mean()) == pytest.approx(0, abs=0.01)
+    with pytest.raises(ValueError, match="at least 0, got nan"):
+        NoisyPath(scatter=float("nan"))
 
 
 def test_the_network_starts_at_zero_and_is_as_large_as_the_papers():

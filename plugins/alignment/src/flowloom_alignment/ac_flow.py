@@ -80,7 +80,7 @@ class ACFlow(RewardWeighted):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(energy, reference, path, times, weight, tau, pull, condition_dropout)
-        if clip <= 0 or warmup < 0:
+        if not clip > 0 or warmup < 0:
             raise ValueError(f"clip is positive and warmup at least 0, got {clip} and {warmup}")
         if weighting == "linear" and tau * clip >= 1:
             raise ValueError(

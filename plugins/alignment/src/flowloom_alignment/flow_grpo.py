@@ -75,7 +75,7 @@ class FlowGRPO(FlowMatching):
         super().__init__(path, predict=predict)
         self.energy, self.reference, self.law = energy, reference, source or Gaussian()
         self.sde, self.clip, self.kl, self.per_entry = sde or FlowSDE(), clip, kl, per_entry
-        if clip <= 0 or kl < 0:
+        if not clip > 0 or not kl >= 0:
             raise ValueError(f"clip is positive and kl at least 0, got {clip} and {kl}")
         if kl and reference is None:
             raise IncompatibleError(

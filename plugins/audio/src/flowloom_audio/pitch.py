@@ -61,6 +61,8 @@ def pitch_of(
     # About their mean: beside silence, a constant would ring where samples are made denser.
     real = torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]
     waves = torch.where(real, waves.double(), 0.0)
+    # A power of two of its peak, which costs no digits: below, what is silent is told by numbers.
+    waves = torch.ldexp(waves, -torch.frexp(waves.abs().amax(1, keepdim=True)).exponent)
     middle = waves.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
     waves = torch.where(real, waves - middle, 0.0)
     # Every sample stands in four frames: a few rows at a time, so that they stay in the cache.

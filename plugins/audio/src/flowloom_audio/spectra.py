@@ -17,7 +17,7 @@ def spectral_distance(
 
     Args:
         x: waveforms ``(n, samples)``, silent in padding.
-        y: the truth.
+        y: the truth; of silent rows the convergence is relative to the mean size of all.
         windows: in samples.
         lengths: real samples of every row; frames beyond them do not count.
         floor: smallest magnitude before the logarithm.
@@ -28,7 +28,10 @@ def spectral_distance(
         a, b = (_magnitudes(v, window, hop) for v in (x, y))
         real = (torch.arange(a.shape[-1], device=a.device) <= (lengths // hop)[:, None])[:, None].to(a.dtype)
         a, b = a * real, b * real
-        norm = b.square().sum((1, 2)).sqrt().clamp_min(1e-6)
+        norm = b.square().sum((1, 2)).sqrt()
+        # A silent truth has no size to be relative to: that of the others stands for it.
+        usual = norm.mean()
+        norm = torch.where(norm > 1e-4 * usual, norm, torch.where(usual > 0, usual, 1.0))
         convergence.append((a - b).square().sum((1, 2)).sqrt() / norm)
         gap = (a.clamp_min(floor).log() - b.clamp_min(floor).log()).abs() * real
         logarithm.append(gap.sum((1, 2)) / (real.sum((1, 2)) * a.shape[1]))

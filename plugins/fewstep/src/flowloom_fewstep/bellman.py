@@ -12,6 +12,7 @@ from flowloom.data.base import Dataset
 from flowloom.errors import SolverError
 from flowloom.fields import Field, read_as
 from flowloom.fields.base import evaluate, time_tensor
+from flowloom.layout import Layout, squared_distance
 from flowloom.solvers import Euler
 from flowloom.state import Cond, State, map_state
 from flowloom.trained import Trained
@@ -23,7 +24,14 @@ __all__ = ["BellmanEuler", "euler_costs", "optimal_knots"]
 
 
 @torch.no_grad()
-def euler_costs(field: Field, x: State, cond: Cond, fine: int, generator: torch.Generator) -> Tensor:
+def euler_costs(
+    field: Field,
+    x: State,
+    cond: Cond,
+    fine: int,
+    generator: torch.Generator,
+    layout: Layout | None = None,
+) -> Tensor:
     r"""Errors of single Euler steps between the points of a fine Euler trajectory, ``(fine + 1, fine + 1)``.
 
     .. math:: c_{ij} = E\; d\big(\exp_{x_i}((t_j - t_i)\, v(x_i, t_i)),\, x_j\big)^2, \qquad i < j
@@ -34,12 +42,16 @@ def euler_costs(field: Field, x: State, cond: Cond, fine: int, generator: torch.
         cond: their conditions.
         fine: steps of the trajectory.
         generator: for fields that draw.
+        layout: only what is real and free moves, and counts.
     """
     start, end = field.span
+    if layout is not None:
+        x, layout = layout.settled(x)
     times = [start + (end - start) * i / fine for i in range(fine + 1)]
     geometry, states, slopes = field.geometry, [x], list[State]()
     for i in range(fine):
-        slopes.append(evaluate(field, states[-1], time_tensor(times[i], x), cond, generator))
+        slope = evaluate(field, states[-1], time_tensor(times[i], x), cond, generator)
+        slopes.append(slope if layout is None else layout.still(slope))
         step = times[i + 1] - times[i]
         states.append(geometry.exp(states[-1], map_state(lambda v, h=step: v * h, slopes[-1])))
     costs = torch.full((fine + 1, fine + 1), math.inf, dtype=torch.float64)
@@ -47,7 +59,7 @@ def euler_costs(field: Field, x: State, cond: Cond, fine: int, generator: torch.
         for j in range(i + 1, fine + 1):
             span = times[j] - times[i]
             landed = geometry.exp(states[i], map_state(lambda v, h=span: v * h, slopes[i]))
-            costs[i, j] = geometry.distance(landed, states[j]).double().square().mean()
+            costs[i, j] = squared_distance(geometry, landed, states[j], layout).double().mean()
     return costs
 
 
@@ -112,9 +124,11 @@ class BellmanEuler(nn.Module, Euler):
         teacher = self.teacher.flow
         rows = torch.randint(len(data), (self.samples,), generator=generator)
         states = teacher.encode(data.take(rows), generator)
-        x0 = teacher.noise_for(states, generator)
+        x0 = teacher.source.push(teacher.noise_for(states, generator), states.cond)
         field = read_as(self.teacher.field(), "velocity")
-        self.costs.copy_(euler_costs(field, x0, states.cond, self.fine, generator))
+        self.costs.copy_(
+            euler_costs(field, x0, states.cond, self.fine, generator, teacher.layout(states.cond))
+        )
 
     @property
     def fitted(self) -> bool:

@@ -62,15 +62,23 @@ class Chords(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         draws = torch.Generator(flow.device).manual_seed(seed)
-        start = flow.noise_for(Examples(take(examples.x, rows), cond), draws)
-        count, space = self.windows, flow.geometry
+        start = flow.source.push(flow.noise_for(Examples(take(examples.x, rows), cond), draws), cond)
+        count, space, layout = self.windows, flow.geometry, flow.layout(cond)
+        if layout is not None:
+            start, layout = layout.settled(start)
         with flow.evaluating(), self.of.flow.evaluating():
             field, teacher = read_as(flow.field(), "velocity"), read_as(self.of.field(), "velocity")
             x, angles, errors = start, 0.0, 0.0
             for begin, finish in pairwise(Euler(count).times((0.0, 1.0))):
-                end = Heun(self.fine).solve(teacher, x, cond=cond, span=(begin, finish), generator=draws).x
+                end = (
+                    Heun(self.fine)
+                    .solve(teacher, x, cond=cond, span=(begin, finish), generator=draws, layout=layout)
+                    .x
+                )
                 chord = map_state(lambda v: v * count, space.log(x, end))
                 said = evaluate(field, x, time_tensor(begin, x), cond, draws)
+                if layout is not None:
+                    chord, said = layout.still(chord), layout.still(said)
                 sizes = safe_sqrt(space.inner(x, said, said) * space.inner(x, chord, chord)).clamp_min(1e-12)
                 angles += float((1 - space.inner(x, said, chord) / sizes).double().mean())
                 wrong = map_state(torch.sub, said, chord)

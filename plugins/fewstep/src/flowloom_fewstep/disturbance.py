@@ -10,6 +10,7 @@ from flowloom.data import Examples
 from flowloom.draw import Draw
 from flowloom.errors import ShapeError
 from flowloom.flow import Flow
+from flowloom.layout import squared_distance
 from flowloom.scores import Score
 from flowloom.state import State, map_state, shape_of, take
 
@@ -19,9 +20,9 @@ __all__ = ["Disturbance"]
 class Disturbance(Score):
     r"""Distance between ends of ways that were pushed in their middle and of the same ways undisturbed.
 
-    The push is normal noise of the given size in every entry, tangent to the space, once the solver has
-    passed half of the time; ``pushed`` is the root of the mean squared distance of the ends over that of the
-    push, 1 where it neither grows nor fades.
+    The push is normal noise of the given size in every entry that is real and free, tangent to the space,
+    once the solver has passed half of the time; ``pushed`` is the root of the mean squared distance of the
+    ends over that of the push, 1 where it neither grows nor fades.
 
     Args:
         size: deviation of the push.
@@ -44,8 +45,10 @@ class Disturbance(Score):
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some, geometry = Examples(take(examples.x, rows), cond), flow.geometry
         draws = torch.Generator(flow.device).manual_seed(seed)
-        start = flow.noise_for(some, draws)
+        start, layout = flow.source.push(flow.noise_for(some, draws), cond), flow.layout(cond)
         push = map_state(lambda v: self.size * v, Draw.like(start, draws).normal(shape_of(start)))
+        if layout is not None:
+            push = layout.still(push)
         begin, finish = flow.path.span
         middle, given = (begin + finish) / 2, list[float]()
 
@@ -53,11 +56,11 @@ class Disturbance(Score):
             if given or abs(t - begin) < abs(middle - begin) - 1e-9:
                 return None
             moved: State = geometry.exp(x, geometry.to_tangent(x, push))
-            given.append(float(geometry.distance(x, moved).double().square().mean()))
+            given.append(float(squared_distance(geometry, x, moved, layout).double().mean()))
             return moved
 
         with flow.evaluating():
             calm = flow.solve(x0=start, cond=cond, seed=seed).x
             moved = flow.solve(x0=start, cond=cond, seed=seed, on_step=disturb).x
-        apart = float(geometry.distance(calm, moved).double().square().mean())
+        apart = float(squared_distance(geometry, calm, moved, layout).double().mean())
         return {"pushed": (apart / given[0]) ** 0.5}

@@ -9,6 +9,7 @@ import torch
 from flowloom.data import Examples
 from flowloom.errors import ShapeError
 from flowloom.flow import Flow
+from flowloom.layout import squared_distance
 from flowloom.scores import Score
 from flowloom.solvers import Solver
 from flowloom.state import take
@@ -49,10 +50,10 @@ class EndpointDistance(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
-        start = flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed))
+        start = flow.source.push(flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed)), cond)
         other = flow if self.of is None else self.of.flow
         with flow.evaluating(), other.evaluating():
             end = flow.solve(x0=start, cond=cond, seed=seed).x
             wanted = other.solve(x0=start, cond=cond, seed=seed, solver=self.reference).x
-        apart = flow.geometry.distance(wanted, end)
-        return {"endpoint_rmse": float(apart.double().square().mean().sqrt())}
+        apart = squared_distance(flow.geometry, wanted, end, flow.layout(cond))
+        return {"endpoint_rmse": float(apart.double().mean().sqrt())}

@@ -63,18 +63,20 @@ class FirstOrderness(Score):
         assert isinstance(x1, Tensor)
         draw = Draw.like(x1, torch.Generator(x1.device).manual_seed(seed))
         told = {name: v for name, v in some.cond.items() if name not in flow.spec.named("start")}
-        x0 = flow.source.sample(tuple(x1.shape), draw, cond=told)
+        x0, layout = flow.source.sample(tuple(x1.shape), draw, cond=told), flow.layout(told)
         with flow.evaluating():
             field = flow.field()
-            way = DDIM(self.steps).solve(field, x0, cond=told, keep=self.steps + 1)
+            way = DDIM(self.steps).solve(field, x0, cond=told, keep=self.steps + 1, layout=layout)
             noise = read_as(field, "noise")
             said = [
                 evaluate(noise, x, time_tensor(t, x), told, None)
                 for x, t in zip(way.trajectory[:-1], way.times[:-1], strict=True)
             ]
+            if layout is not None:
+                said = [layout.still(one) for one in said]
             first = first_leaf(said[0])
             changes = [float(sum_event((first_leaf(one) - first).square()).mean()) for one in said[1:]]
-            curved = straightness(read_as(field, "velocity"), x0, cond=told, steps=self.steps)
+            curved = straightness(read_as(field, "velocity"), x0, cond=told, steps=self.steps, layout=layout)
         return {"first_orderness": sum(changes) / len(changes), "curvature": curved}
 
 

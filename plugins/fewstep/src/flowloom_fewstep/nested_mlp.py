@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from flowloom.errors import IncompatibleError
 from flowloom.models import MLP
 from flowloom.models.embeddings import TimeEmbedding
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time
 
@@ -54,6 +55,7 @@ class NestedMLP(NestedModel):
         self, spec: Spec, width: int = 128, depth: int = 3, head_width: int = 96, head_depth: int = 2
     ) -> None:
         super().__init__()
+        require_sizes(width=width, depth=depth, head_width=head_width, head_depth=head_depth)
         if spec.parts or spec.discrete:
             raise IncompatibleError(
                 "nested-mlp reads one tensor of numbers; the states are tokens or have parts"

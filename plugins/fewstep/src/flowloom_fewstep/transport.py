@@ -29,6 +29,7 @@ class TransportCost(Score):
     """The mean squared way from noise to sample, and its ratio to the cheapest pairing of the same points.
 
     ``transport_ratio`` is 1 for an optimal map and larger for any other, however good its samples are.
+    Entries that are padding or given do not count.
 
     Args:
         n: points; the assignment costs n^3.
@@ -53,14 +54,17 @@ class TransportCost(Score):
         if not flow.geometry.straight:
             raise IncompatibleError(f"transport-cost measures |y - x|^2, and {flow.geometry} is not flat")
 
+    @torch.no_grad()
     def __call__(self, flow: Flow, examples: Examples, *, seed: int = 0) -> dict[str, float]:
         """Score as many examples as there are, ``n`` at most: their number and their conditions are used."""
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
-        start = flow.noise_for(some, torch.Generator().manual_seed(seed))
+        start = flow.source.push(flow.noise_for(some, torch.Generator().manual_seed(seed)), cond)
         end = flow.solve(x0=start, cond=cond, seed=seed).x
         if not isinstance(start, Tensor) or not isinstance(end, Tensor):
             raise IncompatibleError("transport-cost measures one tensor, and the state has parts")
+        if (layout := flow.layout(cond)) is not None:
+            start, end = layout.still(start), layout.still(end)
         cost = float((end - start).flatten(1).double().square().sum(1).mean())
         return {"transport_ratio": cost / assignment_cost(start, end), "transport_cost": cost}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field, Wrapped, read_as
@@ -70,7 +70,13 @@ class _Guided(Wrapped):
             return strong
         weak = evaluate(self.weak, x, t, cond, generator)
         pair = (comparable(value, self.kind) for value in (weak, strong))
-        return map_state(lambda a, b: torch.lerp(a, b, self.weight), *pair)
+        return map_state(self._mixed, *pair)
+
+    def _mixed(self, weak: Tensor, strong: Tensor) -> Tensor:
+        mixed = torch.lerp(weak, strong, self.weight)
+        # Of two infinities there is no difference: what either excludes stays excluded.
+        never = (weak == -torch.inf) | (strong == -torch.inf)
+        return mixed.masked_fill(never, -torch.inf)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Those of both."""

@@ -121,7 +121,10 @@ class _Composed(Wrapped):
         states, times = x.repeat(k, *(1,) * (x.ndim - 1)), t.repeat(k, *(1,) * (t.ndim - 1))
         values = comparable(self.ask(states, times, joined, generator), self.kind)
         assert isinstance(values, Tensor)
-        mixed = torch.tensordot(values.new_tensor(weights), values.unflatten(0, (k, -1)), 1)
+        each = values.unflatten(0, (k, -1))
+        mixed = torch.tensordot(values.new_tensor(weights), each, 1)
+        # Of infinities there is no sum: what any branch excludes stays excluded.
+        mixed = mixed.masked_fill((each == -torch.inf).any(0), -torch.inf)
         left = 1 - self.rule.total
         if abs(left) <= 1e-9:
             return mixed

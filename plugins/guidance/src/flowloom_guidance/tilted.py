@@ -53,11 +53,19 @@ class Tilted(Metric):
     r"""Another metric, against the law :math:`p(x)\,e^{-E(x)}`: held-out rows, resampled.
 
     Args:
-        of: the metric.
+        of: the metric, of two sets and not of pairs.
         energy: E; in a recipe, the recipe's.
+
+    Raises:
+        IncompatibleError: the metric compares row by row, and a resampled row is no sample's truth.
     """
 
     def __init__(self, of: Metric, energy: Energy) -> None:
+        if of.paired:
+            raise IncompatibleError(
+                f"metric tilted resamples held-out rows, and {type(of).__name__} compares samples with their "
+                "own; take one of two sets, such as energy-distance"
+            )
         self.of, self.energy = of, energy
 
     @property

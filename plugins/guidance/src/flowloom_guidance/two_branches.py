@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ class TwoBranches(Guidance):
     """
 
     def __init__(self, weight: float, conditions: Sequence[str] = ()) -> None:
+        if not math.isfinite(weight):
+            raise ValueError(f"weight must be finite, got {weight}")
         self.weight, self.conditions = weight, tuple(conditions)
 
     def __call__(self, field: Field) -> Field:

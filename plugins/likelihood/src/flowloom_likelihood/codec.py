@@ -119,6 +119,7 @@ class Dequantize(Codec):
         """Levels spread over their cells."""
         x = examples.x
         assert isinstance(x, Tensor)
+        x = x if x.is_floating_point() else x.float()  # bytes have no middles
         within = torch.full_like(x, 0.5)
         if generator is not None:
             within = Draw.like(x, generator).uniform(x.shape)

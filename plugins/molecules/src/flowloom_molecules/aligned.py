@@ -145,8 +145,11 @@ class Aligned(Coupling):
             apart = apart | (ids[:, :, None] != ids[:, None, :])
         none = 1 - weight
         idle = none[:, :, None] * none[:, None, :] > 0
-        cost = cost.masked_fill(apart, 1e9).masked_fill(idle, 0.0)
-        table = cost.detach().double().cpu().numpy()
+        cost = cost.detach().double()
+        # More than any order of allowed pairs, in whatever unit.
+        never = cost.amax((1, 2), keepdim=True) * x0.shape[1] + 1
+        cost = torch.where(apart, never, cost).masked_fill(idle, 0.0)
+        table = cost.cpu().numpy()
         order = np.stack([linear_sum_assignment(one.T)[1] for one in table])
         chosen = torch.as_tensor(order, device=x0.device)[..., None].expand_as(x0)
         return x0.gather(1, chosen)

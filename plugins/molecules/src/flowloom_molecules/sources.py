@@ -55,7 +55,7 @@ class LogNormal(Source, nn.Module):
     def fit(
         self, data: Dataset | None, flow: Flow | None = None, generator: torch.Generator | None = None
     ) -> None:
-        """Measure the logarithms of the training rows.
+        """Measure the logarithms of the training rows, where they are real.
 
         Raises:
             DataError: there is no data, or an entry is not positive.
@@ -63,13 +63,23 @@ class LogNormal(Source, nn.Module):
         if data is None:
             raise DataError("source log-normal measures data, and this recipe has none")
         # Evenly spread: rows of a file are often sorted.
-        x = data.take(data.evenly(10_000)).x
+        some = data.take(data.evenly(10_000)).laid_out(data.spec)
+        x = some.x
+        if isinstance(x, Tensor) and some.layout is not None:
+            x = some.layout.fill(x)
         if not isinstance(x, Tensor) or not bool((x > 0).all()):
             raise DataError("source log-normal is of one tensor of positive numbers")
         logs = x.double().log()
         axes = tuple(range(logs.ndim - self.location.ndim))
-        spread = logs.std(axes).clamp_min(self.least) if len(x) > 1 else torch.ones_like(self.scale)
-        self.location, self.scale = logs.mean(axes).to(self.location), spread.to(self.scale)
+        if some.layout is None:
+            mean, spread = logs.mean(axes), logs.std(axes)
+        else:
+            kept = some.layout.zero(torch.ones_like(logs))
+            count = kept.sum(axes)
+            mean = (kept * logs).sum(axes) / count.clamp_min(1)
+            spread = ((kept * (logs - mean).square()).sum(axes) / (count - 1).clamp_min(1)).sqrt()
+        spread = spread.clamp_min(self.least) if len(x) > 1 else torch.ones_like(self.scale)
+        self.location, self.scale = mean.to(self.location), spread.to(self.scale)
 
     def noise(self, shape: tuple[int, ...], draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Tensor:
         """``exp(m + s z)``."""

@@ -11,7 +11,9 @@ from flowloom.codecs import Codec
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
+from flowloom.layout import Layout
 from flowloom.spec import Spec
+from flowloom.state import sum_event
 
 __all__ = ["AboutConstantVelocity"]
 
@@ -20,8 +22,8 @@ class AboutConstantVelocity(Codec):
     r"""States are what is left when an agent goes on as it did, :math:`z_t = (x_t - p_0 - t\,v) / s_t`.
 
     The velocity v is that of the last observed step, and :math:`s_t` the root mean square of what is left at
-    step t, over both coordinates, on the training data: so the flow has to learn turns, and far steps weigh
-    as much as near ones.
+    step t, over both coordinates, on the training rows where it is real: so the flow has to learn turns, and
+    far steps weigh as much as near ones.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -54,7 +56,13 @@ class AboutConstantVelocity(Codec):
         some = data.take(data.evenly(self.rows))
         assert isinstance(some.x, Tensor)
         left = some.x - self._straight(some)
-        self.scale = left.square().mean((0, 2)).sqrt().clamp_min(1e-6)[:, None].to(self.scale.device)
+        kept, layout = torch.ones_like(left), Layout.of(data.spec, some.cond)
+        if layout is not None:
+            left, kept = layout.zero(left), layout.zero(kept)
+        count = kept.sum((0, 2))
+        scale = (left.square().sum((0, 2)) / count.clamp_min(1)).sqrt().clamp_min(1e-6)
+        # A step that no row has keeps its unit.
+        self.scale = torch.where(count > 0, scale, 1.0)[:, None].to(self.scale.device)
 
     def _straight(self, examples: Examples) -> Tensor:
         told = examples.cond[self.past]
@@ -73,7 +81,8 @@ class AboutConstantVelocity(Codec):
         return replace(examples, x=examples.x * self.scale + self._straight(examples))
 
     def log_det(self, examples: Examples) -> Tensor | None:
-        """``-d sum log s``."""
+        """``-d sum log s`` over the real steps of a row."""
         x = examples.x
         assert isinstance(x, Tensor)
-        return (-self.scale.log().sum() * x.shape[-1]).expand(len(x))
+        entries, layout = -self.scale.log().expand(x.shape), Layout.of(self.data_spec, examples.cond)
+        return sum_event(entries if layout is None else layout.zero(entries))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -91,7 +93,7 @@ class NoisyPath(AffinePath):
         self, schedule: Schedule | None = None, geometry: Geometry | None = None, scatter: float = 0.001
     ) -> None:
         super().__init__(schedule, geometry)
-        if scatter < 0:
+        if not 0 <= scatter < math.inf:
             raise ValueError(f"scatter is a standard deviation of at least 0, got {scatter}")
         self.scatter = scatter
 

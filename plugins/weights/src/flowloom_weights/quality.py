@@ -113,5 +113,7 @@ class WeightNovelty(Metric):
         train = self._train.double()
         own = self._codec.canonical(networks_of(samples)).double()
         near = torch.cdist(own, train, compute_mode=exact).min(1).values.mean()
-        usual = torch.cdist(train, train, compute_mode=exact).kthvalue(min(2, len(train)), 1).values.mean()
-        return {"novelty": float(near / usual.clamp_min(1e-12))}
+        # The nearest of a training network is itself, and what is at 0 as well is a copy of it.
+        apart = torch.cdist(train, train, compute_mode=exact)
+        usual = apart.masked_fill(apart == 0, torch.inf).amin(1).mean()
+        return {"novelty": float(near / usual) if bool(usual.isfinite()) else float("nan")}

@@ -29,11 +29,17 @@ def si_sdr(x: Tensor, y: Tensor, floor: float = 1e-8) -> Tensor:
         y: the truth.
         floor: added to both energies relative to that of ``x``, so that silence has a ratio: 80 dB at best.
     """
-    x, y = x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True)
+    x, y = (_of_unit_size(v - v.mean(-1, keepdim=True)) for v in (x, y))
     scale = (x * y).sum(-1, keepdim=True) / y.square().sum(-1, keepdim=True).clamp_min(1e-12)
     wanted = scale * y
     small = floor * x.square().sum(-1).clamp_min(1e-12)
     return 10 * ((wanted.square().sum(-1) + small) / ((wanted - x).square().sum(-1) + small)).log10()
+
+
+def _of_unit_size(x: Tensor) -> Tensor:
+    """Over its peak, as the ratio knows no scale and what guards it against silence does; silence stays."""
+    peak = x.abs().amax(-1, keepdim=True)
+    return x / torch.where(peak > 0, peak, 1.0)
 
 
 class _Signals(Metric):

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 
 
@@ -25,6 +26,7 @@ class VectorAutoencoder(nn.Module):
 
     def __init__(self, spec: Spec, latent: int = 8, width: int = 128) -> None:
         super().__init__()
+        require_sizes(latent=latent, width=width)
         if spec.parts or spec.vocab is not None:
             raise IncompatibleError("vector-autoencoder takes states of one real tensor")
         self.spec, self.latent, size = spec, latent, math.prod(spec.shape)

@@ -48,6 +48,8 @@ class Pruned(Source, nn.Module):
         rounds: int = 1000,
     ) -> None:
         nn.Module.__init__(self)
+        if not -1 <= empty <= 1 or not -1 <= threshold <= 1:
+            raise ValueError(f"empty and threshold are cosines, in [-1, 1], got {empty} and {threshold}")
         self.inner, self.empty, self.threshold = source or Gaussian(), empty, threshold
         self.rows, self.rounds = rows, rounds
         self.register_buffer("axes", torch.zeros(0))

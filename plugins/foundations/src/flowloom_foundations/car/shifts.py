@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError
 from flowloom.models import ConditionEmbedding
+from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 
 Head = Literal["auto", "linear", "convolution"]
@@ -40,6 +41,7 @@ class ConditionShift(nn.Module):
             raise IncompatibleError(
                 "a learned shift follows a condition, and this data has none that informs"
             )
+        require_sizes(width=width, outputs=outputs)
         self.shape, self.outputs = tuple(spec.shape), outputs
         grid = len(self.shape) == 3 and not any(size % 4 for size in self.shape[1:])
         if head == "auto":

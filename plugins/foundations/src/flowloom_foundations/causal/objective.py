@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -80,8 +81,11 @@ class NextState(Objective):
     ) -> None:
         super().__init__()
         require_dropout(condition_dropout)
-        if min(kl_weight, noise, temperature) < 0:
-            raise ValueError("kl_weight, noise and temperature must not be negative")
+        if not all(0 <= value < math.inf for value in (kl_weight, noise, temperature)):
+            raise ValueError(
+                "kl_weight, noise and temperature must be finite and not negative, got "
+                f"{kl_weight}, {noise} and {temperature}"
+            )
         self.path = path or AffinePath()
         if not self.path.geometry.straight:
             raise IncompatibleError(f"next-state is for flat space, not {self.path.geometry}")

@@ -50,6 +50,7 @@ class InterferenceRemoval(Guidance, nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("strength", torch.zeros(()))
 
+    @torch.no_grad()
     def fit(self, data: Dataset | None, flow: Flow, generator: torch.Generator) -> None:
         """Measure T on states as the objective sees them.
 
@@ -70,7 +71,7 @@ class InterferenceRemoval(Guidance, nn.Module):
             raise DataError("interference-removal measures data, and this recipe has none")
         rows = data.evenly(self.rows)
         states = flow.encode(data.take(rows).to(flow.device), generator)
-        x0, x1 = flow.noise_for(states, generator), states.x
+        x0, x1 = flow.source.push(flow.noise_for(states, generator), states.cond), states.x
         if not isinstance(x0, Tensor) or not isinstance(x1, Tensor) or flow.layout(states.cond) is not None:
             raise IncompatibleError(
                 "interference-removal is for states of one real tensor, all of them real and free"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -21,12 +22,14 @@ __all__ = ["OutOfDistribution", "auroc"]
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
-    """Probability that a value of ``outside`` exceeds one of ``inside``, ties counting one half.
+    """Probability that a value of ``outside`` exceeds one of ``inside``, ties counting one half; NaN of NaN.
 
     Args:
         inside: values ``(n,)`` of what should be low.
         outside: values ``(m,)`` of what should be high.
     """
+    if bool(inside.isnan().any()) or bool(outside.isnan().any()):
+        return math.nan
     low, values = inside.double().sort().values, outside.double()
     below = torch.searchsorted(low, values, right=False) + torch.searchsorted(low, values, right=True)
     return float(below.double().mean() / (2 * len(low)))
@@ -55,7 +58,7 @@ class OutOfDistribution(Score):
         high: float = 3.0,
         batch: int = 1024,
     ) -> None:
-        if low >= high or batch < 1:
+        if not -math.inf < low < high < math.inf or batch < 1:
             raise ValueError(f"low must be below high and batch at least 1, got {low}, {high} and {batch}")
         self.by, self.low, self.high, self.batch = by, low, high, batch
 

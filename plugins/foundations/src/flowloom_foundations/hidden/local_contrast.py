@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class LocalContrast(FlowMatching):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(path, times, condition_dropout=condition_dropout)
-        if not 0 < least_noise < 1 or strength < 0 or temperature <= 0:
+        if not 0 < least_noise < 1 or not 0 <= strength < math.inf or not 0 < temperature < math.inf:
             raise ValueError(
                 f"least_noise in (0, 1), strength from 0, temperature positive: {least_noise}, {strength}, "
                 f"{temperature}"
@@ -81,7 +82,7 @@ class LocalContrast(FlowMatching):
             batch.point(self.path, t, step.generator),
             drop(batch.cond, self.condition_dropout, n, step.generator),
         )
-        answer, hidden = tapped(model, self.block, point.x_t, t, cond)
+        answer, hidden = tapped(model, self.block, point.x_t, t, cond, batch.layout)
         if batch.layout is not None:
             answer = self.quieted(answer, point, batch.layout)
         noisy = (1 - t >= self.least_noise).float()
@@ -102,7 +103,7 @@ class LocalContrast(FlowMatching):
         layout = None if batch.layout is None else batch.layout.take(rows)
         with torch.no_grad():
             point = Batch(x0, x1, cond, layout).point(self.path, t, draw.generator)
-            _, anchors = tapped(model, self.block, point.x_t, t, cond)
+            _, anchors = tapped(model, self.block, point.x_t, t, cond, layout)
         apart = torch.cdist(F.normalize(hidden[rows], dim=1), F.normalize(anchors, dim=1)).square()
         own = torch.arange(len(rows), device=hidden.device)
         return F.cross_entropy(-apart / self.temperature, own, reduction="sum")

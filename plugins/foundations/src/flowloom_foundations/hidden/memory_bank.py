@@ -62,10 +62,10 @@ class MemoryBank(FlowMatching):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(path, times, condition_dropout=condition_dropout)
-        if min(width, dim) < 1 or queue < 0 or strength < 0 or temperature <= 0:
-            raise ValueError(
-                "memory-bank: width and dim from 1, queue and strength from 0, temperature above 0"
-            )
+        if min(width, dim) < 1 or queue < 0 or not 0 <= strength < math.inf:
+            raise ValueError("memory-bank: width and dim from 1, queue and strength from 0")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"memory-bank: temperature is positive and finite, got {temperature}")
         self.block, self.queue, self.averaged = block, queue, averaged
         self.strength, self.temperature = strength, temperature
         self.project = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim))
@@ -78,7 +78,7 @@ class MemoryBank(FlowMatching):
         t = self.times.sample(n, Draw.like(batch.x1, step.generator))
         point = batch.point(self.path, t, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
-        answer, hidden = tapped(model, self.block, point.x_t, t, cond)
+        answer, hidden = tapped(model, self.block, point.x_t, t, cond, batch.layout)
         if batch.layout is not None:
             answer = self.quieted(answer, point, batch.layout)
         near = self.rows(self.compare(answer, point, cond), t, batch.layout).mean()
@@ -89,7 +89,8 @@ class MemoryBank(FlowMatching):
                 if self.averaged:
                     mean = step.averaged
                     assert isinstance(mean.objective, MemoryBank)
-                    z = mean.objective._embed(tapped(mean.model, self.block, point.x_t, t, cond)[1])
+                    told = tapped(mean.model, self.block, point.x_t, t, cond, batch.layout)[1]
+                    z = mean.objective._embed(told)
                 self._push(z.detach())
         parts = {"flow_matching": near.detach(), "repulsion": far.detach()}
         return Loss(near + self.strength * far, parts)

@@ -57,12 +57,13 @@ class HiddenFeatures(Score):
         cond = without(examples.cond, len(examples)) if examples.cond else {}
         for k, level in enumerate(self.noise):
             draws = generator_of(seed, "hidden-features", k, flow.device)
-            x0 = flow.noise_for(examples, draws)
+            x0 = flow.source.push(flow.noise_for(examples, draws), examples.cond)
             t = torch.full((len(examples),), 1 - level, device=flow.device)
-            batch = Batch(x0, examples.x, cond, flow.layout(examples.cond))
+            layout = flow.layout(examples.cond)
+            batch = Batch(x0, examples.x, cond, layout)
             x = batch.point(flow.objective.path, t, draws).x_t
             with flow.evaluating():
-                hidden = tapped(flow.model, self.block, x, t, cond)[1].double()
+                hidden = tapped(flow.model, self.block, x, t, cond, layout)[1].double()
             found.setdefault("effective_rank", []).append(effective_rank(hidden))
             if told is not None:
                 order = Draw(draws).permutation(len(hidden))

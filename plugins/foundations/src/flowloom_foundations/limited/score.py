@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -42,6 +43,10 @@ class CentreError(Score):
     }
 
     def __init__(self, samples: int = 8, sigma: float = 0.3, draws: int = 200) -> None:
+        if min(samples, draws) < 1 or not 0 < sigma < math.inf:
+            raise ValueError(
+                f"samples and draws count from 1 and sigma is positive, got {samples}, {draws} and {sigma}"
+            )
         self.samples, self.sigma, self.draws = samples, sigma, draws
 
     def require(self, flow: Flow) -> None:

@@ -18,7 +18,7 @@ class Novelty(Metric):
     other.
 
     About 1 for new data of the same law, 0 for copies. Samples that are far from everything exceed 1, so
-    read it beside a distance between laws.
+    read it beside a distance between laws. A training example's copies are not its nearest ones.
 
     Args:
         rows: training rows to compare with, at most.
@@ -40,6 +40,7 @@ class Novelty(Metric):
         train = flatten(real) if self._train is None else self._train
         exact = "donot_use_mm_for_euclid_dist"  # copies are at 0, which products round
         near = torch.cdist(flatten(samples).to(train), train, compute_mode=exact).min(1).values.mean()
-        # The nearest of a training example is itself; the second is another one.
-        usual = torch.cdist(train, train, compute_mode=exact).kthvalue(min(2, len(train)), 1).values.mean()
-        return {"novelty": float(near / usual.clamp_min(1e-12))}
+        # The nearest of a training example is itself, and what is at 0 as well is a copy of it.
+        apart = torch.cdist(train, train, compute_mode=exact)
+        usual = apart.masked_fill(apart == 0, torch.inf).amin(1).mean()
+        return {"novelty": float(near / usual) if bool(usual.isfinite()) else float("nan")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -41,7 +42,7 @@ class Membership(Metric):
         self._train = flatten(train.take(train.evenly(self.rows)))
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """``membership_auc``.
+        """``membership_auc``; NaN where a value is not finite.
 
         Raises:
             IncompatibleError: it was not fitted.
@@ -49,11 +50,13 @@ class Membership(Metric):
         self.require_rows(samples, real)
         if self._train is None:
             raise IncompatibleError("membership was not fitted, so that it knows no training examples")
-        made = flatten(samples).double()
+        made, held_out = flatten(samples).double(), flatten(real)[real.evenly(self.rows)]
+        if not all(bool(rows.isfinite().all()) for rows in (made, self._train, held_out)):
+            return {"membership_auc": math.nan}
         exact = "donot_use_mm_for_euclid_dist"
         seen, held = (
             torch.cdist(some.double(), made, compute_mode=exact).min(1).values
-            for some in (self._train, flatten(real)[real.evenly(self.rows)])
+            for some in (self._train, held_out)
         )
         order = held.sort().values
         below = torch.searchsorted(order, seen, right=False)

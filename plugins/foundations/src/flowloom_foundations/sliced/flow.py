@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,6 +94,10 @@ class SlicedFlow(nn.Module):
         if not 0 < step <= 1 or bins < 2 or particles < 2:
             raise ValueError(
                 f"step lies in (0, 1], bins and particles from 2 on: {step}, {bins}, {particles}"
+            )
+        if not 0 <= amplifier < math.inf or not 0 <= dequantise < math.inf:
+            raise ValueError(
+                f"amplifier and dequantise are finite and not negative, got {amplifier} and {dequantise}"
             )
         self.spec, self.shape, self.dim = spec, tuple(spec.shape), spec.numel()
         self.layers, self.slices, self.sizes, self.local = layers, slices, tuple(sizes), tuple(local)
@@ -201,5 +206,5 @@ class SlicedFlow(nn.Module):
     def _start(self, flow: Any, examples: Examples, generator: torch.Generator) -> Tensor:
         if flow is None:
             return 0.1 * torch.randn(self.particles, self.dim, generator=generator)
-        x0 = flow.noise_for(examples, generator)
+        x0 = flow.source.push(flow.noise_for(examples, generator), examples.cond)
         return x0.flatten(1).clone()

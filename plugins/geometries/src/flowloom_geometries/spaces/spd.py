@@ -41,7 +41,7 @@ class _Positive(Geometry):
 
     Args:
         size: rows of a matrix.
-        floor: least eigenvalue that ``project`` leaves.
+        floor: least eigenvalue that ``project`` leaves, of matrices below 1 relative to their size.
     """
 
     point_ndim = 2
@@ -54,11 +54,14 @@ class _Positive(Geometry):
         self.point_shape = (size, size)
 
     def project(self, x: Tensor) -> Tensor:
-        """Symmetrise, and lift eigenvalues below ``floor`` to it."""
+        """Symmetrise, and lift eigenvalues below the floor to it."""
         x = symmetric(x)
         values, vectors = torch.linalg.eigh(x.detach())
+        # Data may come in any unit: of small matrices, small eigenvalues are no rounding.
+        size = values.abs().amax(-1, keepdim=True)
+        floor = self.floor * torch.where(size > 0, size, 1.0).clamp_max(1.0)
         # Only what lies below the floor is lifted, so that matrices inside pass through unchanged.
-        lift = (vectors * (self.floor - values).clamp_min(0)[..., None, :]) @ vectors.mT
+        lift = (vectors * (floor - values).clamp_min(0)[..., None, :]) @ vectors.mT
         return x + lift
 
     def to_tangent(self, x: Tensor, v: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class SPD(_Positive):
 
     Args:
         size: rows of a matrix.
-        floor: least eigenvalue that ``project`` leaves.
+        floor: least eigenvalue that ``project`` leaves, of matrices below 1 relative to their size.
     """
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
@@ -160,7 +163,7 @@ class LogEuclideanSPD(_Positive):
 
     Args:
         size: rows of a matrix.
-        floor: least eigenvalue that ``project`` leaves.
+        floor: least eigenvalue that ``project`` leaves, of matrices below 1 relative to their size.
     """
 
     def exp(self, x: Tensor, v: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Autoregressive(Rule):
             return x
         n, p, held = len(x), self.lags, np.where(seen, x, 0.0)
         r = np.fft.irfft(np.abs(np.fft.rfft(x, 2 * n)) ** 2)[: p + 1]
-        r[0] = r[0] * (1 + self.ridge) + 1e-12
+        r[0] = r[0] * (1 + self.ridge) or 1.0  # silence has no power
         a = np.concatenate([[1.0], solve_toeplitz(r[:p], -r[1:])])
         # Beyond both ends the signal is 0, so that the squared errors have a matrix that is a band.
         b = np.correlate(a, a, "full")[p:]

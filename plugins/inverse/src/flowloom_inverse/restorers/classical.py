@@ -116,7 +116,7 @@ class Wiener(Rule):
         drawn_x = problem.decode(problem.flow.solve(self.samples, seed=self.seed, batch=500).x)  # type: ignore[arg-type]
         flat = drawn_x.flatten(1)
         mean, shape = flat.mean(0), drawn_x.shape[1:]
-        covariance = torch.cov(flat.T)
+        covariance = torch.atleast_2d(torch.cov(flat.T))  # of one entry it is a number
         middle = mean.reshape(1, *shape).expand(len(y), *shape)
         # Never quite 0, so that a measurement without noise can be solved as well.
         floor = max(problem.noise**2, 1e-4 * float(covariance.diagonal().mean()))

@@ -17,6 +17,7 @@ a classifier's gradient g moves p by :math:`w\, x_j (g_j - \langle x, g \rangle)
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -102,6 +103,8 @@ class SimplexClassifierFree(_Simplex):
     def __init__(
         self, scale: float = 2.0, conditions: Sequence[str] = (), mix: Literal["score", "log"] = "score"
     ) -> None:
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         self.scale, self.conditions, self.mix = scale, tuple(conditions), mix
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
@@ -119,7 +122,10 @@ class SimplexClassifierFree(_Simplex):
         both = _logits(field(torch.cat([x, x]), torch.cat([t, t]), twice))
         if self.mix == "log":
             given, null = torch.log_softmax(both, -1).chunk(2)
-            return torch.softmax(torch.lerp(null, given, self.scale), -1)
+            mixed = torch.lerp(null, given, self.scale)
+            # Of two infinities there is no difference: what either excludes stays excluded.
+            never = (null == -torch.inf) | (given == -torch.inf)
+            return torch.softmax(mixed.masked_fill(never, -torch.inf), -1)
         given, null = torch.softmax(both, -1).chunk(2)
         return FlatSimplex().project(torch.lerp(null, given, self.scale))
 
@@ -142,6 +148,8 @@ class SimplexClassifier(_Simplex):
     def __init__(
         self, classifier: nn.Module, scale: float = 2.0, label: str = "label", earliest: float = 0.02
     ) -> None:
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         self.classifier, self.scale, self.label, self.earliest = classifier, scale, label, earliest
 
     def steer(self, field: Field, x: Tensor, t: Tensor, cond: Cond) -> Tensor:

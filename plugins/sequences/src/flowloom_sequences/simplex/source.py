@@ -24,7 +24,7 @@ class DirichletSource(Source):
     """
 
     def __init__(self, concentration: float = 1.0) -> None:
-        if concentration <= 0:
+        if not 0 < concentration < math.inf:
             raise ValueError(f"concentration must be positive, got {concentration}")
         self.concentration = concentration
 
@@ -34,11 +34,20 @@ class DirichletSource(Source):
             raise ShapeError(f"dirichlet noise needs rows of probabilities (n, ..., K), got shape {shape}")
         if self.concentration == 1:
             return FlatSimplex().random(shape, draw)
+        if self.concentration < 0.1:
+            return self._peaked(shape, draw)
         alpha = torch.full(shape, self.concentration, device=draw.device, dtype=draw.dtype)
         gamma = torch._standard_gamma(alpha, generator=draw.generator).clamp_min(
             torch.finfo(alpha.dtype).tiny
         )
         return gamma / gamma.sum(-1, keepdim=True)
+
+    def _peaked(self, shape: Any, draw: Draw) -> Tensor:
+        """By logarithms, as the numbers themselves vanish: Gamma(a) is Gamma(a + 1) times U^(1/a)."""
+        alpha = torch.full(shape, self.concentration + 1, device=draw.device, dtype=draw.dtype)
+        gamma = torch._standard_gamma(alpha, generator=draw.generator)
+        u = draw.uniform(shape).to(gamma).clamp_min(torch.finfo(gamma.dtype).tiny)
+        return (gamma.log() + u.log() / self.concentration).softmax(-1)
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Log density with respect to the simplex's volume, ``(batch,)``; of its real and free rows."""

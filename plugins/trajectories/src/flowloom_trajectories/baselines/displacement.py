@@ -40,11 +40,14 @@ class DisplacementInterpolation(Baseline):
             )
         interval = rows.cond["interval"]
         for k in interval.unique().tolist():
-            own = (interval == k).nonzero()[: self.most, 0]
-            x0, x1 = rows.cond["x0"][own], rows.x[own]
+            own = rows.take((interval == k).nonzero()[:, 0])
+            # Evenly spread: members of a file may be sorted.
+            own = own.take(own.evenly(self.most))
+            assert isinstance(own.x, Tensor)
+            x0, x1 = own.cond["x0"], own.x
             cost = torch.cdist(x0.double(), x1.double()).square().numpy()
             left, right = map(torch.from_numpy, linear_sum_assignment(cost))
-            self.pairs[int(k)] = x0[left], x1[right], rows.cond["between"][own[0]]
+            self.pairs[int(k)] = x0[left], x1[right], own.cond["between"][0]
 
     def __call__(self, asked: Examples, generator: torch.Generator) -> Examples:
         """A pair of its interval for every row, at its time."""

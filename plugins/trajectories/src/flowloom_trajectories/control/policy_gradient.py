@@ -70,7 +70,7 @@ class ClippedPolicy(FlowMatching):
         compare_as: Quantity | None = None,
     ) -> None:
         super().__init__(path, times, predict=predict, compare_as=compare_as)
-        if clip <= 0 or value_weight < 0:
+        if not clip > 0 or not value_weight >= 0:
             raise ValueError(f"clip is positive and value_weight at least 0, got {clip} and {value_weight}")
         self.clip, self.value_weight = clip, value_weight
 

@@ -133,7 +133,9 @@ class GoalScores(Objective):
         if goal is None or self.vocabulary.shape[:1] != logits.shape[2:]:
             raise ShapeError("goal-scores needs the condition 'goal', and a vocabulary fitted to it")
         vocabulary = self.vocabulary.to(goal)
-        wanted = (-torch.cdist(goal, vocabulary).square()).softmax(1)
+        # Not by products, which cost the digits of goals far from the origin.
+        apart = torch.cdist(goal, vocabulary, compute_mode="donot_use_mm_for_euclid_dist")
+        wanted = (-apart.square()).softmax(1)
         far = -(wanted * logits[:, 0].log_softmax(1)).sum(1).mean()
         terms = {"distance": far}
         if self.drivable is not None:

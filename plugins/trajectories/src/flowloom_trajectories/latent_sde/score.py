@@ -35,6 +35,8 @@ class NelboGap(Score):
             raise IncompatibleError(
                 "score nelbo-gap needs data: ornstein-uhlenbeck, whose likelihood is exact"
             )
+        if draws < 1:
+            raise ValueError(f"draws count from 1, got {draws}")
         self.data, self.draws = data, draws
 
     @torch.no_grad()

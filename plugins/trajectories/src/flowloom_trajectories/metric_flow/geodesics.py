@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +53,7 @@ class GeodesicEnergy(Objective):
         super().__init__()
         if spec.parts or spec.vocab is not None or spec.ragged:
             raise IncompatibleError(f"geodesics are of vectors of numbers; the data are {spec.in_words()}")
-        if rho <= 0 or alpha < 0 or samples < 2:
+        if not 0 < rho < math.inf or not 0 <= alpha < math.inf or samples < 2:
             raise ValueError(
                 f"rho is positive, alpha not negative and samples at least 2; got {rho}, {alpha}, {samples}"
             )
@@ -137,7 +138,7 @@ class LandGeodesics(GeodesicEnergy):
         self, spec: Spec, sigma: float = 0.125, rho: float = 1e-3, alpha: float = 1.0, samples: int = 1000
     ) -> None:
         super().__init__(spec, rho, alpha, samples)
-        if sigma <= 0:
+        if not 0 < sigma < math.inf:
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.sigma = sigma
 
@@ -177,7 +178,7 @@ class RbfGeodesics(GeodesicEnergy):
         samples: int = 1000,
     ) -> None:
         super().__init__(spec, rho, alpha, samples)
-        if centres < 1 or kappa <= 0:
+        if centres < 1 or not 0 < kappa < math.inf:
             raise ValueError(f"centres counts from 1 and kappa is positive, got {centres} and {kappa}")
         self.count, self.kappa = centres, kappa
         for name in ("centres", "sharpness", "weights"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.errors import ShapeError
 from flowloom.metrics import Metric
 from flowloom.metrics.distances import flatten
 
@@ -21,7 +22,8 @@ class MMD(Metric):
     .. math:: \sqrt{\max(0,\,E\,k(x, x') + E\,k(y, y') - 2 E\,k(x, y))}
 
     without the pairs of a row with itself. k is the mean of Gaussians :math:`e^{-d^2 / 2 (w m)^2}` over
-    ``widths`` w, m the median distance between real rows.
+    ``widths`` w, m the median distance between real rows; where that is 0, as most of
+    them are alike, the mean of the others.
 
     Args:
         widths: as multiples of m.
@@ -37,22 +39,29 @@ class MMD(Metric):
         self.widths, self.most = tuple(widths), most
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Compare two sets."""
-        self.require_rows(samples, real)
+        """Compare two sets.
+
+        Raises:
+            ShapeError: one of them has fewer than 2 rows, which have no pairs.
+        """
+        if min(len(samples), len(real)) < 2:
+            raise ShapeError(f"mmd needs at least 2 rows a side, got {len(samples)} and {len(real)}")
         x, y = (_thinned(flatten(rows).double(), self.most) for rows in (samples, real))
         # Distances far from 0 lose their digits.
         middle = y.mean(0)
         x, y = x - middle, y - middle
         between = torch.pdist(y)
-        median = float(between.median()) if len(between) else 0.0
-        scale = median or 1.0
+        scale = float(between.median())
+        if scale == 0 and bool((between > 0).any()):
+            scale = float(between[between > 0].mean())
+        scale = scale or 1.0
 
         def kernel(distance: Tensor) -> Tensor:
             square = (distance / scale).square() / 2
             return torch.stack([(-square / w**2).exp() for w in self.widths]).mean(0)
 
         def within(some: Tensor) -> float:
-            return float(kernel(torch.pdist(some)).mean()) if len(some) > 1 else 1.0
+            return float(kernel(torch.pdist(some)).mean())
 
         square = within(x) + within(y) - 2 * float(kernel(torch.cdist(x, y)).mean())
         return {"mmd": math.sqrt(max(0.0, square))}

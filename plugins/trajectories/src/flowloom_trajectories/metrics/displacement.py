@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -16,7 +17,8 @@ __all__ = ["Displacement"]
 class Displacement(Metric):
     r"""Average and final displacement, of one draw and of the best of K, in the unit of the data (metres).
 
-    With :math:`e_{kt} = \|\hat y_{kt} - y_t\|` of draw k at step t, over steps that are real and not given:
+    With :math:`e_{kt} = \|\hat y_{kt} - y_t\|` of draw k at step t, over steps that are real and not given,
+    and over rows that have such steps:
 
     * ``ade``, ``fde``: mean over draws of :math:`\overline{e_k}`, and of the last step's e;
     * ``min_ade``, ``min_fde``: mean over rows of the smallest of K, each by itself, as in the literature
@@ -45,7 +47,7 @@ class Displacement(Metric):
     paired: ClassVar[bool] = True
 
     def __init__(self, draws: int = 20, miss: float = 2.0) -> None:
-        if draws < 1 or miss <= 0:
+        if draws < 1 or not 0 < miss < math.inf:
             raise ValueError(f"draws must be at least 1 and miss positive, got {draws} and {miss}")
         self.draws, self.miss = draws, miss
 
@@ -53,15 +55,17 @@ class Displacement(Metric):
         """Compare every draw with its truth."""
         self.require_rows(samples, real)
         drawn, truth, counts = ways(samples, real, "displacement")
-        off = (drawn - truth).norm(dim=-1)
-        average = off.sum(-1) / counts.sum(-1).clamp_min(1)
+        rows = counts.any(1)
+        off, counts = (drawn - truth).norm(dim=-1)[:, rows], counts[rows]
+        average = off.sum(-1) / counts.sum(-1)
         last = (counts * torch.arange(1, counts.shape[1] + 1)).argmax(-1)
         final = off.gather(-1, last.expand(len(off), -1)[..., None])[..., 0]
         best = final.amin(0)
+        missed = torch.where(best.isnan(), best, (best > self.miss).double())
         return {
             "ade": float(average.mean()),
             "fde": float(final.mean()),
             "min_ade": float(average.amin(0).mean()),
             "min_fde": float(best.mean()),
-            "miss_rate": float((best > self.miss).double().mean()),
+            "miss_rate": float(missed.mean()),
         }

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import ShapeError
 from flowloom.metrics import Metric
 from flowloom_trajectories.metrics.ways import ways
 
@@ -32,8 +31,10 @@ class KernelDensity(Metric):
     paired: ClassVar[bool] = True
 
     def __init__(self, draws: int = 20, floor: float = -20.0, least: float = 0.01) -> None:
-        if draws < 2 or least <= 0:
+        if draws < 2 or not 0 < least < math.inf:
             raise ValueError(f"draws must be at least 2 and least positive, got {draws} and {least}")
+        if not floor < math.inf:
+            raise ValueError(f"floor must be finite or -inf, got {floor}")
         self.draws, self.floor, self.least = draws, floor, least
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
@@ -41,8 +42,6 @@ class KernelDensity(Metric):
         self.require_rows(samples, real)
         drawn, truth, counts = ways(samples, real, "kde-nll")
         k, _, _, d = drawn.shape
-        if not bool(counts.any()):
-            raise ShapeError("no step of these rows counts: all are padding or given")
         centred = drawn - drawn.mean(0)
         covariance = torch.einsum("knti,kntj->ntij", centred, centred) / max(k - 1, 1)
         covariance = covariance * k ** (-2 / (d + 4)) + self.least**2 * torch.eye(d, dtype=torch.float64)

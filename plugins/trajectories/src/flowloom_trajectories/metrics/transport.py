@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -17,8 +18,8 @@ __all__ = ["Wasserstein1"]
 class Wasserstein1(Metric):
     """Exact 1-Wasserstein distance (earth mover's) of flattened states, in units of the data.
 
-    It is what leave-one-out studies of cells report. Of two sets of unequal size the larger is thinned
-    evenly.
+    It is what leave-one-out studies of cells report. Sets of unequal size are repeated to a common multiple
+    where that is no more than ``most``; else the larger is thinned evenly to the smaller.
 
     Args:
         most: rows of each, thinned evenly; the assignment costs their cube.
@@ -34,7 +35,8 @@ class Wasserstein1(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Mean distance of the best pairing."""
         self.require_rows(samples, real)
-        count = min(len(samples), len(real), self.most)
+        common = math.lcm(len(samples), len(real))
+        count = common if common <= self.most else min(len(samples), len(real), self.most)
         x, y = (flatten(rows)[torch.arange(count) * len(rows) // count].double() for rows in (samples, real))
         cost = torch.cdist(x - y.mean(0), y - y.mean(0)).numpy()
         rows, columns = linear_sum_assignment(cost)

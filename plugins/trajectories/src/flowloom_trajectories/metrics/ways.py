@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.metrics.pairs import drawn_rows
 
 __all__ = ["ways"]
@@ -19,6 +19,7 @@ def ways(samples: Examples, real: Examples, who: str) -> tuple[Tensor, Tensor, T
 
     Raises:
         IncompatibleError: states are no positions over time.
+        ShapeError: no step counts.
     """
     truth = real.x
     if not isinstance(truth, Tensor) or truth.ndim != 3 or not truth.is_floating_point():
@@ -28,6 +29,8 @@ def ways(samples: Examples, real: Examples, who: str) -> tuple[Tensor, Tensor, T
     if free is not None:
         wide = free.reshape(free.shape + (1,) * (3 - free.ndim)).expand(truth.shape)
         counts = wide.all(-1)
+    if not bool(counts.any()):
+        raise ShapeError("no step of these rows counts: all are padding or given")
     zero = torch.zeros((), dtype=torch.float64)
     drawn = [torch.where(counts[..., None], _tensor(one).double(), zero) for one in drawn_rows(samples, real)]
     return torch.stack(drawn), torch.where(counts[..., None], truth.double(), zero), counts
