@@ -411,6 +411,11 @@ class Flow(nn.Module):
         x0: State = self.source.noise(shape_of(states.x), Draw.like(states.x, generator), cond=states.cond)
         return self._encoded(x0, states, generator)
 
+    def start_for(self, states: Examples, generator: torch.Generator | None = None) -> State:
+        """Where a solve of those rows begins: their noise (`noise_for`), pushed by a source that learns."""
+        x0: State = self.source.push(self.noise_for(states, generator), states.cond)
+        return x0
+
     def _encoded(self, x0: State, beside: Examples, generator: torch.Generator | None) -> State:
         """Draws of a source that are data (another data set's rows) become states as all data do."""
         if self.codec is None or not self.source.gives_data:

@@ -75,7 +75,7 @@ def _replacing(flow: Flow, known: Examples, seed: int, solver: Solver | None) ->
     if moving is None:
         return flow.solve(n, cond=cond, layout=fixed, seed=seed, solver=solver).x
     draws = torch.Generator(flow.device).manual_seed(derive(seed, "given"))
-    x0 = flow.source.push(flow.noise_for(known, draws), cond)
+    x0 = flow.start_for(known, draws)
     _, end = flow.field().span
 
     def stand(x: State, t: float) -> State:

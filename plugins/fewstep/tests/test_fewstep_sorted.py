@@ -31,6 +31,9 @@ class Asked:
             push=lambda noise, cond: noise,
         )
 
+    def start_for(self, examples, generator=None):
+        return self.noise_for(examples)
+
     def noise_for(self, examples, generator=None):
         self.label = examples.cond["label"]
         raise InterruptedError

@@ -66,7 +66,7 @@ class CriticFit(Score):
             informs = {k: v for k, v in solved.cond.items() if k in flow.spec.named("inform")}
             shaped = shape(reward, groups_of(informs, self.n, reward.device))
             draws = generator_of(seed, "critic-fit", 0, flow.device)
-            x0 = flow.source.push(flow.noise_for(Examples(solved.x, dict(solved.cond)), draws), solved.cond)
+            x0 = flow.start_for(Examples(solved.x, dict(solved.cond)), draws)
             found = [
                 self._explained(objective, x0, solved.x, solved.cond, shaped, at) for at in (0.1, 0.5, 0.9)
             ]

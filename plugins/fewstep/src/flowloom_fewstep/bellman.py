@@ -124,7 +124,7 @@ class BellmanEuler(nn.Module, Euler):
         teacher = self.teacher.flow
         rows = torch.randint(len(data), (self.samples,), generator=generator)
         states = teacher.encode(data.take(rows), generator)
-        x0 = teacher.source.push(teacher.noise_for(states, generator), states.cond)
+        x0 = teacher.start_for(states, generator)
         field = read_as(self.teacher.field(), "velocity")
         self.costs.copy_(
             euler_costs(field, x0, states.cond, self.fine, generator, teacher.layout(states.cond))

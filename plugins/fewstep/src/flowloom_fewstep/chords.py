@@ -62,7 +62,7 @@ class Chords(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         draws = torch.Generator(flow.device).manual_seed(seed)
-        start = flow.source.push(flow.noise_for(Examples(take(examples.x, rows), cond), draws), cond)
+        start = flow.start_for(Examples(take(examples.x, rows), cond), draws)
         count, space, layout = self.windows, flow.geometry, flow.layout(cond)
         if layout is not None:
             start, layout = layout.settled(start)

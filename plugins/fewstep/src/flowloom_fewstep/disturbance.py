@@ -45,7 +45,7 @@ class Disturbance(Score):
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some, geometry = Examples(take(examples.x, rows), cond), flow.geometry
         draws = torch.Generator(flow.device).manual_seed(seed)
-        start, layout = flow.source.push(flow.noise_for(some, draws), cond), flow.layout(cond)
+        start, layout = flow.start_for(some, draws), flow.layout(cond)
         push = map_state(lambda v: self.size * v, Draw.like(start, draws).normal(shape_of(start)))
         if layout is not None:
             push = layout.still(push)

@@ -50,7 +50,7 @@ class EndpointDistance(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
-        start = flow.source.push(flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed)), cond)
+        start = flow.start_for(some, torch.Generator(flow.device).manual_seed(seed))
         other = flow if self.of is None else self.of.flow
         with flow.evaluating(), other.evaluating():
             end = flow.solve(x0=start, cond=cond, seed=seed).x

@@ -41,7 +41,7 @@ class SamplingOperations(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
-        start = flow.source.push(flow.noise_for(some, torch.Generator(flow.device).manual_seed(seed)), cond)
+        start = flow.start_for(some, torch.Generator(flow.device).manual_seed(seed))
         with flow.evaluating(), FlopCounterMode(display=False) as counter:
             flow.solve(x0=start, cond=cond, seed=seed)
         return {"operations": counter.get_total_flops() / len(rows)}

@@ -60,7 +60,7 @@ class TransportCost(Score):
         rows = examples.evenly(self.n)
         cond = {name: value[rows] for name, value in examples.cond.items()}
         some = Examples(take(examples.x, rows), cond)
-        start = flow.source.push(flow.noise_for(some, torch.Generator().manual_seed(seed)), cond)
+        start = flow.start_for(some, torch.Generator().manual_seed(seed))
         end = flow.solve(x0=start, cond=cond, seed=seed).x
         if not isinstance(start, Tensor) or not isinstance(end, Tensor):
             raise IncompatibleError("transport-cost measures one tensor, and the state has parts")

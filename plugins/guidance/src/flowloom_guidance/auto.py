@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from flowloom.clashes import Clash, Parts
 from flowloom.fields import Field, Wrapped, read_as
 from flowloom.fields.base import evaluate
-from flowloom.guidance import Guidance, comparable
+from flowloom.guidance import Guidance, comparable, mixed
 from flowloom.paths import Path, another_way
 from flowloom.spec import Spec
-from flowloom.state import Cond, State, map_state
+from flowloom.state import Cond, State
 from flowloom.trained import Trained
 
 __all__ = ["AutoGuidance"]
@@ -69,14 +69,7 @@ class _Guided(Wrapped):
         if self.weight == 1:
             return strong
         weak = evaluate(self.weak, x, t, cond, generator)
-        pair = (comparable(value, self.kind) for value in (weak, strong))
-        return map_state(self._mixed, *pair)
-
-    def _mixed(self, weak: Tensor, strong: Tensor) -> Tensor:
-        mixed = torch.lerp(weak, strong, self.weight)
-        # Of two infinities there is no difference: what either excludes stays excluded.
-        never = (weak == -torch.inf) | (strong == -torch.inf)
-        return mixed.masked_fill(never, -torch.inf)
+        return mixed(comparable(weak, self.kind), comparable(strong, self.kind), self.weight, self.kind)
 
     def calls(self, t: float, cond: Cond) -> int:
         """Those of both."""

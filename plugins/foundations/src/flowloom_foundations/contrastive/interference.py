@@ -71,7 +71,7 @@ class InterferenceRemoval(Guidance, nn.Module):
             raise DataError("interference-removal measures data, and this recipe has none")
         rows = data.evenly(self.rows)
         states = flow.encode(data.take(rows).to(flow.device), generator)
-        x0, x1 = flow.source.push(flow.noise_for(states, generator), states.cond), states.x
+        x0, x1 = flow.start_for(states, generator), states.x
         if not isinstance(x0, Tensor) or not isinstance(x1, Tensor) or flow.layout(states.cond) is not None:
             raise IncompatibleError(
                 "interference-removal is for states of one real tensor, all of them real and free"

@@ -57,7 +57,7 @@ class HiddenFeatures(Score):
         cond = without(examples.cond, len(examples)) if examples.cond else {}
         for k, level in enumerate(self.noise):
             draws = generator_of(seed, "hidden-features", k, flow.device)
-            x0 = flow.source.push(flow.noise_for(examples, draws), examples.cond)
+            x0 = flow.start_for(examples, draws)
             t = torch.full((len(examples),), 1 - level, device=flow.device)
             layout = flow.layout(examples.cond)
             batch = Batch(x0, examples.x, cond, layout)

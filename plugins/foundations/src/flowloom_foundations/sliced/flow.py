@@ -206,5 +206,5 @@ class SlicedFlow(nn.Module):
     def _start(self, flow: Any, examples: Examples, generator: torch.Generator) -> Tensor:
         if flow is None:
             return 0.1 * torch.randn(self.particles, self.dim, generator=generator)
-        x0 = flow.source.push(flow.noise_for(examples, generator), examples.cond)
+        x0 = flow.start_for(examples, generator)
         return x0.flatten(1).clone()

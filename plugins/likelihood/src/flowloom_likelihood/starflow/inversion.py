@@ -53,7 +53,7 @@ class Inversion(Score):
             raise ShapeError("score inversion: there is no example to score")
         some = examples.take(examples.evenly(self.rows))
         draws = generator_of(seed, "inversion", 0, flow.device)
-        z, field = flow.source.push(flow.noise_for(some, draws), some.cond), flow.field()
+        z, field = flow.start_for(some, draws), flow.field()
         assert isinstance(z, Tensor) and isinstance(field, BijectionField)
         with flow.evaluating():
             exact = field(z, None, some.cond)

@@ -93,7 +93,7 @@ class CSPNet(nn.Module):
         # Evenly spread: rows of a file are often sorted.
         states = flow.encode(data.take(data.evenly(self.rows)), generator)
         x1: Any = states.x
-        x0 = flow.source.push(flow.noise_for(states, generator), states.cond)
+        x0 = flow.start_for(states, generator)
         layout = flow.layout(states.cond)
         x0 = flow.coupling.pair(x0, x1, states.cond, layout, generator=generator)
         if layout is not None:

@@ -29,7 +29,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.conditions import doubled, without
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.fields import Field, Wrapped
-from flowloom.guidance import Guidance
+from flowloom.guidance import Guidance, lerp_logits
 from flowloom.guidance.classifier_free import needs_dropout
 from flowloom.state import Cond, State, expand
 from flowloom_sequences.simplex.geometry import FlatSimplex
@@ -122,10 +122,7 @@ class SimplexClassifierFree(_Simplex):
         both = _logits(field(torch.cat([x, x]), torch.cat([t, t]), twice))
         if self.mix == "log":
             given, null = torch.log_softmax(both, -1).chunk(2)
-            mixed = torch.lerp(null, given, self.scale)
-            # Of two infinities there is no difference: what either excludes stays excluded.
-            never = (null == -torch.inf) | (given == -torch.inf)
-            return torch.softmax(mixed.masked_fill(never, -torch.inf), -1)
+            return torch.softmax(lerp_logits(null, given, self.scale), -1)
         given, null = torch.softmax(both, -1).chunk(2)
         return FlatSimplex().project(torch.lerp(null, given, self.scale))
 
