@@ -110,9 +110,11 @@ def seeds(text: str | None) -> list[int] | None:
     found: list[int] = []
     for word in text.split(","):
         first, dash, last = word.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) - int(first) > 10_000):
+        last = last if dash else first
+        whole = all(one.isascii() and one.isdecimal() for one in (first, last))
+        if not whole or int(last) - int(first) > 10_000:
             raise FlowloomError(f"--seeds {text}: expected whole numbers such as 3,4,5 or 3-5")
-        found += range(int(first), int(last if dash else first) + 1)
+        found += range(int(first), int(last) + 1)
     for seed in found:
         require_seed(seed)
     if not found or len(set(found)) != len(found):

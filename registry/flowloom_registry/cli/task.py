@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.open import open_run, pick_device
+    from flowloom_registry.runs.pictures import slug
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         for written in task.write(answers, data, file):
             print(written)
         return 0
-    out = args.out or folder.samples / args.task.rpartition(":")[2]
+    out = args.out or folder.samples / slug(args.task.rpartition(":")[2])
     show_examples(answers, assembly, out / "answers.safetensors", f"{n} answers")
     return 0
 

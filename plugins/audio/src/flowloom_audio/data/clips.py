@@ -106,7 +106,7 @@ def _spoken_digits(folder: Path) -> Iterator[Clip]:
     for file in _sounds(folder):
         digit, _, rest = file.stem.partition("_")
         speaker, _, take = rest.rpartition("_")
-        if digit in map(str, range(10)) and speaker and take.isdigit():
+        if digit in map(str, range(10)) and speaker and take.isascii() and take.isdecimal():
             yield Clip(file, DIGITS[int(digit)], speaker, int(take))
 
 
