@@ -34,6 +34,7 @@ FILES = {
     "nan.csv": b"a,b\n1,2\n3,nan\n",
     "broken.npz": b"\x93NUMPYxx",
     "typo.yaml": b"recpe: tiny.yaml\n",
+    "long.yaml": b"extends: " + b"x" * 5000 + b"\n" + TINY.encode(),
     "still.py": b"import torch\nclass Still(torch.nn.Module):\n    forward = lambda self, x, t, **cond: x\n",
     "still.yaml": TINY.replace("{use: mlp, width: 8, depth: 1}", "./still.py:Still").encode(),
 }
@@ -116,6 +117,17 @@ CASES: list[tuple[list[str], str]] = [
         ["sample", "RUN", "--cond", "label=@broken.npz"],
         "the file cannot be read as numbers: broken.npz is no",
     ),
+    (["run", "long.yaml"], "long.yaml:1:10: extends: no recipe is named"),
+    (["run", "tiny.yaml", "--out", ""], "the name of a folder is wanted, got an empty one"),
+    (["run", "tiny.yaml", "--out", "OUT", "--device", "gpu"], "there is no device 'gpu'; write cpu, cuda"),
+    (["run", "tiny.yaml", "--out", "OUT", "--device", "meta"], "device 'meta' cannot be used here"),
+    (["eval", "RUN", "--set", "metrics=[]", "--out", "q9"], "so there is nothing to evaluate"),
+    (["sample", "RUN", "--out", ""], "the name of a folder is wanted, got an empty one"),
+    (["sample", "RUN", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["sample", "RUN", "--shards", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["export", "RUN", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["task", "RUN", "inpaint", "3", "-o", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["task", "RUN", "inpaint", "3", "-o", ""], "the name of a folder is wanted, got an empty one"),
     (["sample", "nosuch"], "there is no folder nosuch"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
     (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
@@ -164,3 +176,4 @@ def test_one_line_and_nothing_written(
     # What a run says of itself stands before a mistake that only its rehearsal can find.
     assert "rehears" in printed.err or "training" in printed.err or printed.err.count("\n") == 1
     assert {*os.listdir()} <= before
+    assert not Path("RUN", "evaluations").exists()

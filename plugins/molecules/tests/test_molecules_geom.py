@@ -96,9 +96,7 @@ def test_a_molecule_is_in_one_split_with_all_its_conformers(tmp_path, told):
         assert len({name for name, own in rows.items() if own & {row, 4 * (row // 4)}}) == 1
     with pytest.raises(DataError, match=r"geom-drugs has no split 'other'; it has: train \(\d+ rows\), val"):
         data.split("other")
-    with pytest.raises(
-        DataError, match=r"no split 'val'; it has: train .*; no row's name falls"
-    ):
+    with pytest.raises(DataError, match=r"no split 'val'; it has: train .*; no row's name falls"):
         GeomDrugs(val=0, test=0, root=tmp_path).split("val")
 
 

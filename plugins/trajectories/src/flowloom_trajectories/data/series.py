@@ -217,8 +217,8 @@ def _evenly(file: Path, cells: list[tuple[int, str]], values: np.ndarray, irregu
     if steps > 2 * len(values) and steps * values.shape[1] > _MOST_FILLED:
         i = int(gaps.argmax()) + 1
         raise DataError(
-            f"{file}:{cells[i][0]}: {len(values)} times would be filled up to {steps:,}; is {cells[i][1]!r} the "
-            "time that is meant?"
+            f"{file}:{cells[i][0]}: {len(values)} times would be filled up to {steps:,}; is time "
+            f"{cells[i][1]!r} meant?"
         )
     full = np.full((steps, values.shape[1]), np.nan)
     full[whole.astype(int)] = values

@@ -80,8 +80,8 @@ def read_tracks(file: Path) -> Tracks:
         between = {"".join(one.split()) for one in _BETWEEN.findall(text)}
         if len(between) > 1 or max(map(len, between), default=0) > 1:
             raise DataError(
-                f"{file}:{number}: {text!r} holds an empty cell, or two kinds of separators; write numbers with "
-                "a point, and tabs, commas, semicolons or blanks between all"
+                f"{file}:{number}: {text!r} holds an empty cell, or two kinds of separators; write numbers "
+                "with a point, and tabs, commas, semicolons or blanks between all"
             )
         frame, agent, x, y = _row(file, number, cells)
         before = seen.setdefault((frame, agent), number)
