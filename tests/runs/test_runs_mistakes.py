@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flowloom_registry.cli import main
@@ -17,7 +19,10 @@ evaluate: {n: 20, reference: 40, sweep_nfe: []}
 sample: {n: 6, frames: 2, rows: 2}
 train: {steps: 4, batch: 8, checkpoint_every: 2, log_every: 1}
 """
+_ARRAYS = io.BytesIO()
+np.savez(_ARRAYS, x=np.full((20, 2), np.nan))
 FILES = {
+    "nan.npz": _ARRAYS.getvalue(),
     "tiny.yaml": TINY.encode(),
     "twice.yaml": (TINY + "train: {steps: 5}\n").encode(),
     "inner.yaml": TINY.replace("steps: 4,", "steps: 4, steps: 5,").encode(),
@@ -128,6 +133,10 @@ CASES: list[tuple[list[str], str]] = [
     (["export", "RUN", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
     (["task", "RUN", "inpaint", "3", "-o", "file/x"], "--out file/x cannot be a folder: file is a file"),
     (["task", "RUN", "inpaint", "3", "-o", ""], "the name of a folder is wanted, got an empty one"),
+    (
+        run("data={use: tensors, file: nan.npz}"),
+        "--set data={use: tensors, file: nan.npz}: data: row 0 is not",
+    ),
     (["sample", "nosuch"], "there is no folder nosuch"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
     (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),

@@ -81,7 +81,7 @@ def read(text: str, most: int | None = None) -> Crystal:
         document = gemmi.cif.read_string(text)
     except (ValueError, RuntimeError) as error:
         raise Refusal("unparsable CIF") from error
-    structure = block = None
+    structure = None
     for block in document:
         structure = gemmi.make_small_structure_from_block(block)
         if len(structure.sites):
@@ -89,6 +89,7 @@ def read(text: str, most: int | None = None) -> Crystal:
     if structure is None or not len(structure.sites):
         raise Refusal("CIF without atoms")
     # Of a cell that is not said, gemmi makes one of 1 angstrom, and of an unknown group none.
+    block = next(one for one in document if one.name == structure.name)
     said = [gemmi.cif.as_number(block.find_value(f"_cell_{name}") or "?") for name in _CELL]
     if not (np.abs(said) < _BOUND).all():
         raise Refusal("a cell that is not told in numbers")
