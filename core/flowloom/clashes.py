@@ -35,10 +35,11 @@ def problems(parts: Parts) -> list[Clash]:
 
     Args:
         parts: components by section name (``geometry``, ``source``, ``path``, ``objective``, ``guidance``,
-            ``solver``, ``model``), and ``spec``; absent ones are not judged.
+            ``solver``, ``model``), or lists of them (``trackers``), and ``spec``; absent ones are not judged.
     """
     found: list[Clash] = []
-    for part in parts.values():
+    listed = (value if isinstance(value, (list, tuple)) else (value,) for value in parts.values())
+    for part in (one for some in listed for one in some):
         said: Iterable[Clash] = part.clashes(parts) if hasattr(part, "clashes") else ()
         found += [clash for clash in said if clash not in found]
     return found

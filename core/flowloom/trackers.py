@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import MissingDependencyError
 
 __all__ = ["CSVTracker", "TensorBoardTracker", "Tracker"]
@@ -47,17 +48,30 @@ class CSVTracker(Tracker):
     and after.
 
     Args:
-        filename: name of the file.
+        filename: name of the file, which ends in ``.csv`` as nothing else in a run folder does.
+
+    Raises:
+        ValueError: the name is another one, or a path.
     """
 
     def __init__(self, filename: str = "metrics.csv") -> None:
-        if Path(filename).name != filename or filename.startswith("."):
-            raise ValueError(f"filename is that of a file in the run folder, got {filename!r}")
+        plain = filename == Path(filename).name and "\\" not in filename and not filename.startswith(".")
+        if not plain or not filename.endswith(".csv"):
+            raise ValueError(
+                f"filename is that of a file in the run folder, ending in .csv; got {filename!r}"
+            )
         self.filename = filename
         self._path: Path | None = None
         self._columns: list[str] = []
         self._last = -1
         self._whole = True
+
+    def clashes(self, parts: Parts) -> Iterator[Clash]:
+        """Two of them would write one file."""
+        names = [one.filename for one in parts.get("trackers") or () if isinstance(one, CSVTracker)]
+        if names.count(self.filename) > 1:
+            said = f"several write {self.filename}; give each a 'filename:' of its own"
+            yield Clash("trackers", "trackers", said)
 
     def start(self, folder: Path, recipe: str) -> None:
         """Remember where to write, and what stands there already."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,13 @@ def test_a_test_file_of_another_form(npz, tmp_path):
         ({"x": X, "c": LABEL[:5]}, {"conditions": {"c": "c"}}, "differ in their number of examples"),
         ({"x": np.float32(3)}, {}, "is a single number"),
         ({"x": np.zeros((0, 2))}, {}, "is empty"),
+        ({"x": np.array([1.0, 1e300])}, {}, "array 'x' holds 1e\\+300, beyond the range of float32"),
+        ({"x": np.array([2**63], np.uint64)}, {}, "beyond the range of int64"),
+        ({"x": np.array([3, -1])}, {}, "states hold -1; whole numbers are tokens, from 0"),
+        ({"x": X, "c": LABEL - 1}, {"conditions": {"c": "c"}}, "row 0: condition 'c' is -1, and classes"),
+        ({"x": X}, {"states": []}, "states names no array"),
+        ({"x": X}, {"states": ["x", "x"]}, "states names a column twice"),
+        ({"x": X}, {"conditions": {"a=b": "x"}}, "no name is empty or has a '='"),
     ],
 )
 def test_arrays_that_are_no_data(tmp_path, made, settings, words):
@@ -125,6 +134,11 @@ def test_arrays_that_are_no_data(tmp_path, made, settings, words):
         ("a.csv", b"x,y\n1,2\n3\n", "a.csv:3: 1 cells under 2 columns"),
         ("a.csv", b"x,y\n1,2\n3,z\n", "a.csv:3: column 'y' holds numbers, and 'z' here"),
         ("a.csv", b"x,x\n1,2\n", "column 'x' is there twice"),
+        ("a.csv", b"x,y\n1,2\n,\n3,4\n", "a.csv:3: every cell is empty"),
+        ("a.csv", b"x,y\n1,2\n3,1e39\n", "a.csv:3: column 'y' is beyond the range of float32: '1e39'"),
+        ("a.npz", b"", "is no archive of arrays of numbers"),
+        ("a.npy", b"", "is no array of numbers"),
+        ("a.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': (((\n12345", "is no array of numbers"),
     ],
 )
 def test_files_that_are_no_data(tmp_path, name, content, words):
@@ -136,3 +150,42 @@ def test_files_that_are_no_data(tmp_path, name, content, words):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*gone.npz"):
         len(TensorFile(tmp_path / "gone.npz"))
+
+
+def test_rows_that_say_no_class_are_told_by_their_line(tmp_path):
+    file = tmp_path / "a.csv"
+    for cells, said in (
+        (("ant", "", "bee"), "is empty"),
+        (("0", "-1", "1"), "is -1, and classes count from 0"),
+    ):
+        file.write_text("x,c\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells)))
+        with pytest.raises(DataError, match=rf"a.csv:3: condition 'c' {said}"):
+            len(TensorFile(file, conditions={"c": "c"}))
+        assert len(TensorFile(file, states=["x"], held_out=0)) == 3
+
+
+def test_empty_rows_about_a_table_are_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text(",\nx,y\n\n1,2\n3,4\n,\n\n")
+    assert TensorFile(tmp_path / "a.csv", held_out=0).all().x.tolist() == [[1, 2], [3, 4]]
+
+
+def test_other_forms_of_numpy_are_told_with_the_name_of_the_file(tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.savez(file, x=X)
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.save(file, X)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    np.savez(tmp_path / "c.npz", x=X)
+    whole = bytearray((tmp_path / "c.npz").read_bytes())
+    for sign, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        whole[whole.index(sign) + place] = 77  # no such way of compression
+    (tmp_path / "c.npz").write_bytes(bytes(whole))
+    for name, said in (
+        ("a.npy", "name it .npz"), ("a.npz", "name it .npy"), ("b.npz", "'notes.txt' in it is no array"),
+        ("c.npz", "compression"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=rf"{name} is no .*{said}"):
+            len(TensorFile(tmp_path / name))
+    np.save(tmp_path / "d.npy", X.astype(np.longdouble))
+    assert TensorFile(tmp_path / "d.npy", held_out=0).all().x.tolist() == X.tolist()

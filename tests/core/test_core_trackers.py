@@ -60,3 +60,9 @@ def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
         TensorBoardTracker()
+
+
+@pytest.mark.parametrize("name", ["", ".csv", "checkpoints", "status.json", "a/b.csv", "a\\b.csv"])
+def test_a_table_is_never_named_like_another_file_of_the_run(name):
+    with pytest.raises(ValueError, match=r"ending in .csv"):
+        CSVTracker(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flowloom_registry.cli import main
@@ -17,7 +19,10 @@ evaluate: {n: 20, reference: 40, sweep_nfe: []}
 sample: {n: 6, frames: 2, rows: 2}
 train: {steps: 4, batch: 8, checkpoint_every: 2, log_every: 1}
 """
+_ARRAYS = io.BytesIO()
+np.savez(_ARRAYS, x=np.full((20, 2), np.nan))
 FILES = {
+    "nan.npz": _ARRAYS.getvalue(),
     "tiny.yaml": TINY.encode(),
     "twice.yaml": (TINY + "train: {steps: 5}\n").encode(),
     "inner.yaml": TINY.replace("steps: 4,", "steps: 4, steps: 5,").encode(),
@@ -34,6 +39,7 @@ FILES = {
     "nan.csv": b"a,b\n1,2\n3,nan\n",
     "broken.npz": b"\x93NUMPYxx",
     "typo.yaml": b"recpe: tiny.yaml\n",
+    "long.yaml": b"extends: " + b"x" * 5000 + b"\n" + TINY.encode(),
     "still.py": b"import torch\nclass Still(torch.nn.Module):\n    forward = lambda self, x, t, **cond: x\n",
     "still.yaml": TINY.replace("{use: mlp, width: 8, depth: 1}", "./still.py:Still").encode(),
 }
@@ -105,6 +111,32 @@ CASES: list[tuple[list[str], str]] = [
     (run("data={use: tensors, file: broken.npz}"), "broken.npz"),
     (run("data={use: tensors, file: empty.csv}"), "empty.csv"),
     (run("data={use: tensors, file: nan.csv}"), "nan.csv:3: column 'b' is not finite: 'nan'"),
+    (run("trackers=[{use: csv, filename: status.json}]"), "ending in .csv; got 'status.json'"),
+    (run("trackers=[csv, csv]"), "trackers: several write metrics.csv; give each a 'filename:' of its own"),
+    (run("tasks=[{use: inpaint, name: ../../z}]"), "no slash, and no dot to begin with; got '../../z'"),
+    (run("metrics.²=x"), "a list of 1 takes an index from 0 to 0, got '²'"),
+    (["experiment", "methods-everywhere", "--seeds", "²"], "expected whole numbers such as 3,4,5 or 3-5"),
+    (["sample", "RUN", "--cond", "row=²"], "expected one of the held-out rows"),
+    (["sample", "RUN", "--cond", f"label={'9' * 20}"], "a number is beyond the range of 64 bits"),
+    (
+        ["sample", "RUN", "--cond", "label=@broken.npz"],
+        "the file cannot be read as numbers: broken.npz is no",
+    ),
+    (["run", "long.yaml"], "long.yaml:1:10: extends: no recipe is named"),
+    (["run", "tiny.yaml", "--out", ""], "the name of a folder is wanted, got an empty one"),
+    (["run", "tiny.yaml", "--out", "OUT", "--device", "gpu"], "there is no device 'gpu'; write cpu, cuda"),
+    (["run", "tiny.yaml", "--out", "OUT", "--device", "meta"], "device 'meta' cannot be used here"),
+    (["eval", "RUN", "--set", "metrics=[]", "--out", "q9"], "so there is nothing to evaluate"),
+    (["sample", "RUN", "--out", ""], "the name of a folder is wanted, got an empty one"),
+    (["sample", "RUN", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["sample", "RUN", "--shards", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["export", "RUN", "--out", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["task", "RUN", "inpaint", "3", "-o", "file/x"], "--out file/x cannot be a folder: file is a file"),
+    (["task", "RUN", "inpaint", "3", "-o", ""], "the name of a folder is wanted, got an empty one"),
+    (
+        run("data={use: tensors, file: nan.npz}"),
+        "--set data={use: tensors, file: nan.npz}: data: row 0 is not",
+    ),
     (["sample", "nosuch"], "there is no folder nosuch"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
     (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
@@ -153,3 +185,4 @@ def test_one_line_and_nothing_written(
     # What a run says of itself stands before a mistake that only its rehearsal can find.
     assert "rehears" in printed.err or "training" in printed.err or printed.err.count("\n") == 1
     assert {*os.listdir()} <= before
+    assert not Path("RUN", "evaluations").exists()

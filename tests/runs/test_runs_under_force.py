@@ -125,6 +125,21 @@ def test_a_flipped_bit_is_passed_over_for_the_checkpoint_before(cut: Path, finis
     assert main(["run", str(cut)]) == 2, "its name is not its step"
 
 
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_weights_of_the_end_are_made_again_from_the_last_checkpoint(run: Path, damage: str, capsys) -> None:
+    file = run / "flow.safetensors"
+    before = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(before[:100])
+        assert main(["sample", str(run), "-n", "2"]) == 2
+        said = capsys.readouterr().err
+        assert f"flowloom run {run} makes it again from {run / 'checkpoints' / 'step-00000006'}" in said
+    else:
+        file.unlink()
+    assert main(["run", str(run)]) == 0
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("key", ["step", "seed", "sha256"])
 def test_a_checkpoint_that_lies_about_itself_is_refused(cut: Path, key: str, capsys) -> None:
     file = cut / "checkpoints" / "step-00000004" / "state.json"

@@ -39,6 +39,36 @@ def find(places: Iterable[Path], names: Iterable[str]) -> Path | None:
     return next((place / name for place in places for name in wanted if (place / name).is_file()), None)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is what file browsers, notebooks and foreign archives leave behind."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file of a folder and of those in it, sorted; nothing that is hidden below it.
+
+    Links to folders elsewhere are followed; those that lead back into the folder are not, since what they
+    show is there already.
+    """
+    root, found, seen = folder.resolve(), list[Path](), set[Path]()
+    for place, names, files in os.walk(folder, followlinks=True):
+        found += [Path(place, name) for name in files if not is_hidden(name)]
+        kept = []
+        for name in names:
+            path = Path(place, name)
+            if is_hidden(name):
+                continue
+            if path.is_symlink():
+                real = path.resolve()
+                back = Path(place).resolve().is_relative_to(real)
+                if back or any(real.is_relative_to(one) for one in (root, *seen)):
+                    continue
+                seen.add(real)
+            kept.append(name)
+        names[:] = kept
+    return sorted(path for path in found if path.is_file())
+
+
 def fetch(urls: Sequence[str], sha256: str | None, target: Path, timeout: float = 30.0) -> Path:
     """Download a file whole, unless its checksum fails, trying one mirror after the other.
 

@@ -52,6 +52,15 @@ class TensorFile(Dataset):
         for name, share in (("held_out", held_out), ("val", val)):
             if not 0 <= share < 1:
                 raise DataError(f"{name} is a share from 0 to below 1, got {share}")
+        if isinstance(states, (list, Mapping)) and not states:
+            raise DataError("states names no array; leave it out, or name one at least")
+        if isinstance(states, list) and len(set(states)) < len(states):
+            raise DataError(f"states names a column twice: {', '.join(states)}")
+        for name in conditions or {}:
+            if not name or "=" in name:
+                raise DataError(
+                    f"a condition is given as NAME=VALUE, so no name is empty or has a '='; got {name!r}"
+                )
         self.file, self.test_file = Path(file), None if test is None else Path(test)
         self.states, self.conditions = states, dict(conditions or {})
         self.held_out, self.val, self.seed = held_out, val, seed
@@ -111,12 +120,20 @@ class TensorFile(Dataset):
         words: dict[str, tuple[str, ...]] = {}
         for name, source in self.conditions.items():
             array = _pick(arrays, source, file, f"condition '{name}'")
+            _require_classes(array, file, name)
             if names is not None and array.names:
                 array = _in_order_of(array, names.get(name, ()), file, name)
             cond[name] = array.values
             if array.names:
                 words[name] = array.names
         x = self._states(arrays, file)
+        for part, leaf in leaves(x):
+            if not leaf.is_floating_point() and leaf.numel() and int(leaf.min()) < 0:
+                of = f" of part '{part}'" if part else ""
+                raise DataError(
+                    f"{file}: states{of} hold {int(leaf.min())}; whole numbers are tokens, from 0, so save "
+                    "others as real numbers"
+                )
         counts = {name: len(leaf) for name, leaf in leaves(x)} | {name: len(v) for name, v in cond.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"{file}: arrays differ in their number of examples: {counts}")
@@ -158,6 +175,19 @@ def _pick(arrays: Mapping[str, Array], name: str, file: Path, what: str) -> Arra
     if name not in arrays:
         raise DataError(f"{file} has no {name!r}, which {what} asks for; it has: {', '.join(arrays)}")
     return arrays[name]
+
+
+def _require_classes(array: Array, file: Path, condition: str) -> None:
+    """Raise at the first row that says no class where others do."""
+    if array.values.is_floating_point() or array.values.dtype == torch.bool:
+        return
+    # The empty word comes first of all.
+    empty = array.names[:1] == ("",)
+    strange = array.values == 0 if empty else array.values < 0
+    if bool(strange.any()):
+        row = int(strange.reshape(len(strange), -1).any(1).long().argmax())
+        said = "is empty" if empty else f"is {int(array.values[row].min())}, and classes count from 0"
+        raise DataError(f"{array.place(file, row)}: condition '{condition}' {said}")
 
 
 def _in_order_of(array: Array, names: tuple[str, ...], file: Path, condition: str) -> Array:

@@ -41,6 +41,8 @@ class Task(ABC):
     def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
         if draws is not None and draws < 1:
             raise ValueError(f"draws counts answers to a question from 1, got {draws}")
+        if name.startswith(".") or "/" in name or "\\" in name:
+            raise ValueError(f"name is that of a folder: no slash, and no dot to begin with; got {name!r}")
         self.metrics, self.name = tuple(metrics), name
         wanted = [metric.draws for metric in self.metrics if metric.paired]
         self.draws: int = draws if draws is not None else max(wanted, default=1)

@@ -162,6 +162,31 @@ def test_published_layouts(tmp_path, tone):
         clips_of(tmp_path / "none", "plain")
 
 
+def test_what_is_hidden_is_no_clip_and_linked_speakers_are(tmp_path, tone):
+    tone(tmp_path / "all" / "a" / "0.wav")
+    for name in (".hidden/0.wav", "a/._0.wav", "__MACOSX/a/0.wav"):
+        tone(tmp_path / "all" / name)
+    tone(tmp_path / "elsewhere" / "1.wav")
+    (tmp_path / "all" / "b").symlink_to(tmp_path / "elsewhere")
+    assert [(c.speaker, c.file.name) for c in clips_of(tmp_path / "all", "plain")] == [
+        ("a", "0.wav"),
+        ("b", "1.wav"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe|a|a\n", b"a|" + b"x" * 140_000 + b"\n"])
+def test_a_table_of_clips_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / "metadata.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"metadata.csv is no table"):
+        clips_of(tmp_path, "ljspeech")
+
+
+def test_a_take_is_a_plain_number(tmp_path, tone):
+    for name in ("3_ann_0", "3_ann_²"):
+        tone(tmp_path / f"{name}.wav")
+    assert [clip.take for clip in clips_of(tmp_path, "spoken-digits")] == [0]
+
+
 def test_toy_speech_tells_its_voices_apart():
     data = ToySpeech(prompt=0.128)
     examples = data.all()

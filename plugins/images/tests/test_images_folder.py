@@ -145,6 +145,44 @@ def test_what_is_hidden_is_no_data(classes, hidden):
     assert len(data.all()) + len(data.split("test").all()) == 20
 
 
+def test_folders_that_are_links_are_classes_too(classes, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    paint(elsewhere / "0.png", (1, 2, 3))
+    (elsewhere / "back").symlink_to(elsewhere)
+    (classes / "emus").symlink_to(elsewhere)
+    (classes / "cats" / "again").symlink_to(classes / "dogs")  # which are there already
+    data = ImageFolder(classes, size=4)
+    assert data.classes == ("cats", "dogs", "emus")
+    assert len(data.all()) + len(data.split("test").all()) == 21
+
+
+def test_what_takes_the_classes_away_is_told(classes):
+    (classes / "none").mkdir()
+    with pytest.warns(UserWarning, match="folders without image files are no classes: none"):
+        assert ImageFolder(classes, size=4).classes == ("cats", "dogs")
+    paint(classes / "logo.png", (0, 0, 0))
+    with pytest.warns(UserWarning, match=r"logo.png lies beside the folders cats, dogs, so there are no"):
+        assert ImageFolder(classes, size=4).classes == ()
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "Validation")])
+def test_splits_go_by_other_names(tmp_path, names):
+    for part, count in zip(names, (3, 2), strict=True):
+        for i in range(count):
+            for name in ("a", "b"):
+                paint(tmp_path / part / name / f"{i}.png", (i, 0, 0))
+    data = ImageFolder(tmp_path, size=4)
+    assert data.classes == ("a", "b")
+    assert (len(data), len(data.split("test"))) == (6, 4)
+
+
+def test_splits_without_one_for_training_are_told(tmp_path):
+    for part in ("val", "Test"):
+        paint(tmp_path / part / "a" / "0.png", (0, 0, 0))
+    with pytest.raises(DataError, match="holds Test and val and no folder train"):
+        len(ImageFolder(tmp_path, size=4))
+
+
 @pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_are_scaled_from_their_whole_range(tmp_path, ending, channels):

@@ -347,3 +347,27 @@ def test_rico_is_read_from_trees(tmp_path):
     assert torch.allclose(boxes(parts["train"].all())[0, 0], torch.tensor([0.25, 0.25, 0.5, 0.5]))
     assert parts["train"].all().x["types"][0, 0] == RICO.names.index("Icon")
     assert len(layout_spec(2, RICO.names).parts["types"].tokens) == 25
+
+
+COCO = '{"categories": [{"id": 1, "name": "text"}], "images": [{"id": 0, "width": %s, "height": 9}], %s}'
+BOX = '"annotations": [{"image_id": %s, "bbox": %s, "category_id": 1}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", COCO % (0, BOX % (0, [0, 0, 1, 1])), COCO % (9, BOX % (3, [0, 0, 1, 1])),
+     COCO % (9, BOX % (0, "null")), '{"bounds": null}', '{"bounds": [0, 0, 0, 0]}', "[" * 9999],
+)  # fmt: skip
+def test_annotations_of_another_form_are_one_line(tmp_path, text):
+    (tmp_path / "publaynet").mkdir()
+    (tmp_path / "publaynet" / "val.json").write_text(text)
+    with pytest.raises(DataError, match=r"val.json: (it|annotation 0) holds no annotations of this kind"):
+        len(PubLayNet(root=tmp_path, part="test"))
+    folder = tmp_path / "rico" / "semantic_annotations"
+    folder.mkdir(parents=True)
+    (folder / "0.json").write_text(
+        text if "[0, 0, 0, 0]" not in text else text[:-1] + ', "componentLabel": "Icon"}'
+    )
+    (folder / "._0.json").write_text("")
+    with pytest.raises(DataError, match=r"/0.json: it holds no annotations of this kind"):
+        len(RICO(root=tmp_path, part="test"))

@@ -32,6 +32,23 @@ def test_a_skew_cell_is_reduced_and_keeps_its_distances():
 
 
 @pytest.mark.parametrize(
+    ("line", "other", "reason"),
+    [
+        ("_cell_length_a   4.0", "_cell_length_a ?", "not told"),
+        ("_cell_angle_beta   90.0", "", "not told"),
+        ("_cell_length_a   4.0", "_cell_length_a 1e39", "not told"),
+        ("_symmetry_equiv_pos_as_xyz\n  1  'x, y, z'", "_other\n 1 2", "an unknown space group"),
+    ],
+)
+def test_a_cell_or_group_that_is_not_told_is_not_made_up(line, other, reason, cif):
+    text = cif(["Na"], [(0, 0, 0)]).replace("'P 1'", "'Q 7 7'" if "group" in reason else "'P 1'")
+    assert line in text
+    with pytest.raises(Refusal, match=reason):
+        reading.read(text.replace(line, other))
+    assert len(reading.read(text.replace("4.0\n", "4.0(3)\n")).numbers) == 1
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("not a cif at all", "CIF"),
@@ -76,6 +93,11 @@ def test_an_empty_file_and_one_without_the_column_are_told_in_one_line(tmp_path,
     other = write_csv(tmp_path / "other.csv", ("structure",), [("x",)])
     with pytest.raises(DataError, match="no column 'cif'; it has: structure"):
         len(Crystals(str(other)))
+    twice = write_csv(tmp_path / "twice.csv", ("cif", "cif"), [("x", "y")])
+    with pytest.raises(DataError, match="column 'cif' is there twice"):
+        len(Crystals(str(twice)))
+    with pytest.raises(DataError, match="name is that of the files, or a path"):
+        Crystals("")
     bad = write_csv(tmp_path / "bad.csv", ("cif",), [("rubbish",)] * 3)
     with pytest.raises(DataError, match=r"none of 3 rows can be used: .*: 3 \(rows 1, 2, 3\)"):
         len(Crystals(str(bad)))
@@ -127,5 +149,6 @@ def test_a_mark_of_the_byte_order_capitals_and_folders_cost_no_crystal(tmp_path,
         (tmp_path / "all" / name).write_text(salt, encoding="utf-8-sig")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        (tmp_path / "all" / "._one.cif").write_bytes(b"\x00\x05\x16\x07")  # of a Mac
         assert len(Crystals(str(tmp_path / "all"), val=0, test=0)) == 3
         assert len(Crystals(str(tmp_path / "all" / "TWO.CIF"), val=0, test=0)) == 1

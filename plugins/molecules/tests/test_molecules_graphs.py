@@ -106,6 +106,14 @@ def test_other_files_and_collections(tmp_path, monkeypatch):
     assert homes.smiles_of(str(tmp_path / "m.smi")) == ["CCO", "CN"]
     (tmp_path / "M.SMI").write_text("CCO ethanol\n", encoding="utf-8-sig")  # as Windows editors write it
     assert homes.smiles_of(str(tmp_path / "M.SMI")) == ["CCO"]
+    (tmp_path / "h.smi").write_text("SMILES name\nCCO ethanol\u2028of wine\nCN\r\n")
+    assert homes.smiles_of(str(tmp_path / "h.smi")) == ["CCO", "CN"]
+    (tmp_path / "none.sdf").touch()
+    with pytest.raises(DataError, match=r"none.sdf is empty"):
+        homes.smiles_of(str(tmp_path / "none.sdf"))
+    (tmp_path / "twice.csv").write_text("smiles,SMILES\nC,CC\n")
+    with pytest.raises(DataError, match="'smiles' is there twice"):
+        homes.smiles_of(str(tmp_path / "twice.csv"))
     from rdkit import Chem
 
     with Chem.SDWriter(str(tmp_path / "gdb9.sdf")) as out:

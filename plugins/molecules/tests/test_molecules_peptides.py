@@ -176,6 +176,7 @@ def test_a_mark_of_the_byte_order_costs_no_atom_and_a_folder_is_no_file(rows, tm
     one.assign_label_seq_id()
     (tmp_path / "marked" / "a.pdb").mkdir(parents=True)
     (tmp_path / "marked" / "P.PDB").write_text(own, encoding="utf-8-sig")
+    (tmp_path / "marked" / "._P.PDB").write_bytes(b"\x00\x05\x16\x07")  # of a Mac
     cif = one.make_mmcif_document().as_string()
     (tmp_path / "marked" / "P.CIF").write_text(cif, encoding="utf-8-sig")
     with warnings.catch_warnings():

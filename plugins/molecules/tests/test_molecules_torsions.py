@@ -89,3 +89,10 @@ def test_an_sdf_file_gives_its_own_positions_and_names_what_it_cannot_use(tmp_pa
         assert len(accepted) == 3
     with pytest.raises(DataError, match=r"no file other\.sdf"):
         len(MoleculeFile("other.sdf", root=tmp_path))
+    (tmp_path / "none.sdf").touch()
+    with pytest.raises(DataError, match=r"none\.sdf is empty"):
+        len(MoleculeFile(str(tmp_path / "none.sdf")))
+    named = file.read_bytes().split(b"\n", 1)[1]
+    (tmp_path / "latin.sdf").write_bytes(b"\xe9thanol\n" + named)
+    with pytest.raises(DataError, match=r"more than 2 atoms: 6 \(rows 1, 2"):
+        len(MoleculeFile(str(tmp_path / "latin.sdf"), most_atoms=2))

@@ -95,6 +95,9 @@ def test_lines_need_snapshots():
         (["day 2", "day 10", "day 4"], [2, 10, 4]),
         (["d4.5", "x_12", "y_1"], [0, 1, 2]),  # not a number in each, so places in order
         (["early", "late", "mid"], [0, 1, 2]),
+        (["day0", "day10", "day2"], [0, 10, 2]),
+        (["D1.5_x", "D12_x", "D2_x"], [1.5, 12, 2]),
+        (["t-2", "t0", "t1"], [0, 1, 2]),
     ],
 )
 def test_times_in_words(tmp_path, words, times):
@@ -109,6 +112,13 @@ def test_what_is_not_finite_is_told_with_its_row(tmp_path):
     file = tmp_path / "cells.csv"
     file.write_text("time,a\n0,1\n0,nan\n1,2\n")
     with pytest.raises(DataError, match=r"cells\.csv:3: column .a. is not finite"):
+        read_cells(file, "time")
+
+
+def test_a_column_of_words_is_no_coordinate(tmp_path):
+    file = tmp_path / "cells.csv"
+    file.write_text("time,a,kind\n0,1,x\n1,2,y\n")
+    with pytest.raises(DataError, match=r"column 'kind' holds words such as 'x'"):
         read_cells(file, "time")
 
 

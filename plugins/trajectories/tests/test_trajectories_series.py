@@ -1,6 +1,7 @@
 """Series: missing values are no entries; bad files are told with file and line."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -31,6 +32,11 @@ def test_values_and_missing_ones(tmp_path):
     assert values[:, 0].isnan().tolist() == [False, False, True, False, False]
 
 
+def test_a_line_whose_values_are_all_missing_is_a_time_all_the_same(tmp_path):
+    values = read_series(write(tmp_path, ["1,2", ",", "", "3,4", ","], "a,b"))
+    assert values[:, 0].nan_to_num(-1).tolist() == [1, -1, 3]
+
+
 @pytest.mark.parametrize("between", ["\t", ";"])
 def test_what_stands_between_values_is_told_by_the_header(tmp_path, between):
     lines = [line.replace(",", between) for line in hours(4, missing={1})]
@@ -47,6 +53,7 @@ def test_what_stands_between_values_is_told_by_the_header(tmp_path, between):
         (["2020-01-01,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' stands twice"),
         (["2020-01-02,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' comes before"),
         (["2020-01-01,1,2", "soon,1,2"], ":3: 'soon' is no time"),
+        (["1,1,2", "nan,1,2"], ":3: 'nan' is no time"),
         (["2020-01-01,1,2", "2020-01-02,inf,2"], ":3: column 'a' is infinite"),
         (
             ["2020-01-01,1,2", "2020-01-02,1,2", "2020-01-03,1,2", "2020-01-05,1,2"],
@@ -68,6 +75,26 @@ def test_bad_files_are_told_with_file_and_line(tmp_path, lines, said):
 def test_an_unknown_column_is_told(tmp_path):
     with pytest.raises(DataError, match="no column 'c'; it has: a, b"):
         read_series(write(tmp_path, hours(3)), ["c"])
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "said"),
+    [
+        ("date,a,a", ["1,2,3", "2,3,4"], ":1: column 'a' is there twice"),
+        ("date", ["1", "2"], ":1: there is no column beside the time"),
+        ("date,a", ["1,2", "2,3", "3,4", "1e14,3"], ":5: 4 times would be filled up to 100,000,000,000,000"),
+    ],
+)
+def test_what_is_no_series_is_told(tmp_path, header, lines, said):
+    file = write(tmp_path, lines, header)
+    with pytest.raises(DataError, match=re.escape(f"{file}{said}")):
+        read_series(file, irregular="fill")
+
+
+@pytest.mark.parametrize("columns", [[], ["a", "a"]])
+def test_columns_are_named_once_each(columns):
+    with pytest.raises(DataError, match="columns names one at least, each once"):
+        Series(columns=columns)
 
 
 def test_times_left_out_are_missing_values_where_asked(tmp_path):

@@ -29,6 +29,9 @@ def test_order_header_and_comments_do_not_matter(tmp_path):
     ("line", "said"),
     [
         ("0\t1\t2", "3 values"),
+        ("1,,1,2,3", "'1,,1,2,3' holds an empty cell"),
+        ("1;1;2,5", "'1;1;2,5' holds an empty cell, or two kinds of separators"),
+        ("1\t1\t2,5", "two kinds of separators"),
         ("0\t1\tfoo\t3", "x is 'foo'"),
         ("0\t1\tnan\t3", "x is 'nan'"),
         ("0\t1\t2\tinf", "y is 'inf'"),

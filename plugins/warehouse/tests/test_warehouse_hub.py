@@ -45,6 +45,7 @@ def test_every_form_gives_the_same_rows(table, tmp_path: Path, form: str) -> Non
     elif form == "capitals":
         (place / "a.parquet").mkdir(parents=True)  # a folder is no file, whatever its name
         table.to_parquet(place / "ROWS.PARQUET")
+        (place / "._ROWS.PARQUET").write_bytes(b"\x00\x05\x16\x07")  # of a Mac
     elif form == "shards":
         place.mkdir()
         for i in range(2):

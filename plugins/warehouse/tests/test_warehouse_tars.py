@@ -48,6 +48,23 @@ def test_shards_in_capitals_are_read_and_a_folder_is_none(shards: Path) -> None:
     assert len(TarShards(str(shards), **COLUMNS)) == 30
 
 
+def test_what_other_systems_leave_is_no_sample(shards: Path) -> None:
+    with tarfile.open(shards / "train-000.tar", "a") as out:
+        for name in ("._000.npy", "__MACOSX/0.npy", "PaxHeader/0.npy", "./README.md"):
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            out.addfile(member, io.BytesIO(b"no"))
+    (shards / "._train-000.tar").write_bytes(b"no")
+    for named in (str(shards), str(shards / "*.tar")):
+        data = TarShards(named, **COLUMNS)
+        if named == str(shards):
+            with pytest.warns(
+                UserWarning, match=r"train-000.tar: 1 names that have none of .npy, .cls are no"
+            ):
+                assert len(data) == 30
+        assert len(data) == 30
+
+
 def test_pictures_and_entries_of_json(shards: Path) -> None:
     data = TarShards(str(shards), states="png", conditions={"weight": "meta.json:weight"})
     assert data.spec.shape == (3, 4, 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flowloom_registry.cli.given import count, examples
+from flowloom_registry.cli.given import count, examples, place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folders of finished runs, or one of an experiment",
     )
-    parser.add_argument("--out", type=Path, help="folder for results.csv and report.html (default: none)")
+    parser.add_argument("--out", type=place, help="folder for results.csv and report.html (default: none)")
     parser.add_argument(
         "--blind",
         type=Path,

@@ -102,7 +102,7 @@ def _of_row(text: str, assembly: Assembly) -> dict[str, Tensor]:
     held_out = assembly.held_out()
     data = held_out or assembly.require_data("--cond row=N takes a row of the data")
     what = "training" if held_out is None else "held-out"
-    if not text.isdigit() or int(text) >= len(data):
+    if not (text.isascii() and text.isdecimal()) or int(text) >= len(data):
         raise FlowloomError(f"--cond row={text}: expected one of the {what} rows, 0 to {len(data) - 1}")
     return dict(data.take(torch.tensor([int(text)])).cond)
 
@@ -130,28 +130,27 @@ def _number(text: str) -> int | float | str:
 
 
 def _from_file(file: Path, name: str, place: str) -> list[Any]:
-    import numpy as np
-
-    from flowloom.errors import FlowloomError
+    from flowloom.data.arrays import read_numpy
+    from flowloom.errors import DataError, FlowloomError
 
     try:
         if file.suffix == ".csv":
             array = _csv(file)
         elif file.suffix in (".npy", ".npz"):
-            array = np.load(file, allow_pickle=False)
+            arrays = read_numpy(file)
+            if file.suffix == ".npz" and name not in arrays and len(arrays) != 1:
+                there = ", ".join(arrays) or "none"
+                raise FlowloomError(f"{place}: the file has no array {name!r}; it has: {there}")
+            array = arrays[name] if name in arrays else next(iter(arrays.values()))
         else:
             raise FlowloomError(f"{place}: a file of conditions ends in .npy, .npz or .csv")
-        if isinstance(array, np.lib.npyio.NpzFile):
-            key = name if name in array.files else array.files[0]
-            if key != name and len(array.files) > 1:
-                arrays = ", ".join(array.files)
-                raise FlowloomError(f"{place}: the file has no array {name!r}; it has: {arrays}")
-            array = array[key]
     except FileNotFoundError:
         raise FlowloomError(f"{place}: there is no file {str(file)!r}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, DataError) as error:
         line = " ".join(str(error).split())
         raise FlowloomError(f"{place}: the file cannot be read as numbers: {line}") from error
+    if array.dtype.kind not in "fiubU":
+        raise FlowloomError(f"{place}: the file holds {array.dtype}; save numbers")
     return list(array.reshape(-1).tolist())
 
 
@@ -186,12 +185,16 @@ def _tensor(values: list[Any], condition: Condition, n: int, place: str) -> Tens
         raise FlowloomError(
             f"{place}: expected {one} for an example, or {n} times as many; got {len(values)}"
         )
+    try:
+        tensor = torch.tensor(values)
+    except (ValueError, RuntimeError, OverflowError):
+        raise FlowloomError(f"{place}: a number is beyond the range of 64 bits") from None
     if len(values) == n * size:
-        rows = torch.tensor(values).reshape(n, *condition.shape)
+        rows = tensor.reshape(n, *condition.shape)
     elif len(values) == size:
-        rows = torch.tensor(values).reshape(1, *condition.shape)
+        rows = tensor.reshape(1, *condition.shape)
     else:
-        rows = torch.tensor(values).expand(1, *condition.shape)
+        rows = tensor.expand(1, *condition.shape)
     return rows.clone() if condition.classes is not None else rows.float()
 
 

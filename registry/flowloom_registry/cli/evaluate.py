@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     assembly, folder = open_run(args.run_folder, trust=args.trust, layers=args.layers, overrides=overrides)
     place = folder if name is None else folder.beside(name)
+    if name is not None and not assembly.judged:
+        raise FlowloomError("this recipe names no metrics, scores or tasks, so there is nothing to evaluate")
     assembly.to(device)
     with place.locked():
         rehearse(assembly, "nothing was evaluated")

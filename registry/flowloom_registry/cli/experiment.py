@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowloom_registry.cli.given import count
+from flowloom_registry.cli.given import count, place
 
 if TYPE_CHECKING:
     from flowloom_registry.studies.launchers import Launcher
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("experiment", help="an experiment's name, or a YAML file with arms: and grid:")
-    parser.add_argument("--out", type=Path, help="folder of the study (default: experiments/NAME)")
+    parser.add_argument("--out", type=place, help="folder of the study (default: experiments/NAME)")
     parser.add_argument(
         "--jobs", type=count, default=1, help="cells at a time, each in a process (default: 1)"
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flowloom_registry.cli.given import examples
+from flowloom_registry.cli.given import examples, place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a trained run")
-    parser.add_argument("--out", type=Path, help="folder for the graphs (default: RUN/export)")
+    parser.add_argument("--out", type=place, help="folder for the graphs (default: RUN/export)")
     parser.add_argument("--format", choices=("torch", "onnx", "all"), default="all", help="default: all")
     parser.add_argument("--solver", help="of the sampler (default: the recipe's)")
     parser.add_argument("--steps", type=int, help="its number of steps")
@@ -29,10 +29,13 @@ def run(args: argparse.Namespace) -> int:
     """Write graphs of the network and of a sampler."""
     import torch
 
+    from flowloom_registry.cli.given import require_folder
     from flowloom_registry.delivery.export import FORMATS, export
     from flowloom_registry.runs.chosen import chosen_solver
     from flowloom_registry.runs.open import open_run
 
+    if args.out is not None:
+        require_folder("--out", args.out)
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     assembly.to(torch.device("cpu"))
     done = export(

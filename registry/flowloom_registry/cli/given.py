@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -26,6 +27,32 @@ def count(text: str) -> int:
     if not 1 <= number < 2**31:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is wanted, got {text!r}")
     return number
+
+
+def place(text: str) -> Path:
+    """Where to write: the ``type`` of an argument.
+
+    Raises:
+        ArgumentTypeError: it is empty, which would be the working folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a folder is wanted, got an empty one")
+    return Path(text)
+
+
+def require_folder(option: str, out: Path) -> None:
+    """Ask for a place that is a folder, or can become one.
+
+    Raises:
+        FlowloomError: it is a file, or lies below one.
+    """
+    from flowloom.errors import FlowloomError
+
+    there = next((one for one in (out, *out.parents) if one.exists()), None)
+    if there is not None and not there.is_dir():
+        below = "" if there == out else f": {there} is a file"
+        what = "cannot be a folder" if below else "is a file; name a folder"
+        raise FlowloomError(f"{option} {out} {what}{below}")
 
 
 def settings(words: Iterable[str]) -> dict[str, Any]:
@@ -110,9 +137,11 @@ def seeds(text: str | None) -> list[int] | None:
     found: list[int] = []
     for word in text.split(","):
         first, dash, last = word.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) - int(first) > 10_000):
+        last = last if dash else first
+        whole = all(one.isascii() and one.isdecimal() for one in (first, last))
+        if not whole or int(last) - int(first) > 10_000:
             raise FlowloomError(f"--seeds {text}: expected whole numbers such as 3,4,5 or 3-5")
-        found += range(int(first), int(last if dash else first) + 1)
+        found += range(int(first), int(last) + 1)
     for seed in found:
         require_seed(seed)
     if not found or len(set(found)) != len(found):

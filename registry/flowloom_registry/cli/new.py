@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flowloom_registry.cli.given import place
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("what", choices=["plugin"], help="what to write")
     parser.add_argument("name", help="lower-case word such as 'proteins'; the package is flowloom-NAME")
     parser.add_argument(
-        "--into", type=Path, default=Path(), metavar="DIR", help="folder in which to write it (default: here)"
+        "--into",
+        type=place,
+        default=Path(),
+        metavar="DIR",
+        help="folder in which to write it (default: here)",
     )
 
 

@@ -7,13 +7,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from flowloom_registry.cli.given import examples
+from flowloom_registry.cli.given import examples, place
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("recipe", help="a recipe's name, a YAML file, or the folder of a run to go on with")
-    parser.add_argument("--out", type=Path, help="run folder (default: runs/NAME, with the seed if not 0)")
+    parser.add_argument("--out", type=place, help="run folder (default: runs/NAME, with the seed if not 0)")
     parser.add_argument(
         "--with",
         dest="layers",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.conditions import HELP
-from flowloom_registry.cli.given import count, examples
+from flowloom_registry.cli.given import count, examples, place
 
 if TYPE_CHECKING:
     from flowloom_registry.delivery.shards import Drawer
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
-        "--out", type=Path, help="folder for states and pictures (default: RUN/samples/drawn, or shards)"
+        "--out", type=place, help="folder for states and pictures (default: RUN/samples/drawn, or shards)"
     )
     parser.add_argument(
         "--shards",
@@ -53,20 +53,20 @@ def run(args: argparse.Namespace) -> int:
     """Draw, and write states and pictures."""
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
-    from flowloom_registry.cli.given import require_seed
+    from flowloom_registry.cli.given import require_folder, require_seed
     from flowloom_registry.runs.chosen import chosen_solver
     from flowloom_registry.runs.open import open_run, pick_device
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
+    if args.out is not None:
+        require_folder("--out", args.out)
     device = pick_device(args.device)
     if args.shards:
         return _to_shards(args, str(device))
     for name in ("jobs", "batch", "shard_rows"):
         if getattr(args, name) is not None:
             raise FlowloomError(f"--{name.replace('_', '-')} is for --shards; add it")
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise FlowloomError(f"--out {args.out} is a file; name a folder")
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     assembly.flow.objective.require_generates()
     assembly.to(device)

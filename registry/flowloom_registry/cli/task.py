@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowloom_registry.cli.conditions import HELP
-from flowloom_registry.cli.given import count
+from flowloom_registry.cli.given import count, place
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=place,
         help="folder for states and pictures (default: RUN/samples/TASK), or a file such as out.wav for "
         "the answer alone",
     )
@@ -64,10 +64,11 @@ def run(args: argparse.Namespace) -> int:
 
     from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
-    from flowloom_registry.cli.given import require_seed, settings, value
+    from flowloom_registry.cli.given import require_folder, require_seed, settings, value
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.open import open_run, pick_device
+    from flowloom_registry.runs.pictures import slug
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     file = args.out if args.out is not None and args.out.suffix else None
     if file is not None:
         task.require_writes(file)
+    if args.out is not None:
+        require_folder("--out", args.out if file is None else args.out.parent)
     usual = task.unasked if args.given is None else (4 if file is None else 1)
     n = args.n if args.n is not None else usual
     device = pick_device(args.device)
@@ -105,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         for written in task.write(answers, data, file):
             print(written)
         return 0
-    out = args.out or folder.samples / args.task.rpartition(":")[2]
+    out = args.out or folder.samples / slug(args.task.rpartition(":")[2])
     show_examples(answers, assembly, out / "answers.safetensors", f"{n} answers")
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from flowloom_registry.cli.given import count
+from flowloom_registry.cli.given import count, place
 
 _PAGE = Path("docs/systems.md")
 
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", metavar="SEEDS", help="in place of the claims' own: 3,4,5 or 3-5")
     parser.add_argument(
-        "--out", type=Path, default=Path("claims"), help="folder of the runs (default: claims)"
+        "--out", type=place, default=Path("claims"), help="folder of the runs (default: claims)"
     )
     parser.add_argument(
         "--jobs", type=count, default=1, help="runs at a time, each in a process (default: 1)"

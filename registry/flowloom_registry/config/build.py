@@ -383,6 +383,9 @@ def _clashes(plan: RecipePlan, parts: Mapping[str, Any]) -> list[Problem]:
     for clash in problems({"spec": spec_of(parts), **parts}):
         nowhere = Position(plan.file)
         first, second = (plan.places.get(name, nowhere) for name in (clash.first, clash.second))
+        if clash.first == clash.second:  # a section that lists what does not go together
+            found.append(first.problem(clash.first, clash.message))
+            continue
         hint = f"'{clash.second}' is at {second}" if second.line else ""
         found.append(first.problem(f"{clash.first} + {clash.second}", clash.message, hint))
     return found

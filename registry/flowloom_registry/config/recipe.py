@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -313,8 +314,9 @@ def locate(
     try:
         row = find(reference)
     except UnknownComponentError:
-        if path.is_file():
-            return path.stem, str(path), _read_file(path), False
+        with suppress(OSError, ValueError):  # a name that cannot be one
+            if path.is_file():
+                return path.stem, str(path), _read_file(path), False
         raise
     file, text = recipe_text(row)
     return row.name, file, text, True

@@ -154,7 +154,7 @@ async def _json(request: Request, bounds: Bounds) -> Any:
         return bytes(data)
 
     said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > bounds.body:
+    if said.isascii() and said.isdecimal() and int(said) > bounds.body:
         raise HTTPException(413, f"the body has more than {bounds.body} bytes")
     try:
         data = await asyncio.wait_for(whole(), bounds.timeout)

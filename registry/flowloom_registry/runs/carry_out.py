@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
-from flowloom.errors import IncompatibleError, RunError
+from flowloom.data import Dataset
+from flowloom.data.looked_at import require_rows
+from flowloom.errors import DataError, IncompatibleError, OffManifoldError, RunError
 from flowloom.spec import Spec
 from flowloom.training.parallel import World, in_shares, require_parallel
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import USED
+from flowloom_registry.errors import ConfigError
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.environment import describe, other_threads
 from flowloom_registry.runs.evaluate import evaluate
@@ -81,6 +84,7 @@ def carry_out(
                     "train.steps: this recipe has no parameters to train; write train: {steps: 0}"
                 )
             if world.first:
+                _require_rows(assembly)
                 rehearse(assembly)
         environment["parameters"] = size = trained_parameters(assembly.flow)
     notes = Notes()
@@ -109,7 +113,7 @@ def carry_out(
         with world.together():
             if world.first:
                 if not trains:
-                    restore(assembly.flow, folder)
+                    restore(assembly.flow, folder, mend=True)
                 result = judge_and_report(assembly, folder, notes)
                 folder.set_status("finished", folder.status()["step"])
                 notify(recipe.catalog, "flowloom_finished", run=folder)
@@ -224,6 +228,29 @@ def _require_something_to_train(assembly: Assembly) -> None:
             f"nothing is trained here: {names} of other runs are frozen, and there is nothing else; write "
             "'frozen: false' for what is to be trained on, or train: {steps: 0} for a run without training"
         )
+
+
+def _require_rows(assembly: Assembly) -> None:
+    """Look at the rows before anything is written, as training does again.
+
+    Rows that are read from files one by one, or made in the run folder, are looked at there alone.
+
+    Raises:
+        ConfigError: a row cannot be learned; says where its data are named.
+    """
+    shown = assembly.feed.examples()
+    made = [data for _, data in assembly.built.places.made(Dataset)]
+    if shown is None or assembly.flow.objective.encodes or getattr(shown, "reads_files", False):
+        return
+    if any(type(data).keep_in is not Dataset.keep_in for data in made):
+        return
+    try:
+        require_rows(shown, assembly.flow)
+    except (DataError, OffManifoldError) as error:
+        at = assembly.built.where(assembly.built.get("data"))
+        if at is None:
+            raise
+        raise ConfigError([at.problem("data", str(error).removeprefix("data: "))]) from error
 
 
 def _plain(assembly: Assembly) -> Spec | None:

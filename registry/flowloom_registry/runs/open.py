@@ -28,7 +28,10 @@ def pick_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+    except RuntimeError as error:
+        raise FlowloomError(f"there is no device {name!r}; write cpu, cuda, cuda:1, mps ...") from error
+    try:
+        torch.zeros(1, device=device).item()  # some kinds hold shapes alone
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise FlowloomError(f"device {name!r} cannot be used here ({first}); try --device cpu") from error

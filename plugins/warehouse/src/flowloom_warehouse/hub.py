@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
+from flowloom.data.files import is_hidden
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.spec import Spec
 from flowloom.training import Stream
@@ -248,7 +249,7 @@ def _files(place: Path) -> list[Path]:
             raise DataError(f"{place} does not end in {', '.join(_FORMS)}")
         return [place]
     inside = sorted(place.iterdir()) if place.is_dir() else []
-    found = [file for file in inside if file.suffix.lower() in _FORMS and file.is_file()]
+    found = [f for f in inside if f.suffix.lower() in _FORMS and f.is_file() and not is_hidden(f.name)]
     forms = {_FORMS[file.suffix.lower()] for file in found}
     if len(forms) > 1:
         raise DataError(f"{place} holds files of several forms ({', '.join(sorted(forms))}); name one file")

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tarfile
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from flowloom.data.files import data_home
+from flowloom.data.files import data_home, is_hidden
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom_warehouse.columns import Columns, Table
 from flowloom_warehouse.table import Source, TableData
@@ -158,9 +159,11 @@ def _matching(pattern: str) -> list[Path]:
             raise DataError(f"shard {missing[0]} is missing ({len(missing)} of {len(files)} are)")
         return files
     if place.is_dir():
-        files = sorted(f for f in place.iterdir() if f.suffix.lower() == ".tar" and f.is_file())
+        inside = (f for f in place.iterdir() if f.suffix.lower() == ".tar" and f.is_file())
+        files = sorted(f for f in inside if not is_hidden(f.name))
     elif any(mark in pattern for mark in "*?["):
-        files = sorted(place.parent.glob(place.name))
+        asked = is_hidden(place.name)
+        files = sorted(f for f in place.parent.glob(place.name) if asked or not is_hidden(f.name))
     else:
         files = [place] if place.is_file() else []
     if not files:
@@ -200,6 +203,8 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
                 if not member.isreg():
                     continue
                 folder, _, name = member.name.rpartition("/")
+                if is_hidden(name) or any(_is_left(part) for part in folder.split("/")):
+                    continue
                 stem, _, ending = name.partition(".")
                 if (folder, stem) != key:
                     key = (folder, stem)
@@ -210,6 +215,11 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
                     raise tarfile.ReadError("unexpected end of data")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"shard {file} is truncated or no tar file: {error}") from error
+    whole = [sample for sample in samples if sample]
+    if whole and len(whole) < len(samples):
+        left, wanted = len(samples) - len(whole), ", ".join(f".{ending}" for ending in endings)
+        warnings.warn(f"shard {file}: {left} names that have none of {wanted} are no samples", stacklevel=2)
+        samples = whole
     if not samples:
         raise DataError(f"shard {file} is empty: it holds no samples")
     with _open(file) as handle:
@@ -221,6 +231,11 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
                 have = ", ".join(sample) or "none of those that are read"
                 raise DataError(f"shard {file}: sample {number} has no file .{ending}; it has: {have}")
     return np.asarray([[sample[ending] for ending in endings] for sample in samples], dtype=np.int64)
+
+
+def _is_left(folder: str) -> bool:
+    """What archives of other systems put beside the files."""
+    return folder == "__MACOSX" or folder.startswith("PaxHeader")
 
 
 def _reader(column: str) -> Callable[[bytes], Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flowloom.data.files import files_below
 from flowloom.errors import DataError
 from flowloom_audio.text.frontend import DIGITS
 
@@ -60,7 +61,7 @@ def clips_of(folder: Path, layout: Layout) -> list[Clip]:
 
 
 def _sounds(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if file.suffix.lower() in SOUNDS and file.is_file())
+    return (file for file in files_below(folder) if file.suffix.lower() in SOUNDS)
 
 
 def _text(file: Path) -> str:
@@ -82,10 +83,15 @@ def _ljspeech(folder: Path) -> Iterator[Clip]:
     table = folder / "metadata.csv"
     if not table.is_file():
         raise DataError(f"{folder} has no metadata.csv, which layout ljspeech reads")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        for line in csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE):
-            if line:
-                yield Clip(folder / "wavs" / f"{line[0]}.wav", line[-1].strip(), "lj")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no table of '|' in UTF-8: {error}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {table}: {error.strerror or error}") from error
+    for line in lines:
+        yield Clip(folder / "wavs" / f"{line[0]}.wav", line[-1].strip(), "lj")
 
 
 def _libritts(folder: Path) -> Iterator[Clip]:
@@ -106,7 +112,7 @@ def _spoken_digits(folder: Path) -> Iterator[Clip]:
     for file in _sounds(folder):
         digit, _, rest = file.stem.partition("_")
         speaker, _, take = rest.rpartition("_")
-        if digit in map(str, range(10)) and speaker and take.isdigit():
+        if digit in map(str, range(10)) and speaker and take.isascii() and take.isdecimal():
             yield Clip(file, DIGITS[int(digit)], speaker, int(take))
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from flowloom.data.files import files_below, is_hidden
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom_images.data.images import PixelDataset, Pixels
@@ -19,16 +20,18 @@ from flowloom_images.data.splits import stratified
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of the files that count as images, in either case."""
 
-_VAL = ("val", "valid", "validation")
+_SPLITS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
+"""Names of the folders of splits, in either case."""
 
 
 class ImageFolder(PixelDataset):
     """The image files of a folder, resized and cropped to squares as they are asked for.
 
     Where every image lies in a subfolder, the first folders below ``path`` are the classes, by name. A
-    folder that holds ``train/`` and ``test/`` or ``val/`` is taken as split already (without ``test/``,
-    ``val/`` is both); where all images lie below ``train/``, that is the folder. What is hidden (names that
-    begin with a dot, ``__MACOSX``) is no data. Grey files of 16 bits are scaled from their whole range.
+    folder that holds ``train/`` and ``test/`` or ``val/`` (or ``training``, ``testing``, ``valid``,
+    ``validation``, in either case) is taken as split already (without ``test/``, ``val/`` is both); where all
+    images lie below ``train/``, that is the folder. What is hidden (names that begin with a dot,
+    ``__MACOSX``) is no data. Grey files of 16 bits are scaled from their whole range.
 
     Args:
         path: of the folder.
@@ -77,8 +80,19 @@ class ImageFolder(PixelDataset):
         if self._classes is None:
             root = self._part("train")
             below = [file.relative_to(root).parts for file in _images_in(root)]
-            nested = all(len(parts) > 1 for parts in below)
-            self._classes = tuple(sorted({parts[0] for parts in below})) if nested else ()
+            top = next((parts[0] for parts in below if len(parts) == 1), None)
+            classes = tuple(sorted({parts[0] for parts in below if len(parts) > 1}))
+            if classes and top is not None:
+                warnings.warn(
+                    f"{root}: {top} lies beside the folders {', '.join(classes[:5])}, so there are no "
+                    "classes",
+                    stacklevel=2,
+                )
+            empty = sorted(set(_subfolders(root)) - set(classes)) if classes and top is None else []
+            if empty:
+                said = f"{root}: folders without image files are no classes: {', '.join(empty[:5])}"
+                warnings.warn(said, stacklevel=2)
+            self._classes = classes if top is None else ()
         return self._classes
 
     @property
@@ -117,14 +131,17 @@ class ImageFolder(PixelDataset):
     def _folders(self) -> dict[str, Path]:
         """The folders of splits that are on disk, by split; ``train`` alone where nothing is split."""
         root = Path(self.path).expanduser()
-        if not (root / "train").is_dir():
+        found = _splits(root)
+        if "train" not in found:
+            below = {file.relative_to(root).parts[0] for file in _images_in(root)} if found else set()
+            if below and all(name.lower() in (*_SPLITS["test"], *_SPLITS["val"]) for name in below):
+                there = " and ".join(sorted(below))
+                raise DataError(f"{root} holds {there} and no folder train; give the path of one of them")
             return {"train": root}
-        val = next((root / name for name in _VAL if (root / name).is_dir()), None)
-        test = root / "test" if (root / "test").is_dir() else val
-        if test is None:
+        if len(found) == 1:
             below = {file.relative_to(root).parts[0] for file in _images_in(root)}
-            return {"train": root / "train" if below == {"train"} else root}
-        return {"train": root / "train", "test": test} | ({} if val is None else {"val": val})
+            return {"train": found["train"] if below == {found["train"].name} else root}
+        return {"test": found.get("val", root), **found}
 
     def _part(self, part: str) -> Path:
         found = self._folders()
@@ -195,16 +212,30 @@ def _in_eight_bits(image: Image.Image, background: int) -> Image.Image:
     return image
 
 
+def _subfolders(root: Path) -> list[str]:
+    """Names of the folders in a folder that are not hidden, sorted."""
+    there = root.iterdir() if root.is_dir() else ()
+    return sorted(one.name for one in there if one.is_dir() and not is_hidden(one.name))
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """The folders that are named for splits, by split; the first of its names where there are several."""
+    there = _subfolders(root)
+    found = {}
+    for split, names in _SPLITS.items():
+        # Written as here comes before capitals.
+        own = sorted(
+            (names.index(one.lower()), one not in names, one) for one in there if one.lower() in names
+        )
+        if own:
+            found[split] = root / own[0][2]
+    return found
+
+
 def _images_in(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the path of a folder of image files")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    files = [path for path in files if not any(_is_hidden(name) for name in path.relative_to(root).parts)]
+    files = [path for path in files_below(root) if path.suffix.lower() in SUFFIXES]
     if not files:
         raise DataError(f"{root} holds no image files; endings that count are {' '.join(SUFFIXES)}")
     return files
-
-
-def _is_hidden(name: str) -> bool:
-    """What notebooks, file browsers and archives of other systems leave behind."""
-    return name.startswith(".") or name == "__MACOSX"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.data.files import find, folders
+from flowloom.data.files import find, folders, is_hidden
 from flowloom.errors import DataError
 from flowloom.spec import Spec
 from flowloom_images.layouts.spec import layout_spec
+from flowloom_registry.errors import one_line
 
 Element = tuple[str, float, float, float, float]
 """Type, left, upper, width and height, in shares of the page."""
@@ -122,14 +124,17 @@ class PubLayNet(StoredLayouts):
         file = find([place, place / "annotations"], [wanted])
         if file is None:
             raise DataError(f"{place} lacks {wanted}; get it from {self.home}")
-        told = json.loads(file.read_text(encoding="utf-8"))
-        names = {c["id"]: c["name"] for c in told["categories"]}
-        sizes = {image["id"]: (image["width"], image["height"]) for image in told["images"]}
-        boxes: dict[Any, list[Element]] = {key: [] for key in sizes}
-        for one in told["annotations"]:
-            (width, height), (x, y, w, h) = sizes[one["image_id"]], one["bbox"]
-            element = (names[one["category_id"]], x / width, y / height, w / width, h / height)
-            boxes[one["image_id"]].append(element)
+        with _telling(file):
+            told = json.loads(file.read_text(encoding="utf-8"))
+            names = {c["id"]: c["name"] for c in told["categories"]}
+            sizes = {image["id"]: (image["width"], image["height"]) for image in told["images"]}
+            boxes: dict[Any, list[Element]] = {key: [] for key in sizes}
+            annotations = list(told["annotations"])
+        for i, one in enumerate(annotations):
+            with _telling(file, f"annotation {i}"):
+                (width, height), (x, y, w, h) = sizes[one["image_id"]], one["bbox"]
+                element = (names[one["category_id"]], x / width, y / height, w / width, h / height)
+                boxes[one["image_id"]].append(element)
         for i, page in enumerate(boxes.values()):
             if self.part == "test" or (i % 20 == 0) == (self.part == "val"):
                 yield page
@@ -158,12 +163,26 @@ class RICO(StoredLayouts):
 
     def pages(self, place: Path) -> Iterator[Sequence[Element]]:
         """From the labelled components of every screen's tree."""
-        for i, file in enumerate(sorted((place / "semantic_annotations").glob("*.json"))):
+        files = sorted((place / "semantic_annotations").glob("*.json"))
+        for i, file in enumerate(one for one in files if not is_hidden(one.name)):
             share = i % 20
             if ("test" if share < 2 else "val" if share == 2 else "train") == self.part:
-                tree = json.loads(file.read_text(encoding="utf-8"))
-                _, _, width, height = tree["bounds"]
-                yield list(_labelled(tree, width, height))
+                with _telling(file):
+                    tree = json.loads(file.read_text(encoding="utf-8"))
+                    _, _, width, height = tree["bounds"]
+                    page = list(_labelled(tree, width, height))
+                yield page
+
+
+@contextmanager
+def _telling(file: Path, part: str = "it") -> Iterator[None]:
+    """Inside, what a file lacks or should not hold is told with its name."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+        raise DataError(f"{file}: {part} holds no annotations of this kind ({one_line(error)})") from error
 
 
 def _labelled(node: dict[str, Any], width: float, height: float) -> Iterator[Element]:

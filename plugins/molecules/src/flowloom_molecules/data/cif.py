@@ -17,6 +17,9 @@ from flowloom_molecules.elements import NUMBERS
 CLOSEST = 0.5
 """Atoms that come closer than this (angstrom) overlap."""
 
+_CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+_BOUND = 1e6
+
 
 @dataclass(frozen=True)
 class Crystal:
@@ -70,7 +73,7 @@ def read(text: str, most: int | None = None) -> Crystal:
 
     Raises:
         Refusal: it is no CIF, holds no atoms, too many, unknown or partly occupied ones, atoms that overlap,
-            or a cell without volume.
+            or a cell that is not told or without volume, or an unknown space group.
     """
     import gemmi
 
@@ -85,6 +88,14 @@ def read(text: str, most: int | None = None) -> Crystal:
             break
     if structure is None or not len(structure.sites):
         raise Refusal("CIF without atoms")
+    # Of a cell that is not said, gemmi makes one of 1 angstrom, and of an unknown group none.
+    block = next(one for one in document if one.name == structure.name)
+    said = [gemmi.cif.as_number(block.find_value(f"_cell_{name}") or "?") for name in _CELL]
+    if not (np.abs(said) < _BOUND).all():
+        raise Refusal("a cell that is not told in numbers")
+    group = structure.spacegroup_hm or structure.spacegroup_hall or structure.spacegroup_number > 1
+    if structure.spacegroup is None and group and not structure.symops:
+        raise Refusal("an unknown space group")
     unit = structure.cell
     lengths, angles = np.array([unit.a, unit.b, unit.c]), np.array([unit.alpha, unit.beta, unit.gamma])
     cell = lattice(lengths, angles)

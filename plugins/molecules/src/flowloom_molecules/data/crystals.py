@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.data.files import fetch, find, folders
+from flowloom.data.files import fetch, find, folders, is_hidden
 from flowloom.errors import DataError
 from flowloom.spec import Spec
 from flowloom.state import State
@@ -58,6 +58,8 @@ class Crystals(Dataset):
     ) -> None:
         if most_atoms is not None and most_atoms < 1:
             raise DataError(f"most_atoms must be at least 1, got {most_atoms}")
+        if not name:
+            raise DataError("name is that of the files, or a path; got ''")
         require_shares(val, test)
         self.name, self.most_atoms, self.val, self.test, self.root = name, most_atoms, val, test, root
         self._split = "train"
@@ -137,7 +139,7 @@ class Crystals(Dataset):
     def _prepared(self, file: Path) -> Prepared:
         texts = dict(_texts(file))
         contents = "\0".join(f"{row}\0{key}\0{text}" for row, (key, text) in texts.items()).encode()
-        mark = fingerprint(contents, {"crystals": True, "most": self.most_atoms})
+        mark = fingerprint(contents, {"crystals": 2, "most": self.most_atoms})
         kept = prepared(f"crystals-{mark}", lambda: _make(texts, self.most_atoms))
         report(kept.refused, kept.total, str(file))
         return kept
@@ -147,7 +149,7 @@ def _texts(file: Path) -> Iterator[tuple[int | str, tuple[str, str]]]:
     """``(row, (key, CIF))`` of a folder, a CIF file or a CSV."""
     if file.is_dir():
         for one in sorted(file.iterdir()):
-            if one.suffix.lower() == ".cif" and one.is_file():
+            if one.suffix.lower() == ".cif" and one.is_file() and not is_hidden(one.name):
                 yield one.name, (one.stem, _text(one))
         return
     if file.suffix.lower() == ".cif":
@@ -157,6 +159,8 @@ def _texts(file: Path) -> Iterator[tuple[int | str, tuple[str, str]]]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
+            if list(rows.fieldnames or ()).count("cif") > 1:
+                raise DataError(f"{file}: column 'cif' is there twice")
             if "cif" not in (rows.fieldnames or ()):
                 raise DataError(f"{file} has no column 'cif'; it has: {', '.join(rows.fieldnames or ())}")
             for i, row in enumerate(rows, 1):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flowloom.data.files import data_home, fetch, find, folders
 from flowloom.errors import DataError
@@ -93,10 +94,12 @@ COLLECTIONS: Mapping[str, Callable[[Path | None], list[str]]] = {
 
 def _of_lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        # Some marks of the end of a line, in Unicode, stand within names.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
-    return [line.split()[0] for line in lines if line.strip()]
+    words = [line.split()[0] for line in lines if line.strip()]
+    return words[1:] if words and words[0].lower() == "smiles" else words
 
 
 def _of_sdf(file: Path) -> list[str]:
@@ -104,4 +107,24 @@ def _of_sdf(file: Path) -> list[str]:
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
-        return ["" if mol is None else str(Chem.MolToSmiles(mol)) for mol in Chem.SDMolSupplier(str(file))]
+        return ["" if mol is None else str(Chem.MolToSmiles(mol)) for mol in records(file)]
+
+
+def records(file: Path, hydrogens: bool = False) -> Iterator[Any]:
+    """Molecules of an SDF file, None for a record that cannot be read.
+
+    Args:
+        file: to read.
+        hydrogens: keep those that are written as atoms.
+
+    Raises:
+        DataError: the file is empty, or cannot be read.
+    """
+    from rdkit import Chem
+
+    try:
+        if not file.stat().st_size:
+            raise DataError(f"{file} is empty")
+        yield from Chem.SDMolSupplier(str(file), removeHs=not hydrogens)
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error

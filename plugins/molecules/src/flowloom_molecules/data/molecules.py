@@ -216,7 +216,10 @@ def read_smiles(file: Path) -> list[str]:
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
-            names = {name.strip().lower(): name for name in rows.fieldnames or ()}
+            there = [name.strip().lower() for name in rows.fieldnames or ()]
+            names = dict(zip(there, rows.fieldnames or (), strict=True))
+            if there.count("smiles") > 1:
+                raise DataError(f"{file}: column 'smiles' is there twice, in whatever case")
             if "smiles" not in names:
                 raise DataError(f"{file} has no column 'smiles'; it has: {', '.join(names) or 'nothing'}")
             return [(row[names["smiles"]] or "").strip() for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowloom.data.files import find, folders
 from flowloom.errors import DataError
-from flowloom_molecules.data.homes import qm9
+from flowloom_molecules.data.homes import qm9, records
 from flowloom_molecules.data.molecules import Conformed, packed
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refused, report
@@ -77,11 +77,10 @@ class MoleculeFile(Conformed):
         refused: list[Refused] = []
         found: list[tuple[dict[str, Any], Any]] = []
         with rdBase.BlockLogs():
-            supplier = Chem.SDMolSupplier(str(file), removeHs=False)
-            for row, mol in enumerate(supplier, 1):
+            for row, mol in enumerate(records(file, hydrogens=True), 1):
                 reason = self._fault(mol)
                 if reason:
-                    refused.append(Refused(row, "" if mol is None else mol.GetProp("_Name"), reason))
+                    refused.append(Refused(row, _name(mol), reason))
                     continue
                 answer = {
                     "key": Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False),
@@ -107,4 +106,12 @@ class MoleculeFile(Conformed):
             return "a charge that is not asked for"
         if self.missing_hydrogens == "refuse" and any(atom.GetTotalNumHs() for atom in atoms):
             return "missing hydrogens"
+        return ""
+
+
+def _name(mol: Any) -> str:
+    """What a record is called, empty where it cannot be read, or is not in UTF-8."""
+    try:
+        return "" if mol is None else str(mol.GetProp("_Name"))
+    except UnicodeDecodeError:
         return ""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.data.files import find, folders
+from flowloom.data.files import files_below, find, folders
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.spec import Spec
 from flowloom_molecules.data.divided import Divided
@@ -126,11 +126,7 @@ class PeptideFiles(Divided):
             if not there.is_dir():
                 yield there, None
                 continue
-            inside = [
-                f
-                for f in sorted(there.rglob("*"))
-                if f.name.lower().removesuffix(".gz").endswith(_ENDINGS) and f.is_file()
-            ]
+            inside = [f for f in files_below(there) if f.name.lower().removesuffix(".gz").endswith(_ENDINGS)]
             if not inside:
                 raise DataError(f"{there} holds no files that end on {', '.join(_ENDINGS)}, perhaps gzipped")
             yield from _paired(inside)

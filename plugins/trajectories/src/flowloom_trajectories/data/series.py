@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from datetime import datetime
 from functools import cached_property
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.data.arrays import read_table
 from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
@@ -22,6 +22,8 @@ from flowloom_trajectories.data.parts import InParts
 __all__ = ["Series", "read_series"]
 
 _MISSING = {"", "na", "nan", "null", "none", "?"}
+_MOST_FILLED = 2**28
+"""Values of a series whose times are mostly left out: 2 GiB."""
 _HOME = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small"
 _ETT = ("ETTh1.csv", "ETTh2.csv", "ETTm1.csv", "ETTm2.csv")
 
@@ -44,23 +46,21 @@ def read_series(
         DataError: names file and line of what cannot be read, of a time that stands twice or out of order,
             and of uneven times.
     """
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as lines:
-            between = max(",\t;", key=lines.readline().count)
-            lines.seek(0)
-            reader = csv.reader(lines, delimiter=between)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {file} as a CSV in UTF-8: {error}") from error
+    rows = read_table(file, ",\t;")
     if len(rows) < 2:
         raise DataError(f"{file} holds no series: a header and a line each time are wanted")
     header, body = rows[0][1], rows[1:]
     timed = header[0].lower() in ("time", "date", "timestamp", "datetime")
     names = header[1:] if timed else header
+    if not names:
+        raise DataError(f"{file}:{rows[0][0]}: there is no column beside the time")
     wanted = columns or names
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise DataError(f"{file} has no column {unknown[0]!r}; it has: {', '.join(names)}")
+    twice = next((name for name in wanted if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{file}:{rows[0][0]}: column {twice!r} is there twice")
     places = [header.index(name) for name in wanted]
     values = np.full((len(body), len(places)), np.nan)
     for i, (line, row) in enumerate(body):
@@ -109,6 +109,8 @@ class Series(InParts):
             raise DataError(f"length is at least 2 and stride at least 1, got {length} and {stride}")
         if min(val, test) <= 0 or val + test >= 1:
             raise DataError(f"val and test are positive shares with a sum below 1, got {val} and {test}")
+        if columns is not None and (not columns or len(set(columns)) < len(columns)):
+            raise DataError(f"columns names one at least, each once, or is left out; got {columns}")
         self.file, self.length, self.columns, self.stride = Path(file), length, columns, stride
         self.val, self.test, self.irregular = val, test, irregular
 
@@ -211,16 +213,26 @@ def _evenly(file: Path, cells: list[tuple[int, str]], values: np.ndarray, irregu
                 f"{file}:{cells[i + 1][0]}: {round(gaps[i] / step) - 1} times are left out before "
                 f"{cells[i + 1][1]!r}; 'irregular: fill' takes them for missing values"
             )
-    full = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
+    steps = int(whole[-1]) + 1
+    if steps > 2 * len(values) and steps * values.shape[1] > _MOST_FILLED:
+        i = int(gaps.argmax()) + 1
+        raise DataError(
+            f"{file}:{cells[i][0]}: {len(values)} times would be filled up to {steps:,}; is time "
+            f"{cells[i][1]!r} meant?"
+        )
+    full = np.full((steps, values.shape[1]), np.nan)
     full[whole.astype(int)] = values
     return full
 
 
 def _seconds(file: Path, line: int, cell: str) -> float:
     try:
-        return float(cell)
+        seconds = float(cell)
     except ValueError:
         pass
+    else:
+        if math.isfinite(seconds):
+            return seconds
     try:
         # Naive times are an even clock; a zone would bring summer time.
         return (datetime.fromisoformat(cell).replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()

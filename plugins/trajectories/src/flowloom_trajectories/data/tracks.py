@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flowloom.errors import DataError
 
 __all__ = ["Tracks", "read_tracks"]
 
+_BETWEEN = re.compile(r"[\s,;]+")
 _FIELDS = ("frame", "id", "x", "y")
 
 
@@ -67,12 +69,20 @@ def read_tracks(file: Path) -> Tracks:
     seen: dict[tuple[float, float], int] = {}
     started = False
     for number, line in enumerate(text.splitlines(), 1):
-        cells = line.partition("#")[0].replace(",", " ").replace(";", " ").split()
+        text = line.partition("#")[0].strip().rstrip(",; \t")
+        cells = _BETWEEN.split(text) if text else []
         if not cells:
             continue
         header, started = not started and not any(map(_number, cells)), True
         if header:
             continue
+        # An empty cell, or a comma within a number, would shift the values after it.
+        between = {"".join(one.split()) for one in _BETWEEN.findall(text)}
+        if len(between) > 1 or max(map(len, between), default=0) > 1:
+            raise DataError(
+                f"{file}:{number}: {text!r} holds an empty cell, or two kinds of separators; write numbers "
+                "with a point, and tabs, commas, semicolons or blanks between all"
+            )
         frame, agent, x, y = _row(file, number, cells)
         before = seen.setdefault((frame, agent), number)
         if before != number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from flowloom.errors import DataError
 
 __all__ = ["read_cells"]
 
+_PLAIN = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+_WITHIN = re.compile(r"((?:[^0-9]*[^0-9.])?)([0-9]+(?:\.[0-9]+)?)((?:[^0-9.][^0-9]*)?)")
+
 
 def read_cells(file: Path, time: str, of: str = "X_pca") -> tuple[Tensor, Tensor]:
     """Coordinates ``(cells, d)`` float32, and times ``(cells,)`` float64, of a table or an AnnData file.
@@ -24,7 +28,7 @@ def read_cells(file: Path, time: str, of: str = "X_pca") -> tuple[Tensor, Tensor
         file: CSV with a header or an archive of arrays of equal length, all of which but the time are
             coordinates; or ``.h5ad`` (needs h5py, ``pip install 'flowloom-trajectories[cells]'``).
         time: the column; of an AnnData file, of its ``obs``. Words stand for their place in order, or for the
-            number that they begin or end with (``day 4``), where all do.
+            one number in each (``day 4``, ``day4``), where all have one.
         of: of an AnnData file, the entry of its ``obsm``, or ``X``.
 
     Raises:
@@ -40,6 +44,12 @@ def read_cells(file: Path, time: str, of: str = "X_pca") -> tuple[Tensor, Tensor
         when = column.values.double().reshape(-1)
         if column.names:
             when = _numbers(column.names)[column.values]
+        for name, array in arrays.items():
+            if array.names:
+                raise DataError(
+                    f"{file}: column '{name}' holds words such as {array.names[0]!r}; all but '{time}' are "
+                    "coordinates, so leave it out"
+                )
         parts = [one.values.float().reshape(len(one.values), -1) for one in arrays.values()]
         if not parts or any(len(part) != len(when) for part in parts):
             raise DataError(f"{file}: beside '{time}' stand coordinates, as many rows of each")
@@ -109,9 +119,14 @@ def _times(column: Any) -> Tensor:
 
 def _numbers(words: tuple[str, ...]) -> Tensor:
     """What words say of time, float64: the number in each where all have another one, else their place."""
+    alike = [_WITHIN.fullmatch(word) for word in words]
+    # Numbers within words are times where the rest of all words is the same.
+    if len({one and (one[1], one[3]) for one in alike}) == 1 and all(alike):
+        within = [float(one[2]) for one in alike if one]
+        if len(set(within)) == len(words):
+            return torch.tensor(within, dtype=torch.float64)
     found = [
-        [float(bit) for bit in word.replace("_", " ").split() if bit.replace(".", "", 1).isdigit()]
-        for word in words
+        [float(bit) for bit in word.replace("_", " ").split() if _PLAIN.fullmatch(bit)] for word in words
     ]
     told = [bits[0] for bits in found if len(bits) == 1]
     if len(set(told)) == len(words):
