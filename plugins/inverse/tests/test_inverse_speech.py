@@ -69,7 +69,7 @@ def test_it_finds_tones_exactly():
 
 def test_soft_sounds_are_filled_as_loud_ones():
     time = torch.arange(512).double()
-    rows = (0.3 * time).sin()[None] * torch.tensor([[1.0], [1e-7], [0.0]])
+    rows = (0.3 * time).sin()[None] * torch.tensor([[1.0], [1e-9], [0.0]])
     problem = posed(rows, Masking([Gaps(2, 30)]))
     rule = Autoregressive(8, iterations=30, ridge=1e-9)
     found = problem.flow.solve(3, solver=rule.of(problem), seed=0).x
