@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 
 import numpy as np
@@ -177,8 +178,12 @@ def test_what_is_hidden_is_no_clip_and_linked_speakers_are(tmp_path, tone):
 @pytest.mark.parametrize("content", [b"\xff\xfe|a|a\n", b"a|" + b"x" * 140_000 + b"\n"])
 def test_a_table_of_clips_that_cannot_be_read_is_named(tmp_path, content):
     (tmp_path / "metadata.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"metadata.csv is no table"):
-        clips_of(tmp_path, "ljspeech")
+    before = csv.field_size_limit(2**17)  # which other readers may have raised
+    try:
+        with pytest.raises(DataError, match=r"metadata.csv is no table"):
+            clips_of(tmp_path, "ljspeech")
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_a_take_is_a_plain_number(tmp_path, tone):
