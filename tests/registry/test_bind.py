@@ -202,7 +202,7 @@ def test_a_good_recipe_builds(load):
         ),
         pytest.param(
             HEAD + "model: {use: net, width: 0}\n",
-            ["r.yaml:2:8: model: Net: width must be positive, got 0"],
+            ["r.yaml:2:26: model: Net: width must be positive, got 0"],
             id="refused by the constructor",
         ),
         pytest.param(
