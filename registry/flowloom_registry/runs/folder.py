@@ -93,6 +93,7 @@ class RunFolder:
         """
         if self.status_file.is_file():
             self.status()
+            self._require_files()
             return True
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; choose another folder with --out")
@@ -105,6 +106,12 @@ class RunFolder:
                 "choose another folder with --out"
             )
         return False
+
+    def _require_files(self) -> None:
+        """Ask that nothing stands in the way of what will be written, before anything is."""
+        for file in (self.evaluation, self.report, self.weights, self.best, self.metrics):
+            if file.is_dir():
+                raise RunError(f"{file} is a folder, where a file of the run belongs; remove it")
 
     def status(self) -> dict[str, Any]:
         """The status: ``state`` (training, trained, finished, failed), ``step``, ``message``.
