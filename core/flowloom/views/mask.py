@@ -46,7 +46,7 @@ class Mask(View):
             raise ValueError(
                 f"least, most and prefix are shares in [0, 1], least <= most; got {least}, {most}, {prefix}"
             )
-        if least == 1:
+        if least == 1 and not of:
             raise ValueError("least is 1, so that all would be given and nothing learned")
         if dims is not None and dims < 1:
             raise ValueError(f"dims counts leading dimensions from 1, got {dims}")
