@@ -214,7 +214,8 @@ def test_arrays_of_ones_own_are_data_in_one_line(tmp_path, write, capsys):
     recipe = write("data: {use: tensors, file: gone.npz}\n" + SMALL)
     assert main(["run", str(recipe), "--out", str(tmp_path / "runs" / "b")]) == 2
     assert (
-        f"{recipe}:1:28: data: TensorFile: there is no file {tmp_path / 'gone.npz'}" in capsys.readouterr().err
+        f"{recipe}:1:28: data: TensorFile: there is no file {tmp_path / 'gone.npz'}"
+        in capsys.readouterr().err
     )
 
 
