@@ -286,19 +286,19 @@ class Flow(nn.Module):
         told = not missing or self.objective.withholds(frozenset(missing), frozenset(every))
         return () if told else missing
 
-    def but_together(self, missing: Sequence[str]) -> str:
-        """How training did withhold what is `missing`, in words that follow "never withheld"."""
+    def never_withheld(self, missing: Sequence[str]) -> str:
+        """What to say of what is `missing`: that training never withheld it, or never without the rest."""
         every = self._informing()
         all_of_it = self.objective.withholds(frozenset(every), frozenset(every))
-        return " without the rest" if all_of_it and len(missing) < len(every) else ""
+        alone = " without the rest" if all_of_it and len(missing) < len(every) else ""
+        return f"no {', '.join(missing)} given, which training never withheld{alone}"
 
     def _warn_of_missing(self, cond: Cond) -> None:
         missing = self.missing(cond)
         if missing:
             warnings.warn(
-                f"no {', '.join(missing)} given, which training never withheld{self.but_together(missing)}: "
-                "the answers are of no law that was learned; give it, or train with "
-                "objective.condition_dropout",
+                f"{self.never_withheld(missing)}: the answers are of no law that was learned; give it, or "
+                "train with objective.condition_dropout",
                 stacklevel=3,
             )
 

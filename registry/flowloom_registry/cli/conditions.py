@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowloom_registry.digits import are_digits
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -102,7 +104,7 @@ def _of_row(text: str, assembly: Assembly) -> dict[str, Tensor]:
     held_out = assembly.held_out()
     data = held_out or assembly.require_data("--cond row=N takes a row of the data")
     what = "training" if held_out is None else "held-out"
-    if not (text.isascii() and text.isdecimal()) or int(text) >= len(data):
+    if not are_digits(text) or int(text) >= len(data):
         raise FlowloomError(f"--cond row={text}: expected one of the {what} rows, 0 to {len(data) - 1}")
     return dict(data.take(torch.tensor([int(text)])).cond)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from flowloom_registry.digits import are_digits
+
 
 def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
     """Show examples of a command below its ``--help``."""
@@ -138,7 +140,7 @@ def seeds(text: str | None) -> list[int] | None:
     for word in text.split(","):
         first, dash, last = word.strip().partition("-")
         last = last if dash else first
-        whole = all(one.isascii() and one.isdecimal() for one in (first, last))
+        whole = are_digits(first) and are_digits(last)
         if not whole or int(last) - int(first) > 10_000:
             raise FlowloomError(f"--seeds {text}: expected whole numbers such as 3,4,5 or 3-5")
         found += range(int(first), int(last) + 1)

@@ -9,6 +9,7 @@ from flowloom_registry.config.merge import merge, merge_sections
 from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, moved
 from flowloom_registry.config.stage import STAGES
 from flowloom_registry.config.yaml import read
+from flowloom_registry.digits import are_digits
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean
 
@@ -52,7 +53,7 @@ def _in_stage(
     names = [name for name, _ in stages]
     if not stages:
         raise ConfigError([at.problem(STAGES, "this recipe has no stages; change its sections themselves")])
-    if word.isascii() and word.isdecimal() and int(word) < len(names):
+    if are_digits(word) and int(word) < len(names):
         index = int(word)
     elif word in names:
         index = names.index(word)
@@ -119,7 +120,7 @@ def _nested(keys: list[str], value: Node, below: Node | None, at: Position, path
         return value
     key, rest = keys[0], keys[1:]
     if isinstance(below, ListNode):
-        if not (key.isascii() and key.isdecimal()) or int(key) >= len(below.items):
+        if not are_digits(key) or int(key) >= len(below.items):
             count = len(below.items)
             accepted = f"an index from 0 to {count - 1}" if count else "no index, for it is empty"
             raise ConfigError([at.problem(path, f"a list of {count} takes {accepted}, got {key!r}")])

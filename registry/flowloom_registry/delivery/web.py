@@ -32,6 +32,7 @@ from starlette.routing import Route
 from flowloom.errors import FlowloomError
 from flowloom.state import State, map_state
 from flowloom_registry.delivery.service import Asked, Drawn, Full, Refused, Service
+from flowloom_registry.digits import are_digits
 
 __all__ = ["Bounds", "application", "bind", "serve", "server_of"]
 
@@ -154,7 +155,7 @@ async def _json(request: Request, bounds: Bounds) -> Any:
         return bytes(data)
 
     said = request.headers.get("content-length", "")
-    if said.isascii() and said.isdecimal() and int(said) > bounds.body:
+    if are_digits(said) and int(said) > bounds.body:
         raise HTTPException(413, f"the body has more than {bounds.body} bytes")
     try:
         data = await asyncio.wait_for(whole(), bounds.timeout)

@@ -96,8 +96,8 @@ def require_told(flow: Flow, cond: Mapping[str, Any]) -> None:
     missing = flow.missing(cond)
     if missing:
         raise IncompatibleError(
-            f"no {', '.join(missing)} given, which training never withheld{flow.but_together(missing)}: the "
-            "answers would be of no law that was learned; give it, or train with objective.condition_dropout"
+            f"{flow.never_withheld(missing)}: the answers would be of no law that was learned; give it, or "
+            "train with objective.condition_dropout"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from flowloom.data.files import files_below
 from flowloom.errors import DataError
 from flowloom_audio.text.frontend import DIGITS
+from flowloom_registry.digits import are_digits
 
 __all__ = ["LAYOUTS", "Clip", "Layout", "clips_of"]
 
@@ -112,7 +113,7 @@ def _spoken_digits(folder: Path) -> Iterator[Clip]:
     for file in _sounds(folder):
         digit, _, rest = file.stem.partition("_")
         speaker, _, take = rest.rpartition("_")
-        if digit in map(str, range(10)) and speaker and take.isascii() and take.isdecimal():
+        if digit in map(str, range(10)) and speaker and are_digits(take):
             yield Clip(file, DIGITS[int(digit)], speaker, int(take))
 
 
