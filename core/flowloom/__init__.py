@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowloom import couplings as couplings
     from flowloom import data as data
     from flowloom import defaults as defaults
+    from flowloom import digits as digits
     from flowloom import divergence as divergence
     from flowloom import draw as draw
     from flowloom import energies as energies

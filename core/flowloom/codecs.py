@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
-from flowloom.layout import Layout
+from flowloom.layout import Layout, moments
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, sum_event
 
@@ -162,7 +162,8 @@ class Standardize(StateCodec):
                 "codec standardize takes one real-valued tensor; this data is tokens or a product"
             )
         where = self.mean.device
-        mean, std = _moments(x, examples.layout, self.per_entry)
+        axes = (0,) if self.per_entry else tuple(range(x.ndim))
+        mean, std = moments(x, examples.layout, axes)
         # A constant entry (an image's border) keeps its scale instead of dividing by zero. What rounding of
         # its values may leave says how little is none.
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -184,21 +185,3 @@ class Standardize(StateCodec):
         assert isinstance(x, Tensor)
         entries, layout = -self.std.log().expand(x.shape), Layout.of(self.data_spec, examples.cond)
         return sum_event(entries if layout is None else layout.zero(entries))
-
-
-def _moments(x: Tensor, layout: Layout | None, per_entry: bool) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over rows, and over entries unless ``per_entry``, without padding; in float64, since
-    sums of half precision overflow. A single value has none.
-    """
-    x = x.double()
-    if layout is None:
-        axes = (0,) if per_entry else tuple(range(x.ndim))
-        mean = x.mean(axes)
-        return mean, x.std(axes, correction=1 if x.numel() > mean.numel() else 0)
-    kept = layout.zero(torch.ones_like(x))
-    x = layout.zero(x)
-    axes = (0,) if per_entry else tuple(range(x.ndim))
-    count = kept.sum(axes)
-    mean = x.sum(axes) / count.clamp_min(1)
-    squares = layout.zero((x - mean).square()).sum(axes)
-    return mean, (squares / (count - 1).clamp_min(1)).sqrt()

@@ -9,7 +9,7 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from flowloom.geometry.numerics import safe_sqrt
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, expand
 
-__all__ = ["Layout", "mean_of_entries", "squared_distance"]
+__all__ = ["Layout", "mean_of_entries", "moments", "squared_distance"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,29 @@ def mean_of_entries(values: Tensor, counted: Tensor | None) -> Tensor:
     size = counted.reshape(len(counted), -1).sum(1)
     rest = values.shape[counted.ndim :].numel()
     return kept / (size * rest).clamp_min(1)
+
+
+def moments(x: Tensor, layout: Layout | None, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over some axes, without padding; in float64, since sums of half precision overflow.
+
+    Args:
+        x: values of any shape, padding too.
+        layout: which of them are real; all where None.
+        axes: that are summed over.
+
+    Returns:
+        both of the shape that is left, float64. The deviation divides by one less than the count; 0 of a
+        single value.
+    """
+    x = x.double()
+    kept = torch.ones_like(x)
+    if layout is not None:
+        x, kept = layout.zero(x), layout.zero(kept)
+    axes = tuple(axes)
+    count = kept.sum(axes)
+    mean = x.sum(axes) / count.clamp_min(1)
+    apart = x - mean.view([1 if axis in axes else size for axis, size in enumerate(x.shape)])
+    return mean, ((kept * apart.square()).sum(axes) / (count - 1).clamp_min(1)).sqrt()
 
 
 def squared_distance(geometry: Geometry, x: Any, y: Any, layout: Layout | None) -> Tensor:

@@ -18,7 +18,7 @@ from flowloom.draw import Draw
 from flowloom.errors import DataError, IncompatibleError, OffManifoldError, ShapeError
 from flowloom.fields import Field
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
-from flowloom.layout import Layout
+from flowloom.layout import Layout, moments
 from flowloom.metrics import straightness, transport_cost
 from flowloom.models import MLP
 from flowloom.objectives import Batch, FlowMatching, PosteriorMatching, Step
@@ -555,3 +555,17 @@ def test_guidance_withholds_what_informs_whatever_it_is_called():
     real = torch.ones(5, 4, dtype=torch.bool)
     assert flow.solve(5, cond={"semantic_mask": torch.randn(5, 4), "label": real}).nfe == 6
     assert flow.solve(5, cond={"label": real}).nfe == 3
+
+
+def test_moments_are_of_what_is_real():
+    x = torch.tensor([[1.0, 10.0], [3.0, math.nan], [math.nan, 14.0]])
+    mean, std = moments(x, Layout(~x.isnan()), (0,))
+    assert torch.equal(mean, torch.tensor([2.0, 12.0]).double())
+    assert torch.allclose(std, torch.tensor([2.0, 8.0]).double().sqrt())
+    mean, std = moments(x, Layout(~x.isnan()), (0, 1))
+    assert mean == 7
+    assert torch.allclose(std, torch.tensor([1.0, 10, 3, 14]).double().std())
+    half = torch.full((70_000, 1), 2.0, dtype=torch.float16)  # their sum is above the largest half
+    mean, std = moments(half, None, (0,))
+    assert (mean.item(), std.item()) == (2.0, 0.0)
+    assert moments(x[:1], None, (0,))[1].tolist() == [0, 0]

@@ -65,7 +65,7 @@ def draw_baseline(
     """
     _require_seen(spec)
     random = generator(seed, "baseline")
-    train = train if train.layout is not None else train.laid_out(spec)
+    train = train.with_layout(spec)
     layout = asked.layout or Layout.of(spec, asked.cond)
     within = next((k for k, c in spec.conditions.items() if c.classes is not None and not c.shape), None)
     n = len(asked)

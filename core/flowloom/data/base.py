@@ -56,6 +56,10 @@ class Examples:
         """The same examples with the layout that their conditions announce by ``spec``."""
         return replace(self, layout=Layout.of(spec, self.cond))
 
+    def with_layout(self, spec: Spec) -> Examples:
+        """The same examples with the layout that they have, or else the one of `laid_out`."""
+        return self if self.layout is not None else self.laid_out(spec)
+
 
 class Dataset(ABC):
     """Rows of data that can be asked for by index.

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.digits import are_digits
 from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.metrics import Metric
@@ -154,6 +155,6 @@ def row_given(given: str, data: Dataset, n: int, says: str) -> Examples:
     Raises:
         IncompatibleError: there is no such row.
     """
-    if not given.isdecimal() or int(given) >= len(data):
+    if not are_digits(given) or int(given) >= len(data):
         raise IncompatibleError(f"{says} a row of the data, 0 to {len(data) - 1}; got {given!r}")
     return data.take(torch.full((n,), int(given)))

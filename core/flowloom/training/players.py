@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from flowloom.digits import are_digits
 from flowloom.errors import IncompatibleError, RunError
 from flowloom.objectives import Turn
 from flowloom.training.combiners import Combiner, Sum
@@ -138,8 +139,8 @@ class Player:
             if key.startswith("scaling."):
                 continue
             which, index, name = (*key.split(".", 2), "", "")[:3]
-            own = sizes[int(which)] if which.isdecimal() and int(which) < len(sizes) else []
-            known = index.isdecimal() and int(index) < len(own)
+            own = sizes[int(which)] if are_digits(which) and int(which) < len(sizes) else []
+            known = are_digits(index) and int(index) < len(own)
             # Moments have the shape of their parameter; counters have none.
             if not known or (value.ndim and value.shape != own[int(index)].shape):
                 raise RunError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowloom_registry.digits import are_digits
+from flowloom.digits import are_digits
 
 if TYPE_CHECKING:
     from torch import Tensor

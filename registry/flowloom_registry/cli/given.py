@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flowloom_registry.digits import are_digits
+from flowloom.digits import are_digits
 
 
 def examples(parser: argparse.ArgumentParser, *lines: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from flowloom.digits import are_digits
 from flowloom_registry.cli.given import count, examples
 from flowloom_registry.durations import duration
 
@@ -95,11 +96,11 @@ def _form(args: argparse.Namespace) -> Spec | None:
             raise FlowloomError("--classes and --vocab describe examples beside --like SHAPE; say --like too")
         return None
     sizes = args.like.split("x")
-    if not all(size.isdecimal() and int(size) for size in sizes):
+    if not all(are_digits(size) and int(size) for size in sizes):
         raise FlowloomError(f"--like {args.like}: a shape is sizes with x between them, such as 4x32x32")
     conditions = {}
     for name, text in named("--classes", args.classes, ", such as label=1000").items():
-        if not text.isdecimal() or not int(text):
+        if not are_digits(text) or not int(text):
             raise FlowloomError(f"--classes {name}={text}: a number of classes is a whole number above 0")
         conditions[name] = Condition(int(text))
     if args.vocab is not None and args.vocab < 2:

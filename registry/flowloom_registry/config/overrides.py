@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from flowloom.digits import are_digits
 from flowloom_registry.config.merge import merge, merge_sections
 from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, Position, ScalarNode, moved
 from flowloom_registry.config.stage import STAGES
 from flowloom_registry.config.yaml import read
-from flowloom_registry.digits import are_digits
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean
 

@@ -29,10 +29,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from flowloom.digits import are_digits
 from flowloom.errors import FlowloomError
 from flowloom.state import State, map_state
 from flowloom_registry.delivery.service import Asked, Drawn, Full, Refused, Service
-from flowloom_registry.digits import are_digits
 
 __all__ = ["Bounds", "application", "bind", "serve", "server_of"]
 

@@ -12,7 +12,6 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.renderers import Figure
 from flowloom.seeds import derive, generator
-from flowloom.spec import Spec
 from flowloom.tasks import Task
 from flowloom_registry.config.plan import ComponentPlan
 from flowloom_registry.runs.assembly import Assembly
@@ -133,7 +132,9 @@ class _Asking:
         figures: list[Figure] = []
         with self.notes.about(f"task {self.name}: showing answers"):
             shown = self.task.shown(asked)
-            sides = [None if one is None else _laid_out(one.take(n), spec) for one in (shown, answers, truth)]
+            sides = [
+                None if one is None else one.take(n).with_layout(spec) for one in (shown, answers, truth)
+            ]
             assert sides[1] is not None
             assert sides[2] is not None
             if renderer.draws > 1 and self.few is None:
@@ -141,7 +142,3 @@ class _Asking:
                 sides[1] = joined([sides[1], *more])
             figures = renderer.answers(sides[0], sides[1], sides[2])
         return [replace(figure, title=f"Task {self.name}: {figure.title}") for figure in figures]
-
-
-def _laid_out(examples: Examples, spec: Spec) -> Examples:
-    return examples if examples.layout is not None else examples.laid_out(spec)

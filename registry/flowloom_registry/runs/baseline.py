@@ -56,7 +56,7 @@ def rules(
         layout: what answers carry; that of ``asked`` where None.
     """
     found: dict[str, Draws] = {}
-    rows = asked if asked.layout is not None else asked.laid_out(assembly.spec)
+    rows = asked.with_layout(assembly.spec)
     for name, rule in assembly.baselines.items():
         with notes.about(f"baseline {name}"):
             if id(rule) not in assembly.fitted:

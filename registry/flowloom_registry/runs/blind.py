@@ -82,8 +82,7 @@ def blind_pairs(
 def _shown(shows: Assembly, drawn: Assembly, cond: Cond, n: int, seed: int) -> Sequence[Figure]:
     solution = drawn.flow.solve(n, seed=seed, batch=drawn.evaluate.batch, cond=cond)
     examples = drawn.drawn(solution, cond)
-    laid_out = examples if examples.layout is not None else examples.laid_out(drawn.spec)
-    return [] if shows.renderer is None else shows.renderer.files(laid_out)
+    return [] if shows.renderer is None else shows.renderer.files(examples.with_layout(drawn.spec))
 
 
 def _in_words(spec: Spec, cond: Cond, row: int) -> str:

@@ -46,7 +46,7 @@ class Judge:
         about: str = "",
     ) -> None:
         self.assembly, self.notes, self.about = assembly, notes, about
-        self.reference = self._laid_out(reference)
+        self.reference = reference.with_layout(self.assembly.spec)
         self.metrics: list[Metric] = []
         self._told: dict[str, Metric] = {}
         for metric in metrics:
@@ -72,8 +72,8 @@ class Judge:
             truth: of the same rows; paired metrics are left out where None.
             draws: how many of each row paired metrics are given; as many as each wants where None.
         """
-        beside = None if truth is None else self._laid_out(truth)
-        drawn = [self._laid_out(one) for one in draw(0, 1)]
+        beside = None if truth is None else truth.with_layout(self.assembly.spec)
+        drawn = [one.with_layout(self.assembly.spec) for one in draw(0, 1)]
         values: dict[str, float] = {}
         for metric in list(self.metrics):
             if metric.paired and beside is None:
@@ -84,7 +84,7 @@ class Judge:
                     wanted = metric.draws if draws is None else draws
                     if wanted > len(drawn):
                         more = draw(len(drawn), wanted - len(drawn))
-                        drawn += [self._laid_out(one) for one in more]
+                        drawn += [one.with_layout(self.assembly.spec) for one in more]
                     found = named_values(metric(joined(drawn[:wanted]), beside))
                 else:
                     found = named_values(metric(drawn[0], self.reference))
@@ -131,9 +131,6 @@ class Judge:
             yield
         if len(self.notes.lines) > before:
             self.metrics.remove(metric)
-
-    def _laid_out(self, examples: Examples) -> Examples:
-        return examples if examples.layout is not None else examples.laid_out(self.assembly.spec)
 
 
 def named(part: object) -> str:

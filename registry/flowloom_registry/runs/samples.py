@@ -202,7 +202,7 @@ def show_examples(examples: Examples, assembly: Assembly, file: Path, head: str)
     save_examples(examples, file)
     print(f"{head}: {file}")
     if assembly.renderer is not None:
-        shown = examples if examples.layout is not None else examples.laid_out(assembly.spec)
+        shown = examples.with_layout(assembly.spec)
         for figure in write_figures(assembly.renderer.samples(shown, shown), file.parent):
             print(figure)
 

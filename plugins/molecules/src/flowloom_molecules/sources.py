@@ -11,7 +11,7 @@ from flowloom.data import Dataset
 from flowloom.draw import GLOBAL, Draw
 from flowloom.errors import DataError
 from flowloom.flow import Flow
-from flowloom.layout import Layout
+from flowloom.layout import Layout, moments
 from flowloom.sources import Source
 from flowloom.state import Cond, sum_event
 
@@ -71,13 +71,7 @@ class LogNormal(Source, nn.Module):
             raise DataError("source log-normal is of one tensor of positive numbers")
         logs = x.double().log()
         axes = tuple(range(logs.ndim - self.location.ndim))
-        if some.layout is None:
-            mean, spread = logs.mean(axes), logs.std(axes)
-        else:
-            kept = some.layout.zero(torch.ones_like(logs))
-            count = kept.sum(axes)
-            mean = (kept * logs).sum(axes) / count.clamp_min(1)
-            spread = ((kept * (logs - mean).square()).sum(axes) / (count - 1).clamp_min(1)).sqrt()
+        mean, spread = moments(logs, some.layout, axes)
         spread = spread.clamp_min(self.least) if len(x) > 1 else torch.ones_like(self.scale)
         self.location, self.scale = mean.to(self.location), spread.to(self.scale)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from flowloom.data.files import files_below
+from flowloom.digits import are_digits
 from flowloom.errors import DataError
 from flowloom_audio.text.frontend import DIGITS
-from flowloom_registry.digits import are_digits
 
 __all__ = ["LAYOUTS", "Clip", "Layout", "clips_of"]
 

@@ -109,7 +109,7 @@ class SimplexClassifierFree(_Simplex):
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """An objective that never withheld conditions."""
-        yield from needs_dropout(self.scale, parts)
+        yield from needs_dropout(self.scale, parts, self.conditions)
 
     def _active(self, field: Field, cond: Cond) -> bool:
         return self.scale != 1 and field.informed(cond)
