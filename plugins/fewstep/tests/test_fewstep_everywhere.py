@@ -13,7 +13,7 @@ pytest.importorskip("flowloom_images")
 pytest.importorskip("flowloom_geometries")
 pytest.importorskip("flowloom_sequences")
 
-# Pairs that a flow makes of itself are not counted beforehand; 4,096 in 16 evaluations cost about 130 steps.
+# Pairs that a flow makes of itself are not counted beforehand; 2,048 in 16 evaluations cost about 65 steps.
 UNCOUNTED = ("reflow",)
 DISCRETE = ("discrete-flow", "dirichlet-student")
 
