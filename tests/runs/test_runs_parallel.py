@@ -45,6 +45,13 @@ model: {use: mlp, width: 24, depth: 2}
 objective: {use: meanflow, distinct: 0.75, power: 0.75}
 solver: {use: flow-map, steps: 1}
 """
+# Features inside the network are compared over the whole batch, and kept from step to step.
+INSIDE = """
+seed: 1
+data: {use: eight-gaussians, n: 500, labelled: false}
+model: {use: mlp, width: 24, depth: 2}
+objective: {use: memory-bank, block: inner.0, width: 24, dim: 8, queue: 64}
+"""
 
 
 def free_port() -> str:
@@ -74,7 +81,7 @@ def trained(jobs: list[Any], folder: Path, processes: int) -> list[Any]:
     return found
 
 
-RECIPES = {"plain": PLAIN, "players": PLAYERS, "fewstep": FEWSTEP, "padded": PADDED}
+RECIPES = {"plain": PLAIN, "players": PLAYERS, "fewstep": FEWSTEP, "padded": PADDED, "inside": INSIDE}
 ACCUMULATED = ["train.batch=16", "train.accumulate=2"]
 
 

@@ -10,9 +10,19 @@ from torch import nn
 
 from flowloom.errors import IncompatibleError
 
-__all__ = ["overhear"]
+__all__ = ["hear_through", "overhear"]
 
 T = TypeVar("T")
+
+_through = threading.local()
+
+
+def hear_through(gather: Callable[[Any], Any] | None) -> None:
+    """What `overhear` makes of what it hears in this thread, from now on; nothing where None.
+
+    Whoever splits the rows of a network's call among processes gathers here what is said inside it.
+    """
+    _through.gather = gather
 
 
 def overhear(
@@ -46,7 +56,8 @@ def overhear(
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
         # Others may ask the same network meanwhile.
         if threading.get_ident() == here:
-            heard[0] = output
+            gather = getattr(_through, "gather", None)
+            heard[0] = output if gather is None else gather(output)
 
     handle = inside.register_forward_hook(keep)
     try:

@@ -112,6 +112,7 @@ class Trainer:
         self._repeats = max((player.turn.repeat for player in self.players), default=1)
         self.step = 0
         self.stopping = False
+        self._asked_to_stop = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
 
@@ -132,11 +133,26 @@ class Trainer:
             )
         return self.ema.averaged if self.ema is not None else twin_of(self.flow, _copies(self.flow))
 
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether `stop` was called in this process."""
+        return self._asked_to_stop
+
+    def stop(self) -> None:
+        """End `run` after a step, the same one in all processes; a signal handler may call this."""
+        self._asked_to_stop = True
+
+    def agree_to_stop(self) -> bool:
+        """Whether any process was asked to; all of them ask. ``stopping`` says so from then on."""
+        # Apart from what a signal sets: it may come while processes agree, or where they do not.
+        self.stopping = self.world.any(self._asked_to_stop)
+        return self.stopping
+
     def run(self, until: int | None = None) -> Iterator[Metrics]:
         """Train to step ``until`` (the configured end by default), yielding metrics as they are logged.
 
-        Setting ``stopping`` (from a signal handler, say) ends the loop between two steps. The global
-        generator of torch, which dropout draws from, is left as it was found.
+        `stop` ends the loop between two steps. The global generator of torch, which dropout draws from, is
+        left as it was found.
 
         Metrics are yielded after steps divisible by ``log_every`` and after the last: ``step`` (number of
         steps done), ``loss`` (mean since the last line, summed over turns), its parts, ``grad_norm``, ``lr``,
@@ -161,7 +177,7 @@ class Trainer:
             values = self._step()
             self.step += 1
             since += 1
-            self.stopping = self.world.any(self.stopping)
+            self.agree_to_stop()
             for name, value in values.items():
                 sums[name] = sums[name] + value if name in sums else value
                 said[name] = said.get(name, 0) + 1

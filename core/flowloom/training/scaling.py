@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class Scaling:
 
     def __init__(self, device: torch.device, on: bool) -> None:
         self.scaler = torch.amp.GradScaler(device.type) if on else None
+        self._overflowed = False
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss to differentiate."""
@@ -32,6 +33,11 @@ class Scaling:
         for optimizer in optimizers if self.scaler is not None else ():
             assert self.scaler is not None
             self.scaler.unscale_(optimizer)
+        # GradScaler passes over one optimiser by itself; those of one player move together or not at all.
+        several = self.scaler is not None and len(optimizers) > 1
+        self._overflowed = several and not all(
+            bool(grad.isfinite().all()) for optimizer in optimizers for grad in _gradients(optimizer)
+        )
 
     def step(self, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
         """Move, unless a gradient overflowed: then the scale shrinks. Returns whether it moved."""
@@ -40,7 +46,7 @@ class Scaling:
                 optimizer.step()
             return True
         before = self.scaler.get_scale()
-        for optimizer in optimizers:
+        for optimizer in optimizers if not self._overflowed else ():
             self.scaler.step(optimizer)
         self.scaler.update()
         return self.scaler.get_scale() >= before
@@ -70,3 +76,8 @@ class Scaling:
                 "_growth_tracker": int(found["_growth_tracker"]),
             }
         )
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        yield from (p.grad for p in group["params"] if p.grad is not None)

@@ -79,7 +79,8 @@ def train(
         what = "training" if stage is None else f"{stage}: training"
         with _stopping_on_signals(trainer), progress(what, config.steps, trainer.step) as report:
             _loop(assembly, folder, trainer, validation, report, failed)
-        if trainer.stopping:
+            stopping = trainer.agree_to_stop()
+        if stopping:
             raise KeyboardInterrupt
     except (TrainingError, ProcessLostError) as error:
         last = checkpoints(folder.checkpoints)
@@ -205,10 +206,10 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
         nonlocal asked
         # A terminal and a launcher both pass on one Ctrl-C.
         alone = trainer.world.size == 1
-        if trainer.stopping and (alone or time.monotonic() - asked > _ONE_CTRL_C):
+        if trainer.asked_to_stop and (alone or time.monotonic() - asked > _ONE_CTRL_C):
             raise KeyboardInterrupt
         asked = time.monotonic()
-        trainer.stopping = True
+        trainer.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

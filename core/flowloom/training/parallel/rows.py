@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
+from flowloom.models.overheard import hear_through
 from flowloom.seeds import derive
 from flowloom.training.parallel.world import World
 
@@ -63,6 +64,7 @@ class SplitRows:
         """Begin a loss; what networks draw in it is a function of ``seed``, the process and the call."""
         self.seed, self.calls = seed, 0
         self.inside.clear()
+        hear_through(None)
 
     def close(self) -> None:
         """Leave the networks as they were."""
@@ -75,6 +77,8 @@ class SplitRows:
         if self.inside or n < self.world.size or threading.get_ident() != self.thread:
             return None
         self.inside.append((network, n))
+        low, high = self.world.rows(n)
+        hear_through(lambda said: _gathered(said, n, self.world, high - low))
         self.calls += 1
         _seed(derive(self.seed, f"rows/{self.world.rank}", self.calls))
 
@@ -89,8 +93,19 @@ class SplitRows:
         if not self.inside or self.inside[-1][0] is not network or threading.get_ident() != self.thread:
             return None
         _, n = self.inside.pop()
+        hear_through(None)
         _seed(derive(self.seed, "rows", self.calls))
-        return tree_map(lambda v: _all_rows(v, n, self.world) if isinstance(v, Tensor) else v, output)
+        return _gathered(output, n, self.world)
+
+
+def _gathered(said: Any, n: int, world: World, own: int | None = None) -> Any:
+    """All ``n`` rows of what has this process's; of what has ``own`` rows alone, where that is told."""
+
+    def every(value: Any) -> Any:
+        rows = isinstance(value, Tensor) and (own is None or (value.ndim > 0 and len(value) == own))
+        return _all_rows(value, n, world) if rows else value
+
+    return tree_map(every, said)
 
 
 def _own_rows(x: Tensor, world: World) -> Any:
