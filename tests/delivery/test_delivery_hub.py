@@ -220,7 +220,14 @@ class TestBadInput:
         assert "no run of this version" in refused(["pull", "me/odd", str(tmp_path / "a")], capsys)
         (tmp_path / "there").mkdir()
         assert "is there already" in refused(["pull", "me/flow", str(tmp_path / "there")], capsys)
-        assert "Repo id" in refused(["pull", "not a name", str(tmp_path / "b")], capsys)
+
+    @pytest.mark.parametrize(
+        "name", ["bad name!!", "a/b/c", "", "me/", "me/-x", "me/x.git", "me/a--b", "me/é"]
+    )
+    def test_names(self, finished, tmp_path, capsys, name):
+        for words in (["push", str(finished), name, "--card"], ["pull", name, str(tmp_path / "b")]):
+            assert "is no name on the hub: write OWNER/NAME" in refused(words, capsys)
+        assert not (tmp_path / "b").exists()
 
     def test_what_cannot_be_pushed(self, hub, finished, tmp_path, capsys):
         assert "status.json" in refused(["push", str(tmp_path), "me/flow"], capsys)

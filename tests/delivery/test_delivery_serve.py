@@ -29,8 +29,9 @@ from flowloom_registry.runs.open import open_run
 for package in PACKAGES:
     pytest.importorskip(package, reason=f"serving needs {package}: pip install 'flowloom[serve]'")
 
+from flowloom_registry.delivery.listening import bind  # noqa: E402
 from flowloom_registry.delivery.service import Asked, Limits, Service  # noqa: E402
-from flowloom_registry.delivery.web import Bounds, bind, server_of  # noqa: E402
+from flowloom_registry.delivery.web import Bounds, server_of  # noqa: E402
 
 JSON = {"Content-Type": "application/json"}
 
@@ -132,6 +133,9 @@ def test_health_and_what_may_be_asked(server: Server) -> None:
     assert json.loads(body)["status"] == "ok"
     told = json.loads(server.ask(None, "/", "GET")[2])
     assert told["conditions"]["label"]["classes"] == 8
+    assert told["answers"] == ["application/json", "image/png"], "what this run shows, and no more"
+    assert told["sample"]["seed"] is None, "one is drawn"
+    assert server.ask(told["sample"])[0] == 200, "what it tells can be asked"
     assert told["limits"] == {"n": 8, "steps": 10, "queue": 4}
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -149,6 +153,8 @@ REFUSED = [
     ({"sed": 1}, 400, "seed"),
     ({"solver": "./evil.py:Solver"}, 400, "unknown key"),
     ({"cond": {"label": 8}}, 400, "0 to 7"),
+    ({"cond": {"label": True}}, 400, "takes a class"),
+    ({"n": 2, "cond": {"label": [1, True]}}, 400, "takes a class"),
     ({"cond": {"label": "@/etc/passwd"}}, 400, "label"),
     ({"cond": {"labl": 1}}, 400, "unknown condition"),
     ({"cond": {"label": [1, 2]}}, 400, "2 rows for 1"),
@@ -184,6 +190,56 @@ def test_a_page_of_another_site_gets_nothing(server: Server) -> None:
     assert server.ask({"n": 1}, Host="evil.example")[0] == 400
     assert server.ask(None, "/../status.json", "GET")[0] == 404
     assert server.ask(None, "/sample", "GET")[0] == 405
+
+
+def refusal(port: int, *pieces: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Head and JSON of what is answered to bytes on a connection of their own."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        for piece in pieces:
+            raw.sendall(piece)
+        said = b""
+        while got := raw.recv(4096):
+            said += got
+    head, _, body = said.partition(b"\r\n\r\n")
+    return head.lower(), json.loads(body)
+
+
+def test_every_refusal_is_one_line_of_json(server: Server) -> None:
+    head, told = refusal(server.port, b"nonsense\r\n\r\n")
+    assert head.startswith(b"http/1.1 400")
+    assert b"x-content-type-options: nosniff" in head
+    assert set(told) == {"error"}
+    for name in ("evil.example", "localhost.evil", "[::2]", ""):
+        status, headers, body = server.ask(None, "/health", "GET", Host=name)
+        assert (status, headers["content-type"]) == (400, "application/json")
+        assert "another name" in json.loads(body)["error"]
+    assert server.ask(None, "/health", "GET", Host="[::1]:8008")[0] == 200
+
+
+def test_idle_connections_keep_nobody_out(finished: Path) -> None:
+    """More than may be open at a time, which ask for nothing or never end their heads."""
+    with serving(finished, Limits(), Bounds(connections=8, idle=1)) as server:
+        held = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(20)]
+        held[-1].sendall(b"GET /health HTTP/1.1\r\n")
+        assert server.ask({"n": 1})[0] == 200
+        for one in held:
+            one.settimeout(5)
+            assert one.recv(1) == b"", "closed after a second"
+            one.close()
+
+
+def test_too_many_requests_at_a_time_are_told_when_to_come_again(finished: Path) -> None:
+    with serving(finished, Limits(), Bounds(connections=2)) as server:
+        head = b"POST /sample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+        for one in held:
+            one.sendall(head + b"Content-Length: 9\r\n\r\n")  # a body that does not come
+        time.sleep(0.3)
+        status, headers, body = server.ask(None, "/health", "GET")
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert "try again" in json.loads(body)["error"]
+        for one in held:
+            one.close()
 
 
 def test_a_body_without_a_length_is_bounded_too(server: Server) -> None:

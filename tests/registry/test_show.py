@@ -199,3 +199,10 @@ def test_showing_a_record_of_the_registry_needs_no_torch():
     code = "import sys; from flowloom_registry.cli import main; main(['show']); exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
     assert flowloom.__version__
+
+
+def test_a_record_behind_a_mapping_is_named(capsys) -> None:
+    assert main(["show", "train.parallel"]) == 0
+    assert "flowloom show ParallelConfig" in capsys.readouterr().out
+    assert main(["show", "ParallelConfig"]) == 0
+    assert "'ddp', 'fsdp'" in capsys.readouterr().out

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from flowloom.errors import RunError
+from flowloom.training.parallel.quiet import quiet
 
 __all__ = ["PATTERN", "read_all", "read_into", "sizes", "write"]
 
@@ -32,11 +33,12 @@ def write(values: Mapping[str, Tensor], folder: Path) -> None:
 
     named = {name: value.detach() for name, value in values.items()}
     try:
-        save(
-            named,
-            storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
-            no_dist=not dist.is_initialized(),
-        )
+        with quiet():
+            save(
+                named,
+                storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+                no_dist=not dist.is_initialized(),
+            )
     except CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
         told = next((getattr(c, "strerror", None) or str(c) for c in causes), str(error))
@@ -79,11 +81,12 @@ def read_into(values: Mapping[str, Tensor], folder: Path, *, together: bool) -> 
     from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
-        load(
-            dict(values),
-            storage_reader=HuggingFaceStorageReader(str(folder)),
-            no_dist=not (together and dist.is_initialized()),
-        )
+        with quiet():
+            load(
+                dict(values),
+                storage_reader=HuggingFaceStorageReader(str(folder)),
+                no_dist=not (together and dist.is_initialized()),
+            )
     except (CheckpointException, OSError, ValueError, RuntimeError) as error:
         raise RunError(f"checkpoint {folder} is damaged: {str(error).splitlines()[0]}") from error
 

@@ -15,10 +15,11 @@ import pytest
 
 from flowloom.errors import FlowloomError, MissingDependencyError
 from flowloom_clusters.on_ray import OnRay
-from flowloom_clusters.slurm import Slurm
+from flowloom_clusters.slurm import Slurm, _lines_to_paste
 from flowloom_registry import Experiment
 from flowloom_registry.cli import main
-from flowloom_registry.studies.folder import FINISHED
+from flowloom_registry.studies.folder import FINISHED, StudyFolder
+from flowloom_registry.studies.launchers import Launching
 
 BASE = """
 data: {use: eight-gaussians, n: 200, labelled: false}
@@ -101,8 +102,9 @@ def test_scripts_alone(study: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["experiment", str(study), "--out", str(tmp_path / "array")]
     assert main([*words, "--launcher", "slurm"]) == 0
     said = capsys.readouterr().err
-    assert re.search(r"sbatch .*array/slurm/cells.sh", said)
-    assert "--dependency=afterany" in said
+    lines = said.strip().splitlines()[-2:]
+    assert re.fullmatch(r"J=\$\(sbatch --parsable \S*array/slurm/cells\.sh\)", lines[0])
+    assert re.fullmatch(r"sbatch --dependency=afterany:\$J \S*array/slurm/asked\.sh", lines[1])
     script = tmp_path / "array/slurm/cells.sh"
     done = subprocess.run(
         ["bash", str(script)], env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True, text=True
@@ -115,6 +117,21 @@ def test_scripts_alone(study: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     }
     assert states["fm"] == FINISHED
     assert states["heun"] != FINISHED
+
+
+def test_a_folder_with_a_space_in_its_name(study: Path, tmp_path: Path) -> None:
+    """Slurm ends a value at a space that stands outside of quotes, and replaces what follows a %."""
+    place = tmp_path / "50% off"
+    text = Slurm({"comment": 'the "first"'}).script(
+        Launching([], StudyFolder(place), None, list, print, ["x"]), place / "slurm" / "cells.txt", []
+    )
+    assert f'#SBATCH --output="{tmp_path}/50%% off/slurm/cells-%a.log"' in text
+    assert '#SBATCH --job-name="flowloom-50% off"' in text
+    assert '#SBATCH --comment="the \\"first\\""' in text
+    assert _lines_to_paste([place / "cells.sh", place / "asked.sh"]) == [
+        f"J=$(sbatch --parsable '{place}/cells.sh')",
+        f"sbatch --dependency=afterany:$J '{place}/asked.sh'",
+    ]
 
 
 @pytest.mark.slow
@@ -140,6 +157,9 @@ class TestBadInput:
         monkeypatch.setenv("PATH", "/nowhere")
         assert main(["experiment", str(study), "--launcher", "slurm", "--launch", "submit=true"]) == 2
         assert "there is no 'sbatch' here" in capsys.readouterr().err
+        assert {file.name for file in study.parent.iterdir()} == {"base.yaml", "study.yaml"}, (
+            "nothing written"
+        )
 
     @pytest.mark.parametrize(
         ("words", "said"),

@@ -46,7 +46,22 @@ def parameter_lines(
         if only not in ("", name):
             continue
         lines += [line, *(f"        {text}".rstrip() for text in says.get(name, ()))]
+        if name:
+            records = _records(signature.parameters[name].annotation, binder)
+            lines += [f"        its keys and values: flowloom show {record}" for record in records]
     return lines
+
+
+def _records(annotation: Any, binder: Binder) -> list[str]:
+    """Names of the records that a recipe writes as mappings, in an annotation."""
+    from typing import get_args
+
+    from flowloom_registry.config.annotations import is_record, strip
+
+    base = strip(annotation)
+    if is_record(base) and binder.kind_of(base) is None:
+        return [base.__name__]
+    return list(dict.fromkeys(name for one in get_args(base) for name in _records(one, binder)))
 
 
 def _parameter(parameter: Parameter, binder: Binder) -> tuple[str, str, str]:

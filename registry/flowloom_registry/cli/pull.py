@@ -20,10 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Download the run."""
     from flowloom_registry.cli.push import require_hub
+    from flowloom_registry.delivery.hub import pull, require_name
 
+    require_name(args.repo)
     require_hub()
-    from flowloom_registry.delivery.hub import pull
-
     out = args.out or Path("runs") / args.repo.rpartition("/")[2]
     pull(args.repo, out, revision=args.revision, sha256=args.sha256)
     print(f"{out}\nnext:   flowloom sample {out} -n 16")

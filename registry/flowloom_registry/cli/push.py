@@ -22,15 +22,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Upload the run with its card."""
     from flowloom_registry.delivery.card import card
+    from flowloom_registry.delivery.hub import push, require_name
     from flowloom_registry.runs.folder import RunFolder
 
+    require_name(args.repo)
     folder = RunFolder(args.run_folder)
     if args.card:
         print(card(folder, args.repo))
         return 0
     require_hub()
-    from flowloom_registry.delivery.hub import push
-
     url, digest = push(folder, args.repo, private=args.private, message=args.message, revision=args.revision)
     print(f"{url}\nfor others: flowloom pull {args.repo} --sha256 {digest}")
     return 0

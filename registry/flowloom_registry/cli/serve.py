@@ -52,15 +52,17 @@ def run(args: argparse.Namespace) -> int:
             raise MissingDependencyError(
                 f"serving needs the package '{package}'; pip install 'flowloom[serve]'"
             )
-    from flowloom_registry.delivery.service import Limits, Service
-    from flowloom_registry.delivery.web import Bounds, bind, serve
-    from flowloom_registry.runs.open import open_run, pick_device
+    from flowloom_registry.delivery.listening import bind
 
-    limits = Limits(args.max_n, args.max_steps, args.queue, args.batch)
-    hosts = (*Bounds().hosts, args.host, *args.allow_host)
-    bounds = Bounds(args.max_body, args.timeout, hosts)
-    device = pick_device(args.device)
-    with bind(args.host, args.port) as bound:
+    with bind(args.host, args.port) as bound:  # before torch is imported, which takes seconds
+        from flowloom_registry.delivery.service import Limits, Service
+        from flowloom_registry.delivery.web import Bounds, serve
+        from flowloom_registry.runs.open import open_run, pick_device
+
+        limits = Limits(args.max_n, args.max_steps, args.queue, args.batch)
+        hosts = (*Bounds().hosts, args.host, *args.allow_host)
+        bounds = Bounds(args.max_body, args.timeout, hosts)
+        device = pick_device(args.device)
         assembly, _ = open_run(args.run_folder, trust=args.trust)
         assembly.flow.objective.require_generates()
         assembly.to(device)

@@ -17,7 +17,7 @@ from flowloom.errors import FlowloomError, RunError
 from flowloom_registry.delivery.card import card
 from flowloom_registry.runs.folder import RunFolder, hash_file, read_json
 
-__all__ = ["MANIFEST", "pull", "push"]
+__all__ = ["MANIFEST", "pull", "push", "require_name"]
 
 MANIFEST = "flowloom.json"
 """Lists the files of a run with their hashes; what it does not list is no part of the run."""
@@ -30,6 +30,21 @@ _MOST = 20_000
 """Files of a run, at most."""
 _LONGEST = 200
 """Bytes of a part of a name, at most: less than what file systems take."""
+
+
+def require_name(repo: str) -> None:
+    """Ask for what the hub takes as a name; it does so where its own package is missing.
+
+    Raises:
+        RunError: it is none; says what one is.
+    """
+    parts = repo.split("/")
+    plain = all(re.fullmatch(r"[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?", part, re.ASCII) for part in parts)
+    if not plain or len(parts) > 2 or "--" in repo or ".." in repo or repo.endswith(".git"):
+        raise RunError(
+            f"{repo!r} is no name on the hub: write OWNER/NAME, of letters, digits, '-', '_' and '.', "
+            "which begin and end with no '-' or '.' (nor with '.git'), and no two of these in a row"
+        )
 
 
 def push(

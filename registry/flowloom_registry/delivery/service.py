@@ -107,7 +107,8 @@ class Asked:
                 hint = did_you_mean(key, known) or f"there are: {', '.join(known)}"
                 raise Refused(f"unknown key {key[:40]!r}; {hint}")
         n = _whole(value, "n", 1, 1, limits.n)
-        seed = _whole(value, "seed", secrets.randbelow(_SEEDS), 0, 2**40)
+        drawn = secrets.randbelow(_SEEDS)
+        seed = drawn if value.get("seed") is None else _whole(value, "seed", drawn, 0, 2**40)
         steps = None if value.get("steps") is None else _whole(value, "steps", 1, 1, limits.steps)
         cond, show = value.get("cond", {}), value.get("show", False)
         if not isinstance(cond, dict):

@@ -11,10 +11,11 @@ import asyncio
 import base64
 import json
 import math
+import re
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -32,18 +33,11 @@ from starlette.routing import Route
 from flowloom.digits import are_digits
 from flowloom.errors import FlowloomError
 from flowloom.state import State, map_state
+from flowloom_registry.delivery.connections import HEADERS, Connection, encoded
 from flowloom_registry.delivery.service import Asked, Drawn, Full, Refused, Service
 
-__all__ = ["Bounds", "application", "bind", "serve", "server_of"]
+__all__ = ["Bounds", "application", "serve", "server_of"]
 
-HEADERS = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "cache-control": "no-store",
-}
 PICTURES = ("image/png", "image/svg+xml", "audio/wav")
 """Types of figures that are handed out; HTML of renderers is not."""
 
@@ -55,18 +49,24 @@ class Bounds:
     Args:
         body: bytes.
         timeout: seconds until an answer must be there, and until a body must have come.
-        hosts: names under which the server may be called.
-        connections: open at a time.
+        hosts: names under which the server may be called; ``*.example.org`` stands for all below it, ``*``
+            for any.
+        connections: open at a time, and requests answered at a time.
+        idle: seconds that a connection may be open without a request.
     """
 
     body: int = 2**20
     timeout: float = 60.0
     hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")
     connections: int = 512
+    idle: int = 5
 
     def __post_init__(self) -> None:
         if self.body < 1 or not 0 < self.timeout < math.inf:
             raise FlowloomError("--max-body and --timeout must be more than 0")
+        for name in self.hosts:
+            if "*" in name.removeprefix("*.") and name != "*":
+                raise FlowloomError(f"--allow-host {name}: a * stands alone, or first, as in *.example.org")
 
 
 def application(service: Service, bounds: Bounds) -> Starlette:
@@ -89,7 +89,20 @@ def application(service: Service, bounds: Bounds) -> Starlette:
         return JSONResponse({**told, "drawn": service.drawn, "refused": service.refused})
 
     async def about(request: Request) -> Response:
-        return JSONResponse(describe(service))
+        return JSONResponse(describe(service, await shown(request)))
+
+    told: list[str] = []
+
+    async def shown(request: Request) -> list[str]:
+        """Types of figures of this run, as one example of it tells, which is drawn once."""
+        if not told:
+            found: list[str] = []
+            if service.assembly.renderer is not None:
+                one = Asked(1, 0, {}, steps=1 if service.takes_steps else None, show=True)
+                drawn = await _waited(service.submit(one), request, bounds.timeout)
+                found = [figure.mime for figure in drawn.figures]
+            told[:] = ["application/json", *(kind for kind in PICTURES if found.count(kind) == 1)]
+        return told
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -103,16 +116,21 @@ def application(service: Service, bounds: Bounds) -> Starlette:
             Route("/", about, methods=["GET"]),
         ],
         middleware=[
-            Middleware(_Guarded),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(bounds.hosts), www_redirect=False),
+            Middleware(_Guarded, most=bounds.connections),
+            Middleware(_Named, hosts=bounds.hosts),
         ],
         exception_handlers={HTTPException: _refusal, FlowloomError: _failure},
         lifespan=lifespan,
     )
 
 
-def describe(service: Service) -> dict[str, Any]:
-    """What may be asked for, as JSON."""
+def describe(service: Service, answers: Sequence[str]) -> dict[str, Any]:
+    """What may be asked for, as JSON.
+
+    Args:
+        service: what draws.
+        answers: types of answers that this run can give.
+    """
     limits, flow = service.limits, service.assembly.flow
     conditions = {
         name: {
@@ -127,10 +145,10 @@ def describe(service: Service) -> dict[str, Any]:
     bounds = {"n": limits.n, "steps": limits.steps if service.takes_steps else None, "queue": limits.queue}
     return {
         "run": service.assembly.name,
-        "sample": {"n": 1, "seed": 0, "cond": {}, "steps": None, "show": False},
+        "sample": {"n": 1, "seed": None, "cond": {}, "steps": None, "show": False},
         "conditions": conditions,
         "limits": bounds,
-        "answers": ["application/json", *PICTURES],
+        "answers": list(answers),
     }
 
 
@@ -253,61 +271,72 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class _Guarded:
-    """Puts the headers on every answer, and one line in place of an unexpected error."""
+    """Puts the headers on every answer, and one line in place of an unexpected error or of too many requests.
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self.app = app
+    Args:
+        app: what answers.
+        most: requests at a time.
+    """
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], most: int) -> None:
+        self.app, self.most, self.busy = app, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = False
+        begun, app = False, self.app if self.busy < self.most else _TOO_MANY
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message.get("headers", ()), *_encoded(HEADERS)]
+                message["headers"] = [*message.get("headers", ()), *encoded(HEADERS)]
             await send(message)
 
+        self.busy += 1
         try:
-            await self.app(scope, receive, with_headers)
+            await app(scope, receive, with_headers)
         except Exception:
             traceback.print_exc(file=sys.stderr)
             if not begun:
                 answer = JSONResponse({"error": "internal error; the server's own output says more"}, 500)
                 await answer(scope, receive, with_headers)
+        finally:
+            self.busy -= 1
 
 
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+_TOO_MANY = JSONResponse(
+    {"error": "busy: too many requests at a time; try again in 1 s"},
+    503,
+    headers={"retry-after": "1", "connection": "close"},
+)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that nobody else listens on.
+class _Named:
+    """Lets requests through that call the server by one of its names.
 
-    Raises:
-        FlowloomError: the port is taken, out of range or not allowed, or there is no such host.
+    Args:
+        app: what answers.
+        hosts: the names; see `Bounds`.
     """
-    if not 0 <= port < 2**16:
-        raise FlowloomError(f"--port must be from 0 to 65535, got {port}")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise FlowloomError(f"--host {host}: {error.strerror or error}") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(128)  # two that bind and do not listen would not see each other
-    except OSError as error:
-        bound.close()
-        raise FlowloomError(
-            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}; choose another --port"
-        ) from error
-    return bound
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: Sequence[str]) -> None:
+        self.app, self.hosts = app, [name.lower().strip("[]") for name in hosts]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and not self._knows(Headers(scope=scope).get("host", "")):
+            line = "this server has another name; --allow-host adds one"
+            await JSONResponse({"error": line}, 400)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _knows(self, called: str) -> bool:
+        found = re.fullmatch(r"(\[[\da-f:.]+\]|[^:\[\]]+)(:\d+)?", called.lower())
+        name = found[1].strip("[]") if found else ""
+        return any(name == one or (one[:1] == "*" and name.endswith(one[1:])) for one in self.hosts if name)
 
 
 def server_of(service: Service, bounds: Bounds) -> uvicorn.Server:
@@ -319,11 +348,11 @@ def server_of(service: Service, bounds: Bounds) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=5,
+            timeout_keep_alive=bounds.idle,
             timeout_graceful_shutdown=5,
             limit_concurrency=bounds.connections,
             h11_max_incomplete_event_size=2**14,
-            http="h11",
+            http=Connection,
             ws="none",
         )
     )

@@ -16,6 +16,7 @@ from flowloom.objectives import Batch, Loss, Step
 from flowloom.parts import tensors
 from flowloom.training.blocks import blocks_of, networks_of
 from flowloom.training.parallel.config import ParallelConfig
+from flowloom.training.parallel.quiet import quiet
 from flowloom.training.parallel.rows import SplitRows
 from flowloom.training.parallel.world import World
 
@@ -142,6 +143,12 @@ class Shards(Together):
             shard(flow, mesh)
             shard(twin, mesh)
             ema.look_again()
+
+    @contextmanager
+    def syncing(self, index: int, last: bool) -> Iterator[None]:
+        """Without a warning that is about something else."""
+        with quiet():
+            yield
 
     def finish(self, player: Player, players: Sequence[Player]) -> None:
         """Average what no network holds, and forget what reached parameters of other players."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,10 @@ class Slurm(Launcher):
                 raise FlowloomError(f"slurm: option {name} must stand on one line")
         if most is not None and most < 1:
             raise FlowloomError(f"slurm: most must be at least 1, got {most}")
+        if submit and shutil.which("sbatch") is None:  # before anything is written
+            raise MissingDependencyError(
+                "there is no 'sbatch' here; leave submit out, and take the scripts to the cluster"
+            )
         self.most, self.submit, self.setup = most, submit, setup
 
     def carry_out(self, launching: Launching) -> None:
@@ -70,9 +75,7 @@ class Slurm(Launcher):
                 write_text(folder / f"{name}.sh", self.script(launching, folder / f"{name}.txt", cells))
                 scripts.append((folder / f"{name}.sh", cells))
         if not self.submit:
-            for i, (script, _) in enumerate(scripts):
-                after = " --dependency=afterany:JOB (the number that the first one gave)" if i else ""
-                print(f"sbatch {shlex.quote(str(script))}{after}", file=sys.stderr)
+            print("\n".join(_lines_to_paste([script for script, _ in scripts])), file=sys.stderr)
             return
         for script, cells in scripts:
             job = self._submitted(script)
@@ -86,9 +89,10 @@ class Slurm(Launcher):
             "job-name": f"flowloom-{launching.study.path.name}",
             **self.options,
             "array": f"0-{len(cells) - 1}{at_once}",
-            "output": str(names.parent.absolute() / f"{names.stem}-%a.log"),
+            # Slurm replaces what follows a %, so one of the folder's own name is doubled.
+            "output": f"{str(names.parent.absolute()).replace('%', '%%')}/{names.stem}-%a.log",
         }
-        lines = ["#!/bin/bash", *(f"#SBATCH --{name}={value}" for name, value in options.items())]
+        lines = ["#!/bin/bash", *(f"#SBATCH --{name}={_quoted(value)}" for name, value in options.items())]
         command = shlex.join([sys.executable, "-m", "flowloom_registry", *launching.command])
         # Batch nodes kill with SIGTERM before time is up: training then writes a checkpoint.
         return "\n".join(
@@ -105,16 +109,29 @@ class Slurm(Launcher):
 
     def _submitted(self, script: Path) -> str:
         """Hand a script to Slurm and wait until all tasks have ended; returns the number of the job."""
-        try:
-            done = subprocess.run(
-                ["sbatch", "--parsable", "--wait", str(script)], capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            raise MissingDependencyError(
-                "there is no 'sbatch' here; leave submit out, and take the scripts to the cluster"
-            ) from None
+        done = subprocess.run(
+            ["sbatch", "--parsable", "--wait", str(script)], capture_output=True, text=True, check=False
+        )
         job = done.stdout.strip().partition(";")[0].splitlines()
         if not job:  # a task that failed is no failure of sbatch, which then says the job's number as well
             said = " ".join(done.stderr.split()) or f"code {done.returncode}"
             raise FlowloomError(f"sbatch refused {script}: {said}")
         return job[0]
+
+
+def _lines_to_paste(scripts: Sequence[Path]) -> list[str]:
+    """Lines of shell that submit a script, or two of which the second comes after the first."""
+    first, *second = [shlex.quote(str(script)) for script in scripts]
+    if not second:
+        return [f"sbatch {first}"]
+    # Options stand before the script: what follows its name is the script's own.
+    return [f"J=$(sbatch --parsable {first})", f"sbatch --dependency=afterany:$J {second[0]}"]
+
+
+def _quoted(value: str | int) -> str:
+    """A value of a line ``#SBATCH``: in double quotes where Slurm would end it at a space or a ``#``."""
+    text = str(value)
+    if re.fullmatch(r"[\w@%+=:,./-]*", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

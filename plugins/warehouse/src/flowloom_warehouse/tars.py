@@ -38,7 +38,7 @@ class TarShards(TableData):
 
     Columns are endings: ``npy``, ``jpg``, ``png``, ``webp``, ``cls``, ``txt`` (a word that is a class), and
     ``json:KEY`` for one entry of a JSON object; ``left.png`` where a name has several dots. Compressed tars
-    cannot be read in place. The index (24 bytes a file) is kept in ``$FLOWLOOM_DATA/tar-index``.
+    cannot be read in place. The index (16 bytes a file that is read) is kept in ``$FLOWLOOM_DATA/tar-index``.
 
     Args:
         shards: a tar file, a folder of them, or a pattern such as ``train-{000..099}.tar``.
@@ -85,7 +85,7 @@ class _Tars(Source):
         self.place, self.columns = pattern, list(columns)
         self.endings = list(dict.fromkeys(column.partition(":")[0] for column in columns))
         self.files = _matching(pattern)
-        # Mapped, not read: 24 bytes a file are gigabytes at a hundred million samples.
+        # Mapped, not read: 16 bytes a file are gigabytes at a hundred million samples.
         self.index = [_index(file, self.endings) for file in self.files]
         self.ends = np.cumsum([len(one) for one in self.index]).tolist()
 
