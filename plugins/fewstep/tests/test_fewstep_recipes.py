@@ -208,7 +208,7 @@ CAPTIONED = LATENTS.replace('{"label": Condition(1000)}', '{"text": Condition(sh
 
 
 def test_transition_matching_has_the_paper_s_trunk_and_head(tmp_path):
-    """2506.23589, section 4 and A.1: 24 blocks of width 2,048, a head of 6 layers; 1.7 B and 40 M, rounded."""
+    """2506.23589, A.1: 24 blocks of width 2,048, a head of 6 layers; 1.7 B and 40 M, rounded."""
     file = tmp_path / "captioned.py"
     file.write_text(CAPTIONED)
     recipe = load_recipe("transition-matching-t2i", overrides=[f"data={{use: '{file}:Latents'}}"])
@@ -223,6 +223,26 @@ def test_transition_matching_has_the_paper_s_trunk_and_head(tmp_path):
     assert size(model) == 24 * block + ends + head == 1_691_113_488
     assert round((24 * block + ends) / 1e9, 1) == 1.7
     assert round(head / 1e7) == 4
+
+
+LARGE = LATENTS.replace("32, 32", "64, 64")
+
+
+def test_align_your_flow_distils_an_edm2_s(tmp_path):
+    """2506.14603: EDM2-S of 280.2 M (2312.02696, table 2), guided by an EDM2-XS of 124.7 M."""
+    pytest.importorskip("flowloom_images")
+    file = tmp_path / "large.py"
+    file.write_text(LARGE)
+    planned = {}
+    for stage in stages_of(
+        load_recipe("imagenet-align-your-flow-s", overrides=[f"data={{use: '{file}:Latents'}}"])
+    ):
+        with torch.device("meta"):
+            planned[stage.stage.name] = assemble(stage, planned=planned)
+    found = {name: size(one.flow.model) for name, one in planned.items()}
+    assert found["teacher"] == 280_212_709
+    assert found["weak"] == 124_713_125
+    assert found["student"] - found["teacher"] == 192 * 768  # the second time
 
 
 SMALL = ["train.steps=10", "train.batch=8"]

@@ -44,7 +44,7 @@ def register(reg: Registrar) -> None:
             "head_depth": 1,
         },
         paper="2506.23589",
-        data="digits",
+        within="blockwise-digits",
         known_failures={
             "check_every_parameter_learns": "the mean velocity is that of y = 0, where the weights "
             "of y are not asked"
