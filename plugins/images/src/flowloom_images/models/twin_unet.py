@@ -127,22 +127,22 @@ class TwinUNet(nn.Module):
     def features(self, x: Tensor, t: Tensor, cond: Cond) -> dict[str, Tensor]:
         """What the velocities' network is told of states ``(batch, C, H, W)``.
 
-        The map before every stage, ``(batch, channels, height, width)`` each, by its number, and the
-        embedding of time and conditions, ``(batch, 4 width)``, as ``context``.
+        The map before every block, ``(batch, channels, height, width)`` each, by the number of its stage, and
+        the embedding of time and conditions, ``(batch, 4 width)``, as ``context``.
         """
         context = F.silu(self.context(t, cond))
         hidden = self.stem_beside(x)
-        skips, told = [hidden], []
-        for stage in self.down_beside:
-            told.append(hidden)
+        skips, told = [hidden], {"context": context}
+        for i, stage in enumerate(self.down_beside):
+            if not isinstance(stage[0], Downsample):
+                told[str(i)] = hidden
             hidden = stage(hidden, context)
             skips.append(hidden)
         hidden = self.middle_beside(hidden, context)
-        for stage in (*self.up_beside, None):
-            hidden = torch.cat([hidden, skips.pop()], 1)
-            told.append(hidden)
-            hidden = hidden if stage is None else stage(hidden, context)
-        return {"context": context, **{str(i): each for i, each in enumerate(told)}}
+        for i, above in enumerate((*self.up_beside, None), len(self.down_beside)):
+            hidden = told[str(i)] = torch.cat([hidden, skips.pop()], 1)
+            hidden = hidden if above is None else above(hidden, context)
+        return told
 
     def head(self, y: Tensor, tau: Tensor, features: dict[str, Tensor]) -> Tensor:
         """The inner velocity at ``y`` ``(batch, C, H, W)``, at inner times ``tau`` ``(batch,)``."""
@@ -150,12 +150,12 @@ class TwinUNet(nn.Module):
         hidden = self.stem(y)
         skips = [hidden]
         for i, stage in enumerate(self.down):
-            hidden = stage(hidden, features[str(i)], inner, context)
+            hidden = stage(hidden, features.get(str(i)), inner, context)
             skips.append(hidden)
         hidden = self.middle(hidden, inner)
         for i, stage in enumerate(self.up, len(self.down)):
             hidden = torch.cat([hidden, skips.pop()], 1)
-            hidden = stage(hidden, features[str(i)], inner, context)
+            hidden = stage(hidden, features.get(str(i)), inner, context)
         answer: Tensor = self.out(F.silu(self.norm(hidden)))
         return answer
 
@@ -211,7 +211,7 @@ class _TwinStage(nn.Module):
         super().__init__()
         self.block, self.rest = block, nn.Sequential(*rest)
 
-    def forward(self, x: Tensor, beside: Tensor, inner: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None, inner: Tensor, context: Tensor) -> Tensor:
         x = x if self.block is None else self.block(x, beside, inner, context)
         out: Tensor = self.rest(x)
         return out
