@@ -72,7 +72,7 @@ class MixturePixels(MixtureModel):
                 f"the network has {out.shape[1]}; give model.network.out_channels: {k * (channels + 1)}"
             )
         means, logits = out.split([k * channels, k], 1)
-        log_std = self.log_std(self.network.context(t, cond).detach())[:, 0]
+        log_std = self.log_std(self.network.get_submodule("context")(t, cond).detach())[:, 0]
         if log_std.dtype.itemsize < 4:
             means, logits, log_std = means.float(), logits.float(), log_std.float()
         return Mixture(

@@ -134,7 +134,7 @@ class TwinUNet(nn.Module):
         hidden = self.stem_beside(x)
         skips, told = [hidden], {"context": context}
         for i, stage in enumerate(self.down_beside):
-            if not isinstance(stage[0], Downsample):
+            if isinstance(stage, Stage) and not isinstance(stage[0], Downsample):
                 told[str(i)] = hidden
             hidden = stage(hidden, context)
             skips.append(hidden)
