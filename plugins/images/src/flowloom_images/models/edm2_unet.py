@@ -140,7 +140,9 @@ class EDM2UNet(nn.Module):
             if value is None:
                 vector = torch.zeros_like(told)
             else:
-                vector = layer(F.one_hot(value, count).to(told.dtype) * math.sqrt(count))
+                # `one_hot` would look at the numbers, which stops compilation.
+                chosen_one = value[:, None] == torch.arange(count, device=value.device)
+                vector = layer(chosen_one.to(told.dtype) * math.sqrt(count))
             off = withheld(cond, name)
             vector = vector if off is None else vector.masked_fill(off[:, None], 0)
             told = _sum(told, vector, 0.5)
