@@ -17,6 +17,7 @@ from flowloom.spec import Spec
 from flowloom.testing.oracles import GaussianMixture, MixtureField
 from flowloom_fewstep.gmflow import GMFlow
 from flowloom_fewstep.mixture_mlp import MixtureMLP, MixtureModel
+from flowloom_fewstep.mixture_pixels import MixturePixels
 from flowloom_fewstep.mixture_velocity import GMOde, GMSde, MixtureVelocity
 from flowloom_fewstep.mixtures import Mixture, transition
 
@@ -134,3 +135,81 @@ def test_what_has_no_closed_law_is_refused():
         GMFlow(AffinePath(VP()))
     with pytest.raises(IncompatibleError, match="mixture-mlp"):
         GMFlow().loss(MLP(Spec((2,)), width=8, depth=1), Batch(torch.zeros(2, 2), torch.ones(2, 2)), Step())
+
+
+def test_a_mixture_a_pixel_is_as_many_mixtures_of_their_own(draws):
+    """Density, mean, and what it becomes at another time: each pixel by itself, as a row of its own."""
+    k, c, h, w = 3, 2, 2, 4
+    logits, means, x_a, x_b = (
+        torch.randn(5, *shape, generator=draws, dtype=torch.float64)
+        for shape in ((k, 1, h, w), (k, c, h, w), (c, h, w), (c, h, w))
+    )
+    variance = torch.rand(5, generator=draws, dtype=torch.float64) + 0.1
+    whole = Mixture(logits.log_softmax(1), means, variance)
+
+    def apart(x: torch.Tensor) -> torch.Tensor:
+        """``(5, ..., c, h, w)`` with pixels as rows."""
+        return x.movedim((-2, -1), (1, 2)).flatten(0, 2)
+
+    each = Mixture(apart(whole.log_weights)[..., 0], apart(means), variance.repeat_interleave(h * w))
+    assert torch.allclose(apart(whole.mean), each.mean)
+    assert torch.allclose(whole.log_prob(x_a), each.log_prob(apart(x_a)).reshape(5, -1).mean(1))
+    a, b = torch.full((5,), 0.3, dtype=torch.float64), torch.full((5,), 0.6, dtype=torch.float64)
+    moved = whole.moved(x_a, a, x_b, b)
+    wide_a, wide_b = a.repeat_interleave(h * w), b.repeat_interleave(h * w)
+    by_pixel = each.moved(apart(x_a), wide_a, apart(x_b), wide_b)
+    assert torch.allclose(apart(moved.mean), by_pixel.mean)
+    # The wrong twin: one mixture over the image has the same components, and another law.
+    twin = Mixture(logits.mean((2, 3, 4)).log_softmax(1), means, variance)
+    assert not torch.allclose(twin.log_prob(x_a), whole.log_prob(x_a), rtol=0.05)
+
+
+def test_components_are_drawn_at_every_pixel_by_itself(draws):
+    means = torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1, 1).expand(4000, 2, 1, 1, 2)
+    flat = torch.full((4000, 2, 1, 1, 2), 0.5).log()
+    found = Mixture(flat, means, torch.full((4000,), 1e-6)).sample(Draw(draws))[:, 0, 0]
+    assert float((found[:, 0] * found[:, 1]).mean()) == pytest.approx(0, abs=0.05)
+    together = Mixture(flat[:, :, 0, 0, 0], means, torch.full((4000,), 1e-6)).sample(Draw(draws))[:, 0, 0]
+    assert float((together[:, 0] * together[:, 1]).mean()) == pytest.approx(1, abs=0.05)
+
+
+class Images(nn.Module):
+    """What mixture-pixels asks of a network of images, in the smallest form."""
+
+    class Context(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.condition, self.linear = nn.Module(), nn.Linear(1, 4)
+            self.condition.dim = 4
+
+        def forward(self, t, cond):
+            return self.linear(t[:, None])
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.context, self.layer = Images.Context(), nn.Conv2d(2, out, 1)
+
+    def forward(self, x, t, /, **cond):
+        return self.layer(x) + self.context(t, cond).sum(1)[:, None, None, None]
+
+
+def test_a_network_of_images_is_read_as_a_mixture_a_pixel(draws):
+    torch.manual_seed(0)
+    spec, x = Spec((2, 3, 3)), torch.randn(4, 2, 3, 3, generator=draws)
+    model = MixturePixels(spec, Images(3 * (2 + 1)), components=3, width=8)
+    found = model.mixture(x, torch.rand(4, generator=draws), {})
+    assert found.means.shape == (4, 3, 2, 3, 3)
+    assert torch.allclose(found.log_weights.exp().sum(1), torch.ones(4, 1, 3, 3))
+    assert torch.equal(found.variance, torch.ones(4))  # at the start
+    assert model(x, torch.rand(4)).shape == x.shape
+    # The deviation learns, and leaves the network's embedding alone.
+    found.variance.sum().backward()
+    assert model.network.context.linear.weight.grad is None
+    assert model.log_std[-1].bias.grad is not None
+    loss = GMFlow().loss(model, Batch(*torch.randn(2, 4, 2, 3, 3, generator=draws)), Step(generator=draws))
+    loss.total.backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    with pytest.raises(IncompatibleError, match="out_channels: 9"):
+        MixturePixels(spec, Images(8), components=3).mixture(x, torch.rand(4), {})
+    with pytest.raises(IncompatibleError, match="use a dit or a unet"):
+        MixturePixels(spec, nn.Conv2d(2, 9, 1))

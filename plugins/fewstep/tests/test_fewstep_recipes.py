@@ -35,6 +35,10 @@ MEANFLOW = {
 }
 
 
+def size(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
 @pytest.fixture
 def latents(tmp_path):
     file = tmp_path / "latents.py"
@@ -166,6 +170,79 @@ def test_the_student_of_faces_has_the_authors_u_net(latents):
         teacher = next(iter(stages_of(recipe)))
         built = build(teacher)
     assert sum(p.numel() for p in built["model"].parameters()) == 176_530_948
+
+
+def test_gmflow_has_two_in_a_thousand_more_than_a_dit_xl(latents):
+    """2504.05304, section 4.2: 0.2 % more than DiT-XL/2 for K = 8; layers from the authors' code."""
+    pytest.importorskip("flowloom_images")
+    recipe = load_recipe("imagenet-gmflow-xl-2", overrides=[latents, "model.network.out_channels=40"])
+    with torch.device("meta"):
+        model = build(recipe)["model"]
+        x, t = torch.zeros(2, 4, 32, 32), torch.zeros(2)
+        mixture = model.mixture(x, t, {"label": torch.zeros(2, dtype=torch.long)})
+    assert mixture.means.shape == (2, 8, 4, 32, 32)
+    assert mixture.log_weights.shape == (2, 8, 1, 32, 32)
+    plain = 674_816_272  # DiT-XL/2 with 16 numbers a token, of which there are 160 now
+    deviation = 1152 * 1024 + 1024 + 1024 + 1
+    assert size(model) == plain + 144 * (1152 + 1) + deviation
+    assert round(100 * (size(model) / plain - 1), 1) == 0.2
+
+
+@pytest.mark.parametrize(
+    ("attention", "whole"), [([16], 44_807_843), ([16, 8], 46_210_083)], ids=["CIFAR-10", "ImageNet-32"]
+)
+def test_hierarchical_rectified_flow_has_the_authors_twin_u_nets(attention, whole, tmp_path):
+    """2502.17436 and its code: 44.81 M and 46.21 M, with the last block of states, which nothing reads."""
+    pytest.importorskip("flowloom_images")
+    file = tmp_path / "pixels.py"
+    file.write_text(RECTIFIED)
+    told = [f"data={{use: '{file}:Pixels'}}", f"model.attention={attention}"]
+    with torch.device("meta"):
+        model = build(load_recipe("cifar10-hrf-coupling", overrides=told))["model"]
+    norms, convolutions = 2 * 64 + 2 * 32, 9 * 64 * 32 + 32 + 9 * 32 * 32 + 32
+    unread = norms + convolutions + (512 * 32 + 32) + (64 * 32 + 32)
+    assert size(model) + unread == whole
+
+
+CAPTIONED = LATENTS.replace('{"label": Condition(1000)}', '{"text": Condition(shape=(128, 4096))}')
+
+
+def test_transition_matching_has_the_paper_s_trunk_and_head(tmp_path):
+    """2506.23589, A.1: 24 blocks of width 2,048, a head of 6 layers; 1.7 B and 40 M, rounded."""
+    file = tmp_path / "captioned.py"
+    file.write_text(CAPTIONED)
+    recipe = load_recipe("transition-matching-t2i", overrides=[f"data={{use: '{file}:Latents'}}"])
+    with torch.device("meta"):
+        model = build(recipe)["model"]
+    d, w = 2048, 1024
+    block = 4 * (d * d + d) + 4 * (d * d + d) + 8 * d * d + 5 * d + 6 * d  # attentions, feed-forward, offsets
+    ends = (16 * d + d) + (256 * d + d + d * d + d) + (4096 * d + d + d * d + d) + (d * 6 * d + 6 * d)
+    layer = 2 * (w * w + w) + 2 * w + 3 * (w * w + w)
+    told = (256 * w + w + w * w + w) + (d * w + w)
+    head = 6 * layer + told + (16 * w + w) + 2 * (w * w + w) + (16 * w + 16)
+    assert size(model) == 24 * block + ends + head == 1_691_113_488
+    assert round((24 * block + ends) / 1e9, 1) == 1.7
+    assert round(head / 1e7) == 4
+
+
+LARGE = LATENTS.replace("32, 32", "64, 64")
+
+
+def test_align_your_flow_distils_an_edm2_s(tmp_path):
+    """2506.14603: EDM2-S of 280.2 M (2312.02696, table 2), guided by an EDM2-XS of 124.7 M."""
+    pytest.importorskip("flowloom_images")
+    file = tmp_path / "large.py"
+    file.write_text(LARGE)
+    planned = {}
+    for stage in stages_of(
+        load_recipe("imagenet-align-your-flow-s", overrides=[f"data={{use: '{file}:Latents'}}"])
+    ):
+        with torch.device("meta"):
+            planned[stage.stage.name] = assemble(stage, planned=planned)
+    found = {name: size(one.flow.model) for name, one in planned.items()}
+    assert found["teacher"] == 280_212_709
+    assert found["weak"] == 124_713_125
+    assert found["student"] - found["teacher"] == 192 * 768  # the second time
 
 
 SMALL = ["train.steps=10", "train.batch=8"]

@@ -13,7 +13,8 @@ from flowloom.models import MLP
 from flowloom.objectives import Batch, Step
 from flowloom.paths import AffinePath, GeodesicPath
 from flowloom.solvers import Euler
-from flowloom.spec import Spec
+from flowloom.spec import Condition, Spec
+from flowloom_fewstep.nested_dit import NestedDiT
 from flowloom_fewstep.nested_mlp import NestedMLP, NestedModel
 from flowloom_fewstep.velocity_law import VelocityLaw
 
@@ -88,3 +89,67 @@ def test_every_parameter_is_trained_and_wrong_networks_are_refused(draws):
         NestedMLP(Spec((2,)), head_depth=0)
     with pytest.raises(IncompatibleError, match="spaces differ"):
         VelocityLaw(GeodesicPath(Sphere(2)))
+
+
+def captioned() -> NestedDiT:
+    torch.manual_seed(0)
+    spec = Spec((2, 4, 4), conditions={"text": Condition(shape=(3, 5)), "label": Condition(10)})
+    model = NestedDiT(spec, width=16, depth=2, heads=2, head_width=8, head_depth=2).double()
+    for p in model.parameters():
+        if not p.detach().any():
+            p.data.normal_(0, 0.3)
+    return model
+
+
+def test_the_head_draws_every_token_by_itself_and_the_trunk_sees_all(draws):
+    model = captioned()
+    x, y = torch.randn(2, 3, 2, 4, 4, generator=draws, dtype=torch.float64)
+    t = torch.rand(3, generator=draws, dtype=torch.float64)
+    told = model.features(x, t, {})
+    assert told.shape == (3, 4, 16)
+    plain, corner = model.head(y, t, told), y.clone()
+    corner[..., :2, :2] += 1
+    moved = (model.head(corner, t, told) - plain).detach().abs()
+    assert float(moved[..., :2, :2].min()) > 0
+    assert float(moved[..., 2:, :].max()) == float(moved[..., :, 2:].max()) == 0
+    corner = x.clone()
+    corner[..., :2, :2] += 1
+    assert float((model.features(corner, t, {}) - told).abs().amin((0, 2)).min()) > 0
+
+
+def test_the_trunk_reads_text_and_a_withheld_text_is_none(draws):
+    model = captioned()
+    x = torch.randn(2, 2, 4, 4, generator=draws, dtype=torch.float64)
+    text = torch.randn(2, 3, 5, generator=draws, dtype=torch.float64)
+    t, off = torch.rand(2, generator=draws, dtype=torch.float64), torch.tensor([True, False])
+    read, none = model.features(x, t, {"text": text}), model.features(x, t, {})
+    half = model.features(x, t, {"text": text, "null_text": off})
+    assert torch.allclose(half[0], none[0])
+    assert torch.allclose(half[1], read[1])
+    assert float((read - none).abs().max()) > 1e-3
+    VelocityLaw(grid=4, draws=2).loss(model, Batch(x, x.flip(0), {"text": text}), Step()).total.backward()
+    unread = {n for n, p in model.named_parameters() if p.grad is None}
+    assert unread == {"condition.embed.of_label.weight"}  # the class was not told
+    with pytest.raises(IncompatibleError, match="give null for none"):
+        NestedDiT(Spec((2, 4, 4)))
+
+
+def test_a_head_told_maps_as_parts_is_told_them_at_every_draw():
+    """Features may be several tensors, as those of a U-Net are."""
+
+    class Maps(Exact):
+        def features(self, x, t, cond):
+            return {
+                "mean": super().features(x, t, cond)[:, :1],
+                "spread": super().features(x, t, cond)[:, 1:],
+            }
+
+        def head(self, y, tau, features):
+            return super().head(y, tau, torch.cat([features["mean"], features["spread"]], 1))
+
+    pair = Batch(*torch.randn(2, 64, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
+    found = [
+        VelocityLaw(draws=3).loss(model, pair, Step(generator=torch.Generator().manual_seed(2))).total
+        for model in (Exact(), Maps())
+    ]
+    assert torch.equal(*found)

@@ -13,6 +13,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_fewstep.blockwise import BlockwiseModel
+from flowloom_fewstep.plane_angles import plane_angles
 from flowloom_fewstep.segments import Segments
 
 __all__ = ["BlockwiseDiT"]
@@ -149,12 +150,7 @@ class BlockwiseDiT(BlockwiseModel):
         return F.fold(patches.transpose(1, 2), x.shape[-2:], self.patch, stride=self.patch)
 
     def _angles(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.turned
-        frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
-        rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in self.grid)
-        down, across = rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
-        angle = torch.cat([down, across], -1).flatten(0, 1)
-        return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+        return plane_angles(self.grid, self.turned, like)
 
 
 class _Layer(nn.Module):

@@ -33,8 +33,9 @@ class GMFlow(Objective):
 
     with :math:`x_b` on the path and :math:`x_a` noised from it, by the closed kernel of
     `flowloom_fewstep.mixtures`. :math:`\lambda = 1` is the likelihood of velocities; with one component
-    the mean is flow matching's. Losses are nats an entry. The paper has a mixture a pixel over channels; here
-    it is one over the state. Its spectral noise, second order and guidance of mixtures are not here.
+    the mean is flow matching's. Losses are nats an entry. Whether there is one mixture over the state or one
+    a pixel over channels, as in the paper, is the network's to say. The paper's spectral noise, second order
+    and guidance of mixtures are not here.
 
     Args:
         path: the straight one, on one flat tensor.
@@ -92,10 +93,10 @@ class GMFlow(Objective):
         if not isinstance(model, MixtureModel):
             raise IncompatibleError(
                 f"gmflow needs a mixture, and {type(model).__name__} answers with a state; use model: "
-                "mixture-mlp"
+                "mixture-mlp, or mixture-pixels around a network of images"
             )
         if batch.layout is not None:
-            raise IncompatibleError("gmflow has one mixture over the state, which must be whole: no padding")
+            raise IncompatibleError("gmflow has mixtures over whole states: no padding, no given entries")
         n, draw = batch_size(batch.x1), Draw.like(batch.x1, step.generator)
         a = self.law.sample(n, draw).clamp(max=1 - LEAST_NOISE)
         b = 1 - (1 - a) * (1 - self.ratio)

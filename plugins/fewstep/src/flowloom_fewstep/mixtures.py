@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from flowloom.draw import Draw
@@ -23,10 +22,12 @@ LEAST_NOISE = 1e-3
 
 @dataclass(frozen=True)
 class Mixture:
-    """K components a row.
+    """K components a row, of one mixture over the whole event or of one at each of several places.
 
     Args:
-        log_weights: normalised, ``(batch, k)``.
+        log_weights: normalised over the components, ``(batch, k)``; ``(batch, k, *places)`` where the event
+            is cut into places with a mixture each, such as the pixels ``(1, height, width)`` of an image,
+            whose vector of channels each mixture is over. A dimension of size 1 is within the places.
         means: ``(batch, k, *event)``.
         variance: of every entry of every component, ``(batch,)``.
     """
@@ -43,15 +44,18 @@ class Mixture:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density without its constant ``log 2 pi``, in nats an entry, ``(batch,)``."""
         d = x[0].numel()
-        squared = (x[:, None] - self.means).flatten(2).square().sum(-1)
-        each = self.log_weights - 0.5 * squared / self.variance[:, None]
-        return (each.logsumexp(1) - 0.5 * d * self.variance.log()) / d
+        squared = self._over_places((x[:, None] - self.means).square())
+        each = self.log_weights - 0.5 * squared / expand(self.variance, squared)
+        whole = each.logsumexp(1).reshape(len(x), -1).sum(1)
+        return (whole - 0.5 * d * self.variance.log()) / d
 
     def sample(self, draw: Draw) -> Tensor:
-        """One point a row."""
-        u = draw.uniform((len(self.means), 1)).to(self.log_weights)
-        chosen = (self.log_weights.exp().cumsum(1) < u).sum(1).clamp(max=self.means.shape[1] - 1)
-        mean = self.means[torch.arange(len(chosen), device=chosen.device), chosen]
+        """One point a row, of a component chosen at each place."""
+        places = self.log_weights.shape[2:]
+        u = draw.uniform((len(self.means), 1, *places)).to(self.log_weights)
+        chosen = (self.log_weights.exp().cumsum(1) < u).sum(1, keepdim=True)
+        chosen = expand(chosen.clamp(max=self.means.shape[1] - 1), self.means)
+        mean = self.means.gather(1, chosen.expand(-1, -1, *self.means.shape[2:]))[:, 0]
         return mean + expand(self.variance.sqrt(), mean) * draw.normal(mean.shape)
 
     def moved(self, x_a: Tensor, a: Tensor, x_b: Tensor, b: Tensor) -> Mixture:
@@ -66,10 +70,19 @@ class Mixture:
         means = (expand(own, self.means) * self.means + info[:, None]) / expand(precision, self.means)
 
         def size(m: Tensor, p: Tensor) -> Tensor:
-            return 0.5 * p[:, None] * m.flatten(2).square().sum(-1)
+            squared = self._over_places(m.square())
+            return 0.5 * expand(p, squared) * squared
 
         log_weights = self.log_weights + size(means, precision) - size(self.means, own)
         return Mixture(log_weights.log_softmax(1), means, 1 / precision)
+
+    def _over_places(self, entries: Tensor) -> Tensor:
+        """Sums of ``(batch, k, *event)`` over each place, in the shape of the weights."""
+        places = self.log_weights.shape[2:]
+        if not places:
+            return entries.flatten(2).sum(-1)
+        within = [i for i, size in enumerate(places, 2) if size == 1]
+        return entries.sum(within, keepdim=True)
 
 
 @dataclass(frozen=True)

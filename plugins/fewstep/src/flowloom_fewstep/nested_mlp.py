@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,26 @@ from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time
 
-__all__ = ["NestedMLP", "NestedModel"]
+__all__ = ["Nested", "NestedMLP", "NestedModel"]
+
+
+@runtime_checkable
+class Nested(Protocol):
+    """A network of two flows: ``head(y, tau, features(x, t))`` is the inner flow's velocity at y."""
+
+    def features(self, x: Tensor, t: Time, cond: Cond) -> State:
+        """What the head is told of a state: tensors whose first dimension is the batch."""
+
+    def head(self, y: Tensor, tau: Tensor, features: State) -> Tensor:
+        """The inner velocity at ``y``, in its shape, at inner times ``tau`` ``(batch,)``."""
 
 
 class NestedModel(nn.Module, ABC):
-    """A network of two flows: ``head(y, tau, features(x, t))`` is the inner flow's velocity at y."""
+    """A `Nested` network, which as any other one answers with the mean velocity."""
 
     @abstractmethod
     def features(self, x: Tensor, t: Time, cond: Cond) -> Tensor:
-        """What the head is told of a state, ``(batch, width)``."""
+        """What the head is told of a state, ``(batch, ..., width)``."""
 
     @abstractmethod
     def head(self, y: Tensor, tau: Tensor, features: Tensor) -> Tensor:

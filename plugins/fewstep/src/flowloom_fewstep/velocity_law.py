@@ -18,9 +18,9 @@ from flowloom.layout import mean_of_entries
 from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
-from flowloom.state import Cond, State, batch_size, expand
+from flowloom.state import Cond, State, batch_size, expand, map_state
 from flowloom.times import TimeLaw, Uniform
-from flowloom_fewstep.nested_mlp import NestedModel
+from flowloom_fewstep.nested_mlp import Nested
 from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["DrawnVelocity", "VelocityLaw", "VelocityLawField"]
@@ -47,7 +47,7 @@ class VelocityLawField(Field):
     def __call__(self, x: State, t: Any, cond: Cond, generator: torch.Generator | None = None) -> State:
         """A velocity drawn at every state: one pass of the trunk, ``inner_steps`` of the head."""
         assert isinstance(x, Tensor)
-        network = cast("NestedModel", self.model)
+        network = cast("Nested", self.model)
         features = network.features(x, t, cond)
         y = Draw.like(x, generator).normal(x.shape)
         for i in range(self.inner_steps):
@@ -149,10 +149,10 @@ class VelocityLaw(Objective):
         Raises:
             IncompatibleError: the network has no head.
         """
-        if not isinstance(model, NestedModel):
+        if not isinstance(model, Nested):
             raise IncompatibleError(
-                f"velocity-law asks its network twice, and {type(model).__name__} has no head; use model: "
-                "nested-mlp"
+                f"velocity-law asks its network twice, and {type(model).__name__} has no head of velocities; "
+                "use model: nested-mlp, nested-dit or twin-unet"
             )
         n, layout, draw = batch_size(batch.x1), batch.layout, Draw.like(batch.x1, step.generator)
         if self.grid is None:
@@ -164,13 +164,13 @@ class VelocityLaw(Objective):
         assert isinstance(x, Tensor)
         assert isinstance(velocity, Tensor)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
-        features = model.features(x, t, cond).repeat(self.draws, 1)
-        y1 = velocity.repeat(self.draws, *(1,) * (velocity.ndim - 1))
+        features = map_state(self._repeated, model.features(x, t, cond))
+        y1 = self._repeated(velocity)
         y0, tau = draw.normal(y1.shape), draw.uniform((len(y1),))
         error = model.head(y0 + expand(tau, y1) * (y1 - y0), tau, features) - (y1 - y0)
-        free = (
-            None
-            if layout is None or layout.free is None
-            else layout.free.repeat(self.draws, *(1,) * (layout.free.ndim - 1))
-        )
+        free = None if layout is None or layout.free is None else self._repeated(layout.free)
         return Loss(mean_of_entries(error.square(), free).mean())
+
+    def _repeated(self, rows: Tensor) -> Tensor:
+        """The rows once for every draw."""
+        return rows.repeat(self.draws, *(1,) * (rows.ndim - 1))

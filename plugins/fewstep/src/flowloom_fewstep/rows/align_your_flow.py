@@ -26,3 +26,9 @@ def register(reg: Registrar) -> None:
         summary="a teacher on eight Gaussians and its map of any number of steps, a minute",
         paper="2506.14603",
     )
+    reg.recipe(
+        "imagenet-align-your-flow-s",
+        f"{home}/imagenet-align-your-flow-s.yaml",
+        summary="a flow map by EDM2-S on ImageNet, the paper's size",
+        paper="2506.14603",
+    )

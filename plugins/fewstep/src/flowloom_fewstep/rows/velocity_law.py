@@ -30,7 +30,39 @@ def register(reg: Registrar) -> None:
             "of y are not asked"
         },
     )
+    reg.add(
+        "model",
+        "nested-dit",
+        "flowloom_fewstep.nested_dit:NestedDiT",
+        summary="a transformer of images for states and a small head for the velocity of each token",
+        example={
+            "width": 16,
+            "depth": 1,
+            "heads": 2,
+            "text": None,
+            "head_width": 16,
+            "head_depth": 1,
+        },
+        paper="2506.23589",
+        within="blockwise-digits",
+        known_failures={
+            "check_every_parameter_learns": "the mean velocity is that of y = 0, where the weights "
+            "of y are not asked"
+        },
+    )
     home = "flowloom_fewstep:recipes"
+    reg.recipe(
+        "cifar10-hrf-coupling",
+        f"{home}/cifar10-hrf-coupling.yaml",
+        summary="hierarchical rectified flow with coupled batches on CIFAR-10, the paper's size",
+        paper="2507.13350",
+    )
+    reg.recipe(
+        "transition-matching-t2i",
+        f"{home}/transition-matching-t2i.yaml",
+        summary="difference transition matching by a trunk of 1.7 B parameters, the paper's size",
+        paper="2506.23589",
+    )
     reg.recipe(
         "transition-matching-checkerboard",
         f"{home}/transition-matching-checkerboard.yaml",

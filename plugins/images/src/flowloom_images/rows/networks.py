@@ -41,6 +41,30 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "edm2-unet",
+        "flowloom_images.models:EDM2UNet",
+        summary="U-Net of EDM2: unit weights, sums and features that keep their magnitude",
+        example={"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4], "head_width": 8},
+        paper="2312.02696",
+        tags=("convolution",),
+        data="digits",
+    )
+    reg.add(
+        "model",
+        "twin-unet",
+        "flowloom_images.models:TwinUNet",
+        summary="two U-Nets side by side: of states, and of velocities at them",
+        example={"width": 16, "multipliers": [1, 2], "blocks": 1, "attention": [4], "ratio": 2},
+        paper="2502.17436",
+        tags=("convolution", "nested"),
+        data="digits",
+        known_failures={
+            "check_every_parameter_learns": "the mean velocity is that of y = 0, where the first weights "
+            "of y are not asked"
+        },
+    )
+    reg.add(
+        "model",
         "dit",
         "flowloom_images.models:DiT",
         summary="diffusion transformer with adaLN-Zero blocks, sizes S, B, L, XL",
