@@ -38,6 +38,8 @@ from flowloom.training import checkpoint as checkpoint_module
 from flowloom.training.ahead import Batches
 from flowloom.training.checkpoint import checkpoints, prune
 from flowloom.training.order import EpochOrder
+from flowloom.training.parallel.world import World
+from flowloom.training.scaling import Scaling
 
 DATA = EightGaussians(100)
 
@@ -479,3 +481,41 @@ def test_a_kept_order_is_the_one_that_is_computed(monkeypatch):
     monkeypatch.setattr(order, "_KEPT", 0)
     computed = [order.EpochOrder(57, 10, seed=3).rows(step) for step in (0, 5, 6, 11, 4)]
     assert all(torch.equal(a, b) for a, b in zip(kept, computed, strict=True))
+
+
+def test_a_signal_while_processes_agree_is_not_lost(monkeypatch):
+    t = trainer(steps=20, log_every=1)
+    asked = []
+
+    def agree(self, flag):
+        asked.append(flag)
+        if len(asked) == 3:
+            t.stop()  # as a signal handler does, after the flag was read
+        return flag
+
+    monkeypatch.setattr(World, "any", agree)
+    assert [line["step"] for line in t.run()] == [1, 2, 3, 4]
+    assert asked == [False, False, False, True]
+    assert t.stopping
+
+
+def test_a_signal_to_another_process_stops_this_one_and_its_own_waits_for_all(monkeypatch):
+    t = trainer(steps=20, log_every=1)
+    monkeypatch.setattr(World, "any", lambda self, flag: t.step == 5)
+    t.stop()
+    assert len(list(t.run())) == 5
+
+
+def test_optimisers_of_one_player_are_passed_over_together():
+    rule = Scaling(torch.device("cpu"), on=True)
+    a, b = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizers = [torch.optim.SGD([p], lr=1.0) for p in (a, b)]
+    for bad in (True, False):
+        a.grad = b.grad = None
+        rule.scaled(a.sum() * (math.nan if bad else 1.0) + b.sum()).backward()
+        rule.unscale(optimizers)
+        nn.utils.clip_grad_norm_([a, b], 1.0)
+        assert rule.step(optimizers) is not bad
+        assert bool((b == 1).all()) is bad
+        assert bool((a == 1).all()) is bad
+    assert bool(torch.isfinite(b).all())
