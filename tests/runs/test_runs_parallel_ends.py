@@ -240,3 +240,27 @@ def test_torchrun_carries_a_staged_recipe_out(recipe: Path, tmp_path: Path) -> N
     assert done.stdout.count("report:") == 1
     assert "Warning" not in done.stderr
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_port_in_use_is_told_in_one_line(recipe: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [
+            sys.executable,
+            "-m",
+            "flowloom_registry",
+            "run",
+            str(recipe),
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        ended = subprocess.run(
+            command, env={**os.environ, **told}, capture_output=True, text=True, timeout=100, check=False
+        )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert "MASTER_PORT" in line

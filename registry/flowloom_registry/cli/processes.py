@@ -10,6 +10,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from flowloom.errors import RunError
+from flowloom_registry.errors import one_line
+
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -61,6 +64,9 @@ def group(device: str | None) -> Iterator[str | None]:
 
     Args:
         device: as asked for; with GPUs and nothing asked for, each process has the one of its local rank.
+
+    Raises:
+        RunError: they cannot meet.
     """
     if not several():
         yield device
@@ -75,7 +81,14 @@ def group(device: str | None) -> Iterator[str | None]:
     on_gpu = device is not None and device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    except dist.DistError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise RunError(
+            f"the processes cannot meet at {where}; is the port in use? set another MASTER_PORT "
+            f"({one_line(error)})"
+        ) from error
     if rank() == 0:
         yield device
     else:
