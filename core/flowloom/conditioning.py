@@ -90,8 +90,6 @@ def _numbers(name: str, condition: Condition, value: Any) -> Any:
         return _id(name, condition, value)
     if isinstance(value, (list, tuple)):
         return [_numbers(name, condition, item) for item in value]
-    if isinstance(value, bool) and condition.classes is not None:
-        raise TypeError("true and false are no classes, though Python counts them as 1 and 0")
     return value
 
 

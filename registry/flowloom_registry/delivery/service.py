@@ -113,6 +113,11 @@ class Asked:
         cond, show = value.get("cond", {}), value.get("show", False)
         if not isinstance(cond, dict):
             raise Refused('cond must be an object of conditions by name, such as {"label": 3}')
+        for name, given in cond.items():
+            if True in _leaves(given):
+                raise Refused(
+                    f"condition '{name}' takes numbers or words; true and false are neither in JSON"
+                )
         if not isinstance(show, bool):
             raise Refused("show must be true or false")
         return cls(n, seed, cond, steps, show)
@@ -328,3 +333,8 @@ class Service:
 def _fail(one: _Waiting, error: BaseException) -> None:
     with suppress(InvalidStateError, CancelledError):
         one.future.set_exception(error)
+
+
+def _says_truth(value: Any) -> bool:
+    """Whether anything in nested lists is true or false."""
+    return any(map(_says_truth, value)) if isinstance(value, list) else isinstance(value, bool)
