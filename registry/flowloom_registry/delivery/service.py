@@ -114,10 +114,8 @@ class Asked:
         if not isinstance(cond, dict):
             raise Refused('cond must be an object of conditions by name, such as {"label": 3}')
         for name, given in cond.items():
-            if True in _leaves(given):
-                raise Refused(
-                    f"condition '{name}' takes numbers or words; true and false are neither in JSON"
-                )
+            if _says_truth(given):
+                raise Refused(f"condition '{name}' takes numbers or words, not true or false")
         if not isinstance(show, bool):
             raise Refused("show must be true or false")
         return cls(n, seed, cond, steps, show)
