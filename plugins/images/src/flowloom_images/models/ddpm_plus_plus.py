@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from flowloom.spec import Spec
 from flowloom_images.models.context import Context
 from flowloom_images.models.image_spec import chosen, halved_image_shape
+from flowloom_images.models.ladder import ladder
 from flowloom_images.models.unet import AttentionBlock, _resample, _zeroed, group_norm
 
 
@@ -64,27 +65,18 @@ class DDPMPlusPlus(nn.Module):
             return Block(c_in, c_out, dim, dropout, attends, resample)
 
         self.stem = nn.Conv2d(channels_in, width, 3, padding=1)
-        self.down = nn.ModuleList()
-        skips, channels, size = [width], width, height
-        for level, multiple in enumerate(multipliers):
-            if level:
-                size //= 2
-                self.down.append(block(channels, channels, resample="down"))
-                skips.append(channels)
-            for _ in range(blocks):
-                self.down.append(block(channels, multiple * width, size in attention))
-                channels = multiple * width
-                skips.append(channels)
+        down, up = ladder(multipliers, blocks, attention, height)
+        self.down = nn.ModuleList(
+            block(place.into * width, place.out * width, place.attends, place.resample) for place in down
+        )
+        channels = multipliers[-1] * width
         self.middle = nn.ModuleList([block(channels, channels, True), block(channels, channels)])
         self.up = nn.ModuleList()
-        for level, multiple in reversed(list(enumerate(multipliers))):
-            for i in range(blocks + 1):
-                attends = i == blocks and size in attention
-                self.up.append(block(channels + skips.pop(), multiple * width, attends))
-                channels = multiple * width
-            if level:
-                size *= 2
-                self.up.append(block(channels, channels, resample="up"))
+        for place in up:
+            channels = place.out * width
+            self.up.append(block(place.into * width, channels, place.last and place.attends))
+            if place.resample:
+                self.up.append(block(channels, channels, resample=place.resample))
         self.norm = group_norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, channels_in, 3, padding=1))
 

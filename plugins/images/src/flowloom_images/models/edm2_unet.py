@@ -16,6 +16,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.module_names import module_name
 from flowloom.spec import Spec
 from flowloom_images.models.image_spec import chosen, halved_image_shape
+from flowloom_images.models.ladder import ladder
 from flowloom_images.models.unet import _resample
 
 __all__ = ["EDM2UNet"]
@@ -92,26 +93,17 @@ class EDM2UNet(nn.Module):
             return _Block(c_in, c_out, told, dropout, head_width if attends else None, resample, up)
 
         self.stem = _Even(channels + 1, width * multipliers[0], 3)  # with a channel of ones
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        count, size = width * multipliers[0], height
-        skips = [count]
-        for level, multiple in enumerate(multipliers):
-            if level:
-                size //= 2
-                self.down.append(block(count, count, resample="down"))
-                skips.append(count)
-            for _ in range(blocks):
-                self.down.append(block(count, multiple * width, size in attention))
-                count = multiple * width
-                skips.append(count)
+        down, up = ladder(multipliers, blocks, attention, height, stem=multipliers[0])
+        self.down = nn.ModuleList(
+            block(place.into * width, place.out * width, place.attends, place.resample) for place in down
+        )
+        self.up, count = nn.ModuleList(), multipliers[-1] * width
         self.middle = nn.ModuleList([block(count, count, True, up=True), block(count, count, up=True)])
-        for level, multiple in reversed(list(enumerate(multipliers))):
-            for _ in range(blocks + 1):
-                self.up.append(block(count + skips.pop(), multiple * width, size in attention, up=True))
-                count = multiple * width
-            if level:
-                size *= 2
-                self.up.append(block(count, count, resample="up", up=True))
+        for place in up:
+            count = place.out * width
+            self.up.append(block(place.into * width, count, place.attends, up=True))
+            if place.resample:
+                self.up.append(block(count, count, resample=place.resample, up=True))
         self.out, self.gain = _Even(count, channels, 3), nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, t: Tensor, /, **cond: Tensor) -> Tensor:

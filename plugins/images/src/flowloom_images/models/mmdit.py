@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.conditions import withheld
+from flowloom.conditions import or_zeros
 from flowloom.errors import IncompatibleError
 from flowloom.models import TimeEmbedding
 from flowloom.models.attention import attend
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
-from flowloom.state import expand
 from flowloom_images.models.dit import sincos_positions
 from flowloom_images.models.image_spec import image_shape
 
@@ -109,11 +108,7 @@ class MMDiT(nn.Module):
         return image.reshape(len(x), -1, rows * p, columns * p)
 
     def _told(self, name: str, x: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        shape = (len(x), *self.spec.conditions[name].shape)
-        value = cond.get(name)
-        value = x.new_zeros(shape) if value is None else value.reshape(shape).to(x.dtype)
-        off = withheld(cond, name)
-        return value if off is None else value.masked_fill(expand(off, value), 0)
+        return or_zeros(cond, name, self.spec.conditions[name].shape, x)
 
 
 class _Steer(nn.Module):

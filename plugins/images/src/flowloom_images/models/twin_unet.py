@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from flowloom.spec import Spec
 from flowloom.state import Cond
 from flowloom_images.models.context import Context
 from flowloom_images.models.image_spec import chosen, halved_image_shape
+from flowloom_images.models.ladder import Place, ladder
 from flowloom_images.models.unet import (
     AttentionBlock,
     Downsample,
@@ -85,10 +85,10 @@ class TwinUNet(nn.Module):
         read, dim, narrow = chosen(spec, conditions), 4 * width, width // ratio
         self.conditional = any(c.role == "inform" for c in read.values())
         self.context, self.inner_time = Context(read, dim, features=width), TimeEmbedding(dim, width)
-        down, up = _places(multipliers, blocks, attention, height)
+        down, up = ladder(multipliers, blocks, attention, height)
         deep = multipliers[-1]
 
-        def beside(place: _Place) -> Stage:
+        def beside(place: Place) -> Stage:
             """A stage of the network of states."""
             if place.resample == "down":
                 return Stage(Downsample(place.out * narrow))
@@ -104,7 +104,7 @@ class TwinUNet(nn.Module):
         )
         self.up_beside = nn.ModuleList(beside(place) for place in up[:-1])  # no one reads the last
 
-        def stage(place: _Place) -> _TwinStage:
+        def stage(place: Place) -> _TwinStage:
             """A stage of the network of velocities."""
             if place.resample == "down":
                 return _TwinStage(None, Downsample(place.out * width))
@@ -164,41 +164,7 @@ class TwinUNet(nn.Module):
         return self.head(torch.zeros_like(x), x.new_zeros(len(x)), self.features(x, t, cond))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A stage, with channels as multiples of a width; what follows its block, ``"up"``; ``"down"`` alone."""
-
-    into: int
-    out: int
-    attends: bool = False
-    resample: str = ""
-
-
-def _places(
-    multipliers: Sequence[int], blocks: int, attention: Sequence[int], height: int
-) -> tuple[list[_Place], list[_Place]]:
-    down: list[_Place] = []
-    skips, channels, size = [1], 1, height
-    for level, multiple in enumerate(multipliers):
-        if level:
-            down.append(_Place(channels, channels, resample="down"))
-            skips.append(channels)
-            size //= 2
-        for _ in range(blocks):
-            down.append(_Place(channels, multiple, size in attention))
-            channels = multiple
-            skips.append(channels)
-    up: list[_Place] = []
-    for level, multiple in reversed(list(enumerate(multipliers))):
-        for i in range(blocks + 1):
-            bigger = "up" if level and i == blocks else ""
-            up.append(_Place(channels + skips.pop(), multiple, size in attention, bigger))
-            channels = multiple
-        size *= 2
-    return down, up
-
-
-def _after(place: _Place, width: int, head_width: int) -> list[nn.Module]:
+def _after(place: Place, width: int, head_width: int) -> list[nn.Module]:
     channels = place.out * width
     attention = [AttentionBlock(channels, head_width, None)] if place.attends else []
     return [*attention, *([Upsample(channels)] if place.resample == "up" else [])]

@@ -13,6 +13,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom_images.models.context import Context
 from flowloom_images.models.image_spec import chosen, halved_image_shape
+from flowloom_images.models.ladder import Place, ladder
 
 
 class UNet(nn.Module):
@@ -76,35 +77,30 @@ class UNet(nn.Module):
         def block(c_in: int, c_out: int, resample: str = "") -> ResidualBlock:
             return ResidualBlock(c_in, c_out, dim, dropout, scale_shift, resample)
 
-        def attend_at(channels: int, size: int) -> list[nn.Module]:
-            return [AttentionBlock(channels, head_width, heads)] if size in attention else []
+        def resized(channels: int, how: str) -> nn.Module:
+            if resample_blocks:
+                return block(channels, channels, how)
+            return Downsample(channels) if how == "down" else Upsample(channels)
+
+        def stage(place: Place) -> Stage:
+            out = place.out * width
+            if place.resample == "down":
+                return Stage(resized(out, "down"))
+            parts: list[nn.Module] = [block(place.into * width, out)]
+            if place.attends:
+                parts.append(AttentionBlock(out, head_width, heads))
+            if place.resample == "up":
+                parts.append(resized(out, "up"))
+            return Stage(*parts)
 
         self.stem = nn.Conv2d(channels_in, width, 3, padding=1)
-        self.down = nn.ModuleList()
-        skips, channels, size = [width], width, height
-        for level, multiple in enumerate(multipliers):
-            for _ in range(blocks):
-                out = multiple * width
-                self.down.append(Stage(block(channels, out), *attend_at(out, size)))
-                channels = out
-                skips.append(channels)
-            if level < len(multipliers) - 1:
-                shrink = block(channels, channels, "down") if resample_blocks else Downsample(channels)
-                self.down.append(Stage(shrink))
-                skips.append(channels)
-                size //= 2
+        down, up = ladder(multipliers, blocks, attention, height)
+        self.down = nn.ModuleList(stage(place) for place in down)
+        channels = multipliers[-1] * width
         middle = [AttentionBlock(channels, head_width, heads)] if middle_attention else []
         self.middle = Stage(block(channels, channels), *middle, block(channels, channels))
-        self.up = nn.ModuleList()
-        for level, multiple in reversed(list(enumerate(multipliers))):
-            out = multiple * width
-            for i in range(blocks + 1):
-                parts: list[nn.Module] = [block(channels + skips.pop(), out), *attend_at(out, size)]
-                if level and i == blocks:
-                    parts.append(block(out, out, "up") if resample_blocks else Upsample(out))
-                    size *= 2
-                self.up.append(Stage(*parts))
-                channels = out
+        self.up = nn.ModuleList(stage(place) for place in up)
+        channels = multipliers[0] * width
         self.norm = group_norm(channels)
         self.head = _zeroed(nn.Conv2d(channels, out_channels or channels_in, 3, padding=1))
 
