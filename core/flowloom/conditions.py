@@ -11,14 +11,14 @@ declared by the spec (`flowloom.spec.Condition`); names mean nothing, but for th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from flowloom.state import Cond
+from flowloom.state import Cond, expand
 
-__all__ = ["doubled", "drop", "is_null", "require_dropout", "withheld", "without"]
+__all__ = ["doubled", "drop", "is_null", "or_zeros", "require_dropout", "withheld", "without"]
 
 
 def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:
@@ -27,6 +27,22 @@ def withheld(cond: Mapping[str, Tensor | None], name: str) -> Tensor | None:
     if everywhere is None or own is None:
         return own if everywhere is None else everywhere
     return everywhere | own
+
+
+def or_zeros(cond: Cond, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    """A condition of real values, ``(batch, *shape)`` in the precision of ``like``; 0 where it is withheld.
+
+    Args:
+        cond: conditions; zeros throughout where they do not have this one.
+        name: of it.
+        shape: of a row, into which values are brought.
+        like: a state of the same rows.
+    """
+    value = cond.get(name)
+    if value is None:
+        return like.new_zeros(len(like), *shape)
+    value, off = value.reshape(len(like), *shape).to(like.dtype), withheld(cond, name)
+    return value if off is None else value.masked_fill(expand(off, value), 0)
 
 
 def without(cond: Cond, n: int, names: Iterable[str] = (), device: torch.device | None = None) -> Cond:

@@ -105,14 +105,14 @@ class BlockwiseDiT(BlockwiseModel):
         told = self._told(t, cond)[:, None]
         tokens, shared = self.read(self._patches(x)), self.steer_trunk(F.silu(told))
         for layer in self.shared:
-            tokens = layer(tokens, told, shared, self._angles(x))
+            tokens = layer(tokens, told, shared, plane_angles(self.grid, self.turned, x))
         return tokens
 
     def change(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
         """R of every patch."""
         told, tokens = self._told(t, cond)[:, None], self.read(self._patches(x)).detach()
         for layer in self.rest:
-            tokens = layer(tokens, told, None, self._angles(x))
+            tokens = layer(tokens, told, None, plane_angles(self.grid, self.turned, x))
         return tokens
 
     def block(self, number: int, x: Tensor, t: Tensor, features: Tensor, cond: Cond) -> Tensor:
@@ -122,7 +122,7 @@ class BlockwiseDiT(BlockwiseModel):
         shared, stack = self.steer_blocks(F.silu(told)), self.blocks[number]
         assert isinstance(stack, nn.ModuleList)
         for layer in stack:
-            tokens = layer(tokens, told, shared, self._angles(x))
+            tokens = layer(tokens, told, shared, plane_angles(self.grid, self.turned, x))
         shift, scale = self.steer(F.silu(told)).chunk(2, -1)
         return self._image(self.out(self.norm(tokens) * (1 + scale) + shift), x)
 
@@ -148,9 +148,6 @@ class BlockwiseDiT(BlockwiseModel):
 
     def _image(self, patches: Tensor, x: Tensor) -> Tensor:
         return F.fold(patches.transpose(1, 2), x.shape[-2:], self.patch, stride=self.patch)
-
-    def _angles(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return plane_angles(self.grid, self.turned, like)
 
 
 class _Layer(nn.Module):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.conditions import withheld
+from flowloom.conditions import or_zeros
 from flowloom.errors import IncompatibleError
 from flowloom.models import ConditionEmbedding, TimeEmbedding
 from flowloom.models.attention import attend, turn
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
-from flowloom.state import Cond, Time, expand
+from flowloom.state import Cond, Time
 from flowloom_fewstep.nested_mlp import NestedModel
 from flowloom_fewstep.plane_angles import plane_angles
 
@@ -122,11 +122,7 @@ class NestedDiT(NestedModel):
     def _text(self, x: Tensor, cond: Cond) -> Tensor | None:
         if self.text is None or self.to_text is None:
             return None
-        shape = (len(x), *self.spec.conditions[self.text].shape)
-        value = cond.get(self.text)
-        value = x.new_zeros(shape) if value is None else value.reshape(shape).to(x.dtype)
-        off = withheld(cond, self.text)
-        told: Tensor = self.to_text(value if off is None else value.masked_fill(expand(off, value), 0))
+        told: Tensor = self.to_text(or_zeros(cond, self.text, self.spec.conditions[self.text].shape, x))
         return told
 
 

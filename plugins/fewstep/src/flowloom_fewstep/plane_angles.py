@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowloom.models.attention import rotary
+
 __all__ = ["plane_angles"]
 
 
@@ -19,8 +21,11 @@ def plane_angles(grid: tuple[int, int], size: int, like: Tensor) -> tuple[Tensor
         size: pairs of features of a head, even.
         like: whose device and precision are meant.
     """
-    frequency = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
-    rows, columns = (torch.arange(n, device=like.device)[:, None] * frequency for n in grid)
-    down, across = rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
-    angle = torch.cat([down, across], -1).flatten(0, 1)
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+    rows, columns = grid
+
+    def over(down: Tensor, across: Tensor) -> Tensor:
+        every = [down[:, None].expand(-1, columns, -1), across[None].expand(rows, -1, -1)]
+        return torch.cat(every, -1).flatten(0, 1)
+
+    (cos_down, sin_down), (cos_across, sin_across) = (rotary(n, size, like) for n in grid)
+    return over(cos_down, cos_across), over(sin_down, sin_across)

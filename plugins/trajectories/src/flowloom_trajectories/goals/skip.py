@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowloom.conditions import withheld
+from flowloom.conditions import or_zeros
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import MLP
@@ -46,10 +46,6 @@ class LinearSkipMLP(MLP):
         layout = Layout.of(self.spec, cond)
         columns = [(x if layout is None else layout.zero(x)).flatten(1)]
         for name, size in self.linear.items():
-            value, off = cond.get(name), withheld(cond, name)
-            value = x.new_zeros(len(x), size) if value is None else value.reshape(len(x), size).to(x.dtype)
-            columns.append(
-                value if off is None else torch.where(off[:, None], torch.zeros_like(value), value)
-            )
+            columns.append(or_zeros(cond, name, (size,), x))
         out = bent + self.skip(torch.cat(columns, 1)).reshape(x.shape)
         return out if layout is None else layout.zero(out)
