@@ -112,7 +112,7 @@ class Trainer:
         self._repeats = max((player.turn.repeat for player in self.players), default=1)
         self.step = 0
         self.stopping = False
-        self._asked_to_stop = False
+        self.asked_to_stop = False
         # Finiteness is read at every step on the CPU; elsewhere reading would stall the device.
         self._check_every = 1 if self.device.type == "cpu" else self.config.log_every
 
@@ -133,19 +133,14 @@ class Trainer:
             )
         return self.ema.averaged if self.ema is not None else twin_of(self.flow, _copies(self.flow))
 
-    @property
-    def asked_to_stop(self) -> bool:
-        """Whether `stop` was called in this process."""
-        return self._asked_to_stop
-
     def stop(self) -> None:
         """End `run` after a step, the same one in all processes; a signal handler may call this."""
-        self._asked_to_stop = True
+        self.asked_to_stop = True
 
     def agree_to_stop(self) -> bool:
         """Whether any process was asked to; all of them ask. ``stopping`` says so from then on."""
         # Apart from what a signal sets: it may come while processes agree, or where they do not.
-        self.stopping = self.world.any(self._asked_to_stop)
+        self.stopping = self.world.any(self.asked_to_stop)
         return self.stopping
 
     def run(self, until: int | None = None) -> Iterator[Metrics]:

@@ -107,8 +107,7 @@ class Asked:
                 hint = did_you_mean(key, known) or f"there are: {', '.join(known)}"
                 raise Refused(f"unknown key {key[:40]!r}; {hint}")
         n = _whole(value, "n", 1, 1, limits.n)
-        drawn = secrets.randbelow(_SEEDS)
-        seed = drawn if value.get("seed") is None else _whole(value, "seed", drawn, 0, 2**40)
+        seed = secrets.randbelow(_SEEDS) if value.get("seed") is None else _whole(value, "seed", 0, 0, 2**40)
         steps = None if value.get("steps") is None else _whole(value, "steps", 1, 1, limits.steps)
         cond, show = value.get("cond", {}), value.get("show", False)
         if not isinstance(cond, dict):

@@ -63,13 +63,18 @@ class SplitRows:
     def begin(self, seed: int) -> None:
         """Begin a loss; what networks draw in it is a function of ``seed``, the process and the call."""
         self.seed, self.calls = seed, 0
-        self.inside.clear()
-        hear_through(None)
+        self._forget()
 
     def close(self) -> None:
         """Leave the networks as they were."""
+        self._forget()
         for handle in self._handles:
             handle.remove()
+
+    def _forget(self) -> None:
+        # A call that failed never came to its end.
+        self.inside.clear()
+        hear_through(None)
 
     def before(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Hand a call its own rows."""
