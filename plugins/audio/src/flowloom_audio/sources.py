@@ -28,7 +28,8 @@ class FrameEnergy(nn.Module, Source):
 
     With :math:`e_k` the root of the summed squares of frame k's magnitudes and the largest of the training
     data as measure, samples of frame k have :math:`\sigma_k = \max(\mathrm{floor}, e_k / \max e)`,
-    interpolated from frame to frame, times ``scale``; without frames it is ``scale`` everywhere. Frames that
+    interpolated from frame to frame, times ``scale``; without frames it is ``scale`` everywhere. Bands of a
+    waveform, one dimension before that of the samples, have the same noise each. Frames that
     are withheld from the network are read here all the same, as in training, where noise is drawn first.
 
     Args:
@@ -65,13 +66,14 @@ class FrameEnergy(nn.Module, Source):
         return noise * self.std_of(shape, cond or {}, noise)
 
     def std_of(self, shape: Any, cond: Cond, like: Tensor) -> Tensor:
-        """Standard deviations ``shape`` of waveforms under conditions."""
+        """Standard deviations ``shape`` of waveforms ``(batch, ..., samples)`` under conditions."""
         frames = cond.get(self.mel)
         if frames is None:
             return torch.full(tuple(shape), self.scale, device=like.device, dtype=like.dtype)
         energy = (self._energy(frames.to(like)) / self.largest.to(like)).clamp(self.floor, 1.0)
-        places = torch.arange(shape[1], device=like.device) * (frames.shape[1] / shape[1])
-        return self.scale * between(energy, places)
+        places = torch.arange(shape[-1], device=like.device) * (frames.shape[1] / shape[-1])
+        std = self.scale * between(energy, places)
+        return std.view(len(std), *[1] * (len(shape) - 2), -1).expand(tuple(shape))
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Of independent normal entries."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowloom.conditions import withheld
+from flowloom.conditions import or_zeros, withheld
 from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding, TimeEmbedding
@@ -43,9 +43,10 @@ class PeriodWave(nn.Module):
         mel_depth: ConvNeXt blocks of the frames.
         freeu: factors of skipped and of upsampled features when sampling (FreeU 2309.11497; the paper's are
             0.9 and 1.1), never in training; None for none.
+        beside: name of a condition of further waveforms ``(channels, samples)``, which are read along.
 
     Raises:
-        IncompatibleError: the data are no waveforms, or lack the frames.
+        IncompatibleError: the data are no waveforms, or lack the frames, or what is to be beside them.
     """
 
     conditional = True
@@ -62,6 +63,7 @@ class PeriodWave(nn.Module):
         mel_width: int = 128,
         mel_depth: int = 4,
         freeu: tuple[float, float] | None = None,
+        beside: str | None = None,
     ) -> None:
         super().__init__()
         require_sizes(width=width, stages=stages, blocks=blocks, mel_width=mel_width, mel_depth=mel_depth)
@@ -73,11 +75,18 @@ class PeriodWave(nn.Module):
                 f"periodwave is told frames in the condition '{mel}', each of a whole number of the "
                 f"{spec.shape[0]} samples; add the view mel-beside"
             )
+        further = None if beside is None else spec.conditions.get(beside)
+        if beside is not None and (further is None or further.shape[1:] != spec.shape):
+            raise IncompatibleError(
+                f"periodwave is told waveforms in the condition '{beside}', (channels, {spec.shape[0]}); "
+                f"the data has {sorted(spec.conditions)}"
+            )
         if not periods or min(periods) < 1 or stride < 2:
             raise ValueError(
                 f"periods are at least 1 and stride at least 2, got {list(periods)} and {stride}"
             )
         self.spec, self.name, self.periods, self.freeu = spec, mel, tuple(periods), freeu
+        self.beside, self.channels = beside, 1 if further is None else 1 + further.shape[0]
         self.hop, self.stride = spec.shape[0] // frames.shape[0], stride
         # A vocoder is to sound like its frames, whoever speaks: it is told nothing else but settings.
         told = {n: c for n, c in spec.conditions.items() if c.role == "setting"}
@@ -87,7 +96,7 @@ class PeriodWave(nn.Module):
         self.frames = nn.Conv1d(frames.shape[1], mel_width, 7, padding=3)
         self.read = nn.ModuleList(_ConvNeXt(mel_width) for _ in range(mel_depth))
         widths = [width * 2**i for i in range(stages + 1)]
-        self.enter = nn.Conv1d(1, width, 7, padding=3)
+        self.enter = nn.Conv1d(self.channels, width, 7, padding=3)
         self.down, self.falling = nn.ModuleList(), nn.ModuleList()
         self.up, self.rising = nn.ModuleList(), nn.ModuleList()
         self.tell = nn.ModuleList(nn.Conv1d(mel_width, w, 1) for w in widths)
@@ -107,10 +116,11 @@ class PeriodWave(nn.Module):
         x = x if layout is None else layout.zero(x)
         frames = self._told(x, cond)
         context = self.time(t) + self.whole(cond, len(x))
+        waves = x[:, None] if self.beside is None else torch.cat([x[:, None], self._beside(x, cond)], 1)
         total: Tensor | float = 0.0
         for i, period in enumerate(self.periods):
             steer = F.silu(context + self.period.weight[i])
-            total = total + self._folded(x, frames, steer, period)
+            total = total + self._folded(waves, frames, steer, period)
         first, second = self.last
         velocity = second(F.silu(first(F.silu(total / len(self.periods) ** 0.5))))[:, 0]
         return velocity if layout is None else layout.zero(velocity)
@@ -127,19 +137,24 @@ class PeriodWave(nn.Module):
         rows = withheld(cond, self.name)
         return features if rows is None else torch.where(rows[:, None, None], self.silent[:, None], features)
 
-    def _folded(self, x: Tensor, frames: Tensor, steer: Tensor, period: int) -> Tensor:
-        """Features ``(batch, width, samples)`` of the waveform folded at one period."""
-        batch, samples = x.shape
+    def _beside(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
+        """The waveforms that are read along, 0 where they are withheld."""
+        assert self.beside is not None
+        return or_zeros(cond, self.beside, (self.channels - 1, x.shape[1]), x)
+
+    def _folded(self, waves: Tensor, frames: Tensor, steer: Tensor, period: int) -> Tensor:
+        """Features ``(batch, width, samples)`` of waveforms ``(batch, channels, samples)``, folded."""
+        batch, _, samples = waves.shape
         whole = period * self.stride ** len(self.down)
-        padded = F.pad(x, (0, -samples % whole))
+        padded = F.pad(waves, (0, -samples % whole))
         # Columns stand in the batch: a kernel of (k, 1) on (samples / p, p) is a kernel of k on each of them.
-        columns = padded.unflatten(1, (-1, period)).transpose(1, 2).flatten(0, 1)[:, None]
+        columns = padded.unflatten(2, (-1, period)).permute(0, 3, 1, 2).flatten(0, 1)
         steer = steer.repeat_interleave(period, 0)
         told = []
         for i, tell in enumerate(self.tell):
             # A kernel of a stage stands around the first of the samples that it joins.
             samples_each = period * self.stride**i
-            cells = torch.arange(columns.shape[2] // self.stride**i, device=x.device)
+            cells = torch.arange(columns.shape[2] // self.stride**i, device=waves.device)
             told.append(tell(between(frames, cells * (samples_each / self.hop))))
         told = [v.repeat_interleave(period, 0) for v in told]
         hidden, skipped = self.enter(columns), []

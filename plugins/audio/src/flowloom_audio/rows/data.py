@@ -96,6 +96,14 @@ def register(reg: Registrar) -> None:
         data="toy-speech",
         known_failures={"check_round_trip": "phases are not kept, and Griffin-Lim finds others"},
     )
+    reg.add(
+        "codec",
+        "wavelet-bands",
+        "flowloom_audio.bands:WaveletBands",
+        summary="waveforms as Haar wavelet bands of unit deviation; nothing is lost",
+        paper="2408.07547",
+        data="toy-speech",
+    )
 
     dac = {
         "model_type": "dac",

@@ -39,6 +39,25 @@ def register(reg: Registrar) -> None:
         tags=("heavy",),
     )
     reg.add(
+        "model",
+        "periodwave-bands",
+        "flowloom_audio.bands:PeriodWaveBands",
+        summary="wavelet bands one after another, each by a periodwave that is told those below",
+        paper="2408.07547",
+        example={"width": 4, "stages": 1, "blocks": 1, "mel_width": 8, "mel_depth": 1, "periods": [1, 2, 3]},
+        within="periodwave-bands",
+        tags=("heavy",),
+    )
+    reg.add(
+        "path",
+        "in-turn",
+        "flowloom_audio.bands:InTurn",
+        summary="entries of the first dimension move one after another, as bands of a waveform",
+        paper="2408.07547",
+        within="periodwave-bands",
+        tags=("heavy",),
+    )
+    reg.add(
         "source",
         "frame-energy",
         "flowloom_audio.sources:FrameEnergy",

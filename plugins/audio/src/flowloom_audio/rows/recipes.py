@@ -49,6 +49,11 @@ def register(reg: Registrar) -> None:
         "toy-vocoder", f"{home}/toy-vocoder.yaml", summary="log-mel frames of synthetic words to sound"
     )
     reg.recipe(
+        "periodwave-bands",
+        f"{home}/periodwave-bands.yaml",
+        summary="waveforms in wavelet bands, the lowest first, in ten minutes",
+    )
+    reg.recipe(
         "periodwave-libritts", f"{home}/periodwave-libritts.yaml", summary="PeriodWave at the paper's scale"
     )
     reg.recipe(
