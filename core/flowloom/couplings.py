@@ -21,7 +21,7 @@ from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Euclidean, Geometry, Product
 from flowloom.layout import Layout
 from flowloom.spec import Spec
-from flowloom.state import Cond, State, batch_size, map_state, take
+from flowloom.state import Cond, State, batch_size, leaves, map_state, take
 
 __all__ = ["Coupling", "Independent", "OptimalTransport", "Sinkhorn", "StableMatching", "squared_distances"]
 
@@ -97,10 +97,11 @@ class Independent(Coupling):
 
 
 class _WithinGroups(Coupling):
-    """Couplings by cost that may be confined to rows with equal class ids.
+    """Couplings by cost, confined to rows of the same real entries, and of the same class where asked.
 
     Coupling across classes skews the law of x0 given the class, while sampling draws x0 independently of
-    it; ``within`` solves one problem per class and keeps that law intact.
+    it; ``within`` solves one problem per class and keeps that law intact. The size of an example is such a
+    class as well: noise near the centre would go to rows of many atoms.
     """
 
     def __init__(self, geometry: Geometry, within: str | None = None) -> None:
@@ -131,7 +132,7 @@ class _WithinGroups(Coupling):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
-        """Solve on the whole batch, or class by class.
+        """Solve on the whole batch, or group by group where rows differ in size or are confined to classes.
 
         Raises:
             DataError: a row is not finite; says which.
@@ -142,14 +143,9 @@ class _WithinGroups(Coupling):
             return None
         cost = squared_distances(_wide(x0), _wide(x1), self.geometry, layout)
         _require_finite(cost)
-        if self.within is None:
+        groups = self._groups(cond, layout)
+        if groups is None:
             return self.solve(cost, generator)
-        if self.within not in cond:
-            raise IncompatibleError(
-                f"the coupling is confined within '{self.within}', but the data has no such condition; "
-                f"it has: {sorted(cond) or 'none'}"
-            )
-        groups = cond[self.within]
         chosen = torch.empty(len(groups), dtype=torch.long, device=groups.device)
         for value in groups.unique():
             members = (groups == value).nonzero(as_tuple=True)[0]
@@ -157,11 +153,27 @@ class _WithinGroups(Coupling):
             chosen[members] = members[inner]
         return chosen
 
+    def _groups(self, cond: Cond, layout: Layout | None) -> Tensor | None:
+        """A number for every row, equal where rows may be paired; None where all may."""
+        told: list[Tensor] = []
+        if layout is not None and layout.real is not None:
+            told = [real.reshape(len(real), -1).long() for _, real in leaves(layout.real) if real is not None]
+        if self.within is not None:
+            if self.within not in cond:
+                raise IncompatibleError(
+                    f"the coupling is confined within '{self.within}', but the data has no such condition; "
+                    f"it has: {sorted(cond) or 'none'}"
+                )
+            told.append(cond[self.within].reshape(-1, 1).long())
+        return torch.cat(told, 1).unique(dim=0, return_inverse=True)[1] if told else None
+
 
 class OptimalTransport(_WithinGroups):
     """Exact minibatch optimal transport of the squared distance: a permutation.
 
     The assignment is solved by scipy's Jonker-Volgenant code on the CPU.
+
+    Padded rows are paired among those of the same size.
 
     Args:
         geometry: whose distance is squared; injected from the recipe where none is given.

@@ -14,6 +14,7 @@ from flowloom.data import Tensors
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, FlatTorus, Product, Sphere
+from flowloom.layout import Layout
 from flowloom.state import take
 from flowloom.training import Feeding, Rows
 from flowloom.training.ahead import Batches
@@ -118,6 +119,25 @@ def test_pairs_within_groups_are_those_of_every_group_alone(make):
         members = (label == 0).nonzero()[:, 0]
         alone = make().rows(x0[members], x1[members], {})
         assert torch.equal(rows[members], members[alone])
+
+
+@pytest.mark.parametrize("make", [OptimalTransport, Sinkhorn, StableMatching])
+def test_rows_are_paired_among_those_of_their_size(make):
+    """Else points near the centre go to rows of many entries, and noise given the size has another law."""
+    x0, x1 = pair(Euclidean(), (12, 4))
+    size = torch.tensor([1, 4, 2, 1, 4, 2, 1, 4, 2, 4, 4, 4])
+    layout = Layout(real=torch.arange(4) < size[:, None])
+    rows = make().rows(x0, x1, {}, layout, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(size[rows], size)
+    # Of a product, what any part says counts; and classes divide further.
+    state = [{"a": x, "b": x} for x in (x0, x1)]
+    parts = Layout(real={"b": layout.real})
+    label = torch.arange(12) % 2
+    found = make(within="label").rows(
+        *state, {"label": label}, parts, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(size[found], size)
+    assert torch.equal(label[found], label)
 
 
 def test_mistakes_are_named():
