@@ -24,6 +24,7 @@ from flowloom_registry.errors import ConfigError
 from flowloom_registry.studies.folder import FAILED, FINISHED, UNDEFINED, WAITING
 from flowloom_registry.studies.launchers import Processes
 from flowloom_registry.studies.page import page
+from flowloom_registry.studies.results import Record
 
 GRID = """
 summary: two couplings on two sets of points
@@ -63,6 +64,22 @@ def problems(file: Path) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         Experiment(file).run()
     return [str(problem).replace(f"{file.parent}/", "") for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("floor", "baseline", "better", "quality"),
+    [
+        (0.0, 0.5, "lower", 0.5),
+        (1.0, 0.5, "higher", 1.5),
+        (0.5, 0.0, "lower", None),
+        # A gap of a hundredth of what is measured blows noise up to a hundred times the gap.
+        (0.0191, 0.0193, "lower", None),
+        (-0.001, 0.3, "lower", 0.251 / 0.301),
+    ],
+)
+def test_quality_is_measured_between_a_floor_and_a_baseline_that_differ(floor, baseline, better, quality):
+    record = Record("cell", {}, 0, FINISHED, "", "m", 0.25, floor, baseline, better)
+    assert record.quality == (quality if quality is None else pytest.approx(quality))
 
 
 def test_every_cell_is_a_run_and_the_results_are_tidy(write) -> None:

@@ -22,6 +22,10 @@ RUN = "run"
 """Name of the axis where single runs are compared."""
 
 
+_LEAST_ROOM = 0.05
+"""Gap between floor and baseline, as a share of the larger, from which on it serves as a measure."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One value of one cell.
@@ -66,12 +70,17 @@ class Record:
 
     @property
     def quality(self) -> float | None:
-        """The value between floor and baseline: 0 as training data, 1 as the baseline; less is better."""
+        """The value between floor and baseline: 0 as training data, 1 as the baseline; less is better.
+
+        None where the baseline is no worse than training data, or by so little that it measures nothing:
+        training data of other conditions (molecules, say) may be as far from held-out data as a Gaussian.
+        """
         if self.value is None or self.floor is None or self.baseline is None:
             return None
         room = self.baseline - self.floor
-        wanted = room < 0 if self.better == "higher" else room > 0
-        return (self.value - self.floor) / room if wanted else None
+        worse = -room if self.better == "higher" else room
+        least = _LEAST_ROOM * max(abs(self.baseline), abs(self.floor))
+        return (self.value - self.floor) / room if worse > least else None
 
     def row(self) -> dict[str, Any]:
         """One flat line of a table."""
