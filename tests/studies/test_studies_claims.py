@@ -104,6 +104,11 @@ def test_a_claim_that_says_nothing_is_refused_with_its_place(write, words) -> No
     assert any(REFUSED[words] in line and ":2:" in line for line in lines), lines
 
 
+def test_an_unknown_system_is_told_without_all_that_there_are(write) -> None:
+    with pytest.raises(ConfigError, match=r"'mine' is none of them; .*known: .* and [0-9]+ more"):
+        claim(write, "{metric: m, most: 1, system: mine}")
+
+
 def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
     file = write("extends: base.yaml\nclaim: [{metric: energy_distence, most: 1}]\n")
     assert main(["verify", str(file)]) == 2
