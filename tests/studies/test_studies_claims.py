@@ -140,7 +140,11 @@ def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     page = Path("claims/systems.md").read_text()
     assert page.count("\n| `") == len(systems()) == 119
     assert main(["verify", str(file)]) == 1
-    assert "finished" not in capsys.readouterr().err  # it was all there
+    again = capsys.readouterr()
+    assert "finished" not in again.err  # it was all there
+    assert again.out.endswith("systems.md (of installed recipes alone; verdicts of a file stand above)\n")
+    assert main(["verify", str(file), "--seeds", "0-1"]) == 1
+    assert "(nothing of --seeds is kept" in capsys.readouterr().out
 
 
 OF_A_TASK = """
