@@ -114,6 +114,17 @@ def test_laws(method: ModuleType, name: str) -> None:
     assert sum(result.status == "passed" for result in results) >= 6
 
 
+def test_a_second_time_that_is_not_named_breaks_a_law(method: ModuleType) -> None:
+    """It could be given to a draw, beside the one that the field tells."""
+
+    class Untold(method.MeanFlow):  # type: ignore[name-defined, misc]
+        tells = ()
+
+    broken = [result for result in check(Untold()) if not result.ok]
+    assert [result.name for result in broken] == ["check_a_flow_map_tells_its_settings"]
+    assert "until is told once; name it in `tells`" in str(broken[0])
+
+
 def test_the_players_move_their_own_parameters(method: ModuleType) -> None:
     flow = flow_of(method.TaughtMeanFlow(share=0.5), 16)
     critic, generator = players_of(

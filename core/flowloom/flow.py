@@ -463,9 +463,12 @@ class Flow(nn.Module):
         return Layout.of(self.spec.plus(self.objective.conditions()), cond)
 
     def known_conditions(self) -> dict[str, Condition]:
-        """Every condition that may be given when sampling: the data's, and the objective's own."""
-        spec = self.spec if self.codec is None else self.codec.data_spec
-        return {**spec.conditions, **self.objective.conditions()}
+        """Every condition that may be given when sampling: the data's, and those of the objective's own that
+        it does not tell the network by itself (`flowloom.objectives.Objective.tells`).
+        """
+        spec, objective = self.spec if self.codec is None else self.codec.data_spec, self.objective
+        own = {name: one for name, one in objective.conditions().items() if name not in objective.tells}
+        return {**spec.conditions, **own}
 
     def conditions(self, n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
         """Conditions for ``n`` rows from plain values; see `flowloom.conditioning.conditions_for`.

@@ -47,6 +47,13 @@ def test_the_exact_joint_is_reached(masked, schedule, solver):
     assert sum(found) / 3 <= 1.5 * floor
 
 
+@pytest.mark.parametrize("solver", [CTMCEuler(2), TauLeaping(2)], ids=repr)
+def test_a_path_without_rates_is_refused_by_the_solver_s_own_name(solver):
+    field = NetworkField(torch.nn.Identity(), "posterior", AffinePath())
+    with pytest.raises(IncompatibleError, match=f"{type(solver).__name__} needs path: mixture"):
+        solver.prepare(field)
+
+
 def test_independent_tokens_would_not_pass():
     """The test above can fail: tokens drawn from their own marginals are far from the joint."""
     joint = JointTable()

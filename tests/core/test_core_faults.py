@@ -14,7 +14,7 @@ from flowloom.conditions import withheld
 from flowloom.couplings import StableMatching
 from flowloom.data import Examples, Tensors
 from flowloom.draw import Draw
-from flowloom.errors import DataError, IncompatibleError
+from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete, Euclidean, Product, Sphere
 from flowloom.layout import Layout
 from flowloom.metrics import sliced_wasserstein
@@ -303,6 +303,9 @@ def test_what_the_objective_asks_may_be_given_when_sampling():
     flow = fl.Flow(Watching(), spec=POINTS, objective=Stepped(), solver=Euler(1))
     flow.sample(3, size=0.25, seed=0)
     assert seen["size"].tolist() == [0.25] * 3
+    flow.objective.tells = ("size",)
+    with pytest.raises(ShapeError, match="unknown condition 'size'; this flow knows: none"):
+        flow.sample(3, size=0.25, seed=0)
 
 
 # -- numbers ------------------------------------------------------------------------------------------

@@ -99,6 +99,8 @@ def test_sample_and_eval(copy: Path, capsys: pytest.CaptureFixture[str]) -> None
     drawn = load_file(copy / "samples/drawn/samples.safetensors")
     assert drawn["x"].shape == (6, 2)
     assert drawn["cond.label"].tolist() == [3] * 6
+    assert main(["sample", str(copy), "-n", "1", "--solver", "euler", "--steps", "1"]) == 0
+    assert "1 example, 2 network evaluations each" in capsys.readouterr().out
     assert main(["eval", str(copy), "-n", "50"]) == 0
     assert json.loads((copy / "evaluations" / "n-50" / "evaluation.json").read_text())["n"] == 50
 
@@ -256,6 +258,7 @@ class TestBadInput:
             (["--cond", "label=8"], "0 to 7"),
             (["--cond", "label"], "NAME=VALUE"),
             (["--solver", "eulr"], "euler"),
+            (["--solver", "ctmc-euler"], "--solver ctmc-euler: CTMCEuler integrates a"),
             (["--steps", "0"], "--steps"),
             (["-n", "0"], "a whole number from 1"),
             (["--device", "quantum"], "quantum"),

@@ -104,6 +104,11 @@ def test_a_claim_that_says_nothing_is_refused_with_its_place(write, words) -> No
     assert any(REFUSED[words] in line and ":2:" in line for line in lines), lines
 
 
+def test_an_unknown_system_is_told_without_all_that_there_are(write) -> None:
+    with pytest.raises(ConfigError, match=r"'mine' is none of them; .*known: .* and [0-9]+ more"):
+        claim(write, "{metric: m, most: 1, system: mine}")
+
+
 def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
     file = write("extends: base.yaml\nclaim: [{metric: energy_distence, most: 1}]\n")
     assert main(["verify", str(file)]) == 2
@@ -135,7 +140,11 @@ def test_claims_are_run_decided_and_written_down(write, jobs, capsys) -> None:
     page = Path("claims/systems.md").read_text()
     assert page.count("\n| `") == len(systems()) == 119
     assert main(["verify", str(file)]) == 1
-    assert "finished" not in capsys.readouterr().err  # it was all there
+    again = capsys.readouterr()
+    assert "finished" not in again.err  # it was all there
+    assert again.out.endswith("systems.md (of installed recipes alone; verdicts of a file stand above)\n")
+    assert main(["verify", str(file), "--seeds", "0-1"]) == 1
+    assert "(nothing of --seeds is kept" in capsys.readouterr().out
 
 
 OF_A_TASK = """

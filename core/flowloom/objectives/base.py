@@ -148,6 +148,8 @@ class Objective(nn.Module, ABC):
             velocity too.
         invents: conditions that the trained flow makes up by itself where they are not given (the length of
             an utterance); see `complete`. A flow is judged with those that it made up.
+        tells: conditions of its own (see `conditions`) that its field or solver tells the network at every
+            call, a second time say: nobody gives them when sampling.
     """
 
     path: Path
@@ -155,6 +157,7 @@ class Objective(nn.Module, ABC):
     encodes: bool = False
     also: tuple[str, ...] = ()
     invents: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

@@ -168,7 +168,8 @@ def _fitting(objective: Any) -> str:
     """A solver that would fit, as recipes name it."""
     if objective.serves("velocity"):
         tokens = ": simplex-euler, or any ODE solver" if objective.kind == "posterior" else ""
-        return f"solver{tokens}" if tokens else "solver: euler, midpoint, heun, rk4 or dopri5"
+        jumps = "flow-map, " if objective.kind == "flow-map" else ""
+        return f"solver{tokens}" if tokens else f"solver: {jumps}euler, midpoint, heun, rk4 or dopri5"
     single = uniform_kind(objective.kind)
     if single is None:
         return "solver: mixed, with one solver per part"

@@ -80,7 +80,8 @@ class CTMCEuler(FixedGrid):
         for path in _leaf_paths(field.path):
             if not isinstance(path, MixturePath):
                 raise IncompatibleError(
-                    f"ctmc-euler needs path: mixture, whose jump rate it follows; got {type(path).__name__}"
+                    f"{type(self).__name__} needs path: mixture, whose jump rate it follows; "
+                    f"got {type(path).__name__}"
                 )
             if self.stochasticity or self.corrector_steps:
                 path.backward_rate(0.5)

@@ -216,6 +216,7 @@ def test_jumps_of_another_grid_are_refused(draws):
         flow.field().velocity(torch.zeros(1, 2), torch.zeros(1), {})
     whole = AdversarialFlow(Linear(), steps=None)
     assert whole.conditions() == {"span": Condition(role="setting")}
+    assert set(whole.conditions()) == set(whole.tells)
     model = Shift((2.0, 0.0), lands=False)
     jump = JumpMap(model, whole.path, "velocity", None)
     s, t = torch.tensor([0.25]), torch.tensor([0.75])

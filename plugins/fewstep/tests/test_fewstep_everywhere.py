@@ -33,6 +33,13 @@ def test_the_small_form_leaves_most_cells_out():
     assert {c.labels["domain"] for c in design.cells} == {"digits", "torus", "tokens"}
 
 
+def test_its_summary_counts_its_kinds_of_data():
+    design = read_design("few-step-everywhere", catalog=catalog())
+    assert len({c.labels["domain"] for c in design.cells}) == 7
+    (row,) = (row for row in catalog().experiments if row.name == "few-step-everywhere")
+    assert "seven kinds of data" in row.summary
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("domain", ["digits", "torus", "crossroads"])
 def test_every_method_has_the_same_budget(domain):

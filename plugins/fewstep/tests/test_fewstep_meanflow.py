@@ -161,6 +161,7 @@ def test_the_network_reads_the_state_s_time_and_the_span(draws):
     assert len(model.seen) == 1
     assert bool((cond["span"][4:] == 0).all())
     assert MeanFlow().conditions() == {"span": Condition(role="setting")}
+    assert set(MeanFlow().conditions()) == set(MeanFlow.tells)
     field = MeanFlow().field(model)
     field.jump(batch.x0, torch.full((n,), 0.25), torch.full((n,), 0.75), batch.cond)
     s, cond = model.seen[-1]

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     )
     examples = assembly.drawn(solution, cond)
     out = args.out or folder.samples / "drawn"
-    head = f"{args.n} examples, {solution.nfe} network evaluations each"
+    asked = "evaluation" if solution.nfe == 1 else "evaluations"
+    head = f"{args.n} {'example' if args.n == 1 else 'examples'}, {solution.nfe} network {asked} each"
     show_examples(examples, assembly, out / "samples.safetensors", head)
     return 0
 

@@ -76,5 +76,10 @@ def run(args: argparse.Namespace) -> int:
         print("stopped; the same command goes on", file=sys.stderr)
         raise
     ledger.write([])
-    print(f"page: {page}")
+    if given is not None:
+        print(f"page: {page} (nothing of --seeds is kept: it tells of the claims' own)")
+    elif not all(ledger.keeps(claim) for claim in claims):
+        print(f"page: {page} (of installed recipes alone; verdicts of a file stand above)")
+    else:
+        print(f"page: {page}")
     return 0 if all(one.holds for one in decided) else 1

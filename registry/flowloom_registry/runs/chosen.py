@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowloom.errors import FlowloomError
+from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly
@@ -20,13 +20,18 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
 
     Raises:
         FlowloomError: no steps, or those of a solver that chooses its own.
+        IncompatibleError: a solver that cannot integrate what the run's objective trains.
     """
     if steps is not None and steps < 1:
         raise FlowloomError(f"--steps must be at least 1, got {steps}")
     if name is not None:
         settings = {} if steps is None else {"steps": steps}
         catalog = assembly.built.recipe.catalog
-        return build_component("solver", name, settings, catalog=catalog, place=f"--solver {name}")
+        place = f"--solver {name}"
+        solver = build_component("solver", name, settings, catalog=catalog, place=place)
+        for clash in solver.clashes(assembly.built.parts):
+            raise IncompatibleError(f"{place}: {clash.message}")
+        return solver
     own = assembly.flow.solver
     if steps is None:
         return own

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from flowloom_registry.config.nodes import Entry, ListNode, MapNode, Node, ScalarNode, given, plain
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.errors import ConfigError, Problem
-from flowloom_registry.nearest import did_you_mean, join_hints
+from flowloom_registry.nearest import did_you_mean, join_hints, listing
 from flowloom_registry.studies.cells import word_of
 from flowloom_registry.studies.results import FLOOR, HELD_OUT, SAMPLES
 from flowloom_registry.studies.summary import Spread
@@ -309,7 +309,7 @@ class _Reading:
             self.refuse(node, path, f"expected a text, got {given(node)}")
             return ""
         if known and node.value not in known:
-            hint = join_hints(did_you_mean(node.value, known), f"known: {', '.join(known)}")
+            hint = join_hints(did_you_mean(node.value, known), f"known: {listing(known)}")
             self.refuse(node, path, f"{node.value!r} is none of them", hint)
             return ""
         return node.value

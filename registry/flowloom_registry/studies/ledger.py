@@ -53,6 +53,10 @@ class Ledger:
         kept = self.kept()
         return [claim for claim in claims if _key(claim) not in kept]
 
+    def keeps(self, claim: Claim) -> bool:
+        """Whether its verdict goes on the page: a claim of an installed recipe, not of a file."""
+        return _key(claim) in self._now
+
     def seconds(self) -> dict[str, float]:
         """What runs took the last time, by their names without seeds."""
         return {name: took for one in self.kept().values() for name, took in one.get("seconds", {}).items()}

@@ -39,6 +39,10 @@ def _has_times(objective: Objective) -> bool:
     return hasattr(objective, "times") and objective.generates
 
 
+def _jumps(objective: Objective) -> bool:
+    return objective.kind == "flow-map"
+
+
 def _generates(objective: Objective) -> bool:
     return objective.generates
 
@@ -241,6 +245,33 @@ def check_field_is_of_its_kind(make: Make, context: Context) -> None:
     if field.kind == "velocity" and field.geometry.continuous:
         tangent = field.geometry.to_tangent(batch.x0, value)
         context.within("velocities are tangent", gap(tangent, value), 1e-4)
+
+
+@law("a flow map tells its network the settings that `tells` names, and no other", when=_jumps)
+def check_a_flow_map_tells_its_settings(make: Make, context: Context) -> None:
+    """What it does not tell is the caller's to give, and reaches the network as given."""
+    objective = make()
+    settings = {name for name, one in objective.conditions().items() if one.role == "setting"}
+    if not settings:
+        raise NotApplicable("it has no settings of its own")
+    batch, spec = _batch(objective, context)
+    model = _Network(spec)
+    field: Any = objective.field(model, Gaussian())
+    given = {name: torch.full((16,), 0.7) for name in settings.difference(objective.tells)}
+    start = torch.zeros(16)
+    try:
+        field.jump(batch.x0, start, start + 1, {**batch.cond, **given})
+    except TypeError as error:
+        again = next((name for name in given if f"argument '{name}'" in str(error)), None)
+        if again is None:
+            raise
+        context.holds(f"{again} is told once; name it in `tells`", False)
+    told = model.seen[-1][1] if model.seen else {}
+    for name in settings:
+        context.holds(f"{name} is told", name in told)
+        if name in given:
+            kept = torch.equal(told[name], given[name])
+            context.holds(f"{name} is told as it was given, or named in `tells`", kept)
 
 
 @law("conditions are withheld from each row with the declared probability", when=_drops)

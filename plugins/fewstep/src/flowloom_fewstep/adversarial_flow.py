@@ -89,6 +89,7 @@ class AdversarialFlow(Objective):
     """
 
     also = ("velocity",)
+    tells = (SPAN,)
 
     def __init__(
         self,

@@ -116,6 +116,7 @@ class PairObjective(Objective):
     """
 
     also = ("velocity",)
+    tells = (SPAN,)
 
     def __init__(
         self,

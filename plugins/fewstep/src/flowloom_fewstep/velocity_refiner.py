@@ -68,6 +68,8 @@ class VelocityRefiner(Objective):
         ValueError: H is no share of the time.
     """
 
+    tells = (PREVIOUS,)
+
     def __init__(self, spec: Spec, teacher: Trained, path: Path | None = None, longest: float = 0.12) -> None:
         super().__init__()
         self.path = path or AffinePath()

@@ -13,5 +13,5 @@ def register(reg: Registrar) -> None:
     reg.experiment(
         "few-step-everywhere",
         "flowloom_fewstep:experiments/few-step-everywhere.yaml",
-        summary="few-step methods on six kinds of data at 1 to 16 evaluations, as much training for each",
+        summary="few-step methods on seven kinds of data at 1 to 16 evaluations, as much training for each",
     )
