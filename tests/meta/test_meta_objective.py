@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from flowloom.draw import Draw
-from flowloom.fields import NetworkField
+from flowloom.fields import FlowMap, NetworkField
 from flowloom.layout import Layout, mean_of_entries
 from flowloom.objectives import FlowMatching, Loss, Step
 from flowloom.paths import Point
+from flowloom.spec import Condition
+from flowloom.state import expand
 
 KIND = "objective"
 
@@ -122,11 +124,44 @@ class Forgets(FlowMatching):
         return Loss(self.scale * super().loss(model, batch, step).total)
 
 
+class _Silent(FlowMap):
+    """Jumps along the velocity, whatever the length of the jump."""
+
+    def __init__(self, model, path):
+        self.model, self.path, self.geometry = model, path, path.geometry
+
+    def jump(self, x, s, t, cond):
+        return self.geometry.exp(x, expand(t - s, x) * self.velocity(x, s, cond))
+
+    def velocity(self, x, t, cond):
+        return self.geometry.to_tangent(x, self.model(x, t, **cond))
+
+
+class Untold(FlowMatching):
+    """Says that it tells how far it jumps, and does not."""
+
+    tells = ("span",)
+
+    @property
+    def kind(self):
+        return "flow-map"
+
+    def conditions(self):
+        return {"span": Condition(role="setting")}
+
+    def field(self, model, source=None):
+        return _Silent(model, self.path)
+
+    def loss(self, model, batch, step):
+        return FlowMatching(self.path, self.times).loss(model, batch, step)
+
+
 TWINS = {
     "check_loss_reaches_the_model": (Detached, ()),
     "check_follows_its_generator": (Global, ("check_state_round_trip",)),
     "check_exact_answers_have_no_loss": (WrongTarget, ()),
     "check_field_is_of_its_kind": (WrongField, ()),
+    "check_a_flow_map_tells_its_settings": (Untold, ()),
     "check_condition_dropout": (WholeBatch, ()),
     "check_times_follow_the_law": (Early, ()),
     "check_given_entries_stay": (MovesGiven, ()),

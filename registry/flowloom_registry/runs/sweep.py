@@ -47,7 +47,7 @@ def sweep(
     with progress("sweep", len(names) * len(config.sweep_nfe), patience=patience) as report:
         for i, name in enumerate(names):
             for j, nfe in enumerate(config.sweep_nfe):
-                with notes.about(f"sweep of {name} at {nfe} evaluations"):
+                with notes.about(f"sweep of {name} at {nfe} evaluation{'s' * (nfe != 1)}"):
                     solver = _with_budget(assembly, name, nfe // cost)
                     if solver is not None and (not notes.rehearsing or nfe == min(config.sweep_nfe)):
                         points.append(_point(assembly, judge, name, solver, rows, few, notes))
