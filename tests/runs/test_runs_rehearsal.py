@@ -151,6 +151,10 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "sweep of hein at 2 evaluations would fail afterwards",
         ),
         ({"evaluate": "{n: 50, sweep_solvers: [dopri5]}"}, "dopri5 has no fixed number of steps"),
+        (
+            {"evaluate": "{n: 50, sweep_solvers: [flow-map]}"},
+            "integrates a flow-map field, and FlowMatching trains a velocity one; use solver: euler",
+        ),
         ({"trackers": "[./parts.py:Muddled]"}, "tracker Muddled would fail afterwards: KeyError: 'lost'"),
         ({"trackers": "[csv, ./parts.py:Late]"}, "tracker Late would fail afterwards: ValueError: no end"),
         ({"evaluate": "{n: 1, sweep_nfe: []}"}, "energy distance needs at least 2 points a side"),

@@ -1,13 +1,14 @@
-"""The solver that a person chose for a draw, in place of the recipe's."""
+"""Solvers in place of the recipe's: one that a person chose for a draw, those of a sweep."""
 
 from __future__ import annotations
 
+from flowloom.clashes import problems
 from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly
 
-__all__ = ["chosen_solver"]
+__all__ = ["chosen_solver", "require_fit"]
 
 
 def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None = None) -> Solver:
@@ -20,7 +21,7 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
 
     Raises:
         FlowloomError: no steps, or those of a solver that chooses its own.
-        IncompatibleError: a solver that cannot integrate what the run's objective trains.
+        IncompatibleError: a solver that does not fit the other parts of the run.
     """
     if steps is not None and steps < 1:
         raise FlowloomError(f"--steps must be at least 1, got {steps}")
@@ -29,8 +30,7 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
         catalog = assembly.built.recipe.catalog
         place = f"--solver {name}"
         solver = build_component("solver", name, settings, catalog=catalog, place=place)
-        for clash in solver.clashes(assembly.built.parts):
-            raise IncompatibleError(f"{place}: {clash.message}")
+        require_fit(solver, assembly, place)
         return solver
     own = assembly.flow.solver
     if steps is None:
@@ -38,3 +38,19 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
     if not isinstance(own, FixedGrid):
         raise FlowloomError(f"--steps: {type(own).__name__} chooses its own steps; name a --solver too")
     return own.with_steps(steps)
+
+
+def require_fit(solver: Solver, assembly: Assembly, place: str) -> None:
+    """Refuse a solver as a recipe that names it would be refused.
+
+    Args:
+        solver: in place of the recipe's.
+        assembly: of the run.
+        place: where it was named, for the message.
+
+    Raises:
+        IncompatibleError: it cannot integrate what the objective trains, or steps where the path is cut, say.
+    """
+    for clash in problems({**assembly.built.parts, "spec": assembly.flow.spec, "solver": solver}):
+        if "solver" in (clash.first, clash.second):
+            raise IncompatibleError(f"{place}: {clash.message}")

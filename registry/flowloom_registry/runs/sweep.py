@@ -11,6 +11,7 @@ from flowloom.errors import FlowloomError
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.chosen import require_fit
 from flowloom_registry.runs.columns import Judge
 from flowloom_registry.runs.drawing import drawn, drawn_again
 from flowloom_registry.runs.evaluation import SweepPoint
@@ -86,4 +87,5 @@ def _with_budget(assembly: Assembly, name: str, calls: int) -> Solver | None:
     if steps < 1:
         return None
     solver: Solver = build_component("solver", name, {"steps": steps}, catalog=catalog, trusted=trusted)
+    require_fit(solver, assembly, f"evaluate.sweep_solvers: {name}")
     return solver
