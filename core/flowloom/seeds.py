@@ -8,8 +8,11 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import torch
+from torch import Tensor
 
-__all__ = ["derive", "generator"]
+__all__ = ["derive", "generator", "hashed"]
+
+_MASK = 0xFFFFFFFF
 
 
 def derive(seed: int, stream: str, step: int = 0) -> int:
@@ -27,3 +30,11 @@ def derive(seed: int, stream: str, step: int = 0) -> int:
 def generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator on ``device`` seeded by `derive`."""
     return torch.Generator(device).manual_seed(derive(seed, stream, step))
+
+
+def hashed(x: Tensor, key: int) -> Tensor:
+    """A 32-bit hash of every entry of ``x``, int64 as it is, under ``key`` (Wellons' lowbias32)."""
+    x = (x ^ key) & _MASK
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
+    return x ^ (x >> 16)

@@ -408,6 +408,12 @@ LABELLED = Spec((2,), conditions={"label": Condition(3)})
         (torch.randn(40, 2), {}, LABELLED, "a condition 'label', and there is none"),
         (torch.randn(40, 2), {"label": torch.zeros(40, 1).long()}, LABELLED, r"'label' has the shape \(1,\)"),
         (torch.randn(40, 2), {"label": torch.full((40,), 9)}, LABELLED, "'label' = 9 is out of range"),
+        (
+            torch.randn(40, 2),
+            {"label": torch.zeros(40).long().index_fill(0, torch.tensor(31), -1)},
+            LABELLED,
+            "row 31: condition 'label' = -1 is out of range",
+        ),
     ],
 )
 def test_examples_that_break_their_spec_are_told_before_training(x, cond, spec, told):

@@ -31,7 +31,7 @@ def require_rows(data: Dataset, flow: Flow) -> None:
 
     Raises:
         OffManifoldError: a row is not on the geometry; names the row of the data set.
-        DataError: a row is not finite, or a class id is out of range.
+        DataError: a row is not finite, or a class id is out of range; names the row.
     """
     most = _ROWS_OF_FILES if getattr(data, "reads_files", False) else _ROWS
     on_geometry = type(flow.geometry) is not Euclidean
@@ -39,7 +39,7 @@ def require_rows(data: Dataset, flow: Flow) -> None:
     for rows in data.evenly(most).split(_AT_ONCE):
         examples = data.take(rows)
         _require_form(data.spec, examples)
-        _require_classes(data.spec, examples)
+        _require_classes(data.spec, examples, rows)
         _require_finite(data.spec, examples, rows)
         if not on_geometry:
             continue
@@ -87,10 +87,16 @@ def _require_finite(spec: Spec, examples: Examples, rows: Tensor) -> None:
             raise DataError(f"data: {where} is not finite (NaN or infinite); mend it, or leave it out")
 
 
-def _require_classes(spec: Spec, examples: Examples) -> None:
+def _require_classes(spec: Spec, examples: Examples, rows: Tensor) -> None:
     for name, condition in spec.conditions.items():
-        if condition.classes is not None and name in examples.cond:
-            try:
-                class_ids(name, condition.classes, examples.cond[name])
-            except ShapeError as error:
-                raise DataError(f"data: {error}") from error
+        if condition.classes is None or name not in examples.cond:
+            continue
+        values = examples.cond[name]
+        try:
+            class_ids(name, condition.classes, values)
+        except ShapeError:
+            for row, value in zip(rows.tolist(), values, strict=True):
+                try:
+                    class_ids(name, condition.classes, value)
+                except ShapeError as error:
+                    raise DataError(f"data: row {row}: {error}") from error

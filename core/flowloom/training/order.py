@@ -7,10 +7,9 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from flowloom.seeds import derive
+from flowloom.seeds import derive, hashed
 
 _ROUNDS = 6
-_MASK = 0xFFFFFFFF
 _KEPT = 2**16
 """Rows up to which the order of an epoch is kept, as it is asked for again: half a megabyte."""
 
@@ -71,13 +70,5 @@ def _feistel(x: Tensor, half: int, keys: list[int]) -> Tensor:
     low = (1 << half) - 1
     left, right = x >> half, x & low
     for key in keys:
-        left, right = right, left ^ (_mixed(right, key) & low)
+        left, right = right, left ^ (hashed(right, key) & low)
     return (left << half) | right
-
-
-def _mixed(x: Tensor, key: int) -> Tensor:
-    """A 32-bit hash of ``x`` under ``key`` (Wellons' lowbias32, in 64-bit integers)."""
-    x = (x ^ key) & _MASK
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
-    return x ^ (x >> 16)

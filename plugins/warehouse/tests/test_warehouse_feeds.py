@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -83,6 +86,82 @@ def test_a_worker_that_dies_is_told() -> None:
         for k in range(1, 5):
             batch(feed, k)
     feed._stop()
+
+
+TRAINING = """
+import sys
+import torch
+from flowloom.data import EightGaussians
+from flowloom.flow import Flow
+from flowloom.models import MLP
+from flowloom.seeds import generator
+from flowloom.training import Feeding
+from flowloom_warehouse.beside import Beside
+
+if __name__ == "__main__":
+    data = EightGaussians(100)
+    feed = Beside(data, workers=2, ahead=2)
+    feed.start(Feeding(Flow(MLP(data.spec, width=4), spec=data.spec), 16, 7))
+    k = 0
+    try:
+        while True:
+            feed.batch(k, generator(7, "source", k))
+            k += 1
+            if k in (1, 20):
+                print(*(feed._pool._processes or ()), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.fixture
+def training(tmp_path: Path):
+    """A process that asks for batches without an end, in a group of its own, and its workers."""
+    (tmp_path / "training.py").write_text(TRAINING)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "training.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process, [int(word) for word in process.stdout.readline().split()]
+    process.kill()
+    process.communicate()
+
+
+def gone(number: int) -> bool:
+    try:
+        # Nobody may be there to collect what has ended.
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+def test_workers_end_with_a_training_that_is_killed(training) -> None:
+    process, workers = training
+    assert len(workers) == 2
+    assert not any(map(gone, workers))
+    process.kill()
+    for _ in range(200):
+        if all(map(gone, workers)):
+            return
+        time.sleep(0.1)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    raise AssertionError("workers are left")
+
+
+def test_an_interrupt_is_the_trainings_alone(training) -> None:
+    process, _ = training
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert "interrupted" in out
+    assert "Traceback" not in err, err
+    assert process.returncode == 0
 
 
 class Halved(Codec):

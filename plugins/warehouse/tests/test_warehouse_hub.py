@@ -104,11 +104,76 @@ def test_held_out_rows_are_no_training_rows(table, tmp_path: Path) -> None:
     assert len(seen) == 50
 
 
-def feed(path: Path, **said) -> HubStream:
-    one = HubStream(str(path), shuffle=16, **COLUMNS, **said)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.4])
+def test_held_out_rows_are_of_every_class_and_no_rows_of_a_stream(tmp_path: Path, share: float) -> None:
+    n = 1000
+    rows = {"x": [float(i) for i in range(n)], "label": [i % 10 for i in range(n)]}
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "rows.parquet")
+    said = {"conditions": {"label": "label"}, "classes": {"label": 10}, "held_out": share}
+    data = HubData(str(tmp_path / "rows.parquet"), **said)
+    test = data.split("test").all()
+    assert len(test) == round(share * n)
+    assert len(data) == n - len(test)
+    assert test.cond["label"].unique().tolist() == list(range(10))
+    stream = HubStream(str(tmp_path / "rows.parquet"), shuffle=1, **said)
+    started(stream, 50)
+    seen = torch.cat([batch(stream, k).x1 for k in range(len(data) // 50)])
+    assert seen.equal(data.all().x), "the same rows, in their order"
+    late = HubStream(str(tmp_path / "rows.parquet"), shuffle=1, **said)
+    started(late, 50)
+    assert batch(late, 7).x1.equal(seen[350:400])
+
+
+def test_a_folder_has_the_splits_that_its_files_are_named_for(table, tmp_path: Path) -> None:
+    for folder in ("flat", "deep/data", "apart"):
+        (tmp_path / folder).mkdir(parents=True)
+    parts = {"train": table.select(range(30)), "test": table.select(range(30, 45))}
+    parts["validation"] = table.select(range(45, 50))
+    for name, part in parts.items():
+        part.to_parquet(tmp_path / "flat" / f"{name}-000.parquet")
+        part.to_parquet(tmp_path / "deep" / "data" / f"{name}-00000-of-00001.parquet")
+        (tmp_path / "apart" / name).mkdir()
+        part.to_parquet(tmp_path / "apart" / name / "rows.parquet")
+    for folder in ("flat", "deep", "apart"):
+        # What the files say goes before a share.
+        data = HubData(str(tmp_path / folder), held_out=0.2, **COLUMNS)
+        assert len(data) == 30
+        assert data.split("test").all().x.tolist() == parts["test"]["x"][:]
+        assert len(data.split("val")) == 5
+        stream = HubStream(str(tmp_path / folder), shuffle=1, **COLUMNS)
+        assert rows_of(stream, 30) == parts["train"]["x"][:]
+
+
+def test_a_file_that_is_named_for_no_split_beside_others_is_told(table, tmp_path: Path) -> None:
+    for name in ("train.parquet", "test.parquet", "more.parquet"):
+        table.to_parquet(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"more.parquet is named for no split"):
+        assert len(HubData(str(tmp_path), **COLUMNS)) == 50
+
+
+def test_splits_may_have_other_columns(table, tmp_path: Path) -> None:
+    table.to_parquet(tmp_path / "train.parquet")
+    table.remove_columns("label").to_parquet(tmp_path / "test.parquet")
+    data = HubData(str(tmp_path), **COLUMNS)
+    assert len(data) == 50
+    with pytest.raises(DataError, match="no column 'label'"):
+        data.split("test")
+
+
+def started(one: HubStream, size: int) -> None:
     torch.manual_seed(0)
     flow = Flow(MLP(one.spec, width=4), spec=one.spec)
-    one.start(Feeding(flow, 8, 3))
+    one.start(Feeding(flow, size, 3))
+
+
+def rows_of(one: HubStream, n: int) -> list[list[float]]:
+    started(one, n)
+    return batch(one, 0).x1.tolist()
+
+
+def feed(path: Path, **said) -> HubStream:
+    one = HubStream(str(path), shuffle=16, **COLUMNS, **said)
+    started(one, 8)
     return one
 
 
@@ -185,11 +250,61 @@ class TestBadInput:
 
     def test_rows_of_other_shape_or_without_a_value(self, tmp_path):
         datasets.Dataset.from_dict({"x": [[1.0, 2.0], [3.0]]}).save_to_disk(str(tmp_path / "ragged"))
-        with pytest.raises(DataError, match="differ in shape"):
+        with pytest.raises(DataError, match=r"row 1: column 'x' has shape \(1,\).* differ in shape"):
             HubData(str(tmp_path / "ragged")).all()
         datasets.Dataset.from_dict({"x": [1.0, None]}).save_to_disk(str(tmp_path / "holes"))
         with pytest.raises(DataError, match="row 1: column 'x'"):
             HubData(str(tmp_path / "holes")).all()
+
+    @pytest.mark.parametrize("form", ["mapped", "stream"])
+    @pytest.mark.parametrize(
+        ("column", "value", "message"),
+        [
+            ("image", None, r"row 70: column 'image' holds nothing"),
+            (
+                "image",
+                {"bytes": b"\x89PNG no", "path": None},
+                r"row 70: column 'image' cannot be read: cannot",
+            ),
+            ("label", None, r"row 70: column 'label' holds nothing"),
+            ("label", -1, r"row 70: column 'label' holds -1, expected 0 to 3"),
+            ("far", [1.0], r"row 70: column 'far' has shape \(1,\), and the first row \(2,\)"),
+            ("far", None, r"row 70: column 'far' (holds nothing|is not finite)"),
+        ],
+    )
+    def test_a_bad_value_is_told_by_row_and_column(self, tmp_path, form, column, value, message):
+        n = 100
+        rows = {
+            "image": [{"bytes": files.picture(i), "path": None} for i in range(n)],
+            "label": [i % 4 for i in range(n)],
+            "far": [[1.0, 2.0] for _ in range(n)],
+        }
+        rows[column][70] = value
+        table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+        table.to_parquet(tmp_path / "rows.parquet")
+        said = {"states": "image", "conditions": {"label": "label", "far": "far"}, "classes": {"label": 4}}
+        with pytest.raises(DataError, match=rf"rows.parquet, {message}"):
+            if form == "mapped":
+                HubData(str(tmp_path / "rows.parquet"), **said).all()
+            else:
+                rows_of(HubStream(str(tmp_path / "rows.parquet"), **said), n)
+
+    def test_a_stream_that_breaks_off_says_where(self, tmp_path):
+        lines = ['{"x": [0.5, 1.0]}'] * 9
+        (tmp_path / "rows.jsonl").write_text("\n".join([*lines, "{", ""]))
+        with pytest.raises(DataError, match=r"rows.jsonl, row \d+ cannot be read"):
+            rows_of(HubStream(str(tmp_path / "rows.jsonl")), 20)
+
+    def test_files_whose_splits_cannot_be_told(self, table, tmp_path):
+        for name in ("TRAIN.PARQUET", "TEST.PARQUET"):
+            table.to_parquet(tmp_path / name)
+        with pytest.raises(DataError, match="no split can be told of its files"):
+            len(HubData(str(tmp_path), **COLUMNS))
+
+    def test_a_share_of_nothing(self, table, tmp_path):
+        table.select(range(2)).to_parquet(tmp_path / "rows.parquet")
+        with pytest.raises(DataError, match="held_out gives it none of 2 rows"):
+            HubData(str(tmp_path / "rows.parquet"), held_out=0.01, **COLUMNS).split("test")
 
     def test_no_such_split(self, table, tmp_path):
         table.train_test_split(0.2).save_to_disk(str(tmp_path / "data"))

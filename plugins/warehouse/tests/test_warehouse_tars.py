@@ -92,6 +92,22 @@ def test_it_reads_what_webdataset_writes(tmp_path: Path) -> None:
     assert data.take(torch.tensor([4])).x.tolist() == [[4.0, 4.0]]
 
 
+def test_joined_tars_are_read_to_their_end(tmp_path: Path) -> None:
+    """As ``cat a.tar b.tar`` makes them; the second begins with the name that the first ends with."""
+    files.tar(tmp_path / "a.tar", 0, 4)
+    files.tar(tmp_path / "b.tar", 3, 5)
+    (tmp_path / "c.tar").write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    data = TarShards(str(tmp_path / "c.tar"), **COLUMNS)
+    assert data.all().x[:, 0].tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7]
+
+
+def test_several_ranges(tmp_path: Path) -> None:
+    for i in range(4):
+        files.tar(tmp_path / f"{i // 2}-{i % 2:02d}.tar", i, 1)
+    data = TarShards(str(tmp_path / "{0..1}-{00..01}.tar"), **COLUMNS)
+    assert data.all().x[:, 0].tolist() == [0, 1, 2, 3]
+
+
 class TestBadInput:
     def refused(self, match: str, shards: object, **said: object) -> None:
         with pytest.raises(DataError, match=match):
@@ -101,6 +117,51 @@ class TestBadInput:
         (shards / "train-001.tar").unlink()
         self.refused(r"shard .*train-001.tar is missing \(1 of 3 are\)", shards / "train-{000..002}.tar")
         self.refused("no tar files", shards / "none")
+
+    @pytest.mark.parametrize(
+        ("ranges", "message"),
+        [
+            ("{003..000}", r"a range counts up, and \{003..000\} does not"),
+            ("{000..}", "a range is two whole numbers"),
+            ("{a..c}", "a range is two whole numbers"),
+            ("{0,1}", "a range is two whole numbers"),
+            ("{000..002..2}", "a range is two whole numbers"),
+            ("{000..002", "a range is two whole numbers"),
+            ("{0..1}}", "a range is two whole numbers"),
+            ("{0..99999999999}", "100000000000 files"),
+        ],
+    )
+    def test_a_range_that_is_none(self, shards, ranges, message):
+        self.refused(message, shards / f"train-{ranges}.tar")
+
+    def test_what_is_joined_to_a_tar_and_is_none(self, tmp_path):
+        files.tar(tmp_path / "a.tar", 0, 3)
+        whole = (tmp_path / "a.tar").read_bytes()
+        (tmp_path / "a.tar").write_bytes(whole + b"hello" * 1000 + bytes(2000))
+        self.refused(r"a.tar is truncated or no tar file: at byte \d+ is neither", tmp_path / "a.tar")
+
+    def test_a_damaged_header_in_the_middle(self, tmp_path):
+        files.tar(tmp_path / "a.tar", 0, 6)
+        with tarfile.open(tmp_path / "a.tar") as opened:
+            place = opened.getmembers()[9].offset
+        with open(tmp_path / "a.tar", "r+b") as file:
+            file.seek(place)
+            file.write(b"x" * 512)
+        self.refused(r"a.tar is truncated or no tar file", tmp_path / "a.tar")
+
+    def test_a_file_that_is_there_twice(self, tmp_path):
+        files.tar(tmp_path / "a.tar", 0, 3, endings="few")
+        with tarfile.open(tmp_path / "a.tar", "a") as out:
+            member = tarfile.TarInfo("000002.cls")
+            member.size = 1
+            out.addfile(member, io.BytesIO(b"3"))
+        self.refused(r"a.tar: sample 2 \(000002\) has two files .cls", tmp_path / "a.tar")
+
+    def test_a_damaged_picture_is_told_by_shard_and_sample(self, tmp_path, monkeypatch):
+        files.tar(tmp_path / "a.tar", 0, 3)
+        monkeypatch.setattr(files, "picture", lambda i: b"\x89PNG no")
+        files.tar(tmp_path / "b.tar", 3, 3)
+        self.refused(r"b.tar, sample 0 \(row 3\): column 'png' cannot be read", tmp_path, states="png")
 
     @pytest.mark.parametrize("cut", [0, 20, 700, 9000], ids=lambda cut: f"{cut} bytes of content")
     def test_a_truncated_shard_is_named(self, shards, cut):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import torch
@@ -31,7 +34,7 @@ class Beside(Rows):
     A worker reads rows, applies views, encodes, draws x0 and couples: what takes long there (decoding files,
     an exact assignment of 2048 points) costs the step nothing as long as the workers keep up. A thread cannot
     do that, because assignment solvers hold Python's lock. Batch k is the same whoever makes it; on the CPU
-    it has the bits of `rows`.
+    it has the bits of `rows`. Workers leave Ctrl-C to the training, and end with it however it ends.
 
     Args:
         data: training rows, which every worker gets a copy of (of data in files, only where they are);
@@ -77,9 +80,10 @@ class Beside(Rows):
             wanted = [number + i * self._stride for i in range(self.ahead + 1)]
             for old in set(self._coming) - set(wanted):
                 self._coming.pop(old).cancel()
-            for one in wanted:
-                if one not in self._coming:
-                    self._coming[one] = self._pool.submit(_make, one)
+            with _no_interrupts():  # workers, which the first call starts, inherit it
+                for one in wanted:
+                    if one not in self._coming:
+                        self._coming[one] = self._pool.submit(_make, one)
             coming = self._coming[number]
         try:
             made = coming.result()
@@ -118,8 +122,34 @@ _feed: Beside | None = None
 
 def _begin(feed: Beside) -> None:
     global _feed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _feed = feed
+
+
+def _end_with_parent() -> None:
+    """End when the training did, killed or not: nobody else would tell, and a worker waits for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Keep SIGINT from this thread, and for good from processes that it starts meanwhile.
+
+    A terminal sends Ctrl-C to all processes, and one that is still importing would end with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make(number: int) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,12 @@ from flowloom.errors import DataError
 from flowloom.spec import Condition, Spec
 from flowloom.state import State
 
-__all__ = ["Classes", "Columns", "Table"]
+__all__ = ["At", "Classes", "Columns", "Table"]
 
 Table = Mapping[str, Sequence[Any]]
 """Some rows: the values of every column."""
+At = Callable[[int], str]
+"""What messages call a row, by its number."""
 Classes = Mapping[str, "int | list[str] | None"]
 """Of a condition: how many classes, or their names; None for numbers that are no classes."""
 
@@ -65,26 +67,26 @@ class Columns:
             if name not in have:
                 raise DataError(f"{place} has no column {name!r}; it has: {', '.join(have) or 'none'}")
 
-    def spec(self, table: Table, place: str) -> Spec:
-        """From one row, and what is said of tokens and classes.
+    def spec(self, table: Table, at: At) -> Spec:
+        """From the first row, and what is said of tokens and classes.
 
         Raises:
             DataError: whole numbers of which nothing is said, or values that are no numbers.
         """
-        conditions = {n: self._condition(n, column, table, place) for n, column in self.conditions.items()}
+        conditions = {n: self._condition(n, column, table, at) for n, column in self.conditions.items()}
         if isinstance(self.states, str):
             whole = self.vocab if isinstance(self.vocab, int) else None
-            one = self._state(self.states, whole, table, place)
+            one = self._state(self.states, whole, table, at)
             return Spec(one.shape, one.vocab, conditions=conditions, limits=one.limits)
         parts = {
             part: self._state(
-                column, self.vocab.get(part) if isinstance(self.vocab, Mapping) else self.vocab, table, place
+                column, self.vocab.get(part) if isinstance(self.vocab, Mapping) else self.vocab, table, at
             )
             for part, column in self.states.items()
         }
         return Spec(parts=parts, conditions=conditions)
 
-    def examples(self, table: Table, spec: Spec, place: str, rows: Sequence[int]) -> Examples:
+    def examples(self, table: Table, spec: Spec, at: At, rows: Sequence[int]) -> Examples:
         """Rows as `spec` has them.
 
         Raises:
@@ -92,14 +94,10 @@ class Columns:
         """
 
         def leaf(column: str, of: Spec) -> Tensor:
-            values = self._tensor(column, table, place, rows)
-            if tuple(values.shape[1:]) != of.shape:
-                raise DataError(
-                    f"{place}: column {column!r} has shape {tuple(values.shape[1:])}, not {of.shape}"
-                )
+            values = self._tensor(column, table, at, rows, of.shape)
             if of.vocab is None:
-                return _finite(values.float(), column, place, rows)
-            return _ids(values, of.vocab, column, place, rows)
+                return _finite(values.float(), column, at, rows)
+            return _ids(values, of.vocab, column, at, rows)
 
         x: State = (
             leaf(self.states, spec)
@@ -109,30 +107,30 @@ class Columns:
         cond: dict[str, Tensor] = {}
         for name, column in self.conditions.items():
             known = spec.conditions[name]
-            values = self._tensor(column, table, place, rows, known.names)
+            values = self._tensor(column, table, at, rows, known.shape, known.names)
             cond[name] = (
-                _finite(values.float(), column, place, rows)
+                _finite(values.float(), column, at, rows)
                 if known.classes is None
-                else _ids(values, known.classes, column, place, rows)
+                else _ids(values, known.classes, column, at, rows)
             )
         return Examples(x, cond)
 
-    def _state(self, column: str, vocab: int | None, table: Table, place: str) -> Spec:
+    def _state(self, column: str, vocab: int | None, table: Table, at: At) -> Spec:
         picture = _is_picture(table[column][0])
-        values = self._tensor(column, table, place, [0])
+        values = self._tensor(column, table, at, [0])
         if values.is_floating_point() or picture:
             return Spec(tuple(values.shape[1:]), limits=(-1.0, 1.0) if picture else None)
         if vocab is None:
             raise DataError(
-                f"{place}: column {column!r} holds whole numbers, which are tokens as states; say how "
+                f"{at(0)}: column {column!r} holds whole numbers, which are tokens as states; say how "
                 "many there are (vocab: 256), or store reals"
             )
         return Spec(tuple(values.shape[1:]), vocab)
 
-    def _condition(self, name: str, column: str, table: Table, place: str) -> Condition:
+    def _condition(self, name: str, column: str, table: Table, at: At) -> Condition:
         said = self.classes.get(name)
         names = tuple(str(one) for one in said) if isinstance(said, Sequence) else ()
-        values = self._tensor(column, table, place, [0], names)
+        values = self._tensor(column, table, at, [0], names=names)
         shape = tuple(values.shape[1:])
         if names:
             return Condition(len(names), shape, names)
@@ -140,36 +138,43 @@ class Columns:
             return Condition(said, shape)
         if not values.is_floating_point() and name not in self.classes:
             raise DataError(
-                f"{place}: column {column!r} holds whole numbers; say how many classes there are (classes: "
+                f"{at(0)}: column {column!r} holds whole numbers; say how many classes there are (classes: "
                 f"{{{name}: 10}}), or that they are numbers (classes: {{{name}: null}})"
             )
         return Condition(None, shape)
 
     def _tensor(
-        self, column: str, table: Table, place: str, rows: Sequence[int], names: Sequence[str] = ()
+        self,
+        column: str,
+        table: Table,
+        at: At,
+        rows: Sequence[int],
+        shape: tuple[int, ...] | None = None,
+        names: Sequence[str] = (),
     ) -> Tensor:
-        """One column as a tensor."""
+        """One column as a tensor; of ``shape`` a row, where that is known."""
         values = []
         for row, value in zip(rows, table[column], strict=True):
             try:
-                values.append(_array(value, names))
+                one = self._shaped(_array(value, names), column)
             except (TypeError, ValueError) as error:
-                raise DataError(f"{place}, row {row}: column {column!r} {error}") from error
-        shapes = {one.shape for one in values}
-        if len(shapes) > 1:
-            told = ", ".join(map(str, sorted(shapes)[:3]))
-            raise DataError(
-                f"{place}: rows of column {column!r} differ in shape ({told}); pad or cut them to one shape"
-            )
-        stacked = torch.from_numpy(np.stack(values))
-        if column in self.shapes:
-            shape = tuple(self.shapes[column])
-            if stacked[0].numel() != int(np.prod(shape)):
+                raise DataError(f"{at(row)}: column {column!r} {error}") from error
+            shape = one.shape if shape is None else shape
+            if one.shape != shape:
                 raise DataError(
-                    f"{place}: column {column!r} has {stacked[0].numel()} entries a row, not {shape}"
+                    f"{at(row)}: column {column!r} has shape {one.shape}, and the first row {shape}; rows "
+                    "may not differ in shape, so pad or cut them to one"
                 )
-            stacked = stacked.reshape(len(values), *shape)
-        return stacked
+            values.append(one)
+        return torch.from_numpy(np.stack(values))
+
+    def _shaped(self, value: np.ndarray[Any, Any], column: str) -> np.ndarray[Any, Any]:
+        if column not in self.shapes:
+            return value
+        shape = tuple(self.shapes[column])
+        if value.size != int(np.prod(shape)):
+            raise ValueError(f"has {value.size} entries a row, not {shape}")
+        return value.reshape(shape)
 
 
 def _is_picture(value: Any) -> bool:
@@ -200,22 +205,30 @@ def _array(value: Any, names: Sequence[str]) -> np.ndarray[Any, Any]:
     return array.astype(np.int64)
 
 
-def _finite(values: Tensor, column: str, place: str, rows: Sequence[int]) -> Tensor:
-    bad = ~values.flatten(1).isfinite().all(1) if values.ndim > 1 else ~values.isfinite()
-    if bool(bad.any()):
-        raise DataError(f"{place}, row {rows[int(bad.nonzero()[0])]}: column {column!r} is not finite")
+def _finite(values: Tensor, column: str, at: At, rows: Sequence[int]) -> Tensor:
+    row = _first(~values.isfinite(), rows)
+    if row is not None:
+        raise DataError(f"{at(row)}: column {column!r} is not finite, or holds nothing")
     return values
 
 
-def _ids(values: Tensor, count: int, column: str, place: str, rows: Sequence[int]) -> Tensor:
+def _ids(values: Tensor, count: int, column: str, at: At, rows: Sequence[int]) -> Tensor:
     if values.is_floating_point():
-        raise DataError(f"{place}: column {column!r} holds reals, expected whole numbers")
-    flat = values.flatten(1) if values.ndim > 1 else values[:, None]
-    bad = (flat < 0) | (flat >= count)
-    if bool(bad.any()):
-        row, entry = bad.nonzero()[0].tolist()
-        held = int(flat[row, entry])
+        # Whole numbers of which one is missing come as reals, with NaN in its place.
+        row = _first(values.isnan(), rows)
+        what = "holds reals" if row is None else "holds nothing"
+        row = rows[0] if row is None else row
+        raise DataError(f"{at(row)}: column {column!r} {what}, expected whole numbers from 0 to {count - 1}")
+    bad = (values < 0) | (values >= count)
+    row = _first(bad, rows)
+    if row is not None:
         raise DataError(
-            f"{place}, row {rows[row]}: column {column!r} holds {held}, expected 0 to {count - 1}"
+            f"{at(row)}: column {column!r} holds {int(values[bad][0])}, expected 0 to {count - 1}"
         )
     return values.long()
+
+
+def _first(bad: Tensor, rows: Sequence[int]) -> int | None:
+    """The number of the first row with a bad entry."""
+    found = bad.reshape(len(bad), -1).any(1).nonzero()
+    return rows[int(found[0])] if len(found) else None

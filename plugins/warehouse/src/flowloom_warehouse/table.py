@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +17,9 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
 from flowloom_warehouse.columns import Columns, Table
+from flowloom_warehouse.held_out import HeldOut
 
-__all__ = ["Part", "Source", "TableData"]
+__all__ = ["Part", "Source", "TableData", "unchanged"]
 
 
 class Source:
@@ -40,30 +44,40 @@ class Source:
         """Names of the classes of a column, where the files say them."""
         return ()
 
+    def at(self, row: int) -> str:
+        """What messages call a row."""
+        return f"{self.place}, row {row}"
+
+    def fingerprint(self) -> str | None:
+        """What tells these rows from others without a look at them; None where nothing does."""
+        return None
+
 
 class TableData(Dataset):
     """A data set over `Source`, one for each split; where there is no test split, rows are held out.
 
     Args:
         columns: which are read.
-        held_out: share of the rows held out as split ``test`` where the files have none: every k-th row.
+        held_out: share of the rows held out as split ``test`` where the files have none, as `HeldOut` has it.
     """
 
     reads_files: ClassVar[bool] = True
 
     def __init__(self, columns: Columns, held_out: float = 0.0) -> None:
-        if not 0 <= held_out <= 0.5:
-            raise DataError(f"held_out is a share from 0 to 0.5, got {held_out}")
-        self.columns, self.held_out = columns, held_out
+        self.columns, self.held_out = columns, HeldOut(held_out)
         self._parts: dict[str, Part] = {}
 
     @abstractmethod
     def source(self, split: str) -> Source:
-        """Rows of a split.
+        """Rows of a split of the files.
 
         Raises:
             DataError: there is no such split, or it cannot be read.
         """
+
+    @abstractmethod
+    def has_test(self) -> bool:
+        """Whether the files have a split ``test`` of their own."""
 
     @property
     def spec(self) -> Spec:
@@ -81,17 +95,19 @@ class TableData(Dataset):
         """``train`` (itself), or a split of the files, or ``test``, held out."""
         return self if name == "train" else self._part(name)
 
+    def fingerprint(self) -> str | None:
+        """That of the training split: its files with their sizes and times, and what is read of them."""
+        return self._part("train").fingerprint()
+
     def _part(self, name: str) -> Part:
         if name not in self._parts:
-            every = round(1 / self.held_out) if self.held_out else 0
-            if every and name in ("train", "test"):
-                source, held = self.source("train"), name == "test"
-                made = Part(source, self._filled(source), every, held)
-            else:
-                source = self.source(name)
-                made = Part(source, self._filled(source), 0, False)
+            divided = name in ("train", "test") and self.held_out.part > 0 and not self.has_test()
+            source = self.source("train" if divided else name)
+            held_out = self.held_out if divided else HeldOut(0)
+            made = Part(source, self._filled(source), held_out, divided and name == "test")
             if not len(made):
-                raise DataError(f"{source.place} is empty: split '{name}' has no rows")
+                few = f"; held_out gives it none of {len(source)} rows" if divided and len(source) else ""
+                raise DataError(f"{source.place} is empty: split '{name}' has no rows{few}")
             if name != "train" and made.spec != self._part("train").spec:
                 raise DataError(
                     f"{source.place}: split '{name}' is of other shape or kind than the training split"
@@ -111,19 +127,19 @@ class TableData(Dataset):
 
 
 class Part(Dataset):
-    """Rows of one source: all, or all but every k-th, or those.
+    """Rows of one source: those that are not held out, or those that are.
 
     Args:
         source: where they are.
         columns: which are read.
-        every: k; 0 where nothing is held out.
+        held_out: which rows are.
         held: whether these are the held-out rows.
     """
 
     reads_files: ClassVar[bool] = True
 
-    def __init__(self, source: Source, columns: Columns, every: int, held: bool) -> None:
-        self.source, self.columns, self.every, self.held = source, columns, every, held
+    def __init__(self, source: Source, columns: Columns, held_out: HeldOut, held: bool) -> None:
+        self.source, self.columns, self.held_out, self.held = source, columns, held_out, held
         self._spec: Spec | None = None
 
     @property
@@ -133,21 +149,33 @@ class Part(Dataset):
             if not len(self.source):
                 raise DataError(f"{self.source.place} is empty")
             first = self.source.read([0], self.columns.names())
-            self._spec = self.columns.spec(first, self.source.place)
+            self._spec = self.columns.spec(first, self.source.at)
         return self._spec
 
     def __len__(self) -> int:
-        held = len(self.source) // self.every if self.every else 0
+        held = self.held_out.count(len(self.source))
         return held if self.held else len(self.source) - held
 
     def take(self, rows: Tensor) -> Examples:
         """The examples at ``rows``."""
-        if self.held:
-            rows = rows * self.every + self.every - 1
-        elif self.every:
-            rows = rows + rows // (self.every - 1)
         if not len(rows):
             return self.take(torch.zeros(1, dtype=torch.long)).take(rows)
-        numbers = rows.tolist()
+        numbers = (self.held_out.held(rows) if self.held else self.held_out.kept(rows)).tolist()
         table = self.source.read(numbers, self.columns.names())
-        return self.columns.examples(table, self.spec, self.source.place, numbers)
+        return self.columns.examples(table, self.spec, self.source.at, numbers)
+
+    def fingerprint(self) -> str | None:
+        """That of the source, and what is read of it."""
+        source = self.source.fingerprint()
+        if source is None:
+            return None
+        return json.dumps([source, asdict(self.columns), vars(self.held_out), self.held], sort_keys=True)
+
+
+def unchanged(files: Iterable[Path]) -> str:
+    """A hash of where files are, how long they are and when they were written."""
+    digest = hashlib.sha256()
+    for file in files:
+        about = file.stat()
+        digest.update(json.dumps([str(file.absolute()), about.st_size, about.st_mtime_ns]).encode())
+    return digest.hexdigest()

@@ -15,21 +15,29 @@ import re
 import tarfile
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from flowloom.data.files import data_home, is_hidden
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom_warehouse.columns import Columns, Table
-from flowloom_warehouse.table import Source, TableData
+from flowloom_warehouse.table import Source, TableData, unchanged
 
 __all__ = ["TarShards"]
 
 _END = 1024
 """Bytes of zeros at the end of every whole tar."""
+_BLOCK = 512
+"""Bytes that headers of a tar begin at multiples of."""
+_FORM = 2
+"""Of what is kept of a shard; another one reads tars otherwise."""
+_MOST = 10**6
+"""Shards that a pattern may name."""
 _REFUSED = ("pkl", "pickle", "pyd", "pt", "pth", "npz", "joblib")
 
 
@@ -38,7 +46,8 @@ class TarShards(TableData):
 
     Columns are endings: ``npy``, ``jpg``, ``png``, ``webp``, ``cls``, ``txt`` (a word that is a class), and
     ``json:KEY`` for one entry of a JSON object; ``left.png`` where a name has several dots. Compressed tars
-    cannot be read in place. The index (16 bytes a file that is read) is kept in ``$FLOWLOOM_DATA/tar-index``.
+    cannot be read in place; tars that were joined into one file are read to its end. The index (16 bytes a
+    file that is read) is kept in ``$FLOWLOOM_DATA/tar-index``.
 
     Args:
         shards: a tar file, a folder of them, or a pattern such as ``train-{000..099}.tar``.
@@ -48,11 +57,11 @@ class TarShards(TableData):
         vocab: tokens there are, where states are whole numbers.
         classes: of conditions that are whole numbers or words.
         shapes: event shape by column, for rows that are stored flat.
-        held_out: share held out as ``test`` where there are no such files.
+        held_out: share held out as ``test`` where there are no such files; see `HeldOut`.
 
     Raises:
-        DataError: on first use, a shard that is missing, truncated, empty or compressed, by name; a sample
-            that lacks a column; values of another type.
+        DataError: on first use, a range that is none; a shard that is missing, truncated, empty or
+            compressed, by name; a sample that lacks a column, or has it twice; values of another type.
     """
 
     def __init__(
@@ -78,6 +87,10 @@ class TarShards(TableData):
             have = "train, test" if self.test else "train"
             raise DataError(f"{self.shards} has no split '{split}'; it has: {have}")
         return _Tars(named, self.columns.names())
+
+    def has_test(self) -> bool:
+        """Whether there are tar files of the test split."""
+        return self.test is not None
 
 
 class _Tars(Source):
@@ -110,19 +123,27 @@ class _Tars(Source):
                             found[ending] = _bytes(
                                 handle, spots[self.endings.index(ending)], self.files[shard]
                             )
-                        table[column][place] = self._value(column, found[ending], shard, rows[place])
+                        table[column][place] = self._value(column, found[ending], rows[place])
         return table
 
-    def _value(self, column: str, data: bytes, shard: int, row: int) -> Any:
+    def at(self, row: int) -> str:
+        """The shard, and which of its samples."""
+        shard = bisect_right(self.ends, row)
+        first = self.ends[shard] - len(self.index[shard])
+        return f"{self.files[shard]}, sample {row - first} (row {row})"
+
+    def fingerprint(self) -> str:
+        """The shards."""
+        return unchanged(self.files)
+
+    def _value(self, column: str, data: bytes, row: int) -> Any:
         try:
             return _reader(column)(data)
         except MissingDependencyError:
             raise
         except Exception as error:  # decoders of several libraries
-            line = " ".join(str(error).split())
-            raise DataError(
-                f"{self.files[shard]}, row {row}: column {column!r} cannot be read: {line}"
-            ) from error
+            line = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{self.at(row)}: column {column!r} cannot be read: {line}") from error
 
 
 def _open(file: Path) -> io.FileIO:
@@ -147,13 +168,8 @@ def _matching(pattern: str) -> list[Path]:
         DataError: there are none, or one of a numbered series is missing; says which.
     """
     place = Path(pattern).expanduser()
-    series = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if series is not None:
-        first, last = series[1], series[2]
-        files = [
-            Path(pattern[: series.start()] + str(i).zfill(len(first)) + pattern[series.end() :]).expanduser()
-            for i in range(int(first), int(last) + 1)
-        ]
+    if not place.exists() and any(mark in pattern for mark in "{}"):
+        files = _series(pattern)
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise DataError(f"shard {missing[0]} is missing ({len(missing)} of {len(files)} are)")
@@ -171,10 +187,40 @@ def _matching(pattern: str) -> list[Path]:
     return files
 
 
+def _series(pattern: str) -> list[Path]:
+    """The files that a pattern with ranges names, the last range fastest.
+
+    Raises:
+        DataError: a range is none, or runs backwards.
+    """
+    between = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
+    strange = next((text for text in between[::3] if "{" in text or "}" in text), None)
+    if strange is not None:
+        raise DataError(
+            f"shards {pattern}: a range is two whole numbers, as {{000..099}}; {strange!r} has none"
+        )
+    ranges = [
+        (first, int(first), int(last)) for first, last in zip(between[1::3], between[2::3], strict=True)
+    ]
+    for text, first, last in ranges:
+        if last < first:
+            raise DataError(
+                f"shards {pattern}: a range counts up, and {{{text}..{last:0{len(text)}}}} does not"
+            )
+    count = prod(last - first + 1 for _, first, last in ranges)
+    if count > _MOST:
+        raise DataError(f"shards {pattern}: these are {count} files, and {_MOST} at most are read")
+    numbers = product(*([str(i).zfill(len(t)) for i in range(a, b + 1)] for t, a, b in ranges))
+    names = (
+        "".join(part for pair in zip(between[::3], (*one, ""), strict=True) for part in pair)
+        for one in numbers
+    )
+    return [Path(name).expanduser() for name in names]
+
+
 def _index(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
     """Where the files of every sample begin and how long they are, ``(samples, endings, 2)``, mapped."""
-    about = file.stat()
-    said = json.dumps([str(file.absolute()), about.st_size, about.st_mtime_ns, list(endings)])
+    said = json.dumps([unchanged([file]), _FORM, list(endings)])
     kept = data_home() / "tar-index" / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.npy"
     if not kept.is_file():
         made = _scanned(file, endings)
@@ -197,9 +243,11 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
     key = None
     size = file.stat().st_size
     try:
-        with tarfile.open(file, mode="r:") as opened:
-            for member in opened:
-                opened.members = []  # type: ignore[attr-defined]  # which would keep all of them
+        with open(file, "rb") as handle:
+            for member in _members(handle):
+                if member is None:  # another tar: names may begin anew
+                    key = None
+                    continue
                 if not member.isreg():
                     continue
                 folder, _, name = member.name.rpartition("/")
@@ -209,6 +257,10 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
                 if (folder, stem) != key:
                     key = (folder, stem)
                     samples.append({})
+                if ending.lower() in samples[-1]:
+                    raise DataError(
+                        f"shard {file}: sample {len(samples) - 1} ({stem}) has two files .{ending.lower()}"
+                    )
                 if ending.lower() in endings:
                     samples[-1][ending.lower()] = (member.offset_data, member.size)
                 if member.offset_data + member.size > size:
@@ -231,6 +283,28 @@ def _scanned(file: Path, endings: Sequence[str]) -> np.ndarray[Any, Any]:
                 have = ", ".join(sample) or "none of those that are read"
                 raise DataError(f"shard {file}: sample {number} has no file .{ending}; it has: {have}")
     return np.asarray([[sample[ending] for ending in endings] for sample in samples], dtype=np.int64)
+
+
+def _members(handle: BinaryIO) -> Iterator[tarfile.TarInfo | None]:
+    """What a tar holds, and those that were joined to it; None before each of those."""
+    place = 0
+    while True:
+        begin = place
+        with tarfile.open(fileobj=handle, mode="r:") as opened:
+            for member in opened:
+                opened.members = []  # type: ignore[attr-defined]  # which would keep all of them
+                yield member
+            place = opened.offset  # of the end that it met
+        handle.seek(place)
+        # Zeros fill up the last record of a tar.
+        while (block := handle.read(_BLOCK)) and not any(block):
+            place += _BLOCK
+        if not block:
+            return
+        if place == begin:  # where tarfile ends without a word
+            raise tarfile.ReadError(f"at byte {place} is neither a file nor its end")
+        handle.seek(place)
+        yield None
 
 
 def _is_left(folder: str) -> bool:
