@@ -91,6 +91,14 @@ class Dataset(ABC):
             return self
         raise DataError(f"{type(self).__name__} has no split '{name}'; it has: train")
 
+    def fingerprint(self) -> str | None:
+        """What tells these rows from any others without a look at them, the same in every process.
+
+        A data set that reads files may say which, of what size and age, and what it takes of them. None, as
+        here, where only the rows themselves tell; then whoever keeps something made of them reads them all.
+        """
+        return None
+
     def keep_in(self, folder: Path) -> None:  # noqa: B027  (most data have nothing to keep)
         """Where it may keep what it makes once; data that are read from somewhere need no such place."""
 

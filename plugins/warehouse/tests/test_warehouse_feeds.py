@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -14,20 +16,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowloom.codecs import Codec
 from flowloom.couplings import OptimalTransport
-from flowloom.data import Dataset, EightGaussians, Examples
+from flowloom.data import Dataset, EightGaussians, Examples, Tensors
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
 from flowloom.models import MLP
+from flowloom.parts import keep_elsewhere
 from flowloom.seeds import generator
 from flowloom.spec import Spec
 from flowloom.training import Feed, Feeding, Rows
 from flowloom.views import View
 from flowloom_warehouse.beside import Beside
 from flowloom_warehouse.encoded import Encoded, _Store
+from flowloom_warehouse.tars import TarShards
+
+HERE = importlib.util.spec_from_file_location("warehouse_files", Path(__file__).with_name("conftest.py"))
+assert HERE is not None
+files = importlib.util.module_from_spec(HERE)
+assert HERE.loader is not None
+HERE.loader.exec_module(files)
 
 
 def flow_of(data: Dataset, codec: Codec | None = None) -> Flow:
@@ -204,6 +214,122 @@ def test_rows_are_encoded_once(tmp_path: Path) -> None:
     assert batch(started(Encoded(changed, folder=tmp_path), flow), 0).x1.equal(
         batch(started(Rows(changed), flow), 0).x1
     ), "so do other data"
+
+
+def key(data: Dataset, codec: Codec | None = None, views: tuple[View, ...] = ()) -> str:
+    feed = started(Encoded(data, views), flow_of(data, codec))
+    assert isinstance(feed, Encoded)
+    return feed.key()
+
+
+def test_one_row_of_many_makes_other_data(tmp_path: Path) -> None:
+    x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[501, 1] += 1
+    same, labels = Tensors(x.clone()), torch.zeros(1000, dtype=torch.long)
+    assert key(Tensors(x)) == key(same) != key(Tensors(other))
+    labels[0] = 1
+    assert key(Tensors(x, {"label": labels})) != key(Tensors(x, {"label": labels.flip(0)}))
+    flow = flow_of(same, Halved(same.spec))
+    batch(started(Encoded(same, folder=tmp_path), flow), 0)
+    late = Tensors(other)
+    found = batch(started(Encoded(late, folder=tmp_path), flow), 0)
+    assert found.x1.equal(batch(started(Rows(late), flow), 0).x1)
+
+
+class Filter:
+    """An object of no repr of its own."""
+
+    def __init__(self, taps: list[float]) -> None:
+        self.taps = np.asarray(taps)
+
+
+class Filtered(Halved):
+    def __init__(self, spec: Spec, inner: Filter, large: Tensor, network: nn.Module) -> None:
+        super().__init__(spec)
+        self.inner, self._large, self.network = inner, large, network
+        self.network.requires_grad_(False)
+
+
+def test_a_codec_is_what_it_holds(tmp_path: Path) -> None:
+    data = EightGaussians(50)
+
+    def codec(tap: float = 1.0, entry: float = 0.0, weight: float = 0.5) -> Codec:
+        network = nn.Linear(1, 1)
+        nn.init.constant_(network.weight, weight)
+        nn.init.zeros_(network.bias)
+        keep_elsewhere(network)  # an autoencoder of another run
+        large = torch.zeros(5000)
+        large[2500] = entry
+        return Filtered(data.spec, Filter([tap, 2.0]), large, network)
+
+    assert key(data, codec()) == key(data, codec())
+    keys = {key(data, one) for one in (codec(), codec(tap=1.5), codec(entry=1.0), codec(weight=0.25))}
+    assert len(keys) == 4
+
+
+def test_the_name_is_that_of_another_process(tmp_path: Path) -> None:
+    """Neither addresses nor the order of a set, which each process draws anew, are in it."""
+    program = (
+        "from flowloom_warehouse.content import content\n"
+        "class A: pass\n"
+        "a = A(); a.f, a.s, a.g = A(), {'x', 'y', 'z', 1}, len\n"
+        "print(content([a, {'k': a}]))\n"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert len(made) == 1
+
+
+def test_what_cannot_be_told_is_not_kept(tmp_path: Path) -> None:
+    data = EightGaussians(50)
+    codec = Halved(data.spec)
+    codec.gate = threading.Lock()
+    with pytest.raises(IncompatibleError, match=r"cannot tell this codec or a view .*keep: false"):
+        key(data, codec)
+    flow = flow_of(data)
+    flow.codec = codec
+    batch(started(Encoded(data, keep=False), flow), 0)
+
+
+def test_files_tell_data_without_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for i in range(2):
+        files.tar(shards / f"{i}.tar", 10 * i, 10, endings="few")
+    said = {"conditions": {"label": "cls"}, "classes": {"label": 4}}
+
+    def data(**more) -> TarShards:
+        return TarShards(str(shards), **{**said, **more})
+
+    first = key(data())
+    monkeypatch.setattr(Encoded, "_rows_told", lambda self: pytest.fail("read"))
+    assert key(data()) == first
+    assert key(data(held_out=0.2)) != first
+    assert key(data(), views=(Shifted(1.0),)) != key(data(), views=(Shifted(2.0),))
+    files.tar(shards / "1.tar", 50, 10, endings="few")
+    assert key(data()) != first
+
+
+class Shifted(View):
+    random = False
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def spec(self, spec: Spec) -> Spec:
+        return spec
+
+    def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
+        return Examples(examples.x + self.by, examples.cond)
 
 
 def test_encoding_goes_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,36 +25,38 @@ from flowloom.data.records import examples_of, records
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
 from flowloom.objectives import Batch
-from flowloom.parts import tensors
 from flowloom.seeds import generator as generator_of
 from flowloom.training import Feeding, Rows
 from flowloom.training.feeds import paired
 from flowloom.views import View
+from flowloom_warehouse.content import content, raw
 
 __all__ = ["Encoded"]
-
-_LOOKED_AT = 256
-"""Rows whose content is part of the name of what is kept, evenly spread."""
 
 
 class Encoded(Rows):
     """Rows in shuffled epochs, as `rows`, whose states are encoded once, before the first batch, and kept.
 
-    What is kept is named by a hash of the codec's tensors and settings and of the data (its length, spec, and
-    256 rows evenly spread): another codec or other data are encoded anew, and the same ones by no second run.
-    It is mapped from disk, so memory stays constant. A codec that draws draws once, the same for every run.
-    A process that was killed while encoding goes on; of several, one encodes and the others wait.
+    What is kept is named by a hash of the codec's tensors and settings and of the data: another codec or
+    other data are encoded anew, and the same ones by no second run. Data that know their files
+    (`hugging-face`, `tar-shards`) are told by these, with their sizes and times, by what is read of them, and
+    by the settings of views. All rows of other data, as views show them, are read once before the first
+    batch: what an epoch of `rows` reads. Code is not part of it: delete the folder where that of a codec or a
+    view changed.
+
+    States are mapped from disk, so memory stays constant. A codec that draws draws once, the same for every
+    run. A process that was killed while encoding goes on; of several, one encodes and the others wait.
 
     Args:
         data: training rows; injected from the recipe.
         views: what is made of them, in order; injected from the recipe.
         folder: where to keep them; ``$FLOWLOOM_DATA/encoded`` where None.
         chunk: rows encoded at a time.
-        keep: False for a temporary folder, deleted with the feed.
+        keep: False for a temporary folder, deleted with the feed, for which no hash is made.
 
     Raises:
-        IncompatibleError: a view draws, so that no row is the same twice; or the objective trains its
-            codec.
+        IncompatibleError: a view draws, so that no row is the same twice; the objective trains its codec; or
+            what a codec or a view holds cannot be told from other things, and is to be kept.
         DataError: the folder cannot be written.
     """
 
@@ -108,7 +110,7 @@ class Encoded(Rows):
         if not self.keep:
             self._temporary = tempfile.TemporaryDirectory(prefix="flowloom-encoded-")
             home = Path(self._temporary.name)
-        place = Path(home).expanduser() / self.key()
+        place = Path(home).expanduser() / (self.key() if self.keep else "rows")
         try:
             place.mkdir(parents=True, exist_ok=True)
             with open(place / ".lock", "w") as handle:
@@ -122,22 +124,27 @@ class Encoded(Rows):
         except OSError as error:
             raise DataError(f"cannot keep encoded rows in {place}: {error.strerror or error}") from error
 
-    @torch.no_grad()
     def key(self) -> str:
         """A hash of the codec and the data."""
-        flow, digest = self.feeding.flow, hashlib.sha256()
-        digest.update(repr([len(self.data), self.spec, flow.spec, flow.dtype]).encode())
-        digest.update(repr([type(view).__name__ for view in self.views]).encode())
-        if flow.codec is not None:
-            said = {k: v for k, v in vars(flow.codec).items() if not k.startswith("_") and k != "training"}
-            digest.update(f"{type(flow.codec).__qualname__} {said}".encode())
-            for name, value in sorted(tensors(flow.codec).items()):
-                digest.update(name.encode() + _raw(value))
-        rows = torch.linspace(0, len(self.data) - 1, min(_LOOKED_AT, len(self.data))).long()
-        seen = self.viewed(rows, torch.Generator())
-        for name, value in sorted(records(seen.x, "x", seen.cond).items()):
-            digest.update(name.encode() + _raw(value))
-        return digest.hexdigest()[:32]
+        flow, told = self.feeding.flow, self.data.fingerprint()
+        rows = self._rows_told() if told is None else [told, list(self.views)]
+        try:
+            return content([len(self.data), self.spec, flow.spec, flow.dtype, flow.codec, rows])[:32]
+        except TypeError as error:
+            raise IncompatibleError(
+                f"feed encoded cannot tell this codec or a view from another ({error}); give keep: false"
+            ) from error
+
+    def _rows_told(self) -> dict[str, str]:
+        """A hash of each column of all rows."""
+        if getattr(self.data, "reads_files", False):
+            print(f"reading {len(self.data)} rows, to tell whether they were encoded before", file=sys.stderr)
+        digests: dict[str, Any] = {}
+        for rows in torch.arange(len(self.data)).split(self.chunk):
+            seen = self.viewed(rows, torch.Generator())
+            for name, value in records(seen.x, "x", seen.cond).items():
+                digests.setdefault(name, hashlib.sha256()).update(raw(value))
+        return {name: digest.hexdigest() for name, digest in digests.items()}
 
     @torch.no_grad()
     def _fill(self, place: Path) -> None:
@@ -242,11 +249,3 @@ def _write(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     partial.write_text(text)
     os.replace(partial, file)
-
-
-def _raw(value: Tensor) -> bytes:
-    return (
-        value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        if value.numel()
-        else b""
-    )
