@@ -2,6 +2,7 @@
 
 from flowloom.training.parallel.config import ParallelConfig
 from flowloom.training.parallel.engine import Engine, engine_for, require_parallel
+from flowloom.training.parallel.last_words import leave_word
 from flowloom.training.parallel.rows import SplitRows
 from flowloom.training.parallel.world import World, averaged, in_shares, whole
 
@@ -13,6 +14,7 @@ __all__ = [
     "averaged",
     "engine_for",
     "in_shares",
+    "leave_word",
     "require_parallel",
     "whole",
 ]
