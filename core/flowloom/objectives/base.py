@@ -148,6 +148,8 @@ class Objective(nn.Module, ABC):
             velocity too.
         invents: conditions that the trained flow makes up by itself where they are not given (the length of
             an utterance); see `complete`. A flow is judged with those that it made up.
+        averages: True where its loss asks for the averaged flow (`Step.averaged`): a training without
+            averages is then refused before it begins.
     """
 
     path: Path
@@ -155,6 +157,7 @@ class Objective(nn.Module, ABC):
     encodes: bool = False
     also: tuple[str, ...] = ()
     invents: tuple[str, ...] = ()
+    averages: bool = False
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

@@ -1,5 +1,6 @@
 """One training over several processes, on torch.distributed: what each of them does, and how it stays one."""
 
+from flowloom.training.parallel.apart import apart
 from flowloom.training.parallel.config import ParallelConfig
 from flowloom.training.parallel.engine import Engine, engine_for, require_parallel
 from flowloom.training.parallel.last_words import leave_word
@@ -11,6 +12,7 @@ __all__ = [
     "ParallelConfig",
     "SplitRows",
     "World",
+    "apart",
     "averaged",
     "engine_for",
     "in_shares",
