@@ -73,4 +73,4 @@ class StoppedElsewhereError(FlowloomError):
 
 
 class ProcessLostError(FlowloomError):
-    """Another process of a training is gone, and did not say why."""
+    """Another process of a training is gone; the message says why where that process did."""

@@ -19,6 +19,7 @@ evaluate: {n: 20, reference: 40, sweep_nfe: []}
 sample: {n: 6, frames: 2, rows: 2}
 train: {steps: 4, batch: 8, checkpoint_every: 2, log_every: 1}
 """
+BANK = "{use: memory-bank, block: inner.0, width: 8, dim: 4, queue: 16, averaged: true}"
 _ARRAYS = io.BytesIO()
 np.savez(_ARRAYS, x=np.full((20, 2), np.nan))
 FILES = {
@@ -85,6 +86,9 @@ CASES: list[tuple[list[str], str]] = [
     (run("train.lr=.nan"), "NaN is no setting"),
     (run("train.clip=.inf"), "train.clip must be a number"),
     (run("train.rates={'*': .inf}"), "train.rates"),
+    (run("train.rates={'nope.*': 0.1}"), "train.rates: no parameter's name fits 'nope.*'"),
+    (run("train.turns={nope: {lr: 0.1}}"), "train.turns names 'nope'; the objective's turns are: main"),
+    (run("train.ema=0", f"objective={BANK}"), "learns from averaged weights, and train.ema is 0"),
     (run(f"train.lr={'9' * 400}"), "an integer of 400 digits is no setting"),
     (run(f"train.batch={'9' * 20}"), "an integer of 20 digits is no setting"),
     (run("train.batch=1000000000"), "train.batch is at most 16,777,216 examples, got 1000000000"),

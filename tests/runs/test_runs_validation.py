@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from flowloom.data import Examples
 from flowloom.flow import Flow
 from flowloom.scores import Likelihood
+from flowloom.training.parallel import World
 from flowloom_registry import load
 from flowloom_registry.cli import main
 from flowloom_registry.runs.assembly import rows_of
@@ -172,6 +175,24 @@ def test_patience_stops_and_stays_stopped(
     kept = read_best(RunFolder(out))
     assert kept is not None
     assert kept.step == expected
+
+
+def test_all_processes_decide_by_the_look_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stops before the others would leave them waiting."""
+
+    def of_first(world: World, values: Sequence[Tensor]) -> None:
+        for value in values:
+            value.fill_(0.25)
+
+    monkeypatch.setattr(World, "take_from_first", of_first)
+    code, out = run(tmp_path, RECIPE.replace("steps: 240", "steps: 20") + LOOKS)
+    assert code == 0
+    assert looks(out) == {0: 0.25, 20: 0.25}
+    best = read_best(RunFolder(out))
+    assert best is not None
+    assert (best.step, best.value) == (0, 0.25)
 
 
 def test_scores_are_told(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

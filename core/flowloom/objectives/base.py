@@ -150,6 +150,8 @@ class Objective(nn.Module, ABC):
             an utterance); see `complete`. A flow is judged with those that it made up.
         tells: conditions of its own (see `conditions`) that its field or solver tells the network at every
             call, a second time say: nobody gives them when sampling.
+        averages: True where its loss asks for the averaged flow (`Step.averaged`): a training without
+            averages is then refused before it begins.
     """
 
     path: Path
@@ -158,6 +160,7 @@ class Objective(nn.Module, ABC):
     also: tuple[str, ...] = ()
     invents: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
+    averages: bool = False
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

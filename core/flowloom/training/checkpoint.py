@@ -1,7 +1,8 @@
 """Checkpoints: a folder of safetensors and one JSON, written atomically.
 
 Of several processes the first one writes plain files, or all of them write shares
-(`train.parallel.checkpoints`).
+(`train.parallel.checkpoints`). What a process has otherwise than the first one (a queue of its own rows) lies
+in ``own/``, and is its own again where as many go on.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from flowloom.errors import RunError
+from flowloom.errors import FlowloomError, RunError
 from flowloom.parts import load_tensors, require_same, tensors
 from flowloom.training import sharded
 from flowloom.training.loop import Trainer
+from flowloom.training.parallel.apart import apart
 from flowloom.training.parallel.world import in_shares
 
 __all__ = [
@@ -48,14 +50,33 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
         RunError: no space, or no permission; older checkpoints are untouched.
     """
     target = folder / f"step-{trainer.step:08d}"
-    if trainer.shares_checkpoints:
-        _save_shares(trainer, target)
-        return target
-    with trainer.world.together():
-        if trainer.world.first:
-            with _completing(trainer, target, folder / f".partial-{os.getpid()}-{target.name}") as partial:
-                for part, values in _state(trainer).items():
+    # All processes may write into it, so its name is nobody's own.
+    partial = folder / f".partial-{target.name}"
+    world, parts = trainer.world, _state(trainer)
+    own = apart(_of_each(trainer), world)
+    try:
+        with world.together(), _telling(target):
+            if world.first:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        if trainer.shares_checkpoints:
+            named = {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}
+            # What all have is written by any of them, so whoever has it otherwise keeps out of that.
+            sharded.write({name: v for name, v in named.items() if name not in own}, partial)
+        with world.together(), _telling(target):
+            if world.first and not trainer.shares_checkpoints:
+                for part, values in parts.items():
                     _write(partial / f"{part}.safetensors", values)
+            if own:
+                _own(partial, world.rank).parent.mkdir(exist_ok=True)
+                _write(_own(partial, world.rank), own)
+        with world.together(), _telling(target):
+            if world.first:
+                _complete(trainer, target, partial)
+    except FlowloomError:
+        if world.first:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     return target
 
 
@@ -69,60 +90,49 @@ def _state(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
     return found if trainer.ema is None else {**found, "ema": trainer.ema.state_dict()}
 
 
-def _save_shares(trainer: Trainer, target: Path) -> None:
-    # All processes write into one folder, so its name is nobody's own.
-    partial = target.with_name(f".partial-{target.name}")
-    first = trainer.world.first
-    with trainer.world.together():
-        if first:
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
-                partial.mkdir(parents=True)
-            except OSError as error:
-                raise RunError(f"cannot write checkpoint {target}: {error.strerror or error}") from error
-    parts = _state(trainer)
-    try:
-        sharded.write(
-            {f"{part}/{k}": v for part, values in parts.items() for k, v in values.items()}, partial
-        )
-    except RunError:
-        if first:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    with trainer.world.together():
-        if first:
-            with _completing(trainer, target, partial):
-                pass
+def _of_each(trainer: Trainer) -> dict[str, Tensor]:
+    """What changes beside gradients, which alone are made alike: it may be another in each process."""
+    buffers = {k: v for k, v in tensors(trainer.flow).items() if not isinstance(v, nn.Parameter)}
+    return {f"flow/{k}": v for k, v in buffers.items()} | {
+        f"feed/{k}": v for k, v in trainer.feed.tensors().items()
+    }
+
+
+def _own(folder: Path, rank: int) -> Path:
+    """Where a process keeps what it has otherwise than the first one."""
+    return folder / "own" / f"{rank:05d}.safetensors"
 
 
 @contextmanager
-def _completing(trainer: Trainer, target: Path, partial: Path) -> Iterator[Path]:
-    """Give a folder to write into, which then becomes the checkpoint, or is taken away."""
+def _telling(target: Path) -> Iterator[None]:
+    """Say in one line what could not be written."""
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        yield partial
-        state = {
-            "format": FORMAT,
-            "step": trainer.step,
-            "seed": trainer.seed,
-            "processes": trainer.world.size,
-            "sharded": trainer.shares_checkpoints,
-            "sha256": _digests(partial),
-        }
-        with open(partial / "state.json", "w", encoding="utf-8") as file:
-            json.dump(state, file)
-        for written in partial.iterdir():
-            _to_disk(written)
-        _to_disk(partial)
-        if target.exists():
-            _remove(target)
-        os.replace(partial, target)
-        _to_disk(target.parent)
+        yield
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise RunError(
             f"cannot write checkpoint {target}: {getattr(error, 'strerror', None) or error}"
         ) from error
+
+
+def _complete(trainer: Trainer, target: Path, partial: Path) -> None:
+    """Make a checkpoint of a folder that holds all of its tensors."""
+    state = {
+        "format": FORMAT,
+        "step": trainer.step,
+        "seed": trainer.seed,
+        "processes": trainer.world.size,
+        "sharded": trainer.shares_checkpoints,
+        "sha256": _digests(partial),
+    }
+    with open(partial / "state.json", "w", encoding="utf-8") as file:
+        json.dump(state, file)
+    for written in partial.rglob("*"):
+        _to_disk(written)
+    _to_disk(partial)
+    if target.exists():
+        _remove(target)
+    os.replace(partial, target)
+    _to_disk(target.parent)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -144,6 +154,11 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     if trainer.engine.shards and not shares:
         raise RunError(f"{folder} does not fit train.parallel.engine fsdp: it is a plain checkpoint")
     parts = _read_shares(trainer, folder) if shares else _read_plain(folder)
+    own = _own(folder, trainer.world.rank)
+    if processes == trainer.world.size and own.is_file():
+        for name, value in read_tensors(own).items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
     load_tensors(trainer.flow, parts["flow"], folder)
     if trainer.ema is not None:
         averages = parts.get("ema")
@@ -264,8 +279,8 @@ def _require_whole(folder: Path, state: Mapping[str, Any], seed: int) -> None:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.glob("*.safetensors"))
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*.safetensors"))
     }
 
 
@@ -282,7 +297,7 @@ def _to_disk(path: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Delete a checkpoint so that half of one is never taken for a whole one, or kept for ever."""
-    leaving = folder.with_name(f".partial-{folder.name}")
+    leaving = folder.with_name(f".partial-old-{folder.name}")
     try:
         os.replace(folder, leaving)
     except OSError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from flowloom.errors import IncompatibleError
+from flowloom.objectives import Objective
 from flowloom.training.parallel.world import in_shares
 
 if TYPE_CHECKING:
@@ -80,6 +82,24 @@ class EMA:
         """Write the averages into the flow itself."""
         for target, value in zip(self.live, self.average, strict=True):
             target.copy_(value)
+
+
+def require_averages(flow: Flow, decay: float) -> None:
+    """Ask that there are averages where the objective, or one within it, learns from them.
+
+    Args:
+        flow: what is trained.
+        decay: of its averages, 0 for none.
+
+    Raises:
+        IncompatibleError: there are none.
+    """
+    for part in flow.objective.modules() if not decay else ():
+        if isinstance(part, Objective) and part.averages:
+            raise IncompatibleError(
+                f"objective {type(part).__name__} learns from averaged weights, and train.ema is 0; set "
+                "train.ema, say to 0.999"
+            )
 
 
 def twin_of(flow: Flow, replaced: dict[int, Tensor]) -> Flow:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from flowloom.errors import IncompatibleError, TrainingError
@@ -20,7 +19,7 @@ from flowloom.seeds import derive, generator
 from flowloom.training.ahead import Batches, wants_thread
 from flowloom.training.blocks import networks_of, recompute
 from flowloom.training.config import TrainConfig
-from flowloom.training.ema import EMA, twin_of
+from flowloom.training.ema import EMA, require_averages, twin_of
 from flowloom.training.feeds import Feed, Feeding
 from flowloom.training.parallel.engine import engine_for, require_parallel
 from flowloom.training.parallel.world import World
@@ -87,6 +86,8 @@ class Trainer:
         examples = feed.examples() if world.size > 1 else None
         rows = None if examples is None else len(examples)
         require_parallel(self.config, world, rows)
+        if self.config.steps:
+            require_averages(flow, self.config.ema)
         self.flow, self.feed = flow.to(self.device), feed
         if self.config.channels_last:
             flow.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,8 +119,8 @@ class Trainer:
 
     @property
     def shares_checkpoints(self) -> bool:
-        """Whether all processes write checkpoints, each its share."""
-        return self.config.parallel.sharded and dist.is_initialized()
+        """Whether all processes write checkpoints, each its share; one alone writes all in that form."""
+        return self.config.parallel.sharded
 
     def averaged(self) -> Flow:
         """The flow that samples come from: averaged weights, evaluation mode, a copy of now.

@@ -37,16 +37,21 @@ class Player:
         self.clip = config.clip if own.clip is None else own.clip
         self.combiner: Combiner = config.combine or Sum()
         self.scaling = Scaling(device, config.precision == "fp16")
-        self.optimizers = (own.optimizer or config.optimizer or AdamW()).build(self._groups(config.rates))
+        factors = [_factor(name, config.rates) for name in turn.parameters]
+        self.optimizers = (own.optimizer or config.optimizer or AdamW()).build(self._groups(factors))
+        # Checkpoints count parameters as if none lay in shares, so that they are read with and without.
+        whole_groups = sorted(range(len(factors)), key=lambda i: factors.index(factors[i]))
+        place = {id(self.parameters[i]): place for place, i in enumerate(whole_groups)}
+        self._saved = [
+            _ranks([place[id(p)] for group in optimizer.param_groups for p in group["params"]])
+            for optimizer in self.optimizers
+        ]
 
-    def _groups(self, rates: Mapping[str, float]) -> list[dict[str, object]]:
+    def _groups(self, factors: Sequence[float]) -> list[dict[str, object]]:
         # Fused kernels take no sharded parameters beside others.
         by_factor: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.turn.parameters.items():
-            fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
-            by_factor.setdefault((fitting[-1] if fitting else 1.0, in_shares(parameter)), []).append(
-                parameter
-            )
+        for parameter, factor in zip(self.parameters, factors, strict=True):
+            by_factor.setdefault((factor, in_shares(parameter)), []).append(parameter)
         return [{"params": ps, "lr": self.lr * f, "factor": f} for (f, _), ps in by_factor.items()]
 
     @property
@@ -111,7 +116,7 @@ class Player:
     def owners(self) -> dict[str, nn.Parameter]:
         """The parameter that each optimiser's state belongs to, by ``optimiser.parameter``."""
         return {
-            f"{k}.{i}": p
+            f"{k}.{self._saved[k][i]}": p
             for k, optimizer in enumerate(self.optimizers)
             for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
         }
@@ -119,7 +124,7 @@ class Player:
     def state(self) -> dict[str, Tensor]:
         """What the optimisers remember, by ``optimiser.parameter.name``."""
         return {
-            f"{k}.{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+            f"{k}.{self._saved[k][index]}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
             for k, optimizer in enumerate(self.optimizers)
             for index, entry in optimizer.state_dict()["state"].items()
             for name, value in entry.items()
@@ -141,17 +146,29 @@ class Player:
             which, index, name = (*key.split(".", 2), "", "")[:3]
             own = sizes[int(which)] if are_digits(which) and int(which) < len(sizes) else []
             known = are_digits(index) and int(index) < len(own)
+            at = self._saved[int(which)].index(int(index)) if known else 0
             # Moments have the shape of their parameter; counters have none.
-            if not known or (value.ndim and value.shape != own[int(index)].shape):
+            if not known or (value.ndim and value.shape != own[at].shape):
                 raise RunError(
                     f"{origin} does not fit the optimiser of turn '{self.turn.name}': "
                     f"its state '{key}' belongs to another model"
                 )
-            states[int(which)].setdefault(int(index), {})[name] = value
+            states[int(which)].setdefault(at, {})[name] = value
         for optimizer, state in zip(self.optimizers, states, strict=True):
             optimizer.load_state_dict(
                 {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
             )
+
+
+def _factor(name: str, rates: Mapping[str, float]) -> float:
+    """Of the learning rate of a parameter; the last pattern that fits counts."""
+    fitting = [factor for pattern, factor in rates.items() if fnmatchcase(name, pattern)]
+    return fitting[-1] if fitting else 1.0
+
+
+def _ranks(places: Sequence[int]) -> list[int]:
+    order = sorted(places)
+    return [order.index(place) for place in places]
 
 
 def players_of(

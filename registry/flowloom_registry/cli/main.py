@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 where all went well, 2 for a mistake of the user's (told in one line per problem), 130 after
         Ctrl-C. A bug shows its traceback, and ``FLOWLOOM_DEBUG=1`` that of a mistake as well.
     """
-    from flowloom.errors import FlowloomError, StoppedElsewhereError
+    from flowloom.errors import FlowloomError
 
     words = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
@@ -61,10 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FlowloomError as error:
         if os.environ.get("FLOWLOOM_DEBUG") == "1":
             traceback.print_exc()
-        if not isinstance(error, StoppedElsewhereError) and speaks():
+        if speaks(error):
             for line in str(error).splitlines() or [type(error).__name__]:
                 print(line, file=sys.stderr)
-        leave()
         return EXIT_USER
     except KeyboardInterrupt:
         if rank() == 0:
@@ -77,11 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        print(
-            "there is not enough memory for this: take fewer examples at once, or a smaller network; "
-            "FLOWLOOM_DEBUG=1 shows where",
-            file=sys.stderr,
-        )
+        if speaks(error):
+            print(
+                "there is not enough memory for this: take fewer examples at once, or a smaller network; "
+                "FLOWLOOM_DEBUG=1 shows where",
+                file=sys.stderr,
+            )
         if os.environ.get("FLOWLOOM_DEBUG") == "1":
             traceback.print_exc()
         return EXIT_USER
@@ -89,10 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
-        if speaks():
+        if speaks(error):
             print(f"{error.strerror}{where}", file=sys.stderr)
-        leave()
         return EXIT_USER
+    finally:
+        leave()
 
 
 def _open_streams() -> None:

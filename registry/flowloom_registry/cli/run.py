@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from flowloom_registry.cli.given import examples, place
+from flowloom_registry.runs.command import command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -97,10 +98,10 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
 
     try:
         with quietly(args.quiet):
-            folder, result = carry_out_stages(recipe, out, pick_device(device), _command(args))
+            folder, result = carry_out_stages(recipe, out, pick_device(device), command(_words(args)))
     except KeyboardInterrupt as stop:
         where = f" in {stop}" if stop.args else ""
-        print(f"stopped{where}; go on with: flowloom run {out}", file=sys.stderr)
+        print(f"stopped{where}; go on with: {_going_on(args, out)}", file=sys.stderr)
         raise
     if result is not None:
         print_table(result)
@@ -111,6 +112,24 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
         sample = [f"        flowloom sample {shown} -n 16{trust}"] if folder.drawn.is_file() else []
         say([f"next:   flowloom report {shown} --open", *sample])
     return 0
+
+
+def _going_on(args: argparse.Namespace, out: Path) -> str:
+    """The command that goes on with what was stopped, or begins it where nothing of it was written yet."""
+    from flowloom_registry.cli.processes import on_this_machine, size
+    from flowloom_registry.runs.folder import RunFolder
+
+    place = RunFolder(out)
+    if on_this_machine() < size():
+        return "the same command on every machine"
+    options = ["--trust"] if args.trust else []
+    if not (place.status_file.is_file() or place.stages.is_file()):
+        options += ["--quiet"] if args.quiet else []
+        return command([*_words(args), *options], size())
+    if not options and _needs_trust(place.stages if place.stages.is_file() else place.recipe):
+        options = ["--trust"]
+    options += ["--device", args.device] if args.device is not None else []
+    return place.going_on(*options)
 
 
 def _needs_trust(recipe: Path) -> bool:
@@ -126,9 +145,9 @@ def _needs_trust(recipe: Path) -> bool:
     return False
 
 
-def _command(args: argparse.Namespace) -> str:
-    """The command that was given, as a shell would take it."""
-    words = ["flowloom", "run", args.recipe]
+def _words(args: argparse.Namespace) -> list[str]:
+    """The command that was given, as far as a run depends on it."""
+    words = ["run", args.recipe]
     for layer in args.layers:
         words += ["--with", layer]
     for override in args.overrides:
@@ -136,4 +155,4 @@ def _command(args: argparse.Namespace) -> str:
     for name in ("steps", "seed", "out", "device"):
         if getattr(args, name) is not None:
             words += [f"--{name}", str(getattr(args, name))]
-    return shlex.join(words)
+    return words

@@ -66,9 +66,7 @@ def push(
 
     status = folder.status()
     if status["state"] != "finished":
-        raise RunError(
-            f"{folder.path} is {status['state']}, not finished; go on with: flowloom run {folder.path}"
-        )
+        raise RunError(f"{folder.path} is {status['state']}, not finished; go on with: {folder.going_on()}")
     files = dict(_files(folder.path))
     told = {
         "format": FORMAT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from flowloom.data import Dataset
 from flowloom.data.looked_at import require_rows
 from flowloom.errors import DataError, IncompatibleError, OffManifoldError, RunError
 from flowloom.spec import Spec
+from flowloom.training.ema import require_averages
 from flowloom.training.parallel import World, in_shares, require_parallel
+from flowloom.training.players import players_of
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import USED
 from flowloom_registry.errors import ConfigError
@@ -70,12 +73,17 @@ def carry_out(
             assembly.data.take(torch.arange(1))
         require_scores(assembly)
         _require_something_to_train(assembly)
-        require_parallel(assembly.train, world, None if assembly.data is None else len(assembly.data))
         resolved = assembly.built.resolved(out)
+        goes_on = begun and not _mendable(folder, resolved, assembly)
+        if goes_on and not torch.distributed.is_initialized():
+            # What several began is gone on with by one as well; whether it can is told by its checkpoint.
+            assembly.train = replace(assembly.train, parallel=assembly.train.parallel.alone())
+        rows = None if assembly.data is None else len(assembly.data)
+        require_parallel(assembly.train, world, rows, looks=assembly.validate.score is not None)
         environment = describe(device, recipe.catalog, command=command)
         environment["processes"] = world.size
         fitted: list[str] | None = None
-        if begun and not _mendable(folder, resolved, assembly):
+        if goes_on:
             _require_same(folder, resolved, assembly)
         elif assembly.train.steps:
             fitted = assembly.fit_parts()
@@ -83,6 +91,9 @@ def carry_out(
                 raise IncompatibleError(
                     "train.steps: this recipe has no parameters to train; write train: {steps: 0}"
                 )
+            require_averages(assembly.flow, assembly.train.ema)
+            turns = assembly.flow.objective.turns(assembly.flow)
+            players_of(turns, assembly.flow.trainable(), assembly.train, device)
             if world.first:
                 _require_rows(assembly)
                 rehearse(assembly)

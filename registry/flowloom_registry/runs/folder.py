@@ -30,11 +30,12 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from flowloom.errors import RunError
+from flowloom_registry.runs.command import command
 
 FORMAT = 2
 _PIECE = 2**20
@@ -121,7 +122,7 @@ class RunFolder:
         """
         if not self.status_file.is_file() and self.stages.is_file():
             raise RunError(
-                f"{self.path} has not come to its last stage; go on with: flowloom run {self.path} "
+                f"{self.path} has not come to its last stage; go on with: {self.going_on()} "
                 f"(stages that are finished are runs in {self.path / 'stages'})"
             )
         if not self.status_file.is_file():
@@ -200,8 +201,18 @@ class RunFolder:
         """
         found = self.kept_weights()
         if found is None:
-            raise RunError(f"{self.path} has no weights; go on with it: flowloom run {self.path}")
+            raise RunError(f"{self.path} has no weights; go on with it: {self.going_on()}")
         return found
+
+    def going_on(self, *options: str) -> str:
+        """The command that goes on with the run, in as many processes as began it: its checkpoints may be
+        for that number alone."""
+        begun = (self.environment, *sorted(self.path.glob("stages/*/environment.json")))
+        file = next((one for one in begun if one.is_file()), None)
+        processes = 1
+        with suppress(RunError):  # damaged, which is no matter of whoever asks
+            processes = processes if file is None else read_json(file).get("processes", 1)
+        return command(["run", str(self.path), *options], processes)
 
     def untouched(self) -> bool:
         """True for a run that has not made a step: nothing in it could be lost."""

@@ -119,7 +119,7 @@ class OtherRuns:
                 step = folder.status()["step"]
                 raise RunError(
                     f"run {plan.reference!r} is unfinished ({state}, step {step}); "
-                    f"go on with it first: flowloom run {folder.path}"
+                    f"go on with it first: {folder.going_on()}"
                 )
             recipe = load_recipe(str(folder.recipe), trusted=trusted, trusts_runs=trusted)
             data = standing_in(folder, always=True)
@@ -191,7 +191,7 @@ def require_same_used(folder: RunFolder, plan: RecipePlan, recipe: Recipe) -> No
             continue
         raise RunError(
             f"{there.path} has other weights than when {folder.path} was begun with it; put the old ones "
-            f"back, go on with the copy that was kept (flowloom run {folder.path}), or choose another folder "
+            f"back, go on with the copy that was kept ({folder.going_on()}), or choose another folder "
             "with --out"
         )
 

@@ -9,8 +9,10 @@ So a run that was killed decides as it would have decided.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from flowloom.data import Examples
@@ -73,7 +75,7 @@ class Validation:
     def look(self) -> dict[str, float]:
         """Score the weights of now, keep them where they are the best, and return what to log."""
         flow = self.trainer.averaged()
-        values = self.score(flow, self.examples, seed=self.config.seed)
+        values = self._agreed(self.score(flow, self.examples, seed=self.config.seed))
         now = Best(self.trainer.step, float(values[self.deciding]))
         self.history.append(now)
         if self._better(now, self.kept):
@@ -83,7 +85,13 @@ class Validation:
                 if self.trainer.world.first:
                     write_bytes(self.folder.best, weights)
             self.kept = now
-        return {column(self.config.split, name): float(value) for name, value in values.items()}
+        return {column(self.config.split, name): value for name, value in values.items()}
+
+    def _agreed(self, values: Mapping[str, float]) -> dict[str, float]:
+        """As the first process has them: buffers may be each one's own, and all have to stop together."""
+        told = torch.tensor([float(value) for value in values.values()], dtype=torch.float64)
+        self.trainer.world.take_from_first([told])
+        return dict(zip(values, told.tolist(), strict=True))
 
     def exhausted(self) -> bool:
         """Whether the last ``patience`` looks brought nothing better."""

@@ -71,7 +71,7 @@ def _weights(folder: RunFolder) -> Path:
         return kept
     saved = checkpoints(folder.checkpoints)
     if not saved:
-        raise RunError(f"{folder.path} has no weights yet; continue it with: flowloom run {folder.path}")
+        raise RunError(f"{folder.path} has no weights yet; continue it with: {folder.going_on()}")
     return saved[-1]
 
 

@@ -201,7 +201,7 @@ def read_runs(paths: Sequence[Path]) -> Results:
         run = RunFolder(path)
         status = run.status()
         if status["state"] != "finished":
-            raise RunError(f"{path} did not finish ({status['state']}); go on with: flowloom run {path}")
+            raise RunError(f"{path} did not finish ({status['state']}); go on with: {run.going_on()}")
         recipe = plain(read(read_text(run.recipe), str(run.recipe)).root)
         seed = recipe.pop("seed", 0)
         rest = {key: value for key, value in recipe.items() if key not in ("name", "versions")}

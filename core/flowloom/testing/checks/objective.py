@@ -124,7 +124,10 @@ def total(loss: Loss) -> Tensor:
 
 
 def _step(objective: Objective, model: nn.Module, context: Context, stream: int = 2) -> Step:
-    """The first step of a training, whose averaged weights are still those of the model."""
+    """The first step of a training, whose averaged weights are still those of the model.
+
+    There are none for an objective that does not say that it learns from them.
+    """
 
     def average() -> Flow:
         from flowloom.flow import Flow
@@ -133,7 +136,8 @@ def _step(objective: Objective, model: nn.Module, context: Context, stream: int 
         memo: dict[int, Any] = {id(model.seen): []} if hasattr(model, "seen") else {}
         return Flow(copy.deepcopy(model, memo), objective=objective).requires_grad_(False).eval()
 
-    return Step(generator=context.generator(stream), average=average)
+    says = any(isinstance(part, Objective) and part.averages for part in objective.modules())
+    return Step(generator=context.generator(stream), average=average if says else None)
 
 
 def _loss(objective: Objective, model: nn.Module, batch: Batch, context: Context, stream: int = 2) -> Tensor:

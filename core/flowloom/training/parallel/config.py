@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -23,7 +23,8 @@ class ParallelConfig:
             the networks' weights, averages and moments in each (FSDP2's ``fully_shard``, block by block).
         batch: ``whole`` or ``own``.
         checkpoints: ``plain`` ones, which go on with as many processes as wrote them, or ``sharded`` ones,
-            written by all at once, which go on with any number. By default as the engine keeps weights.
+            written by all at once, which go on with any number, one without ``torchrun`` included. By default
+            as the engine keeps weights.
     """
 
     engine: Literal["ddp", "fsdp"] = "ddp"
@@ -38,3 +39,7 @@ class ParallelConfig:
     def sharded(self) -> bool:
         """Whether checkpoints are written by all processes."""
         return self.engine == "fsdp" if self.checkpoints is None else self.checkpoints == "sharded"
+
+    def alone(self) -> ParallelConfig:
+        """What one process without a group goes on with: all weights in it, checkpoints in the same form."""
+        return replace(self, engine="ddp", checkpoints="sharded" if self.sharded else "plain")

@@ -197,13 +197,14 @@ def engine_for(config: ParallelConfig, world: World) -> Engine:
     return Replicas(world, config) if world.size > 1 else Engine(world, config)
 
 
-def require_parallel(config: TrainConfig, world: World, rows: int | None) -> None:
+def require_parallel(config: TrainConfig, world: World, rows: int | None, looks: bool = False) -> None:
     """Ask that a training can be shared by these processes.
 
     Args:
         config: of the training.
         world: of the processes.
         rows: of the data, None where there are none or nobody counts them.
+        looks: whether somebody looks at the flow between steps (`Trainer.averaged`).
 
     Raises:
         IncompatibleError: it cannot; says why.
@@ -222,6 +223,11 @@ def require_parallel(config: TrainConfig, world: World, rows: int | None) -> Non
         if config.precision == "fp16":
             raise IncompatibleError(
                 "fsdp scales no losses, which train.precision fp16 needs; take precision: bf16"
+            )
+        if looks and not config.ema:
+            raise IncompatibleError(
+                "looks at a flow whose weights are sharded are at its averages, and train.ema is 0; set "
+                "train.ema, or take train.parallel: {engine: ddp}"
             )
     if world.size == 1:
         return

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from flowloom.errors import ProcessLostError, StoppedElsewhereError
+from flowloom.training.parallel.last_words import word_of_another
 
 __all__ = ["World", "averaged", "in_shares", "whole"]
 
@@ -130,9 +131,7 @@ def noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "onnection" in str(error) or "gloo" in str(error):
-            raise ProcessLostError(
-                "another process of this training ended without a word (killed, or out of memory?)"
-            ) from error
+            raise ProcessLostError(word_of_another()) from error
         raise
 
 

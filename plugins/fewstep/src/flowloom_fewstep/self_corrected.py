@@ -67,6 +67,8 @@ class SelfCorrected(Objective):
         ValueError: an argument is out of range.
     """
 
+    averages = True
+
     def __init__(
         self,
         teacher: Trained,

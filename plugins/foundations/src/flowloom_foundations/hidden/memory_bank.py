@@ -30,7 +30,7 @@ class MemoryBank(FlowMatching):
     (2506.09027). Sampling needs neither P nor Q, which stay in the objective: the network is as it was.
 
     Logs ``flow_matching`` and ``repulsion``. Sizes are our reading: the text of the paper was not at hand.
-    Under data parallel training each process has a queue of its own.
+    With ``train.parallel: {batch: own}`` each process has a queue of its own rows, which a checkpoint keeps.
 
     Args:
         path: see `FlowMatching`.
@@ -67,6 +67,7 @@ class MemoryBank(FlowMatching):
         if not 0 < temperature < math.inf:
             raise ValueError(f"memory-bank: temperature is positive and finite, got {temperature}")
         self.block, self.queue, self.averaged = block, queue, averaged
+        self.averages = averaged and queue > 0
         self.strength, self.temperature = strength, temperature
         self.project = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim))
         self.register_buffer("bank", torch.zeros(queue, dim))
