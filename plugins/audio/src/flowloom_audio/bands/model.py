@@ -26,7 +26,7 @@ class PeriodWaveBands(nn.Module):
     Args:
         spec: of the states, bands ``(bands, samples)``, with the frames as a condition; injected.
         mel: name of the condition of frames ``(frames, channels)``.
-        periods: see `PeriodWave`, like all that follow.
+        periods: at which every band is folded.
         width: of every estimator.
         stages: of every estimator.
         stride: of a stage.
