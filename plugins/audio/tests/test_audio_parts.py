@@ -153,9 +153,9 @@ def test_columns_of_a_period_are_not_mixed():
     )
     frames = torch.randn(1, 8, 20)
     steer = torch.zeros(1, 16)
-    x = torch.randn(1, 1280)
+    x = torch.randn(1, 1, 1280)
     bumped = x.clone()
-    bumped[0, 502] += 1.0
+    bumped[0, 0, 502] += 1.0
     change = (model._folded(bumped, frames, steer, 5) - model._folded(x, frames, steer, 5)).abs().sum(1)[0]
     moved_at = (change > 1e-6).nonzero().flatten()
     assert len(moved_at) > 3

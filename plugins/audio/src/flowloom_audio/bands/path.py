@@ -18,7 +18,7 @@ __all__ = ["InTurn", "turn"]
 
 
 def turn(t: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Whose turn it is, ``(batch,)`` integers, and how much of it is over, of times ``(batch,)``."""
+    """Whose turn it is, as integers, and how much of it is over, of times of any shape."""
     whole = t * count
     index = whole.floor().clamp(0, count - 1)
     return index.long(), whole - index
@@ -44,14 +44,15 @@ class InTurn(Path):
         self.geometry = self._each.geometry
 
     def sample(self, x0: State, x1: State, t: Time, *, generator: torch.Generator | None = None) -> Point:
-        """The point at times ``(batch,)`` between states ``(batch, n, ...)``; nothing is drawn."""
+        """The point between states ``(batch, n, ...)``, at times ``(batch,)`` or ``(batch, n)`` and so on."""
         assert isinstance(x1, Tensor)
         assert isinstance(t, Tensor)
         count = x1.shape[1]
-        entries = torch.arange(count, device=x1.device)
-        point = self._each.sample(x0, x1, (t[:, None] * count - entries).clamp(0, 1))
+        times = t[:, None] if t.ndim == 1 else t
+        entries = torch.arange(count, device=x1.device).view(-1, *[1] * (times.ndim - 2))
+        point = self._each.sample(x0, x1, (times * count - entries).clamp(0, 1))
         assert isinstance(point.velocity, Tensor)
-        moves = expand(turn(t, count)[0][:, None] == entries, x1)
+        moves = expand(turn(times, count)[0] == entries, x1)
         return Point(point.x_t, t, torch.where(moves, count * point.velocity, 0.0), x0, x1)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:

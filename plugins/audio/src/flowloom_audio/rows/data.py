@@ -102,7 +102,8 @@ def register(reg: Registrar) -> None:
         "flowloom_audio.bands:WaveletBands",
         summary="waveforms as Haar wavelet bands of unit deviation; nothing is lost",
         paper="2408.07547",
-        data="toy-speech",
+        example={"levels": 1},
+        data="eight-gaussians",
     )
 
     dac = {
