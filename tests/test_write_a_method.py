@@ -169,7 +169,7 @@ def test_killed_and_continued_it_ends_with_the_same_bits(method: ModuleType, tmp
 
 def test_without_averaged_weights_it_says_what_to_set(method: ModuleType) -> None:
     flow = flow_of(method.TaughtMeanFlow(), 16)
-    with pytest.raises(fl.errors.TrainingError, match=r"set train\.ema"):
+    with pytest.raises(fl.errors.IncompatibleError, match=r"set train\.ema"):
         flow.fit(points(100), steps=1, batch=8, ema=0.0)
 
 
