@@ -148,6 +148,8 @@ class Objective(nn.Module, ABC):
             velocity too.
         invents: conditions that the trained flow makes up by itself where they are not given (the length of
             an utterance); see `complete`. A flow is judged with those that it made up.
+        compiles: False where ``torch.compile`` cannot take the gradient of the loss as a whole, as the loss
+            has derivatives inside that gradients go through.
     """
 
     path: Path
@@ -155,6 +157,7 @@ class Objective(nn.Module, ABC):
     encodes: bool = False
     also: tuple[str, ...] = ()
     invents: tuple[str, ...] = ()
+    compiles: bool = True
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

@@ -59,6 +59,7 @@ class ModularMeanFlow(PairObjective):
         if not (0 <= through <= 1 and 0 <= warm <= 1):
             raise ValueError(f"through and warm are shares in [0, 1], got {through}, {warm}")
         self.through, self.warm, self.tangent = through, warm, tangent
+        self.compiles = through == 0
 
     def share(self, progress: float) -> float:
         """Lambda when ``progress`` of the training is done."""

@@ -54,6 +54,8 @@ class TerminalVelocityMatching(PairObjective):
         TrainingError: nothing is averaged (``train.ema``).
     """
 
+    compiles = False
+
     def __init__(
         self,
         path: Path | None = None,
