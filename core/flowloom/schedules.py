@@ -20,7 +20,16 @@ from torch import Tensor
 
 from flowloom.errors import IncompatibleError
 
-__all__ = ["VP", "CondOT", "Cosine", "LinearVP", "Polynomial", "Schedule", "starting_at_source"]
+__all__ = [
+    "VP",
+    "CondOT",
+    "Cosine",
+    "LinearVP",
+    "Polynomial",
+    "Schedule",
+    "require_latest",
+    "starting_at_source",
+]
 
 
 class Schedule(ABC):
@@ -178,7 +187,7 @@ class LinearVP(Schedule):
     """
 
     def __init__(self, latest: float = 1 - 1e-3) -> None:
-        _require_latest(latest)
+        require_latest(latest)
         self.latest = latest
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -216,7 +225,7 @@ class VP(Schedule):
     """
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, latest: float = 1 - 1e-3) -> None:
-        _require_latest(latest)
+        require_latest(latest)
         if not (0 <= beta_min < math.inf and 0 <= beta_max < math.inf and beta_min + beta_max > 0):
             raise ValueError(f"betas are finite, not negative and not both 0, got {beta_min} and {beta_max}")
         self.beta_min, self.beta_max, self.latest = beta_min, beta_max, latest
@@ -252,7 +261,12 @@ class VP(Schedule):
         return (1 - 2 * target / (self.beta_min + root)).clamp(0, 1)
 
 
-def _require_latest(latest: float) -> None:
+def require_latest(latest: float) -> None:
+    """Ask for a time before t=1, where derivatives that diverge there are still finite.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not 0 < latest < 1:
         raise ValueError(f"latest lies in (0, 1), where sigma' is finite, got {latest}")
 

@@ -152,6 +152,8 @@ class Objective(nn.Module, ABC):
             call, a second time say: nobody gives them when sampling.
         averages: True where its loss asks for the averaged flow (`Step.averaged`): a training without
             averages is then refused before it begins.
+        compiles: False where ``torch.compile`` cannot take the gradient of the loss as a whole, as the loss
+            has derivatives inside that gradients go through.
     """
 
     path: Path
@@ -161,6 +163,7 @@ class Objective(nn.Module, ABC):
     invents: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
     averages: bool = False
+    compiles: bool = True
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

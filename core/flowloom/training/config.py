@@ -61,7 +61,8 @@ class TrainConfig:
             a step whose gradient overflows is passed over.
         compile: run the model through ``torch.compile``; with ``loss`` the losses of all turns, which reaches
             networks inside ``torch.func.jvp`` too (MeanFlow and its relatives), where a compiled model runs
-            as if it were not. Affine LayerNorm and GroupNorm do not compile there.
+            as if it were not. Affine LayerNorm and GroupNorm do not compile there, nor do losses with
+            derivatives inside that gradients go through (terminal-velocity-matching).
         recompute: keep what enters the blocks of the networks alone, and compute the rest again on the way
             back: less memory, about a third more time (activation checkpointing).
         channels_last: keep images with their channels innermost, which convolutions of some devices prefer.

@@ -68,7 +68,8 @@ class Trainer:
         device: where to train.
 
     Raises:
-        IncompatibleError: there is nothing to train, or settings name turns or parameters that there are not.
+        IncompatibleError: there is nothing to train, settings name turns or parameters that there are not, or
+            the loss does not compile.
     """
 
     def __init__(
@@ -88,6 +89,11 @@ class Trainer:
         require_parallel(self.config, world, rows)
         if self.config.steps:
             require_averages(flow, self.config.ema)
+        if self.config.compile == "loss" and not flow.objective.compiles:
+            raise IncompatibleError(
+                f"{type(flow.objective).__name__} has derivatives inside its loss, and torch.compile takes "
+                "no gradient of those; use train.compile: true, or false"
+            )
         self.flow, self.feed = flow.to(self.device), feed
         if self.config.channels_last:
             flow.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -259,8 +259,8 @@ def test_autoguidance_extrapolates_from_the_weak_teacher(small):
     pair = small[1]
     strong, weak = (ExactTeacher(lambda x, t, v=v: x * 0 + v) for v in (2.0, 1.0))
     objective = AlignYourFlow(strong, weak=weak, scale=3.0)
-    assert float(objective.taught(pair, pair.x, pair.s).unique()) == 3 * 2 - 2 * 1
-    assert float(AlignYourFlow(strong).taught(pair, pair.x, pair.s).unique()) == 2
+    assert float(objective.taught(pair.x, pair.s, pair.cond, Step()).unique()) == 3 * 2 - 2 * 1
+    assert float(AlignYourFlow(strong).taught(pair.x, pair.s, pair.cond, Step()).unique()) == 2
 
 
 class ToPoint(nn.Module):

@@ -21,6 +21,7 @@ from flowloom.objectives import Batch, Loss, Objective, Step, Turn
 from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.spec import Condition
+from flowloom_fewstep.another_row import another_row
 from flowloom_fewstep.gradient_scale import GradientScale
 from flowloom_fewstep.jumps import JumpMap
 from flowloom_fewstep.relativistic import centring, relativistic, steepness
@@ -117,8 +118,12 @@ class AdversarialFlow(Objective):
         require_unit_time("adversarial-flow", self.path)
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, or null for any, got {steps}")
-        if min(transport, transport_end, penalty, centring) < 0 or penalty_eps <= 0:
-            raise ValueError("transport, penalty and centring are at least 0, and penalty_eps is positive")
+        weights = transport, transport_end, penalty, centring
+        if not all(0 <= weight < math.inf for weight in weights) or not 0 < penalty_eps < math.inf:
+            raise ValueError(
+                "transport, penalty and centring are at least 0, penalty_eps is positive, all finite; "
+                f"got {', '.join(map(str, weights))}, {penalty_eps}"
+            )
         if not 0 < penalty_share <= 1 or not 0 < transport_decay <= 1:
             raise ValueError("penalty_share and transport_decay are shares in (0, 1]")
         if critic_moves < 1:
@@ -234,7 +239,9 @@ class AdversarialFlow(Objective):
         if layout is not None:
             x0, x1 = layout.fill(x0), layout.fill(x1)
         s, t = self.draw_times(len(x1), draw)
-        other = x0[draw.permutation(len(x0))]
+        # One jump ends at the data, where nothing is left of noise: a row may then be alone.
+        alone = self.steps == 1 and len(x0) == 1
+        other = x0 if alone else x0[another_row(len(x0), draw, "adversarial-flow of several jumps")]
         start, real = (self._at(noise, x1, time, batch, draw) for noise, time in ((x0, s), (other, t)))
         return _Jump(start, s, t, real)
 

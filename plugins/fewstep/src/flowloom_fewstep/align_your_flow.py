@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from flowloom.fields import read_as
+from flowloom.clashes import Clash, Parts
+from flowloom.fields import AverageVelocityMap
 from flowloom.objectives import Step
-from flowloom.paths import Path
-from flowloom.state import State, map_state
+from flowloom.paths import Path, Point
+from flowloom.state import Cond, State, map_state
 from flowloom.times import TimeLaw
 from flowloom.trained import Trained
 from flowloom_fewstep.identity import Residual, mean_velocity_residual
 from flowloom_fewstep.pairs import Pair, PairObjective
 from flowloom_fewstep.tangents import fixed, scaled
+from flowloom_fewstep.teachers import mistaught, taught_velocity
 from flowloom_fewstep.terminal import terminal_velocity
 
 __all__ = ["AlignYourFlow"]
@@ -70,38 +74,48 @@ class AlignYourFlow(PairObjective):
         condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(path, times, distinct, 0.0, condition_dropout=condition_dropout, teacher=teacher)
-        if not 0 <= warm <= 1 or cut <= 0:
-            raise ValueError(f"warm is a share and cut positive, got {warm}, {cut}")
+        if not 0 <= warm <= 1 or not 0 < cut < math.inf:
+            raise ValueError(f"warm is a share, and cut positive and finite; got {warm}, {cut}")
+        if not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         self.end, self.weak, self.scale, self.warm, self.cut = end, weak, scale, warm, cut
 
-    def taught(self, pair: Pair, x: State, t: Tensor) -> State:
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A weak teacher of another flow; see `PairObjective.clashes`."""
+        yield from super().clashes(parts)
+        yield from mistaught(self.weak, parts, self.path, "weak teacher")
+
+    def velocity(self, network: AverageVelocityMap, point: Point, s: Tensor, cond: Cond, step: Step) -> State:
+        """The teacher's; at the last end of a jump it is asked there alone."""
+        if self.end == "lagrangian":
+            assert point.velocity is not None
+            return point.velocity
+        return super().velocity(network, point, s, cond, step)
+
+    def taught(self, x: State, t: Tensor, cond: Cond, step: Step) -> State:
         """The teacher's velocity, autoguided where there is a weak one."""
-        assert self.teacher is not None
-        with torch.no_grad():
-            strong = read_as(self.teacher.field(), "velocity")(x, t, pair.cond)
-            if self.weak is None:
-                return pair.still(strong)
-            weak = read_as(self.weak.field(), "velocity")(x, t, pair.cond)
-            mixed = map_state(lambda a, b: self.scale * a + (1 - self.scale) * b, strong, weak)
-        return pair.still(mixed)
+        strong = super().taught(x, t, cond, step)
+        if self.weak is None:
+            return strong
+        weak = taught_velocity(self.weak, x, t, cond, step.generator)
+        return map_state(lambda a, b: self.scale * a + (1 - self.scale) * b, strong, weak)
 
     def residual(self, pair: Pair, step: Step) -> Residual:
         """The tangent g at its place, normalised."""
         if self.end == "eulerian":
             pair.require_jvp("align-your-flow")
             ramp = min(1.0, step.progress / self.warm) if self.warm else 1.0
-            taught = self.taught(pair, pair.x, pair.s)
             found = mean_velocity_residual(
-                pair.mean, pair.geometry, pair.x, pair.s, pair.t, taught, ramp=ramp
+                pair.mean, pair.geometry, pair.x, pair.s, pair.t, pair.velocity, ramp=ramp
             )
         else:
-            found = self._lagrangian(pair)
+            found = self._lagrangian(pair, step)
         size = pair.geometry.inner(found.point, found.error, found.error).detach().sqrt()
         return Residual(found.point, found.error, found.mean, 1 / (size + self.cut))
 
-    def _lagrangian(self, pair: Pair) -> Residual:
+    def _lagrangian(self, pair: Pair, step: Step) -> Residual:
         end, rate = map(fixed, terminal_velocity(pair, "align-your-flow"))
-        wrong = map_state(torch.sub, rate, self.taught(pair, end, pair.t))
+        wrong = map_state(torch.sub, rate, pair.still(self.taught(end, pair.t, pair.cond, step)))
         mean = pair.mean(pair.x, pair.s, pair.t)
         moved = mean
         if not pair.geometry.flat:

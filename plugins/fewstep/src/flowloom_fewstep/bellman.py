@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.data.base import Dataset
 from flowloom.errors import SolverError
 from flowloom.fields import Field, read_as
@@ -16,6 +18,7 @@ from flowloom.layout import Layout, squared_distance
 from flowloom.solvers import Euler
 from flowloom.state import Cond, State, map_state
 from flowloom.trained import Trained
+from flowloom_fewstep.teachers import mistaught
 
 if TYPE_CHECKING:
     from flowloom.flow import Flow
@@ -118,6 +121,11 @@ class BellmanEuler(nn.Module, Euler):
             raise ValueError(f"steps lie in 1 to fine, and samples are some, got {steps}, {fine}, {samples}")
         self.teacher, self.fine, self.samples = teacher, fine, samples
         self.register_buffer("costs", torch.zeros(fine + 1, fine + 1, dtype=torch.float64))
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A teacher of another flow, whose times would mean something else."""
+        yield from super().clashes(parts)
+        yield from mistaught(self.teacher, parts, parts.get("path"), section="solver")
 
     def fit(self, data: Dataset, flow: Flow, generator: torch.Generator) -> None:
         """Measure the costs on trajectories under the conditions of random rows."""

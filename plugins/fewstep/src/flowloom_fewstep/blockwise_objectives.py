@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from flowloom.times import TimeLaw, Uniform
 from flowloom.trained import Trained
 from flowloom_fewstep.blockwise import BlockwiseModel
 from flowloom_fewstep.blockwise_field import KIND, BlockwiseField
+from flowloom_fewstep.teachers import of_other_states
 from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class BlockwiseFlowMatching(_Blocks):
 
     Raises:
         IncompatibleError: the encoder tells no features.
+        ValueError: ``align`` is out of range.
     """
 
     def __init__(
@@ -99,7 +102,14 @@ class BlockwiseFlowMatching(_Blocks):
                 f"blockwise aligns with features, and {type(encoder.flow.model).__name__} tells none; take a "
                 "run of mlp-classifier or image-classifier"
             )
+        if not 0 <= align < math.inf:
+            raise ValueError(f"align is at least 0 and finite, got {align}")
         self.encoder, self.align = encoder, align
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Networks without blocks; an encoder of other states."""
+        yield from super().clashes(parts)
+        yield from of_other_states(self.encoder, parts, "encoder")
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:
         """One call of the model and one of the encoder."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
-from flowloom.conditions import drop
+from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField
@@ -83,10 +84,14 @@ class ConsistencyFM(Objective):
                 f"consistency-fm compares velocities at two points, which {geometry} cannot; use "
                 "velocity_weight: 0"
             )
-        if not 0 < delta < 1 / segments or velocity_weight < 0:
-            raise ValueError("delta is positive and shorter than a segment, velocity_weight not negative")
-        if not (0 <= boundary <= 1 and 0 <= stage <= 1 and 0 <= condition_dropout < 1):
-            raise ValueError("boundary, stage and condition_dropout are shares")
+        if not 0 < delta < 1 / segments or not 0 <= velocity_weight < math.inf:
+            raise ValueError(
+                "delta is positive and shorter than a segment, velocity_weight finite and not negative; got "
+                f"{delta}, {velocity_weight}"
+            )
+        if not (0 <= boundary <= 1 and 0 <= stage <= 1):
+            raise ValueError(f"boundary and stage are shares in [0, 1], got {boundary}, {stage}")
+        require_dropout(condition_dropout)
         self.delta, self.velocity_weight = delta, velocity_weight
         self.boundary, self.stage, self.condition_dropout = boundary, stage, condition_dropout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
-from flowloom.fields import AverageVelocityMap, Field, read_as
+from flowloom.fields import AverageVelocityMap, Field
 from flowloom.objectives import Batch, Loss, Step, Turn
 from flowloom.paths import Path
 from flowloom.schedules import CondOT
@@ -20,6 +21,7 @@ from flowloom.sources import Source
 from flowloom.state import Cond, State, batch_size, expand, first_leaf, leaves, map_state
 from flowloom.times import LogitNormal, TimeLaw
 from flowloom.trained import Trained
+from flowloom_fewstep.another_row import another_row
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.pairs import Pair, PairObjective
 
@@ -91,8 +93,11 @@ class FreeFlow(PairObjective):
     ) -> None:
         law = times or LogitNormal(mean=1.0)
         super().__init__(path, law, 1.0, 0.0, condition_dropout=condition_dropout, teacher=teacher)
-        if correction < 0 or fake_moves < 1:
-            raise ValueError("correction is at least 0, and fake_moves counts from 1")
+        if not 0 <= correction < math.inf or fake_moves < 1:
+            raise ValueError(
+                "correction is at least 0 and finite, and fake_moves counts from 1; got "
+                f"{correction}, {fake_moves}"
+            )
         if not (self.path.affine and self.path.geometry.flat and isinstance(self.path.schedule, CondOT)):
             raise IncompatibleError(
                 "free-flow noises its samples along straight lines: path: affine, cond-ot"
@@ -145,7 +150,7 @@ class FreeFlow(PairObjective):
         moved, rate = found
         with torch.no_grad():
             landing = pair.along(pair.x, moved, d)
-            taught = pair.still(self._taught(landing, d, pair.cond))
+            taught = pair.still(self.taught(landing, d, pair.cond, step))
         target = map_state(lambda u, v: (u - expand(d, v) * v).detach(), taught, rate)
         error = map_state(torch.sub, moved, target)
         return Residual(landing, error, moved)
@@ -157,7 +162,7 @@ class FreeFlow(PairObjective):
         own = self.score(found)
         y, x, r, _ = self._noised(pair, step)
         with torch.no_grad():
-            apart = map_state(torch.sub, fake(x, r, **pair.cond), self._taught(x, r, pair.cond))
+            apart = map_state(torch.sub, fake(x, r, **pair.cond), self.taught(x, r, pair.cond, step))
             apart = pair.still(apart)
             size = _rms(found.error) / _rms(apart).clamp_min(1e-8)
         assert isinstance(own.total, Tensor)
@@ -179,17 +184,12 @@ class FreeFlow(PairObjective):
         draw, zero = Draw.like(pair.x, step.generator), pair.s
         y = pair.jump(pair.x, zero, torch.ones_like(zero))
         # Fresh noise of the same law: that of another row.
-        order = draw.permutation(len(zero))
+        order = another_row(len(zero), draw, "free-flow")
         noise = map_state(lambda leaf: leaf[order], pair.x)
         noise = noise if pair.layout is None else pair.layout.stand(noise, pair.x)
         r = draw.uniform((len(zero),))
         x = self.path.sample(noise, map_state(Tensor.detach, y), r).x_t
         return y, x, r, noise
-
-    def _taught(self, x: State, t: Tensor, cond: Cond) -> State:
-        assert self.teacher is not None
-        with torch.no_grad():
-            return read_as(self.teacher.field(), "velocity")(x, t, cond)
 
 
 def _pairs(a: State, b: State) -> list[tuple[Tensor, Tensor]]:

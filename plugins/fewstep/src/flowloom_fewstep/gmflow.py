@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop
+from flowloom.couplings import Independent
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
@@ -59,10 +60,10 @@ class GMFlow(Objective):
     ) -> None:
         super().__init__()
         self.path, self.law = path or AffinePath(), times or Uniform()
-        if not isinstance(self.path.schedule, CondOT) or not self.path.geometry.straight:
+        if self.path.schedule != CondOT() or not self.path.geometry.straight:
             raise IncompatibleError(
                 "gmflow has closed laws on the straight Gaussian path alone; use path: {use: affine, "
-                "schedule: cond-ot} on one tensor"
+                "schedule: cond-ot} (sigma_min 0) on one tensor"
             )
         require_unit_time("gmflow", self.path, times)
         if not 0 < ratio <= 1 or not 0 <= condition_dropout < 1:
@@ -72,8 +73,18 @@ class GMFlow(Objective):
         self.ratio, self.condition_dropout = ratio, condition_dropout
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks or the network needs."""
+        """Conditions to withhold that the data lacks or the network needs; noise that is not N(0, I).
+
+        Or that is not so beside its data: closed laws are those of noise which knows nothing of them.
+        """
         yield from dropout_clashes(self.condition_dropout, parts)
+        coupling, source = parts.get("coupling"), parts.get("source")
+        if coupling is not None and not isinstance(coupling, Independent):
+            name = type(coupling).__name__
+            message = f"gmflow's laws are those of noise that is independent of the data, not of {name}"
+            yield Clash("objective", "coupling", f"{message}; use coupling: independent")
+        if isinstance(source, Source) and (not source.gaussian or source.std != 1 or source.reads):
+            yield Clash("objective", "source", "gmflow's noise is N(0, I); use source: gaussian with std 1")
 
     @property
     def kind(self) -> str:

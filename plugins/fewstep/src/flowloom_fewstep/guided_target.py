@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class GuidedTarget:
         fade: time up to which guidance grows, 0 for none.
 
     Raises:
-        ValueError: ``mix``, ``fade`` or ``interval`` is out of range.
+        ValueError: an argument is out of range.
     """
 
     scale: float = 1.0
@@ -44,6 +45,8 @@ class GuidedTarget:
     fade: float = 0.0
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale must be finite, got {self.scale}")
         if not 0 <= self.mix < 1:
             raise ValueError(f"mix must lie in [0, 1), got {self.mix}")
         if not 0 <= self.fade <= 1:

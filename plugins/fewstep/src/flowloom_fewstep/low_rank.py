@@ -67,6 +67,8 @@ class LowRank(nn.Module):
         assert isinstance(network, nn.Module)
         if rank < 1:
             raise ValueError(f"rank must be at least 1, got {rank}")
+        if scale is not None and not math.isfinite(scale):
+            raise ValueError(f"scale must be finite, got {scale}")
         self.spec, self.network = spec, network
         layers = {
             n: m for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)

@@ -60,6 +60,7 @@ class ModularMeanFlow(PairObjective):
             raise ValueError(f"through and warm are shares in [0, 1], got {through}, {warm}")
         self.through, self.warm, self.tangent = through, warm, tangent
         self.averages = tangent == "averaged"
+        self.compiles = through == 0
 
     def share(self, progress: float) -> float:
         """Lambda when ``progress`` of the training is done."""

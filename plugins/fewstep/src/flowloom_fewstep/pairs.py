@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from flowloom.clashes import Clash, Parts
 from flowloom.conditions import drop, require_dropout
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
-from flowloom.fields import SPAN, AverageVelocityMap, Field, read_as
+from flowloom.fields import SPAN, AverageVelocityMap, Field
 from flowloom.geometry import Geometry
 from flowloom.layout import Layout
 from flowloom.objectives import Batch, Loss, Objective, Step, dropout_clashes
-from flowloom.paths import AffinePath, Path
+from flowloom.paths import AffinePath, Path, Point
 from flowloom.sources import Source
 from flowloom.spec import Condition
 from flowloom.state import Cond, State, batch_size
@@ -27,6 +27,7 @@ from flowloom_fewstep.guided_target import GuidedTarget
 from flowloom_fewstep.identity import Residual
 from flowloom_fewstep.intervals import Intervals
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.teachers import mistaught, taught_velocity
 from flowloom_fewstep.unit_time import require_unit_time
 from flowloom_fewstep.weighting import adaptive
 
@@ -138,9 +139,10 @@ class PairObjective(Objective):
             )
         require_unit_time(type(self).__name__, self.path, times)
         require_dropout(condition_dropout)
-        if power < 0 or floor <= 0:
+        if not 0 <= power < math.inf or not 0 < floor < math.inf:
             raise ValueError(
-                f"power must not be negative and floor be positive, got power={power}, floor={floor}"
+                "power must not be negative, floor be positive, and both finite; got "
+                f"power={power}, floor={floor}"
             )
         if teacher is not None and guided is not None:
             raise ValueError("guided mixes velocities of the data, and a teacher brings guidance of its own")
@@ -158,8 +160,12 @@ class PairObjective(Objective):
         return {SPAN: Condition(role="setting")}
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Guidance by what is never learned; conditions to withhold that the data or the network lacks."""
+        """Guidance by what is never learned; conditions to withhold that the data or the network lacks.
+
+        And a teacher of another flow.
+        """
         yield from dropout_clashes(self.condition_dropout, parts)
+        yield from mistaught(self.teacher, parts, self.path)
         if self.guided.changes and not self.condition_dropout:
             yield Clash(
                 "objective",
@@ -179,6 +185,19 @@ class PairObjective(Objective):
     def draw_times(self, n: int, draw: Draw, step: Step) -> tuple[Tensor, Tensor]:
         """Times of state and target, ``(n,)`` each."""
         return self.intervals.sample(n, draw)
+
+    def velocity(self, network: AverageVelocityMap, point: Point, s: Tensor, cond: Cond, step: Step) -> State:
+        """Of the states at ``point`` and times ``s``: a teacher's, or that of the path, guided."""
+        if self.teacher is not None:
+            return self.taught(point.x_t, s, cond, step)
+        assert point.velocity is not None
+        asked = self.guide(network, step) if self.guided.changes else network
+        return self.guided(asked.velocity, point.x_t, s, point.velocity, cond)
+
+    def taught(self, x: State, t: Tensor, cond: Cond, step: Step) -> State:
+        """The teacher's velocity at states ``x`` and times ``t`` ``(batch,)``, without gradient."""
+        assert self.teacher is not None
+        return taught_velocity(self.teacher, x, t, cond, step.generator)
 
     def guide(self, network: AverageVelocityMap, step: Step) -> AverageVelocityMap:
         """The network whose velocities ``guided`` mixes in: the one that is trained."""
@@ -200,13 +219,7 @@ class PairObjective(Objective):
         point = batch.point(self.path, s, step.generator)
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         network = AverageVelocityMap(model, self.path)
-        if self.teacher is not None:
-            with torch.no_grad():
-                velocity = read_as(self.teacher.field(), "velocity")(point.x_t, s, cond)
-        else:
-            assert point.velocity is not None
-            asked = self.guide(network, step) if self.guided.changes else network
-            velocity = self.guided(asked.velocity, point.x_t, s, point.velocity, cond)
+        velocity = self.velocity(network, point, s, cond, step)
         velocity = velocity if layout is None else layout.still(velocity)
         return Pair(network, point.x_t, s, t, velocity, cond, layout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -20,6 +21,7 @@ from flowloom.sources import Source
 from flowloom.state import batch_size, leaves, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.teachers import mistaught
 from flowloom_fewstep.unit_time import require_unit_time
 from flowloom_fewstep.windows import Window, WindowField, follow
 
@@ -79,9 +81,10 @@ class ProReflow(Objective):
             )
         require_unit_time("proreflow", self.path)
         require_dropout(condition_dropout)
-        if min(windows, steps) < 1 or direction < 0:
+        if min(windows, steps) < 1 or not 0 <= direction < math.inf:
             raise ValueError(
-                f"windows and steps count from 1, direction from 0; got {windows}, {steps} and {direction}"
+                "windows and steps count from 1, direction is at least 0 and finite; got "
+                f"{windows}, {steps} and {direction}"
             )
         if not 0 <= inside < 1:
             raise ValueError(f"inside is a share of a window, from 0 and below 1, got {inside}")
@@ -89,8 +92,9 @@ class ProReflow(Objective):
         self.condition_dropout = condition_dropout
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks or the network needs."""
+        """Conditions to withhold that the data lacks or the network needs; a teacher of another flow."""
         yield from dropout_clashes(self.condition_dropout, parts)
+        yield from mistaught(self.teacher, parts, self.path)
 
     @property
     def kind(self) -> str:

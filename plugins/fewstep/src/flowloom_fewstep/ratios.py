@@ -34,8 +34,11 @@ class SigmoidRatio:
             raise ValueError(
                 f"begin and end are shares of the training, in order, got {self.begin}, {self.end}"
             )
-        if self.steepness <= 0 or not 0 < self.snap < 0.5:
-            raise ValueError("steepness is positive, and snap lies in (0, 0.5)")
+        if not 0 < self.steepness < math.inf or not 0 < self.snap < 0.5:
+            raise ValueError(
+                "steepness is positive and finite, and snap lies in (0, 0.5); got "
+                f"{self.steepness}, {self.snap}"
+            )
 
     def __call__(self, progress: float) -> float:
         """The ratio when ``progress`` of the training is done."""

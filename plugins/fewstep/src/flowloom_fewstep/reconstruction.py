@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, NetworkField, read_as
 from flowloom.layout import squared_distance
@@ -13,6 +16,7 @@ from flowloom.paths import AffinePath, Path
 from flowloom.solvers import Euler, Solver
 from flowloom.sources import Source
 from flowloom.trained import Trained
+from flowloom_fewstep.teachers import mistaught
 
 __all__ = ["Reconstruction"]
 
@@ -59,6 +63,10 @@ class Reconstruction(Objective):
         if paired not in ("encoded", "given"):
             raise ValueError(f"paired is encoded or given, not {paired!r}")
         self.paired = paired
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A base of another flow; on whichever path, as it walks its own."""
+        yield from mistaught(self.base, parts, None, "base")
 
     @property
     def kind(self) -> str:

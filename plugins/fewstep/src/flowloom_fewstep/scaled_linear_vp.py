@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flowloom.schedules import Schedule
+from flowloom.schedules import Schedule, require_latest
 
 __all__ = ["ScaledLinearVP"]
 
@@ -24,13 +24,17 @@ class ScaledLinearVP(Schedule):
         beta_min: of the noise rate.
         beta_max: of the noise rate.
         latest: sigma' diverges at t=1; times beyond this are evaluated here.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     leaves = 0.07
 
     def __init__(self, beta_min: float = 0.85, beta_max: float = 12.0, latest: float = 1 - 1e-3) -> None:
-        if not 0 < beta_min < beta_max:
-            raise ValueError(f"rates are positive and grow, got {beta_min} and {beta_max}")
+        require_latest(latest)
+        if not 0 < beta_min < beta_max < math.inf:
+            raise ValueError(f"rates are positive, finite and grow, got {beta_min} and {beta_max}")
         self.beta_min, self.beta_max, self.latest = beta_min, beta_max, latest
 
     def _root(self, t: Tensor) -> Tensor:

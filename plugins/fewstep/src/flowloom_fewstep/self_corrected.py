@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from flowloom.clashes import Clash, Parts
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
-from flowloom.fields import Field, NetworkField, read_as
+from flowloom.fields import Field, NetworkField
 from flowloom.layout import mean_of_entries
 from flowloom.models import Critic
 from flowloom.models.attention import differentiable_twice
@@ -22,6 +24,7 @@ from flowloom.sources import Source
 from flowloom.state import State, batch_size, expand, first_leaf, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import fixed, scaled
+from flowloom_fewstep.teachers import mistaught, taught_velocity
 from flowloom_fewstep.unit_time import require_unit_time
 
 if TYPE_CHECKING:
@@ -93,13 +96,22 @@ class SelfCorrected(Objective):
                 "schedule: cond-ot}"
             )
         require_unit_time("self-corrected", self.path)
-        if not (0 < reach <= 1 and 0 <= truncate <= 1 and 0 <= late < 1) or huber <= 0:
-            raise ValueError("reach, truncate and late are shares of the time, and huber is positive")
-        if min(backward, reflow, adversarial, penalty) < 0:
-            raise ValueError("weights are at least 0")
+        if not (0 < reach <= 1 and 0 <= truncate <= 1 and 0 <= late < 1) or not 0 < huber < math.inf:
+            raise ValueError(
+                "reach, truncate and late are shares of the time, and huber is positive and finite; got "
+                f"{reach}, {truncate}, {late}, {huber}"
+            )
+        weights = backward, reflow, adversarial, penalty
+        if not all(0 <= weight < math.inf for weight in weights):
+            raise ValueError(f"weights are at least 0 and finite, got {', '.join(map(str, weights))}")
         self.reach, self.truncate, self.huber, self.late = reach, truncate, huber, late
         self.backward, self.reflow, self.adversarial = backward, reflow, adversarial
         self.penalty = penalty
+        self.compiles = adversarial == 0  # the critic's slope at data
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A teacher of another flow."""
+        yield from mistaught(self.teacher, parts, self.path)
 
     @property
     def kind(self) -> str:
@@ -152,7 +164,7 @@ class SelfCorrected(Objective):
         x = batch.point(self.path, s, step.generator).x_t
         found = self.data(model, x, s, batch)
         with torch.no_grad():
-            taught = read_as(self.teacher.field(), "velocity")(x, s, batch.cond)
+            taught = taught_velocity(self.teacher, x, s, batch.cond, step.generator)
             taught = taught if batch.layout is None else batch.layout.still(taught)
             targets = []
             for sign, room in ((1.0, 1 - s), (-1.0, s)):

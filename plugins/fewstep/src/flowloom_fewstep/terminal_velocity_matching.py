@@ -55,6 +55,7 @@ class TerminalVelocityMatching(PairObjective):
     """
 
     averages = True
+    compiles = False
 
     def __init__(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
+from flowloom.clashes import Clash, Parts
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, read_as
@@ -19,6 +20,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.state import Cond, State, Time, batch_size, map_state
 from flowloom.trained import Trained
 from flowloom_fewstep.tangents import scaled
+from flowloom_fewstep.teachers import mistaught
 from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["RefinedVelocity", "VelocityRefiner"]
@@ -84,6 +86,10 @@ class VelocityRefiner(Objective):
     def kind(self) -> str:
         """A velocity."""
         return "velocity"
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """A teacher of another flow."""
+        yield from mistaught(self.teacher, parts, self.path)
 
     def conditions(self) -> Mapping[str, Condition]:
         """The velocity that is refined, which only refiners are told."""

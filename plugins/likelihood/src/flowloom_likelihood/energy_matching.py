@@ -79,6 +79,8 @@ class DenoisingScoreMatching(EnergyMatching):
         energy_weight: see `EnergyMatching`.
     """
 
+    compiles = False
+
     def __init__(self, path: Path, sigma: float = 1.0, energy_weight: float = 0.0) -> None:
         super().__init__(path, energy_weight)
         if sigma <= 0:
@@ -99,6 +101,8 @@ class SlicedScoreMatching(EnergyMatching):
 
     Activations without second derivative (ReLU) have no divergence to match.
     """
+
+    compiles = False
 
     def rows(self, energy: Energy, x: Tensor, draw: Draw) -> Tensor:
         """Two derivatives."""
