@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowloom_registry import Experiment
+from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.plugins.discovery import catalog
 from flowloom_registry.runs.cost import costs
 from flowloom_registry.studies.design import read_design
@@ -15,7 +16,7 @@ pytest.importorskip("flowloom_sequences")
 
 # Pairs that a flow makes of itself are not counted beforehand; 2,048 in 16 evaluations cost about 65 steps.
 UNCOUNTED = ("reflow",)
-DISCRETE = ("discrete-flow", "dirichlet-student")
+DISCRETE = ("discrete-flow", "dirichlet-student", "posterior-student")
 
 
 def cells(domain: str, small: bool = False):
@@ -59,3 +60,10 @@ def test_the_small_form_runs(tmp_path):
         "meanflow",
         "discrete-flow",
     }
+
+
+@pytest.mark.parametrize("name", ["tvm-checkerboard", "modular-meanflow-checkerboard"])
+def test_what_asks_for_averages_can_be_counted(name):
+    (cost, _), *rest = costs(load_recipe(name))
+    assert cost.operations > 0
+    assert not rest
