@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 OBJECTIVE = """
-import os
+import os, signal
 from flowloom.errors import DataError
 from flowloom.objectives import FlowMatching
 
@@ -19,9 +20,13 @@ class Stumbling(FlowMatching):
         self.rank, self.fault = rank, fault
 
     def loss(self, model, batch, step):
+        found = super().loss(model, batch, step)
         if step.number == 30 and os.environ["RANK"] == str(self.rank):
+            if self.fault == "killed":  # while the other waits for its gradient
+                found.total.register_hook(lambda gradient: os.kill(os.getpid(), signal.SIGKILL))
+                return found
             raise {"bug": ValueError, "data": DataError}[self.fault]("row 17 is odd\\nand more")
-        return super().loss(model, batch, step)
+        return found
 """
 
 
@@ -61,3 +66,16 @@ def test_the_other_process_names_who_stopped_and_why(
         assert status["state"] == "failed"
         assert status["message"] == f"process 1 of this training stopped: {said}"
     assert (last / "state.json").is_file()
+
+
+def test_a_process_that_is_killed_among_gradients_is_missed(recipe: Path, tmp_path: Path, pair: Any) -> None:
+    """With rows of one's own nothing but torch's engine waits for the other."""
+    (tmp_path / "mine.py").write_text(OBJECTIVE)
+    mine, out = tmp_path / "mine.yaml", tmp_path / "run"
+    use = "{use: ./mine.py:Stumbling, rank: 1, fault: killed}"
+    mine.write_text(recipe.read_text().replace("{use: flow-matching, condition_dropout: 0.2}", use))
+    codes, told = pair(mine, "--out", out, "--set", "train.parallel={batch: own}").ended()
+    assert codes == [2, -signal.SIGKILL], told
+    (line,) = (line for line in told[0] if "ended without a word" in line)
+    assert line.endswith(f"; the last good checkpoint is {out / 'checkpoints' / 'step-00000020'}")
+    assert not [line for line in told[0] if "Traceback" in line]

@@ -22,7 +22,7 @@ from flowloom.training.config import TrainConfig
 from flowloom.training.ema import EMA, require_averages, twin_of
 from flowloom.training.feeds import Feed, Feeding
 from flowloom.training.parallel.engine import engine_for, require_parallel
-from flowloom.training.parallel.world import World
+from flowloom.training.parallel.world import World, noticing_loss
 from flowloom.training.players import Player, players_of
 
 if TYPE_CHECKING:
@@ -164,11 +164,12 @@ class Trainer:
         Raises:
             TrainingError: the loss or the gradient is not finite. The weights are then those before the
                 bad step on the CPU.
+            ProcessLostError: another process is gone.
         """
         until = self.config.steps if until is None else until
         set_mode(self.flow, True)
         while self.step < until and not self.stopping:
-            with _global_generator(self.device):
+            with _global_generator(self.device), noticing_loss():
                 metrics = self._until_logged(until)
             yield metrics
 

@@ -18,6 +18,7 @@ from flowloom.parts import load_tensors
 from flowloom.trackers import Tracker
 from flowloom.training import Trainer, load_checkpoint, save_checkpoint
 from flowloom.training.checkpoint import checkpoints, prune, read_tensors
+from flowloom.training.parallel import noticing_loss
 from flowloom_registry.errors import one_line
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.facts import parts_of_loss, trained_seconds
@@ -77,7 +78,12 @@ def train(
                 notify(assembly.built.recipe.catalog, "flowloom_run_started", run=folder)
         stage = assembly.built.recipe.stage
         what = "training" if stage is None else f"{stage}: training"
-        with _stopping_on_signals(trainer), progress(what, config.steps, trainer.step) as report:
+        # Looks and checkpoints gather what lies in shares.
+        with (
+            noticing_loss(),
+            _stopping_on_signals(trainer),
+            progress(what, config.steps, trainer.step) as report,
+        ):
             _loop(assembly, folder, trainer, validation, report, failed)
             stopping = trainer.agree_to_stop()
         if stopping:

@@ -5,7 +5,7 @@ from flowloom.training.parallel.config import ParallelConfig
 from flowloom.training.parallel.engine import Engine, engine_for, require_parallel
 from flowloom.training.parallel.last_words import leave_word
 from flowloom.training.parallel.rows import SplitRows
-from flowloom.training.parallel.world import World, averaged, in_shares, whole
+from flowloom.training.parallel.world import World, averaged, in_shares, noticing_loss, whole
 
 __all__ = [
     "Engine",
@@ -17,6 +17,7 @@ __all__ = [
     "engine_for",
     "in_shares",
     "leave_word",
+    "noticing_loss",
     "require_parallel",
     "whole",
 ]
