@@ -57,7 +57,7 @@ class Two:
 
     def ended(self) -> tuple[list[int], list[list[str]]]:
         """How each ended, and the lines that each told; the first one's progress is no telling."""
-        told = [process.communicate(timeout=240)[1].splitlines() for process in self.processes]
+        told = [process.communicate(timeout=400)[1].splitlines() for process in self.processes]
         return [process.returncode for process in self.processes], told
 
 

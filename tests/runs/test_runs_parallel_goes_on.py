@@ -40,16 +40,16 @@ def test_shares_of_two_go_on_without_a_launcher_and_with_one_again(
     recipe: Path, tmp_path: Path, apart: Any, pair: Any
 ) -> None:
     out = tmp_path / "run"
-    fsdp = ("--set", "train.parallel={engine: fsdp}", "--set", "train.steps=400")
+    fsdp = ("--set", "train.parallel={engine: fsdp}", "--set", "train.steps=200")
     two = pair(recipe, "--out", out, *fsdp)
-    apart.wait_for_step(out, 50, two.processes[0])
+    apart.wait_for_step(out, 30, two.processes[0], seconds=240)
     for process in two.processes:
         process.terminate()
     assert two.ended()[0] == [130, 130]
     before = checkpoints(out / "checkpoints")[-1]
     command = [sys.executable, "-m", "flowloom_registry", "run", str(out)]
     one = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    apart.wait_for_step(out, int(before.name[5:]) + 20, one)
+    apart.wait_for_step(out, int(before.name[5:]) + 20, one, seconds=240)
     one.terminate()
     assert one.communicate(timeout=240)[1].count("go on with") == 1
     assert one.returncode == 130
@@ -66,8 +66,8 @@ def test_shares_of_two_go_on_without_a_launcher_and_with_one_again(
 @pytest.mark.slow
 def test_the_command_that_is_told_goes_on(recipe: Path, tmp_path: Path, apart: Any, pair: Any) -> None:
     out = tmp_path / "a run"
-    two = pair(recipe, "--out", out, "--set", "train.steps=1000")
-    apart.wait_for_step(out, 50, two.processes[0])
+    two = pair(recipe, "--out", out, "--set", "train.steps=300")
+    apart.wait_for_step(out, 50, two.processes[0], seconds=240)
     two.processes[1].terminate()
     codes, told = two.ended()
     assert codes == [130, 130]
@@ -118,7 +118,7 @@ def test_the_queue_of_each_process_goes_on(tmp_path: Path, apart: Any, pair: Any
     recipe.write_text(QUEUE.replace("batch: own", f"batch: own, checkpoints: {form}"))
     assert pair(recipe, "--out", whole).ended()[0] == [0, 0]
     two = pair(recipe, "--out", out)
-    apart.wait_for_step(out, 50, two.processes[0])
+    apart.wait_for_step(out, 50, two.processes[0], seconds=240)
     for process in two.processes:
         process.kill()
     two.ended()
