@@ -87,8 +87,6 @@ class Trainer:
         examples = feed.examples() if world.size > 1 else None
         rows = None if examples is None else len(examples)
         require_parallel(self.config, world, rows)
-        if self.config.steps:
-            require_averages(flow, self.config.ema)
         if self.config.compile == "loss" and not flow.objective.compiles:
             raise IncompatibleError(
                 f"{type(flow.objective).__name__} has derivatives inside its loss, and torch.compile takes "
@@ -165,8 +163,11 @@ class Trainer:
             TrainingError: the loss or the gradient is not finite. The weights are then those before the
                 bad step on the CPU.
             ProcessLostError: another process is gone.
+            IncompatibleError: the objective learns from averaged weights, and there are none.
         """
         until = self.config.steps if until is None else until
+        if self.step < until:
+            require_averages(self.flow, self.config.ema)
         set_mode(self.flow, True)
         while self.step < until and not self.stopping:
             with _global_generator(self.device), noticing_loss():

@@ -160,7 +160,7 @@ def cost_of(assembly: Assembly, stage: str | None = None) -> Cost:
     Raises:
         IncompatibleError: a step cannot be counted; says why.
     """
-    flow, config = assembly.flow, replace(assembly.train, compile=False, prefetch="off")
+    flow, config = assembly.flow, replace(assembly.train, ema=0.0, compile=False, prefetch="off")
     assembly.fit_parts()
     trainer = Trainer(flow, assembly.feed, config, seed=assembly.seed)
     batch = _first(trainer) if trainer.players or flow.objective.generates else None
