@@ -269,6 +269,8 @@ def test_what_does_not_fit_is_refused(draws):
     assert [word in text for word, text in zip(("fresh N", "pair", "states: 4"), said, strict=True)] == [
         True
     ] * 3
+    (clash,) = objective.clashes({"model": MLP(SPEC, width=8, depth=1)})
+    assert "MLP is none" in clash.message
     field = objective.field(transformer(SPEC, patch=1))
     x0, given = torch.zeros(1, N, 1), Layout(given=torch.ones(1, N, dtype=torch.bool))
     for more in ({"span": (0.0, 0.5)}, {"layout": given}):

@@ -85,6 +85,8 @@ def test_every_parameter_is_trained_and_wrong_networks_are_refused(draws):
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
     with pytest.raises(IncompatibleError, match="nested-mlp"):
         VelocityLaw().loss(MLP(Spec((2,)), width=8, depth=1), batch, Step())
+    (clash,) = VelocityLaw().clashes({"model": MLP(Spec((2,)), width=8, depth=1)})
+    assert "has no head" in clash.message
     with pytest.raises(ValueError, match="head_depth must be at least 1"):
         NestedMLP(Spec((2,)), head_depth=0)
     with pytest.raises(IncompatibleError, match="spaces differ"):

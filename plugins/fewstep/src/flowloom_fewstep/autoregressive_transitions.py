@@ -206,7 +206,9 @@ class AutoregressiveTransitions(Objective):
                 f"{type(coupling).__name__}",
             )
         needed = len(self.levels) if self.history else 2
-        if isinstance(model, TransitionTransformer) and model.states < needed:
+        if isinstance(model, nn.Module) and not isinstance(model, TransitionTransformer):
+            yield Clash("objective", "model", _other(model))
+        elif isinstance(model, TransitionTransformer) and model.states < needed:
             yield Clash(
                 "objective",
                 "model",
@@ -217,11 +219,15 @@ class AutoregressiveTransitions(Objective):
 
 def _transformer(model: nn.Module) -> TransitionTransformer:
     if not isinstance(model, TransitionTransformer):
-        raise IncompatibleError(
-            "autoregressive-transitions trains a network that reads states token by token (model: "
-            f"transition-transformer), and {type(model).__name__} is none"
-        )
+        raise IncompatibleError(_other(model))
     return model
+
+
+def _other(model: nn.Module) -> str:
+    return (
+        "autoregressive-transitions trains a network that reads states token by token (model: "
+        f"transition-transformer), and {type(model).__name__} is none"
+    )
 
 
 def _tensor(x: State) -> Tensor:

@@ -132,8 +132,11 @@ class VelocityLaw(Objective):
         self.condition_dropout = condition_dropout
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Conditions to withhold that the data lacks or the network needs."""
+        """Networks without a head; conditions to withhold that the data lacks or the network needs."""
         yield from dropout_clashes(self.condition_dropout, parts)
+        model = parts.get("model")
+        if isinstance(model, nn.Module) and not isinstance(model, Nested):
+            yield Clash("objective", "model", _headless(model))
 
     @property
     def kind(self) -> str:
@@ -151,10 +154,7 @@ class VelocityLaw(Objective):
             IncompatibleError: the network has no head.
         """
         if not isinstance(model, Nested):
-            raise IncompatibleError(
-                f"velocity-law asks its network twice, and {type(model).__name__} has no head of velocities; "
-                "use model: nested-mlp, nested-dit or twin-unet"
-            )
+            raise IncompatibleError(_headless(model))
         n, layout, draw = batch_size(batch.x1), batch.layout, Draw.like(batch.x1, step.generator)
         if self.grid is None:
             t = self.law.sample(n, draw)
@@ -175,6 +175,13 @@ class VelocityLaw(Objective):
     def _repeated(self, rows: Tensor) -> Tensor:
         """The rows once for every draw."""
         return rows.repeat(self.draws, *(1,) * (rows.ndim - 1))
+
+
+def _headless(model: nn.Module) -> str:
+    return (
+        f"velocity-law asks its network twice, and {type(model).__name__} has no head of velocities; "
+        "use model: nested-mlp, nested-dit or twin-unet"
+    )
 
 
 def _inner_times(model: Nested, y: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
