@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from flowloom_molecules.data.cells import are_cells
+from flowloom_molecules.data.overlap import CLOSEST
 from flowloom_molecules.data.refused import Refusal
 from flowloom_molecules.elements import NUMBERS
-
-CLOSEST = 0.5
-"""Atoms that come closer than this (angstrom) overlap."""
 
 _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 _BOUND = 1e6

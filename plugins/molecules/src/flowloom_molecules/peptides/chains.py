@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowloom_molecules.data.cif import CLOSEST
+from flowloom_molecules.data.overlap import overlapping
 from flowloom_molecules.data.refused import Refusal, Refused
 from flowloom_molecules.peptides.atoms import frames, torsions_of
 from flowloom_molecules.peptides.form import ABSENT, PARTS
@@ -135,8 +135,7 @@ def _atoms(residue: Any, alternates: Alternates) -> dict[str, Any]:
     place = np.stack(list(atoms.values()))
     if not np.isfinite(place).all():
         raise Refusal("coordinates that are no numbers")
-    apart = np.linalg.norm(place[:, None] - place, axis=-1)
-    if len(place) > 1 and apart[np.triu_indices(len(place), 1)].min() < CLOSEST:
+    if overlapping(place):
         raise Refusal("overlapping atoms")
     to_n, to_c = atoms["N"] - atoms["CA"], atoms["C"] - atoms["CA"]
     across = np.linalg.norm(np.cross(to_n, to_c))
