@@ -50,6 +50,17 @@ class Chord(Grows):
         return x * slope(place, after) * self.rate / RATE
 
 
+class Says(nn.Module):
+    """The same, whatever it is asked."""
+
+    def __init__(self, said) -> None:
+        super().__init__()
+        self.said = nn.Parameter(said)
+
+    def forward(self, x, t, /, **cond):
+        return self.said
+
+
 def slope(before: int, after: int) -> float:
     return ((1 + RATE / FINE) ** (after - before) - 1) / ((after - before) / FINE)
 
@@ -121,6 +132,12 @@ def test_given_entries_stand_at_the_data_and_padding_counts_nothing(draws):
     assert float(loss) == pytest.approx(float(objective(shape=(1, 2)).loss(Grows(0.0), free, Step()).total))
     for x, _ in (*student.asked, *made.solver.teacher.flow.model.asked):
         assert torch.equal(x[:, 0], batch.x1[:, 0])
+    said = torch.randn(8, 3, 2, generator=draws, dtype=torch.float64)
+    said[:, 2] = math.nan
+    answers = Says(said)
+    made.loss(answers, batch, Step()).total.backward()
+    assert not answers.said.grad[:, [0, 2]].any()
+    assert answers.said.grad[:, 1].all()
 
 
 class Turns(nn.Module):
