@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from flowloom.fields.base import Field, evaluate
 from flowloom.paths.conversions import Kind, kind_name
 from flowloom.state import Cond, State
 
-__all__ = ["ThroughPath", "Wrapped", "read_as"]
+__all__ = ["ThroughPath", "Wrapped", "innermost", "read_as", "rewrapped"]
 
 
 class Wrapped(Field):
@@ -58,6 +59,35 @@ class ThroughPath(Wrapped):
         assert self.path is not None
         value = self.ask(x, t, cond, generator)
         return self.path.convert(value, x, t, self.field.kind, self.kind, self.source)
+
+
+def innermost(field: Field) -> Field:
+    """The field within all that wraps it."""
+    while isinstance(field, Wrapped):
+        field = field.field
+    return field
+
+
+def rewrapped(field: Field, inside: Field) -> Field:
+    """What wraps ``field``, around another: guidance of a whole at the velocity of one of its parts.
+
+    Args:
+        field: a field within wrappers.
+        inside: in its place.
+
+    Raises:
+        IncompatibleError: a wrapper asks a second field, which knows nothing of what ``inside`` is told.
+    """
+    if not isinstance(field, Wrapped):
+        return inside
+    if any(isinstance(value, Field) for name, value in vars(field).items() if name != "field"):
+        raise IncompatibleError(
+            f"{type(field).__name__} asks a second network, which has not read what this one has; use "
+            "classifier-free"
+        )
+    found = copy.copy(field)
+    found.field, found.kind, found.source = rewrapped(field.field, inside), inside.kind, inside.source
+    return found
 
 
 def read_as(field: Field, kind: Kind) -> Field:

@@ -246,6 +246,17 @@ def test_transition_matching_has_the_paper_s_trunk_and_head(tmp_path):
     assert round(head / 1e7) == 4
 
 
+@pytest.mark.parametrize(("name", "states"), {"artm-t2i": 2, "fhtm-t2i": 4}.items())
+def test_its_variants_token_by_token_have_the_same_network(name, states, tmp_path):
+    """And an embedding of which state a token is of."""
+    file = tmp_path / "captioned.py"
+    file.write_text(CAPTIONED)
+    with torch.device("meta"):
+        built = build(load_recipe(name, overrides=[f"data={{use: '{file}:Latents'}}"]))
+    assert size(built["model"]) == 1_691_113_488 + states * 2048
+    assert built["objective"].levels == (0, 0.5, 0.75, 1)
+
+
 LARGE = LATENTS.replace("32, 32", "64, 64")
 
 

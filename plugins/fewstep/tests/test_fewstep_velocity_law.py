@@ -129,7 +129,7 @@ def test_the_trunk_reads_text_and_a_withheld_text_is_none(draws):
     assert float((read - none).abs().max()) > 1e-3
     VelocityLaw(grid=4, draws=2).loss(model, Batch(x, x.flip(0), {"text": text}), Step()).total.backward()
     unread = {n for n, p in model.named_parameters() if p.grad is None}
-    assert unread == {"condition.embed.of_label.weight"}  # the class was not told
+    assert unread == {"trunk.condition.embed.of_label.weight"}  # the class was not told
     with pytest.raises(IncompatibleError, match="give null for none"):
         NestedDiT(Spec((2, 4, 4)))
 

@@ -15,7 +15,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time
 
-__all__ = ["Nested", "NestedMLP", "NestedModel"]
+__all__ = ["Nested", "NestedMLP", "NestedModel", "TokenNested"]
 
 
 @runtime_checkable
@@ -27,6 +27,20 @@ class Nested(Protocol):
 
     def head(self, y: Tensor, tau: Tensor, features: State) -> Tensor:
         """The inner velocity at ``y``, in its shape, at inner times ``tau`` ``(batch,)``."""
+
+
+@runtime_checkable
+class TokenNested(Nested, Protocol):
+    """A `Nested` network whose head takes an inner time for every token, ``(batch, tokens)``.
+
+    Attributes:
+        tokens: of a state.
+    """
+
+    tokens: int
+
+    def spread(self, tau: Tensor, y: Tensor) -> Tensor:
+        """Times of tokens at all of their entries, in the shape of ``y``."""
 
 
 class NestedModel(nn.Module, ABC):

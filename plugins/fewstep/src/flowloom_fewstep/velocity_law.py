@@ -20,7 +20,7 @@ from flowloom.paths import AffinePath, Path
 from flowloom.sources import Source
 from flowloom.state import Cond, State, batch_size, expand, map_state
 from flowloom.times import TimeLaw, Uniform
-from flowloom_fewstep.nested_mlp import Nested
+from flowloom_fewstep.nested_mlp import Nested, TokenNested
 from flowloom_fewstep.unit_time import require_unit_time
 
 __all__ = ["DrawnVelocity", "VelocityLaw", "VelocityLawField"]
@@ -90,7 +90,8 @@ class VelocityLaw(Objective):
     Its coupled variant HRF2-D is this with ``coupling: {use: optimal-transport}``, whose batch says how many
     modes the law keeps. *Difference transition matching* (DTM, Shaul et al. 2506.23589): ``grid: T`` has the
     times k / T at which T steps of Euler stand, and ``draws`` inner pairs are taken for one pass of the
-    trunk. Its variants token by token (ARTM, FHTM) and the coupling of velocities (HRF2-V) are not here.
+    trunk. Its variants token by token (ARTM, FHTM) are ``autoregressive-transitions``; the coupling of
+    velocities (HRF2-V) is not here.
 
     Args:
         path: the outer one, affine on one flat tensor.
@@ -166,11 +167,23 @@ class VelocityLaw(Objective):
         cond = drop(batch.cond, self.condition_dropout, n, step.generator)
         features = map_state(self._repeated, model.features(x, t, cond))
         y1 = self._repeated(velocity)
-        y0, tau = draw.normal(y1.shape), draw.uniform((len(y1),))
-        error = model.head(y0 + expand(tau, y1) * (y1 - y0), tau, features) - (y1 - y0)
+        y0, (tau, at) = draw.normal(y1.shape), _inner_times(model, y1, draw)
+        error = model.head(y0 + at * (y1 - y0), tau, features) - (y1 - y0)
         free = None if layout is None or layout.free is None else self._repeated(layout.free)
         return Loss(mean_of_entries(error.square(), free).mean())
 
     def _repeated(self, rows: Tensor) -> Tensor:
         """The rows once for every draw."""
         return rows.repeat(self.draws, *(1,) * (rows.ndim - 1))
+
+
+def _inner_times(model: Nested, y: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Times of the inner flow, uniform: of every token where the head draws tokens, else of every row.
+
+    And the same at all entries of ``y``.
+    """
+    if isinstance(model, TokenNested):
+        tau = draw.uniform((len(y), model.tokens))
+        return tau, model.spread(tau, y)
+    tau = draw.uniform((len(y),))
+    return tau, expand(tau, y)

@@ -14,7 +14,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.conditions import is_null
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.fields.wrapped import Wrapped
+from flowloom.fields.wrapped import innermost, rewrapped
 from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import Path
@@ -81,7 +81,7 @@ class FrameByFrame(Solver):
         guidance = parts.get("guidance")
         if isinstance(guidance, Guidance):
             try:
-                _around(guidance(_Unasked(KIND, path, source)), field)
+                rewrapped(guidance(_Unasked(KIND, path, source)), field)
             except IncompatibleError as error:
                 yield Clash("guidance", "solver", str(error))
 
@@ -151,7 +151,7 @@ class FrameByFrame(Solver):
         start = law.start(memory.frames[:, i - 1] if i else frame, x0[:, i])
         for number, level in enumerate(law.model.levels):
             bands = level.bands
-            velocity = _around(field, _Drawing(law, memory, i, number, frame))
+            velocity = rewrapped(field, _Drawing(law, memory, i, number, frame))
             drawn = self.inner.solve(velocity, start[:, bands], cond=call.cond, generator=call.generator)
             call.nfe += drawn.nfe
             assert isinstance(drawn.x, Tensor)
@@ -220,27 +220,8 @@ class _Drawing(Field):
 
 def _law_in(field: Field) -> NextFrame | None:
     """The law in a field, guidance around it or not."""
-    while isinstance(field, Wrapped):
-        field = field.field
-    return field if isinstance(field, NextFrame) else None
-
-
-def _around(field: Field, inside: Field) -> Field:
-    """The guidance of a field, around another.
-
-    Raises:
-        IncompatibleError: it asks a second field, which knows nothing of the frames made so far.
-    """
-    if not isinstance(field, Wrapped):
-        return inside
-    if any(isinstance(value, Field) for name, value in vars(field).items() if name != "field"):
-        raise IncompatibleError(
-            "frame-by-frame reads frames by one language model, and this guidance asks a second one; use "
-            "classifier-free"
-        )
-    found = copy.copy(field)
-    found.field, found.kind, found.source = _around(field.field, inside), inside.kind, inside.source
-    return found
+    law = innermost(field)
+    return law if isinstance(law, NextFrame) else None
 
 
 class _Unasked(Field):
