@@ -50,7 +50,7 @@ def test_what_stands_between_values_is_told_by_the_header(tmp_path, between):
     [
         (["2020-01-01,1,2", "2020-01-02,foo,2"], ":3: column 'a' holds numbers, and 'foo'"),
         (["2020-01-01,1,2", "2020-01-02,1"], ":3: 2 cells under 3 columns"),
-        (["2020-01-01,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' stands twice"),
+        (["2020-01-01,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' stands twice; keep one of its lines"),
         (["2020-01-02,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' comes before"),
         (["2020-01-01,1,2", "soon,1,2"], ":3: 'soon' is no time"),
         (["1,1,2", "nan,1,2"], ":3: 'nan' is no time"),
