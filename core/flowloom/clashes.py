@@ -6,11 +6,11 @@ cannot work with. Contracts have the method; a network, or any other part, may a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Clash", "Parts", "problems", "within"]
+__all__ = ["Clash", "Parts", "lacking_role", "problems", "within"]
 
 Parts = Mapping[str, Any]
 
@@ -43,6 +43,21 @@ def problems(parts: Parts) -> list[Clash]:
         said: Iterable[Clash] = part.clashes(parts) if hasattr(part, "clashes") else ()
         found += [clash for clash in said if clash not in found]
     return found
+
+
+def lacking_role(role: str, section: str, parts: Parts) -> Iterator[Clash]:
+    """A section that trains a further network by the name of its role, where the recipe gives none.
+
+    Args:
+        role: its name.
+        section: that asks for it.
+        parts: as for `problems`; where there is no network at all, nothing is judged.
+    """
+    have = parts.get("roles", {})
+    if "model" in parts and role not in have:
+        known = ", ".join(have) or "none"
+        message = f"a network is asked for in the role '{role}'; roles that there are: {known}; "
+        yield Clash(section, "roles", f"{message}add roles: {{{role}: {{use: mlp}}}}, or another network")
 
 
 def within(parts: Parts, name: str) -> dict[str, Any]:

@@ -205,6 +205,11 @@ def test_what_fails_later_all_the_same_is_a_note_beside_the_other_results(
     assert (status["state"], status["step"]) == ("finished", 20)
 
 
+def test_a_single_held_out_row_is_rehearsed(tmp_path: Path) -> None:
+    file = written(tmp_path, data="{use: eight-gaussians, n: 1}", metrics="[]", scores="[held-out-loss]")
+    assert main(["run", file, "--out", str(tmp_path / "run")]) == 0
+
+
 def test_a_rehearsal_changes_no_weight(tmp_path: Path) -> None:
     recipe = written(tmp_path)
     assert main(["run", recipe, "--out", str(tmp_path / "judged")]) == 0

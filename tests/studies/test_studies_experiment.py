@@ -413,6 +413,25 @@ def test_compare_reads_an_experiment_and_single_runs(write, capsys) -> None:
     assert main(["compare", runs[0]]) == 2
 
 
+def test_what_was_judged_by_other_numbers_is_told_beside_the_values(write, capsys) -> None:
+    arms = "arms: {plain: {}, few: {evaluate: {n: 10}}, more: {coupling: optimal-transport}}"
+    experiment = Experiment(write(f"recipe: base.yaml\n{arms}\ngrid: {{data: [moons]}}"))
+    experiment.run()
+    told = "not comparable without care: plain, more by 20 examples against 40; few by 10 examples against 40"
+    runs = [str(experiment.folder.run_of(cell).path) for cell in experiment.design.cells]
+    assert main(["compare", "experiments/study"]) == 0
+    assert f"moons · energy_distance: {told}" in capsys.readouterr().out
+    assert told in experiment.folder.report.read_text()
+    assert main(["compare", *runs]) == 0
+    assert "not comparable without care" in capsys.readouterr().out
+    assert main(["compare", runs[0], runs[2]]) == 0
+    assert "comparable" not in capsys.readouterr().out
+    assert {row["judged"] for row in experiment.results().rows()} == {
+        "20 examples against 40",
+        "10 examples against 40",
+    }
+
+
 def test_runs_are_listed_with_state_and_score(carried_out, capsys) -> None:
     assert main(["runs", "experiments"]) == 0
     lines = capsys.readouterr().out.splitlines()

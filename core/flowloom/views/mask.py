@@ -28,7 +28,8 @@ class Mask(View):
         most: largest share, in [least, 1].
         prefix: probability that the given entries are the first ones instead of any.
         dims: leading dimensions of an example over which entries are told apart (1: whole points of a cloud,
-            whole frames of a sequence); all of them where None.
+            whole frames of a sequence); all of them where None. Of a point that lacks some of its entries
+            the others alone are given, and marks are then as fine as what is real.
         of: dotted part of a product state.
         name: of the condition that marks them; their values are ``<name>_values``.
     """
@@ -67,7 +68,10 @@ class Mask(View):
                 f"view mask tells entries apart over {self.dims} leading dimensions (dims); "
                 f"examples have {len(shape)}, shape {tuple(shape)}"
             )
-        marks = Condition(shape=shape[: self.dims], role="given", of=self.of)
+        # As fine as what is real: where a point lacks some of its entries, the others alone are given.
+        real = (c.shape for c in spec.conditions.values() if c.role == "real" and self.of in c.parts())
+        finest = max([shape[: self.dims], *real], key=len)
+        marks = Condition(shape=finest, role="given", of=self.of)
         values = Condition(shape=shape, role="values", of=self.of)
         return plus(spec, "mask", **{self.name: marks, f"{self.name}_values": values})
 
@@ -87,11 +91,18 @@ class Mask(View):
             place = place.reshape(n, shape[0], *(1,) * (len(shape) - 1))
             given = torch.where(first, (place <= share).expand_as(given), given)
         given = given & real
+        fine = self._marks(examples)
+        if fine is not None and fine.ndim > given.ndim:
+            given = expand(given, fine) & fine
         values = torch.where(expand(given, x), x, torch.zeros((), dtype=x.dtype))
         return Examples(examples.x, {**examples.cond, self.name: given, f"{self.name}_values": values})
 
-    def _real(self, examples: Examples, like: torch.Tensor) -> torch.Tensor:
+    def _marks(self, examples: Examples) -> torch.Tensor | None:
         real: Any = (examples.layout or Layout()).at(self.of).real
+        return real if isinstance(real, torch.Tensor) else None
+
+    def _real(self, examples: Examples, like: torch.Tensor) -> torch.Tensor:
+        real = self._marks(examples)
         if real is None:
             return torch.ones_like(like)
         # A point is real where any of it is.

@@ -529,6 +529,18 @@ def test_endpoints_of_a_flow_and_of_itself(draws):
     assert other == pytest.approx(float((ends[0] - ends[1]).square().sum(1).mean().sqrt()), rel=1e-5)
 
 
+def test_the_reference_of_a_reflowed_flow_starts_where_its_pairs_do(draws):
+    """The pairs' starts are a condition that their teacher, who made them, does not know."""
+    noise = torch.randn(8, 2, generator=draws)
+    rows = fl.data.Tensors(torch.zeros(8, 2), {"x0": noise}, roles={"x0": "start"})
+    model = fl.models.MLP(Spec((2,)), width=8, depth=1)
+    teacher = fl.Flow(model, spec=Spec((2,)), solver=fl.solvers.Euler(4))
+    source = fl.sources.Paired(holds="states", otherwise=fl.sources.Gaussian())
+    flow = fl.Flow(model, spec=rows.spec, source=source, solver=fl.solvers.Euler(4))
+    score = EndpointDistance(fl.solvers.Euler(4), of=Trained(teacher))
+    assert score(flow, rows.take(torch.arange(8)))["endpoint_rmse"] == 0
+
+
 def test_blocks_of_sizes_that_cannot_be_are_told():
     images = Spec((1, 8, 8))
     with pytest.raises(ValueError, match="patch must be at least 1"):

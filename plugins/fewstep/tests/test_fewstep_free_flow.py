@@ -1,5 +1,7 @@
 """FreeFlow beside the exact map of a Gaussian."""
 
+import json
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from flowloom.layout import Layout
 from flowloom.objectives import Batch, Step
 from flowloom.trained import Trained
 from flowloom_fewstep.free_flow import FreeFlow, FromNoise
+from flowloom_registry.cli import main
 
 
 class Velocity(torch.nn.Module):
@@ -72,6 +75,22 @@ def test_a_map_from_noise_is_not_walked(taught):
     x, half = torch.zeros(3, 1, dtype=torch.float64), torch.full((3,), 0.5, dtype=torch.float64)
     with pytest.raises(IncompatibleError, match="steps: 1"):
         field.jump(x, half, 2 * half, {})
+
+
+def test_the_role_of_the_follower_is_missed_when_the_recipe_is_built(tmp_path, capsys):
+    stages = [{"name": "base"}, {"name": "student", "objective": "free-flow", "solver": "flow-map"}]
+    stages[1]["roles"] = {"teacher": {"run": "base"}}
+    recipe = {"data": "eight-gaussians", "model": "mlp", "train": {"steps": 1}, "stages": stages}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(recipe))
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "recipe.yaml:1:" in said
+    assert "objective + roles: a network is asked for in the role 'fake'" in said
+    assert not (tmp_path / "out").exists()
+    stages[1]["objective"] = {"use": "free-flow", "correction": 0}  # asks for none
+    file.write_text(json.dumps(recipe))
+    assert main(["plan", str(file)]) == 0
 
 
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path):

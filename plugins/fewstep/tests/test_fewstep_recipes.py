@@ -97,6 +97,27 @@ def test_cifar10_has_the_network_of_rectified_flow(name, tmp_path):
     assert sum(p.numel() for p in built["model"].parameters()) == 61_804_419
 
 
+@pytest.mark.parametrize("rank", [None, 4])
+def test_straightening_trains_all_of_it_or_two_in_a_hundred(rank, tmp_path):
+    """2312.16414: all weights, or additions of rank 4 to every layer, which are 2 % of them."""
+    pytest.importorskip("flowloom_images")
+    file = tmp_path / "pixels.py"
+    file.write_text(RECTIFIED)
+    overrides = [f"data={{use: '{file}:Pixels'}}"]
+    if rank is not None:
+        low = f"{{use: low-rank, network: {{run: flow, part: model, frozen: false}}, rank: {rank}}}"
+        overrides.append(f"stages.straight.model={low}")
+    planned = {}
+    for stage in stages_of(load_recipe("cifar10-bellman", overrides=overrides)):
+        with torch.device("meta"):
+            planned[stage.stage.name] = assemble(stage, planned=planned)
+    flow = planned["straight"].flow
+    assert flow.objective.solver is flow.solver
+    trained = sum(p.numel() for p in flow.trainable().values())
+    assert trained / size(flow.model) == pytest.approx(1 if rank is None else 0.019, abs=5e-4)
+    assert size(flow.model) - (0 if rank is None else trained) == 61_804_419
+
+
 def test_free_flow_distils_a_sit_xl(latents):
     """2511.19428: SiT-XL/2 of 675 million, whose student embeds a second time."""
     pytest.importorskip("flowloom_images")

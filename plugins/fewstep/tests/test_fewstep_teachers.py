@@ -16,6 +16,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.trained import Trained
 from flowloom_fewstep.align_your_flow import AlignYourFlow
 from flowloom_fewstep.bellman import BellmanEuler
+from flowloom_fewstep.bellman_straightening import BellmanStraightening
 from flowloom_fewstep.free_flow import FreeFlow
 from flowloom_fewstep.proreflow import ProReflow
 from flowloom_fewstep.reconstruction import Reconstruction
@@ -50,6 +51,7 @@ STUDENTS = {
     "refiner": lambda teacher: VelocityRefiner(PLANE, teacher),
     "corrected": lambda teacher: SelfCorrected(teacher, Says()),
     "bellman": BellmanEuler,
+    "straightened": lambda teacher: BellmanStraightening(BellmanEuler(teacher), AffinePath()),
 }
 
 

@@ -31,12 +31,24 @@ def test_a_skew_cell_is_reduced_and_keeps_its_distances():
         assert abs(cell.volume - one.volume) < 1e-5
 
 
+def test_atoms_overlap_however_skew_their_cell_is(cif):
+    """Of a cube of 4 angstrom in other words; the two atoms are 0.3 angstrom apart, four cells away."""
+    rows = 4.0 * np.array([[-15, 0, 4], [-8, 1, 0], [-4, 0, 1]])
+    lengths = np.linalg.norm(rows, axis=1)
+    a, b, c = rows / lengths[:, None]
+    angles = np.degrees(np.arccos([b @ c, a @ c, a @ b]))
+    frac = ((0.2876186, 0.93507242, 0.66537916), (0.66357596, 0.860414, 0.15452415))
+    with pytest.raises(Refusal, match="overlapping atoms"):
+        reading.read(cif(["Ca", "O"], frac, lengths, angles))
+
+
 @pytest.mark.parametrize(
     ("line", "other", "reason"),
     [
         ("_cell_length_a   4.0", "_cell_length_a ?", "not told"),
         ("_cell_angle_beta   90.0", "", "not told"),
         ("_cell_length_a   4.0", "_cell_length_a 1e39", "not told"),
+        (" _atom_site_fract_y", " _atom_site_Cartn_y", "no fractional coordinates"),
         ("_symmetry_equiv_pos_as_xyz\n  1  'x, y, z'", "_other\n 1 2", "an unknown space group"),
     ],
 )

@@ -56,6 +56,21 @@ def test_stretched_and_scattered_molecules_are_told_apart(molecules):
     assert broken["validity"] == 0
 
 
+def test_rows_without_atoms_and_masks_that_were_not_lifted_are_no_molecules(molecules):
+    metric, view = MoleculeQuality(molecules.spec, rare=1), MoleculeView(molecules.spec)
+    metric.fit(molecules)
+    real = molecules.all()
+    none = Examples(real.x, {"atoms": torch.zeros_like(real.cond["atoms"])})
+    masked = {
+        name: torch.full_like(real.x[name], len(molecules.spec.parts[name].tokens))
+        for name in ("types", "charges")
+    }
+    for drawn in (none, Examples({**real.x, **masked}, real.cond)):
+        values = metric(drawn, real)
+        assert values["validity"] == values["connectivity"] == values["atom_stability"] == 0
+        assert view.samples(drawn, real)
+
+
 def test_metric_and_pictures_bear_a_few_rows_alike(molecules):
     few = molecules.take(torch.tensor([0, 0, 1]))
     metric = MoleculeQuality(molecules.spec)

@@ -233,6 +233,59 @@ def test_chains_that_cannot_be_used_are_told_row_by_row(rows, tmp_path):
             len(read(tmp_path, shortest=12, longest=14))
 
 
+def test_atoms_that_say_no_frame_are_told_and_an_empty_cif_is_a_row_too(rows, tmp_path):
+    text = pdb_text(rows, 0)
+    at = {line[12:16].strip(): line for line in text.splitlines() if line[21:26] == "A   2"}
+    ca, c = ([float(at[name][i : i + 8]) for i in (30, 38, 46)] for name in ("CA", "C"))
+    on_a_line = "".join(f"{2 * b - a:8.3f}" for a, b in zip(c, ca, strict=True))
+
+    def moved(name, to):
+        return changed(text, edit=lambda line: line[:30] + to + line[54:] if line == at[name] else line)
+
+    bad = {
+        "overlap": moved("N", at["CA"][30:54]),
+        "line": moved("N", on_a_line),
+        "nan": moved("C", "     nan" * 3),
+    }
+    for name, content in bad.items():
+        (tmp_path / f"{name}.pdb").write_text(content)
+    (tmp_path / "empty.cif").write_text("")
+    (tmp_path / "good.pdb").write_text(changed(text))
+    data = read(tmp_path)
+    with pytest.warns(UserWarning, match="4 of 5 rows are left out"):
+        assert len(data) == 1
+    reasons = {one.row: one.reason for one in data.prepared.refused}
+    assert reasons["overlap.pdb:A"] == "overlapping atoms"
+    assert reasons["line.pdb:A"] == "backbone atoms on a line"
+    assert reasons["nan.pdb:A"] == "coordinates that are no numbers"
+    assert reasons["empty.cif"].startswith("unreadable")
+
+
+def test_of_a_residue_in_two_places_one_is_taken_and_not_atoms_of_both(rows, tmp_path):
+    """The second place has more of CA alone, as refined occupancies may; it is 1.5 angstrom off."""
+
+    def two(line):
+        if line[21:26] != "A   2":
+            return [line]
+        share = 0.45 if line[12:16].strip() == "CA" else 0.6
+        other = f"{float(line[30:38]) + 1.5:8.3f}"
+        return [
+            f"{line[:16]}A{line[17:54]}{share:6.2f}{line[60:]}",
+            f"{line[:16]}B{line[17:30]}{other}{line[38:54]}{1 - share:6.2f}{line[60:]}",
+        ]
+
+    plain = changed(pdb_text(rows, 0))
+    for name, content in {
+        "plain": plain,
+        "two": "\n".join(x for ln in plain.splitlines() for x in two(ln)),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "p.pdb").write_text(content)
+    found, wanted = (read(tmp_path / name).all() for name in ("two", "plain"))
+    assert torch.allclose(found.x["pos"], wanted.x["pos"], atol=1e-4)
+    assert torch.allclose(found.x["rot"], wanted.x["rot"], atol=1e-4)
+
+
 def test_folders_of_peptide_and_receptor_are_complexes(rows, tmp_path):
     """As in PepBDB, and in PepMerge with pockets and merged files beside them."""
     for i, other in enumerate(("receptor.pdb", "pocket.pdb", "receptor.pdb.gz")):

@@ -1,6 +1,14 @@
 """SMILES become conformers, in parallel, kept, whatever is in the file; what is left out is named."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +63,48 @@ def test_rows_that_are_left_out_are_named_and_counted(tmp_path, write_csv):
     with pytest.warns(UserWarning, match="6 of 9"):
         names = stripped.keys()
     assert "CC" in names
+
+
+def test_numbers_of_atoms_are_no_other_molecule_and_a_bond_of_any_order_is_none(tmp_path, write_csv):
+    rows = ["[CH3:1][OH:2]", "[H:3]OC", "CO", "C~C"]
+    data = Conformers([str(write_csv(tmp_path / "m.csv", ("smiles",), [(s,) for s in rows]))], val=0, test=0)
+    with pytest.warns(UserWarning, match=r"1 of 4 rows are left out: a bond of any order: 1 \(row 4\)"):
+        assert data.keys() == ["CO"] * 3
+
+
+def test_workers_leave_ctrl_c_to_who_asked_and_go_without_a_word():
+    """All programs of a terminal are told of it."""
+    worker = subprocess.Popen(
+        [sys.executable, str(Path(parallel.__file__).with_name("conform.py"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    worker.stdin.write(json.dumps(SETTINGS) + "\n" + json.dumps("CO") + "\n")
+    assert "pos" in json.loads(worker.stdout.readline())
+    worker.send_signal(signal.SIGINT)
+    worker.stdin.write(json.dumps("CCO") + "\n")
+    assert "pos" in json.loads(worker.stdout.readline())
+    worker.stdout.close()
+    worker.stdin.write(json.dumps("CO") + "\n")
+    worker.wait(timeout=60)
+    assert worker.stderr.read() == ""
+
+
+def test_who_stops_does_not_leave_threads_that_go_on(monkeypatch):
+    asked = []
+
+    def slow(self, smiles):
+        asked.append(smiles)
+        time.sleep(0.05)
+        return {"reason": "slow"}
+
+    monkeypatch.setattr(parallel._Worker, "embed", slow)
+    stop = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        parallel.conformers(["C"] * 400, SETTINGS, 2)
+    before = len(asked)
+    time.sleep(0.5)
+    assert len(asked) <= before + 2
 
 
 def test_nothing_left_is_an_error_of_one_line(tmp_path, write_csv):

@@ -87,6 +87,13 @@ def test_an_sdf_file_gives_its_own_positions_and_names_what_it_cannot_use(tmp_pa
     accepted = MoleculeFile(str(file), missing_hydrogens="accept", val=0, test=0)
     with pytest.warns(UserWarning, match="3 of 6"):
         assert len(accepted) == 3
+    crowded = Chem.Mol(rows[0])
+    crowded.GetConformer().SetAtomPosition(1, crowded.GetConformer().GetAtomPosition(0))
+    with Chem.SDWriter(str(tmp_path / "crowded.sdf")) as writer:
+        writer.write(rows[0])
+        writer.write(crowded)
+    with pytest.warns(UserWarning, match=r"overlapping atoms: 1 \(row 2\)"):
+        assert len(MoleculeFile(str(tmp_path / "crowded.sdf"), val=0, test=0)) == 1
     with pytest.raises(DataError, match=r"no file other\.sdf"):
         len(MoleculeFile("other.sdf", root=tmp_path))
     (tmp_path / "none.sdf").touch()

@@ -40,3 +40,9 @@ def test_recipes_run(recipe, settings, told, tmp_path):
     if recipe.startswith(("fpo", "ppo")):
         assert "Actions" in report
         assert "success" in report
+
+
+def test_a_network_of_values_is_missed_when_the_recipe_is_built(tmp_path, capsys):
+    assert main(["run", "fpo-two-goals", "--set", "roles=null", "--out", str(tmp_path / "r")]) == 2
+    assert "feed + roles: a network is asked for in the role 'value'" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()

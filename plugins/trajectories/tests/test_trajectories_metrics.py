@@ -122,6 +122,8 @@ def test_walls():
     found = Walls(maze)(Examples(through), Examples(through))
     assert found["wall_rate"] == 0.5
     assert Maze(maze).hits(torch.tensor([[-1.0, 0.0], [9.0, 9.0], [math.nan, 0.0]])).all()
+    # On any device: worlds are where the network is that learns in them.
+    assert Maze(maze).crosses(torch.ones(2, 3, 2, device="meta")).device.type == "meta"
 
 
 def test_plans_meet_no_wall_and_have_their_ends():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flowloom.data import Examples
+from flowloom.layout import Layout
 from flowloom_trajectories.data import Crossroads, Crowd, MazePlans
 from flowloom_trajectories.motion import Mover, Panel, moving
 from flowloom_trajectories.renderer import Fans
@@ -74,3 +75,23 @@ def test_answers_alone_are_not_shown_again_as_real():
     )
     wide, wider = (int.from_bytes(one.data[16:20], "big") for one in (alone, beside))
     assert 2 * wide == wider
+
+
+def test_what_is_missing_is_not_drawn(monkeypatch):
+    """Neither of the truth nor of its draws, nor does it widen what is shown."""
+    from matplotlib.axes import Axes
+
+    drawn = []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **_: drawn.append(list(y)))
+    x, real = torch.full((1, 6, 2), 50.0), torch.ones(1, 6, dtype=torch.bool)
+    x[:, 4:], real[:, 4:] = 0.0, False
+    rows = Examples(x, layout=Layout(real=real))
+    Fans(axes="time", draws=2).answers(None, rows, rows)
+    Fans(draws=1).answers(None, rows, rows)
+    assert len(drawn) >= 4
+    assert {value for line in drawn for value in line if value == value} == {50.0}
+    motion = Fans(draws=1).answers(None, rows, rows)[1].data.decode()
+    ElementTree.fromstring(motion)
+    assert "0;0" in values(motion, "opacity")[0]
+    (tile,) = Fans(axes="time").tiles(rows)
+    assert tile.data.decode().count(",") == 4

@@ -8,6 +8,8 @@ import torch
 
 from flowloom.errors import DataError
 from flowloom.testing import check
+from flowloom.views import Mask, Viewed
+from flowloom_trajectories.baselines import LinearInterpolation
 from flowloom_trajectories.data import Series
 from flowloom_trajectories.data.series import read_series
 
@@ -50,7 +52,7 @@ def test_what_stands_between_values_is_told_by_the_header(tmp_path, between):
     [
         (["2020-01-01,1,2", "2020-01-02,foo,2"], ":3: column 'a' holds numbers, and 'foo'"),
         (["2020-01-01,1,2", "2020-01-02,1"], ":3: 2 cells under 3 columns"),
-        (["2020-01-01,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' stands twice"),
+        (["2020-01-01,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' stands twice; keep one of its lines"),
         (["2020-01-02,1,2", "2020-01-01,1,2"], ":3: time '2020-01-01' comes before"),
         (["2020-01-01,1,2", "soon,1,2"], ":3: 'soon' is no time"),
         (["1,1,2", "nan,1,2"], ":3: 'nan' is no time"),
@@ -128,3 +130,21 @@ def test_windows_longer_than_the_data_are_told(tmp_path):
     data = Series(write(tmp_path, hours(30)), length=10)
     with pytest.raises(DataError, match="has 30 steps, 6 in its shortest split; windows of 10 do not fit"):
         len(data)
+
+
+def test_what_is_missing_is_never_given(tmp_path):
+    """Where an hour lacks one of its columns, the others are given, and lines do not go through its zero."""
+    gone = range(3, 200, 4)
+    lines = [f"{i},{'' if i in gone else i},{i % 5}" for i in range(200)]
+    data = Viewed(
+        Series(write(tmp_path, lines, "time,a,b"), length=12), [Mask(least=0.95, most=0.95, dims=1)]
+    )
+    rows = data.take(torch.arange(40)).laid_out(data.spec)
+    seen, given = rows.cond["seen"], rows.cond["given"]
+    assert not (given & ~seen).any()
+    assert (given[..., 1] & ~given[..., 0]).sum() > 100
+    rule = LinearInterpolation()
+    rule.fit(data)
+    filled = rule(rows, torch.Generator()).x[:, :, 0]
+    inner = ~seen[:, 1:-1, 0] & given[:, :-2, 0] & given[:, 2:, 0]
+    assert torch.allclose(filled[:, 1:-1][inner], ((filled[:, :-2] + filled[:, 2:]) / 2)[inner], atol=1e-5)

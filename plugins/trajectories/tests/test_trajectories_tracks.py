@@ -158,3 +158,15 @@ def test_agents_that_would_become_one_are_told(tmp_path):
         DataError, match=r"big\.csv:1: id is '10000000000000000000'; it takes a whole number up to"
     ):
         read_tracks(file)
+
+
+def test_frames_may_be_times_of_a_clock(walk_file):
+    """Milliseconds since 1970 split as any other frames do, though float32 does not tell them apart."""
+    begins = {i: (i * 50, 40) for i in range(1, 30)}
+    clock = {i: (1_700_000_000_000 + first, count) for i, (first, count) in begins.items()}
+    plain, dated = (
+        Walks([walk_file(walks, f"{len(name)}.txt")], val=0.2)
+        for name, walks in (("a", begins), ("bb", clock))
+    )
+    for name in ("train", "val", "test"):
+        assert dated.size(name) == plain.size(name)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flowloom.clashes import problems
 from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.solvers import FixedGrid, Solver
 from flowloom_registry.config.example import build_component
+from flowloom_registry.config.signature import read_signature
+from flowloom_registry.nearest import listing
+from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.runs.assembly import Assembly
 
 __all__ = ["chosen_solver", "require_fit"]
@@ -20,7 +25,7 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
         steps: of a solver with a fixed grid.
 
     Raises:
-        FlowloomError: no steps, or those of a solver that chooses its own.
+        FlowloomError: no steps, or those of a solver that chooses its own; one that needs more than steps.
         IncompatibleError: a solver that does not fit the other parts of the run.
     """
     if steps is not None and steps < 1:
@@ -29,6 +34,7 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
         settings = {} if steps is None else {"steps": steps}
         catalog = assembly.built.recipe.catalog
         place = f"--solver {name}"
+        _require_name_enough(catalog, name, settings)
         solver = build_component("solver", name, settings, catalog=catalog, place=place)
         require_fit(solver, assembly, place)
         return solver
@@ -38,6 +44,22 @@ def chosen_solver(assembly: Assembly, name: str | None = None, steps: int | None
     if not isinstance(own, FixedGrid):
         raise FlowloomError(f"--steps: {type(own).__name__} chooses its own steps; name a --solver too")
     return own.with_steps(steps)
+
+
+def _require_name_enough(catalog: Catalog, name: str, settings: Mapping[str, object]) -> None:
+    """Refuse a solver that is made of further parts, which stand in recipes alone."""
+    try:
+        target = catalog.load(catalog.find("solver", name))
+    except FlowloomError:
+        return  # building it says so
+    signature = read_signature(target)
+    wanted = [p.name for p in signature.parameters.values() if p.required and p.name not in settings]
+    if wanted:
+        whole = f"{{use: {name}, {', '.join(f'{one}: ...' for one in wanted)}}}"
+        raise FlowloomError(
+            f"--solver {name}: besides its name it needs {listing(wanted)}, which only a recipe can say: "
+            f"solver: {whole}"
+        )
 
 
 def require_fit(solver: Solver, assembly: Assembly, place: str) -> None:

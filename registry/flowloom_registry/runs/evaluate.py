@@ -162,7 +162,8 @@ class _Judging:
         values: dict[str, float] = {}
         for score in scores:
             with self.notes.about(f"score {named(score)}"):
-                some = examples.take(torch.arange(self.few)) if self.few is not None else examples
+                few = len(examples) if self.few is None else min(self.few, len(examples))
+                some = examples.take(torch.arange(few))
                 states = self.assembly.encode(some, self.assembly.flow.device)
                 found = score(self.assembly.flow, states, seed=self.config.seed)
                 values.update(named_values(found))

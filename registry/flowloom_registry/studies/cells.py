@@ -13,6 +13,9 @@ from flowloom_registry.config.recipe import Recipe, stack
 from flowloom_registry.errors import Problem
 from flowloom_registry.plugins.catalog import Catalog
 
+ARM = "arm"
+"""Name of the axis of the arms."""
+
 FOR_PEOPLE = ("name", "summary", "paper", "claim")
 """Sections that say nothing of what a cell is."""
 

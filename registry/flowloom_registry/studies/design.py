@@ -28,7 +28,7 @@ from flowloom_registry.config.yaml import read
 from flowloom_registry.errors import ConfigError, Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
-from flowloom_registry.studies.cells import Cell, folder_name, overwriting, word_of
+from flowloom_registry.studies.cells import ARM, Cell, folder_name, overwriting, word_of
 
 KEYS = ("name", "summary", "recipe", "grid", "arms", "every", "seeds", "small")
 OWN = ("recipe", "needs", "trains", "by")
@@ -38,8 +38,6 @@ EVERY = ("recipe", "needs", "by")
 MET = ("needs", "by")
 """What it says where a value of the grid and an arm meet."""
 ARMS = "arms"
-ARM = "arm"
-"""Name of the axis of the arms."""
 
 
 @dataclass(frozen=True)

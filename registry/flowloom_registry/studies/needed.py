@@ -25,9 +25,8 @@ from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.identity import asked_again
 from flowloom_registry.runs.stages import assemble_stages
-from flowloom_registry.studies.cells import Cell, folder_name
+from flowloom_registry.studies.cells import ARM, Cell, folder_name
 from flowloom_registry.studies.claim import Arm, Claim
-from flowloom_registry.studies.design import ARM
 from flowloom_registry.studies.experiment import require_sound
 from flowloom_registry.studies.folder import StudyFolder
 from flowloom_registry.studies.values import values_of

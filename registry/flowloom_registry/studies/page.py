@@ -29,7 +29,7 @@ def page(results: Results) -> str:
     ]
     left = remarks(results)
     if left:
-        sections.append(Section("What did not finish, or was left out", notes(left)))
+        sections.append(Section("What did not finish, was left out, or is not judged alike", notes(left)))
     head = Markup("<p>{}</p>").format(results.summary) if results.summary else Markup("")
     return whole_page(results.name, *figures(results), *sections, head=head)
 

@@ -48,6 +48,8 @@ class Record:
         train_seconds: that training took, None where it is not known.
         sample_seconds: that all samples took, of the recipe's own solver.
         parameters: that were trained, None where it is not known.
+        judged: by how much it was: ``200 examples against 359``, ``50 questions, 4 draws each``. Many metrics
+            depend on it, so that values stand beside each other only where it is the same.
     """
 
     cell: str
@@ -67,6 +69,7 @@ class Record:
     train_seconds: float | None = None
     sample_seconds: float | None = None
     parameters: int | None = None
+    judged: str = ""
 
     @property
     def quality(self) -> float | None:
@@ -255,16 +258,21 @@ def _values(bare: Record, told: Mapping[str, Any], seconds: float | None) -> Ite
         }
         return Record(**{**base, **ends, "metric": metric, "value": value, **more})
 
+    by = f"{told['n']} examples against {told['reference']}" if {"n", "reference"} <= told.keys() else ""
     for metric, value in columns.get(SAMPLES, {}).items():
-        yield record(metric, value, evaluations=told.get("nfe"))
+        yield record(metric, value, evaluations=told.get("nfe"), judged=by)
     for task, table in told.get("tasks", {}).items():
         columns_of = table.get("columns", {})
+        posed = (
+            f"{table['n']} questions, {table['draws']} draws each" if {"n", "draws"} <= table.keys() else ""
+        )
         for metric, value in columns_of.get(SAMPLES, {}).items():
             ends = {
                 "floor": columns_of.get(FLOOR, {}).get(metric),
                 "baseline": columns_of.get(simple, {}).get(metric),
             }
-            yield record(f"{task}/{metric}", value, **ends, better=table.get("better", {}).get(metric, ""))
+            way = table.get("better", {}).get(metric, "")
+            yield record(f"{task}/{metric}", value, **ends, better=way, judged=posed)
     asked = scores.get(HELD_OUT) or scores.get(SAMPLES) or {}
     for metric, value in asked.items():
         yield record(metric, value, floor=None, baseline=None)

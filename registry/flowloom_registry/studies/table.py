@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from flowloom_registry.studies.cells import ARM
 from flowloom_registry.studies.folder import ABSENT, FINISHED, UNDEFINED
-from flowloom_registry.studies.results import Record, Results
+from flowloom_registry.studies.results import RUN, Record, Results
 from flowloom_registry.studies.summary import (
     Spread,
     by_solver,
@@ -118,11 +119,30 @@ def _gap(records: Sequence[Record]) -> str:
 
 
 def remarks(results: Results) -> list[str]:
-    """One line for everything that did not finish, or was left out, and why."""
+    """One line for all that did not finish, was left out or is not judged alike, and why."""
     found: dict[str, None] = {}
     for record in results.states().values():
         if record.why:
             where = " · ".join(record.labels.values())
             word = "note" if record.state == FINISHED else record.state
             found.setdefault(f"{where}: {word}: {record.why}")
-    return list(found)[::-1]
+    return [*list(found)[::-1], *_unlike(results)]
+
+
+def _unlike(results: Results) -> list[str]:
+    """Values that stand beside each other and were judged by other numbers of examples."""
+    if results.axes[0] not in (ARM, RUN):  # the grid may be one of data, with as many examples as each has
+        return []
+    found = []
+    shown = [record for record in main_records(results.records) if record.judged]
+    beside = grouped(shown, lambda record: (*list(record.labels.values())[1:], record.metric))
+    for key, records in beside.items():
+        by = grouped(records, lambda record: (record.judged,))
+        if len(by) > 1:
+            said = "; ".join(f"{_names(some)} by {judged}" for (judged,), some in by.items())
+            found.append(f"{' · '.join(map(str, key))}: not comparable without care: {said}")
+    return found
+
+
+def _names(records: Sequence[Record]) -> str:
+    return ", ".join(dict.fromkeys(next(iter(record.labels.values())) for record in records))

@@ -15,9 +15,9 @@ from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
 from flowloom_registry.plugins.discovery import catalog as installed
 from flowloom_registry.runs.folder import read_json
-from flowloom_registry.studies.cells import Cell
+from flowloom_registry.studies.cells import ARM, Cell
 from flowloom_registry.studies.claim import BASELINE, Arm, Claim, Verdict, claims_of, decide
-from flowloom_registry.studies.design import ARM, Design
+from flowloom_registry.studies.design import Design
 from flowloom_registry.studies.experiment import run_cells
 from flowloom_registry.studies.folder import FINISHED, StudyFolder
 from flowloom_registry.studies.needed import Needed, sides

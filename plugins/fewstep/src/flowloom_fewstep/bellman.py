@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +24,38 @@ from flowloom_fewstep.teachers import mistaught
 if TYPE_CHECKING:
     from flowloom.flow import Flow
 
-__all__ = ["BellmanEuler", "euler_costs", "optimal_knots"]
+__all__ = ["BellmanEuler", "euler_costs", "fine_euler", "optimal_knots"]
+
+
+@torch.no_grad()
+def fine_euler(
+    field: Field,
+    x: State,
+    cond: Cond,
+    fine: int,
+    generator: torch.Generator | None,
+    layout: Layout | None = None,
+) -> Iterator[tuple[State, State, State]]:
+    """The steps of a fine Euler trajectory: where each begins, the velocity there, and where it ends.
+
+    Args:
+        field: a velocity.
+        x: states at the source.
+        cond: their conditions.
+        fine: equal steps; on manifolds they go by exponentials.
+        generator: for fields that draw.
+        layout: only what is real and free moves.
+    """
+    start, end = field.span
+    if layout is not None:
+        x, layout = layout.settled(x)
+    times = [start + (end - start) * i / fine for i in range(fine + 1)]
+    for t, t_next in pairwise(times):
+        slope = evaluate(field, x, time_tensor(t, x), cond, generator)
+        slope = slope if layout is None else layout.still(slope)
+        after = field.geometry.exp(x, map_state(lambda v, h=t_next - t: v * h, slope))
+        yield x, slope, after
+        x = after
 
 
 @torch.no_grad()
@@ -47,22 +79,15 @@ def euler_costs(
         generator: for fields that draw.
         layout: only what is real and free moves, and counts.
     """
-    start, end = field.span
-    if layout is not None:
-        x, layout = layout.settled(x)
+    (start, end), geometry = field.span, field.geometry
     times = [start + (end - start) * i / fine for i in range(fine + 1)]
-    geometry, states, slopes = field.geometry, [x], list[State]()
-    for i in range(fine):
-        slope = evaluate(field, states[-1], time_tensor(times[i], x), cond, generator)
-        slopes.append(slope if layout is None else layout.still(slope))
-        step = times[i + 1] - times[i]
-        states.append(geometry.exp(states[-1], map_state(lambda v, h=step: v * h, slopes[-1])))
+    trajectory = list(fine_euler(field, x, cond, fine, generator, layout))
     costs = torch.full((fine + 1, fine + 1), math.inf, dtype=torch.float64)
-    for i in range(fine):
-        for j in range(i + 1, fine + 1):
+    for i, (before, slope, _) in enumerate(trajectory):
+        for j, (_, _, after) in enumerate(trajectory[i:], i + 1):
             span = times[j] - times[i]
-            landed = geometry.exp(states[i], map_state(lambda v, h=span: v * h, slopes[i]))
-            costs[i, j] = squared_distance(geometry, landed, states[j], layout).double().mean()
+            landed = geometry.exp(before, map_state(lambda v, h=span: v * h, slope))
+            costs[i, j] = squared_distance(geometry, landed, after, layout).double().mean()
     return costs
 
 
@@ -133,15 +158,29 @@ class BellmanEuler(nn.Module, Euler):
         rows = torch.randint(len(data), (self.samples,), generator=generator)
         states = teacher.encode(data.take(rows), generator)
         x0 = teacher.start_for(states, generator)
+        layout = teacher.layout(states.cond)
+        layout = None if layout is None else layout.holding(states.x)
         field = read_as(self.teacher.field(), "velocity")
-        self.costs.copy_(
-            euler_costs(field, x0, states.cond, self.fine, generator, teacher.layout(states.cond))
-        )
+        self.costs.copy_(euler_costs(field, x0, states.cond, self.fine, generator, layout))
 
     @property
     def fitted(self) -> bool:
         """Whether costs have been measured; the grid is uniform before."""
         return bool(self.costs.any())
+
+    @property
+    def knots(self) -> list[int]:
+        """The cheapest grid as numbers of fine times, both ends included: ``steps + 1`` of them.
+
+        Raises:
+            SolverError: nothing has been measured, so that the grid would change.
+        """
+        if not self.fitted:
+            raise SolverError(
+                "the knots of bellman-euler are not measured yet; give the flow this solver, and fit it "
+                "(fit_parts) before it is trained"
+            )
+        return optimal_knots(self.costs, self.steps)
 
     def walked(self, field: Field, span: tuple[float, float]) -> list[float]:
         """The cheapest grid on ``span``: of a part of the field's, by the costs of that part.
@@ -162,5 +201,4 @@ class BellmanEuler(nn.Module, Euler):
         if not self.fitted:
             return super().times(span)
         start, end = span
-        knots = optimal_knots(self.costs, self.steps)
-        return [*(start + (end - start) * k / self.fine for k in knots[:-1]), end]
+        return [*(start + (end - start) * k / self.fine for k in self.knots[:-1]), end]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from flowloom.clashes import Clash, Parts
+from flowloom.clashes import Clash, Parts, lacking_role
 from flowloom.conditions import drop
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
@@ -109,8 +109,10 @@ class FreeFlow(PairObjective):
         return FromNoise(model, self.path, source)
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
-        """Solvers of several jumps; see `PairObjective.clashes`."""
+        """Solvers of several jumps, and no network that follows the samples; see `PairObjective.clashes`."""
         yield from super().clashes(parts)
+        if self.correction:
+            yield from lacking_role("fake", "objective", parts)
         if getattr(parts.get("solver"), "steps", 1) != 1:
             yield Clash("solver", "objective", "a map from noise alone is sampled in one jump: steps: 1")
 

@@ -135,7 +135,7 @@ class Fans(Renderer):
 
     def _square(self, x: Tensor) -> tuple[tuple[float, float], float]:
         """Lower left corner and side of what is shown of ways."""
-        flat = x.reshape(-1, x.shape[-1])[:, :2].nan_to_num(0.0)
+        flat = _finite(x.reshape(-1, x.shape[-1])[:, :2])
         low, high = flat.amin(0), flat.amax(0)
         middle, half = (low + high) / 2, 0.65 * float((high - low).max().clamp_min(0.5))
         return (float(middle[0]) - half, float(middle[1]) - half), 2 * half
@@ -192,7 +192,7 @@ class Fans(Renderer):
             for way in fan:
                 self._line(axes, torch.cat([last, way]), _DRAW, 0.4)
         else:
-            low, middle, high = (fan[..., 0].nan_to_num(0.0).quantile(q, 0) for q in (0.05, 0.5, 0.95))
+            low, middle, high = (fan[..., 0].nanquantile(q, 0) for q in (0.05, 0.5, 0.95))
             steps = range(len(came))
             axes.fill_between(steps, low.numpy(), high.numpy(), color=_DRAW, alpha=0.3, linewidth=0)
             axes.plot(steps, middle.numpy(), color=_DRAW, linewidth=1)
@@ -234,13 +234,14 @@ class Fans(Renderer):
 
     def _drawn(self, way: Tensor) -> str:
         """One way as an SVG of its own scale."""
-        flat = way.nan_to_num(0.0).clamp(-1e6, 1e6)
+        flat = way.clamp(-1e6, 1e6)
         if not self._plane(way):
             flat = torch.stack([torch.linspace(0, 1, len(way)), -flat[:, 0]], -1)
-        low, high = flat[:, :2].amin(0), flat[:, :2].amax(0)
+        flat = _finite(flat[:, :2])
+        low, high = flat.amin(0), flat.amax(0)
         size = (high - low).clamp_min(1e-6)
         scale = size if not self._plane(way) else size.max().expand(2)
-        points = 8 + 84 * (flat[:, :2] - low) / scale
+        points = 8 + 84 * (flat - low) / scale
         if self._plane(way):
             points[:, 1] = 100 - points[:, 1]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points.tolist())
@@ -252,11 +253,21 @@ class Fans(Renderer):
         )
 
 
+def _finite(points: Tensor) -> Tensor:
+    """Those of ``(n, 2)`` that are there; the origin where none is."""
+    there = points[points.isfinite().all(-1)]
+    return there if len(there) else points.new_zeros(1, 2)
+
+
 def _tensor(examples: Examples) -> Tensor:
     x = examples.x
     if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
         raise ShapeError("fans show ways and series, (steps, channels); these states are something else")
-    return x.detach().cpu().float()
+    x, layout = x.detach().float(), examples.layout
+    # What is missing is not shown, whatever stands in its place.
+    if layout is not None and layout.real is not None:
+        x = torch.where(layout.zero(torch.ones_like(x)) > 0, x, torch.nan)
+    return x.cpu()
 
 
 def _png(canvas: object) -> bytes:

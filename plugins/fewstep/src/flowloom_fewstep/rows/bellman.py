@@ -18,12 +18,25 @@ def register(reg: Registrar) -> None:
         example={"steps": 4, "fine": 200, "samples": 16},
         paper="2312.16414",
     )
+    reg.add(
+        "objective",
+        "bellman-straightening",
+        "flowloom_fewstep.bellman_straightening:BellmanStraightening",
+        summary="chords of a teacher's trajectories from knot to knot, at the knots alone",
+        paper="2312.16414",
+        within="bellman-checkerboard",
+    )
     reg.recipe(
         "bellman-ring",
         "flowloom_fewstep:recipes/bellman-ring.yaml",
         summary="eight Gaussians on a diffusion's path: the best four Euler steps, no second training",
         paper="2312.16414",
     )
+    for name, summary in (
+        ("bellman-checkerboard", "a flow of the checkerboard in two steps, straightened between its knots"),
+        ("bellman-checkerboard-reflow", "reflow with the same trajectories and updates beside it"),
+    ):
+        reg.recipe(name, f"flowloom_fewstep:recipes/{name}.yaml", summary=summary, paper="2312.16414")
     reg.recipe(
         "cifar10-bellman",
         "flowloom_fewstep:recipes/cifar10-bellman.yaml",

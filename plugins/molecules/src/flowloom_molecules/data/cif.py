@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from flowloom_molecules.data.cells import are_cells
+from flowloom_molecules.data.overlap import CLOSEST
 from flowloom_molecules.data.refused import Refusal
 from flowloom_molecules.elements import NUMBERS
-
-CLOSEST = 0.5
-"""Atoms that come closer than this (angstrom) overlap."""
 
 _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 _BOUND = 1e6
@@ -93,12 +91,14 @@ def read(text: str, most: int | None = None) -> Crystal:
     said = [gemmi.cif.as_number(block.find_value(f"_cell_{name}") or "?") for name in _CELL]
     if not (np.abs(said) < _BOUND).all():
         raise Refusal("a cell that is not told in numbers")
+    if not all(block.find_values(f"_atom_site_fract_{axis}") for axis in "xyz"):
+        raise Refusal("no fractional coordinates")
     group = structure.spacegroup_hm or structure.spacegroup_hall or structure.spacegroup_number > 1
     if structure.spacegroup is None and group and not structure.symops:
         raise Refusal("an unknown space group")
     unit = structure.cell
     lengths, angles = np.array([unit.a, unit.b, unit.c]), np.array([unit.alpha, unit.beta, unit.gamma])
-    cell = lattice(lengths, angles)
+    lattice(lengths, angles)  # refuses what is no cell
     sites = structure.get_all_unit_cell_sites()
     if most is not None and len(sites) > most:
         raise Refusal(f"more than {most} atoms")
@@ -110,10 +110,10 @@ def read(text: str, most: int | None = None) -> Crystal:
     frac = np.array([site.fract.tolist() for site in sites])
     if not np.isfinite(frac).all():
         raise Refusal("coordinates that are no numbers")
-    frac = frac % 1.0
-    if closest(frac, cell) < CLOSEST:
+    # In a skew cell the nearest image may be many cells away; in a reduced one it is next door.
+    lengths, angles, frac = _reduced(gemmi, unit, frac % 1.0)
+    if closest(frac, lattice(lengths, angles)) < CLOSEST:
         raise Refusal("overlapping atoms")
-    lengths, angles, frac = _reduced(gemmi, unit, frac)
     return Crystal(np.array([NUMBERS[name] for name in names]), frac % 1.0, lengths, angles)
 
 

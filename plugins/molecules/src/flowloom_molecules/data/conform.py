@@ -6,6 +6,7 @@ It imports RDKit and nothing of flowloom that is heavy, so that several start at
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
@@ -78,11 +79,14 @@ def tidied(smiles: str, settings: dict[str, Any]) -> tuple[Any, str]:
         if settings["salts"] == "refuse":
             return None, "several fragments (a salt)"
         mol = max(Chem.GetMolFrags(mol, asMols=True), key=lambda part: part.GetNumHeavyAtoms())
-    # The name is of the molecule as it is kept; isotopes are no other atoms here.
+    # The name is of the molecule as it is kept; isotopes and numbers of atoms are no other atoms here.
     for atom in mol.GetAtoms():
         if atom.GetNumRadicalElectrons():
             return None, "a radical"
         atom.SetIsotope(0)
+        atom.SetAtomMapNum(0)
+    if any(bond.GetBondType() == Chem.BondType.UNSPECIFIED for bond in mol.GetBonds()):
+        return None, "a bond of any order"
     mol = Chem.RemoveHs(mol)
     if mol.GetNumHeavyAtoms() > settings["most_heavy"]:
         return None, f"more than {settings['most_heavy']} heavy atoms"
@@ -132,6 +136,10 @@ def main() -> None:
     from rdkit import rdBase
 
     rdBase.DisableLog("rdApp.*")
+    # Who asks is told of Ctrl-C too, and ends this program, as does an answer that nobody reads.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     settings = json.loads(sys.stdin.readline())
     for line in sys.stdin:
         try:

@@ -108,8 +108,14 @@ def conformers(
                 worker.close()
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            # Where the user stops, threads end with the molecules they have.
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
     return answers

@@ -139,7 +139,7 @@ class Crystals(Dataset):
     def _prepared(self, file: Path) -> Prepared:
         texts = dict(_texts(file))
         contents = "\0".join(f"{row}\0{key}\0{text}" for row, (key, text) in texts.items()).encode()
-        mark = fingerprint(contents, {"crystals": 2, "most": self.most_atoms})
+        mark = fingerprint(contents, {"crystals": 3, "most": self.most_atoms})
         kept = prepared(f"crystals-{mark}", lambda: _make(texts, self.most_atoms))
         report(kept.refused, kept.total, str(file))
         return kept

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flowloom_molecules.data.refused import Refused
 
-FORMAT = 4
+FORMAT = 5
 """Counted up whenever what is written, or how it is made, changes."""
 
 

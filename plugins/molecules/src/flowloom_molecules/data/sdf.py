@@ -10,6 +10,7 @@ from flowloom.data.files import find, folders
 from flowloom.errors import DataError
 from flowloom_molecules.data.homes import qm9, records
 from flowloom_molecules.data.molecules import Conformed, packed
+from flowloom_molecules.data.overlap import overlapping
 from flowloom_molecules.data.prepared import Prepared, fingerprint, prepared
 from flowloom_molecules.data.refused import Refused, report
 
@@ -19,8 +20,8 @@ class MoleculeFile(Conformed):
 
     QM9 is ``gdb9.sdf``, which torch-geometric's own downloader brings where it is missing (from MoleculeNet's
     deepchemdata.s3-us-west-1.amazonaws.com/datasets/molnet_publish/qm9.zip). Records that cannot be used
-    (unreadable, without positions, without hydrogens that valences ask for, too large, other elements or
-    charges) are left out with a warning that names and counts them.
+    (unreadable, without positions, without hydrogens that valences ask for, overlapping atoms, too large,
+    other elements or charges) are left out with a warning that names and counts them.
 
     Args:
         file: a path, or a name in the folder ``molecules`` of ``$FLOWLOOM_DATA``.
@@ -106,6 +107,8 @@ class MoleculeFile(Conformed):
             return "a charge that is not asked for"
         if self.missing_hydrogens == "refuse" and any(atom.GetTotalNumHs() for atom in atoms):
             return "missing hydrogens"
+        if overlapping(place):
+            return "overlapping atoms"
         return ""
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from flowloom.data import Examples
 from flowloom.errors import DataError, MissingDependencyError
 from flowloom.spec import Spec
 
 FAR = 1e4
+_Kind = TypeVar("_Kind", str, int)
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,15 @@ class Perception:
         found = []
         for i in range(len(types)):
             there = slice(None) if real is None else real[i].cpu()
-            symbols = [self.elements[int(z)] for z in types[i][there]]
-            formal = [self.charges[int(c)] for c in charges[i][there]]
+            # A mask that has not been lifted is no element; it shows as a star.
+            symbols = [_at(self.elements, int(z), "*") for z in types[i][there]]
+            formal = [_at(self.charges, int(c), 0) for c in charges[i][there]]
             found.append(perceive(symbols, formal, pos[i][there].tolist()))
         return found
+
+
+def _at(kinds: Sequence[_Kind], i: int, other: _Kind) -> _Kind:
+    return kinds[i] if i < len(kinds) else other
 
 
 def perceive(symbols: list[str], charges: list[int], positions: list[list[float]]) -> Perceived:
@@ -96,7 +103,7 @@ def perceive(symbols: list[str], charges: list[int], positions: list[list[float]
     with rdBase.BlockLogs():
         rdDetermineBonds.DetermineConnectivity(bare, useVdw=False)
         fragments = len(Chem.GetMolFrags(bare))
-        if fragments > 1 or not _plausible(bare):
+        if fragments != 1 or "*" in symbols or not _plausible(bare):
             return Perceived(bare, None, "", fragments)
         whole = Chem.Mol(bare)
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowloom_molecules.data.overlap import overlapping
 from flowloom_molecules.data.refused import Refusal, Refused
 from flowloom_molecules.peptides.atoms import frames, torsions_of
 from flowloom_molecules.peptides.form import ABSENT, PARTS
@@ -23,6 +26,8 @@ NEAR = 10.0
 """To the pocket belong residues of the receptor whose CA is no further from one of the peptide, angstrom."""
 _BROKEN = 2.0
 """C and the next N further apart than this (angstrom) are not bonded."""
+_STRAIGHT = math.sin(math.radians(20))
+"""N, CA and C whose angle has a smaller sine than this say no frame."""
 
 Alternates = Literal["occupied", "refuse"]
 
@@ -35,7 +40,7 @@ class Limits:
         shortest: residues.
         longest: residues; longer chains are receptors.
         pocket: residues of the pocket that are kept, the nearest.
-        alternates: of atoms in several places, take the most ``occupied``, or ``refuse`` the chain.
+        alternates: of residues in several places, take the most ``occupied``, or ``refuse`` the chain.
     """
 
     shortest: int
@@ -59,7 +64,7 @@ def peptides_in(
     try:
         chains = _chains(file)
         beside = [] if receptor is None else [r for _, residues in _chains(receptor) for r in residues]
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, IndexError) as error:
         refused.append(Refused(called, called, f"unreadable ({str(error).splitlines()[0][:60]})"))
         return
     if not chains:
@@ -119,17 +124,38 @@ def _atoms(residue: Any, alternates: Alternates) -> dict[str, Any]:
     """Places of the heavy atoms of one residue by name, all that its type needs."""
     if residue.name not in NAMES:
         raise Refusal(f"an unknown residue ({residue.name})")
-    chosen: dict[str, Any] = {}
-    for atom in residue:
-        if alternates == "refuse" and atom.has_altloc():
-            raise Refusal("alternate locations")
-        if atom.name not in chosen or atom.occ > chosen[atom.name].occ:
-            chosen[atom.name] = atom
+    if alternates == "refuse" and any(atom.has_altloc() for atom in residue):
+        raise Refusal("alternate locations")
+    chosen = _occupied(residue)
     if not {"N", "CA", "C"} <= set(chosen):
         raise Refusal("missing backbone atoms")
     if any(one.name not in chosen for one in side_chain(NAMES.index(residue.name))):
         raise Refusal("missing side-chain atoms")
-    return {name: np.array(atom.pos.tolist()) for name, atom in chosen.items()}
+    atoms = {name: np.array(atom.pos.tolist()) for name, atom in chosen.items()}
+    place = np.stack(list(atoms.values()))
+    if not np.isfinite(place).all():
+        raise Refusal("coordinates that are no numbers")
+    if overlapping(place):
+        raise Refusal("overlapping atoms")
+    to_n, to_c = atoms["N"] - atoms["CA"], atoms["C"] - atoms["CA"]
+    across = np.linalg.norm(np.cross(to_n, to_c))
+    if across < _STRAIGHT * np.linalg.norm(to_n) * np.linalg.norm(to_c):
+        raise Refusal("backbone atoms on a line")
+    return atoms
+
+
+def _occupied(residue: Any) -> dict[str, Any]:
+    """Heavy atoms by name, of the location of the residue that is the most occupied wherever it has them."""
+    heavy = [atom for atom in residue if not atom.is_hydrogen()]
+    shares: Counter[str] = Counter()
+    for atom in heavy:
+        if atom.has_altloc():
+            shares[atom.altloc] += atom.occ
+    most = max(shares, key=lambda mark: shares[mark], default="")
+    chosen: dict[str, Any] = {}
+    for atom in sorted(heavy, key=lambda atom: (atom.altloc != most, -atom.occ)):
+        chosen.setdefault(atom.name, atom)
+    return chosen
 
 
 def _told(

@@ -35,17 +35,17 @@ class PeptideFiles(Divided):
     receptor is ``receptor.pdb`` beside it, or ``pocket.pdb`` where there is none, and other files in it are
     left alone.
     Of every file the first model is read. Chains that cannot be used (too long or short, residues missing or
-    unknown, backbone or side-chain atoms missing, two residues at one place) are left out with a warning that
-    names and counts them, as are files that cannot be read. With a pocket, chains longer than ``longest`` are
-    receptors, and residues of all other chains near the peptide are told beside it. Peptides of one sequence
-    are never torn apart by the splits.
+    unknown, backbone or side-chain atoms missing, overlapping or without a place, two residues at one place)
+    are left out with a warning that names and counts them, as are files that cannot be read. With a pocket,
+    chains longer than ``longest`` are receptors, and residues of all other chains near the peptide are told
+    beside it. Peptides of one sequence are never torn apart by the splits.
 
     Args:
         files: paths of files and folders, or names in the folder ``peptides`` of ``$FLOWLOOM_DATA``.
         shortest: residues.
         longest: residues; states are padded to so many.
         pocket: residues of the receptor at most, the nearest within 10 angstrom; none where 0.
-        alternates: of atoms in several places, take the most ``occupied``, or ``refuse`` the chain.
+        alternates: of residues in several places, take the most ``occupied``, or ``refuse`` the chain.
         val: share of the validation split.
         test: share of the test split.
         root: folder to search instead of ``$FLOWLOOM_DATA``.
@@ -105,7 +105,7 @@ class PeptideFiles(Divided):
             for file in pair
             if file is not None
         )
-        told = {**vars(self.limits), "peptides": 3, "gemmi": version("gemmi")}
+        told = {**vars(self.limits), "peptides": 4, "gemmi": version("gemmi")}
         kept = prepared(f"peptides-{fingerprint(mark.encode(), told)}", lambda: self._made(files))
         report(kept.refused, kept.total, ", ".join(self.files))
         return kept

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts, lacking_role
 from flowloom.data import Dataset
 from flowloom.errors import IncompatibleError
 from flowloom.objectives import Batch
@@ -81,19 +82,22 @@ class OnPolicy(OwnFeed):
         self.world: Any = None
         self.age = self.gained = torch.zeros(0)
 
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """No network that judges actions."""
+        yield from lacking_role("value", "feed", parts)
+
     def start(self, feeding: Feeding) -> None:
         """Remember what batches are made with.
 
         Raises:
-            IncompatibleError: the objective learns from no actions, or the role ``value`` is not there.
+            IncompatibleError: the objective learns from no actions, or no network has the role ``value``.
         """
         super().start(feeding)
         flow = feeding.flow
         if not isinstance(flow.objective, ClippedPolicy):
             name = type(flow.objective).__name__
             raise IncompatibleError(f"feed on-policy is for objective fpo or gaussian-ppo, not for {name}")
-        if "value" not in flow.roles:
-            raise IncompatibleError("feed on-policy judges actions by values; give roles: {value: value-mlp}")
+        flow.roles["value"]  # which says so where there is none
         if flow.codec is not None:
             raise IncompatibleError("feed on-policy stores actions as they are; leave the codec out")
         if feeding.size > self.envs * self.unroll:

@@ -72,7 +72,7 @@ class Maze:
 
     def crosses(self, xy: Tensor, between: int = 8) -> Tensor:
         """Whether a polyline ``(..., steps, 2)`` meets a wall, looked at ``between`` points a segment."""
-        share = torch.linspace(0, 1, between, dtype=xy.dtype)[:, None]
+        share = torch.linspace(0, 1, between, dtype=xy.dtype, device=xy.device)[:, None]
         a, b = xy[..., :-1, None, :], xy[..., 1:, None, :]
         return self.hits(a + share * (b - a)).flatten(-2).any(-1)
 

@@ -207,11 +207,13 @@ def _by_time(windows: Windows, shares: dict[str, float], gap: int) -> dict[str, 
         shares: of its time, in order.
         gap: frames that a window lasts.
     """
-    first, last = int(windows.start.min()), int(windows.start.max())
-    found, begin = {}, float(first)
+    # Counted from the first, in float64: frames that are times of a clock are beyond the digits of float32.
+    when = (windows.start - windows.start.min()).double()
+    last = float(when.max())
+    found, begin = {}, 0.0
     for i, (name, share) in enumerate(shares.items()):
-        end = begin + share * (last + 1 - first)
+        end = begin + share * (last + 1)
         late = begin + (gap if i else 0)
-        found[name] = windows.take(((windows.start >= late) & (windows.start < end)).nonzero()[:, 0])
+        found[name] = windows.take(((when >= late) & (when < end)).nonzero()[:, 0])
         begin = end
     return found

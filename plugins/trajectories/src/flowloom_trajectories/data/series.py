@@ -197,8 +197,12 @@ def _evenly(file: Path, cells: list[tuple[int, str]], values: np.ndarray, irregu
     if not len(gaps):
         return values
     for i in np.nonzero(gaps <= 0)[0][:1]:
-        what = "stands twice" if gaps[i] == 0 else "comes before the line above it"
-        raise DataError(f"{file}:{cells[i + 1][0]}: time {cells[i + 1][1]!r} {what}; sort the file by time")
+        what = (
+            "stands twice; keep one of its lines"
+            if gaps[i] == 0
+            else "comes before the line above it; sort the file by time"
+        )
+        raise DataError(f"{file}:{cells[i + 1][0]}: time {cells[i + 1][1]!r} {what}")
     step = float(np.median(gaps))
     places = (seconds - seconds[0]) / step
     whole = np.rint(places)
