@@ -63,6 +63,15 @@ def test_csv_with_words_and_a_header(tmp_path):
     assert one.all().x[:3].tolist() == [[0.0], [0.5], [1.0]]
 
 
+@pytest.mark.parametrize("between", [",", "\t", ";"])
+def test_tables_have_commas_tabs_or_semicolons(tmp_path, between):
+    lines = ["a,b,c", "1,2,ant", "3,4,bee", ""]
+    (tmp_path / "a.csv").write_text("\n".join(lines).replace(",", between))
+    data = TensorFile(tmp_path / "a.csv", conditions={"c": "c"}, held_out=0)
+    assert data.all().x.tolist() == [[1, 2], [3, 4]]
+    assert data.spec.conditions["c"].names == ("ant", "bee")
+
+
 def test_splits_are_disjoint_seeded_and_whole(npz):
     data = TensorFile(npz, held_out=0.2, val=0.25, seed=3)
     parts = [data.all(), data.split("val").all(), data.split("test").all()]

@@ -97,19 +97,20 @@ def _safetensors(file: Path) -> dict[str, Array]:
         raise DataError(f"{file} is no safetensors file: {error}") from error
 
 
-def read_table(file: Path, between: str = ",") -> list[tuple[int, list[str]]]:
+def read_table(file: Path) -> list[tuple[int, list[str]]]:
     """Rows of a CSV file with the line in which each ends, blank lines left out; cells are stripped.
+
+    Between cells stand commas, tabs or semicolons: those of which the first line has most.
 
     Args:
         file: to read.
-        between: what may stand between cells; that of them which the first line has most of.
 
     Raises:
         DataError: it cannot be read, or is no CSV in UTF-8.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
-            delimiter = max(between, key=lines.readline().count)
+            delimiter = max(",\t;", key=lines.readline().count)
             lines.seek(0)
             reader = csv.reader(lines, delimiter=delimiter)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]

@@ -22,7 +22,8 @@ class TensorFile(Dataset):
     """Named arrays of a file (npz, npy, safetensors, csv), the first dimension of each counting the examples.
 
     Real numbers become float32; whole numbers are tokens as states, class ids as conditions of shape
-    ``(n,)``. In a CSV, states are numbers however they are written, and a column of words is a class each.
+    ``(n,)``. In a CSV (commas, tabs or semicolons) states are numbers however they are written, and a column
+    of words is a class each.
 
     Args:
         file: to read, on first use.

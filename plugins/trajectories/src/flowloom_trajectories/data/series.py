@@ -46,7 +46,7 @@ def read_series(
         DataError: names file and line of what cannot be read, of a time that stands twice or out of order,
             and of uneven times.
     """
-    rows = read_table(file, ",\t;")
+    rows = read_table(file)
     if len(rows) < 2:
         raise DataError(f"{file} holds no series: a header and a line each time are wanted")
     header, body = rows[0][1], rows[1:]
