@@ -89,6 +89,7 @@ REFUSED = {
     "{metric: m, most: 1, seeds: [0, 0, 0]}": "claim[0].seeds: a seed stands there twice, and is one figure",
     "{metric: m, most: 1, seeds: [1, a]}": "claim[0].seeds: expected a number of seeds",
     "{metrik: m, most: 1}": "claim[0].metrik: a claim has no key 'metrik'; did you mean 'metric'?",
+    "{metric: m, most: 1, of: {seed: 3}}": "claim[0].of.seed: an arm has no seed of its own; write 'seeds",
     "{metric: m, most: 1, system: meanflw}": "'meanflw' is none of them; did you mean 'meanflow'?",
     "{metric: m, most: 1, of: {solvr: euler}}": "claim[0].of.solvr: a recipe has no section 'solvr'; did you",
     "{metric: m, most: 1, of: {column: trained}}": "claim[0].of.column: 'trained' is none of them",
@@ -115,6 +116,22 @@ def test_unknown_metrics_are_told_before_anything_trains(write, capsys) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     assert "study.yaml:2:18: claim.metric: " in line
     assert "no value named 'energy_distence'; did you mean 'energy_distance'?" in line
+    assert not Path("claims").exists()
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "of: {train: {steps: 4}}, over: {}",
+        "of: {solver: {steps: 2}}, over: base.yaml",
+        "of: {name: a}, over: {}",
+    ],
+)
+def test_arms_that_are_one_run_in_other_words_are_refused(write, arms, capsys) -> None:
+    file = write(f"extends: base.yaml\nclaim: [{{metric: energy_distance, most: 2, {arms}}}]\n")
+    assert main(["verify", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "study.yaml:2:9: claim.over: both arms are the same, so it cannot fail" in line
     assert not Path("claims").exists()
 
 

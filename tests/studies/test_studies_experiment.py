@@ -459,6 +459,18 @@ def test_a_damaged_study_is_one_line(carried_out) -> None:
     with pytest.raises(RunError, match="another format"):
         experiment.results()
     assert experiment.folder.state("nobody").state == WAITING
+    begun = {"format": 1, "name": "x", "summary": "", "axes": ["arm"]}
+    for more, said in (
+        ({}, "says not what"),
+        ({"cells": [{}]}, "lists no cells"),
+        ({"cells": 3}, "lists no"),
+    ):
+        experiment.folder.index.write_text(json.dumps({**begun, **more}))
+        with pytest.raises(RunError, match=f"study.json is damaged: it {said}"):
+            experiment.results()
+    experiment.folder.state_file("odd").write_text('{"state": "finished", "extra": 1}')
+    with pytest.raises(RunError, match=r"odd\.json is damaged: it says no state of a cell"):
+        experiment.folder.state("odd")
 
 
 def test_what_is_partly_done_is_shown_as_such(write, monkeypatch, capsys) -> None:
@@ -538,6 +550,8 @@ def test_mistakes_where_an_arm_meets_a_value(write) -> None:
     ("text", "said"),
     [
         ("arms: {a: {}}\nname: ../climbed\n", "name: '../climbed' names no folder: it may hold no slash"),
+        ("arms: {a: {seed: 3}}\n", "arms.a.seed: the seeds are those of all cells; write 'seeds: [0, 1, 2]'"),
+        ("arms: {a: {}}\nevery: {seed: 3}\n", "every.seed: the seeds are those of all cells"),
         ("arms: {a: {}}\nsmall: [1]\n", "small: expected a mapping of what is other in the small form, got"),
         ("arms: {a: {}}\nevery: {trains: a}\n", "every.trains: a recipe has no section 'trains'"),
         ("arms: {a: {}}\ngrid: {d: {m: {trains: a}}}\n", "grid.d.m.trains: a recipe has no section 'trains'"),

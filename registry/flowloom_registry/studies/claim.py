@@ -287,6 +287,10 @@ class _Reading:
                 )
                 problem = entry.key_at.problem(f"{path}.{key}", f"a recipe has no section {key!r}", hint)
                 self.problems.append(problem)
+        if node.get("seed") is not None:
+            self.refuse(
+                node, f"{path}.seed", "an arm has no seed of its own", "write 'seeds: [0, 1, 2]' beside it"
+            )
         inside = {k: v for k, v in node.entries.items() if k not in ("recipe", "column")}
         layer = MapNode(inside, node.at)
         below = own if base is None else MapNode({"extends": Entry(base.at, base)}, base.at)

@@ -290,6 +290,9 @@ class _Reading:
                 )
                 message = f"a recipe has no section {key!r}"
                 self.problems.append(entry.key_at.problem(f"{path}.{key}", message, hint))
+        if "seed" in sections.entries:
+            at, hint = sections.entries["seed"].key_at, "write 'seeds: [0, 1, 2]' beside the arms"
+            self.problems.append(at.problem(f"{path}.seed", "the seeds are those of all cells", hint))
         told = {key: self.word(own[key], f"{path}.{key}") for key in ("trains", "by")}
         trains = own["trains"] if told["trains"] else None
         return _Layer(

@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ class CellEntry:
     by: str
 
 
+@contextmanager
+def _damaged(file: Path, why: str) -> Iterator[None]:
+    """What a file of JSON lacks, or has too much of, is told in one line."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged: {why}") from error
+
+
 class StudyFolder:
     """One study's files.
 
@@ -96,7 +106,9 @@ class StudyFolder:
         Raises:
             RunError: it is no study, or damaged.
         """
-        return [CellEntry(**entry) for entry in self.told()["cells"]]
+        told = self.told()
+        with _damaged(self.index, "it lists no cells"):
+            return [CellEntry(**entry) for entry in told["cells"]]
 
     def told(self) -> dict[str, Any]:
         """What ``study.json`` says.
@@ -109,6 +121,8 @@ class StudyFolder:
         told = read_json(self.index)
         if told.get("format") != FORMAT:
             raise RunError(f"{self.index} is of another format; run the experiment again in another folder")
+        if not {"name", "summary", "axes", "cells"} <= told.keys():
+            raise RunError(f"{self.index} is damaged: it says not what the study is")
         return told
 
     def run_of(self, cell: Cell | CellEntry) -> RunFolder:
@@ -131,9 +145,17 @@ class StudyFolder:
         return self.path / "states" / f"{name}.json"
 
     def state(self, name: str) -> State:
-        """The state of a cell; waiting where nothing is known."""
+        """The state of a cell; waiting where nothing is known.
+
+        Raises:
+            RunError: the file is damaged.
+        """
         file = self.state_file(name)
-        return State(**read_json(file)) if file.is_file() else State(WAITING)
+        if not file.is_file():
+            return State(WAITING)
+        told = read_json(file)
+        with _damaged(file, "it says no state of a cell"):
+            return State(**told)
 
     def set_state(self, name: str, state: State) -> None:
         """Write the state of a cell."""

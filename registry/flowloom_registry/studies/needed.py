@@ -65,8 +65,8 @@ class Needed:
         catalog: where names are looked up.
 
     Raises:
-        ConfigError: a claim names a metric that its recipe does not have, or an arm has a mistake. Data that
-            are not here are no mistake: the cell will say so.
+        ConfigError: a claim names a metric that its recipe does not have, an arm has a mistake, or both arms
+            are one run. Data that are not here are no mistake: the cell will say so.
     """
 
     claims: Sequence[Claim]
@@ -92,6 +92,7 @@ class Needed:
                     )
                     message = f"{arm.title} has no value named {claim.metric!r}"
                     problems.append(claim.metric_node.at.problem("claim.metric", message, hint))
+            problems += self._twice(claim)
         if problems:
             raise ConfigError(dict.fromkeys(problems))
         self._plan()
@@ -122,11 +123,19 @@ class Needed:
         """Of everything that the arms of a claim are."""
         return digest_of(claim, self.catalog, self._read)
 
+    def _twice(self, claim: Claim) -> list[Problem]:
+        """Arms in other words that are one and the same run all the same."""
+        found = [(self._arms.get(_key(claim, arm)), arm.column) for arm in sides(claim)]
+        digests = {(known.digest, column) for known, column in found if known is not None}
+        if claim.over is None or None in [known for known, _ in found] or len(digests) > 1:
+            return []
+        return [claim.node.at.problem("claim.over", "both arms are the same, so it cannot fail")]
+
     def _by_name(self, name: str) -> Cell:
         return next(cell for cell in self._cells.values() if cell.name == name)
 
     def _known(self, claim: Claim, arm: Arm) -> _Known:
-        key = json.dumps([claim.recipe, arm.words])
+        key = _key(claim, arm)
         if key not in self._arms:
             self._arms[key] = self._new(claim, arm)
         return self._arms[key]
@@ -173,6 +182,11 @@ class Needed:
                 if known is not own:
                     cell = _at(known, f"{known.run}_{known.digest}_seed{seed}", seed, run, title)
                 self._cells[known.digest, seed] = cell
+
+
+def _key(claim: Claim, arm: Arm) -> str:
+    """By which an arm that was read is found again."""
+    return json.dumps([claim.recipe, arm.words])
 
 
 def sides(claim: Claim) -> Iterator[Arm]:
