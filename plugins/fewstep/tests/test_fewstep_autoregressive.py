@@ -218,6 +218,28 @@ def test_sampling_reads_what_training_read(history, draws):
     assert torch.allclose(torch.cat(told, 1), wanted)
 
 
+@BOTH
+def test_a_state_that_a_hook_replaced_is_what_is_read_next(history, draws):
+    objective = AutoregressiveTransitions(SPEC, history=history)
+    model, told = transformer(SPEC, patch=1), []
+    x0, put = torch.randn(2, 2, N, 1, generator=draws, dtype=torch.float64)
+    head = model.head
+
+    def heard(y, tau, features):
+        told.append(features)
+        return head(y, tau, features)
+
+    model.head = heard  # type: ignore[method-assign]
+    TransitionsByToken(1).solve(
+        objective.field(model), x0, generator=draws, on_step=lambda x, t: put if t == 0.5 else None
+    )
+    if history:
+        wanted = model.features(torch.cat([x0, put], 1), x0.new_zeros(2), {})
+    else:
+        wanted = model.features(put, x0.new_full((2,), 0.5), {}, prefix=N)
+    assert torch.allclose(told[N], wanted[:, -1:])
+
+
 def test_guidance_mixes_the_velocities_of_heads(draws):
     spec = Spec((N, 1), conditions={"label": Condition(3)})
     model = transformer(spec, patch=1)
@@ -271,6 +293,9 @@ def test_what_does_not_fit_is_refused(draws):
     ] * 3
     (clash,) = objective.clashes({"model": MLP(SPEC, width=8, depth=1)})
     assert "MLP is none" in clash.message
+    short = objective.field(transformer(SPEC, patch=1, states=2))
+    with pytest.raises(IncompatibleError, match="more than the 2 states of 4 tokens"):
+        TransitionsByToken(1).solve(short, torch.zeros(1, N, 1, dtype=torch.float64), generator=draws)
     field = objective.field(transformer(SPEC, patch=1))
     x0, given = torch.zeros(1, N, 1), Layout(given=torch.ones(1, N, dtype=torch.bool))
     for more in ({"span": (0.0, 0.5)}, {"layout": given}):

@@ -107,7 +107,9 @@ class TransitionsByToken(Solver):
                 context.sequence = torch.cat([context.sequence, drawn.x[:, None]], 1)
                 asked = drawn.nfe
             call.nfe += asked
-            walk.arrive(patches.join(context.sequence[:, -patches.count :]), following)
+            if walk.arrive(patches.join(context.sequence[:, -patches.count :]), following):
+                assert isinstance(walk.x, Tensor)
+                context.replace(patches.cut(walk.x))
         return walk.solution()
 
     def __repr__(self) -> str:
@@ -128,6 +130,11 @@ class _Context:
         self.level = 0.0 if law.history else level
         self.prefix = 0 if law.history else state.shape[1]
         self._read: dict[tuple[int, tuple[str, ...]], tuple[Past, Tensor]] = {}
+
+    def replace(self, state: Tensor) -> None:
+        """Put ``(batch, tokens, entries)`` in place of the last state, and forget what was read."""
+        self.sequence = torch.cat([self.sequence[:, : -state.shape[1]], state], 1)
+        self._read.clear()
 
     def features(self, rows: int, cond: Cond) -> Tensor:
         """What the head is told of the next token, ``(rows, 1, width)``: the batch, once a branch."""
