@@ -7,12 +7,12 @@ import torch
 
 from flowloom.couplings import OptimalTransport
 from flowloom.errors import IncompatibleError
-from flowloom.fields import NetworkField
-from flowloom.guidance import ClassifierFree
+from flowloom.fields import NetworkField, Wrapped
+from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Step
-from flowloom.solvers import Euler, Heun
+from flowloom.solvers import Euler, EulerMaruyama, Heun
 from flowloom.sources import Gaussian
 from flowloom.spec import Condition, Spec
 from flowloom_fewstep.autoregressive_transitions import AutoregressiveTransitions
@@ -260,6 +260,29 @@ def test_guidance_mixes_the_velocities_of_heads(draws):
     assert torch.allclose(drawn(0.0, cond), drawn(None, {}))
     far = drawn(3.0, cond)
     assert float((far - drawn(None, cond)).abs().max()) > 1e-3
+
+
+def test_nobody_asks_tokens_for_what_they_do_not_tell():
+    """Scores, or a second model that has not read the states, are told of when the recipe is built."""
+
+    class Second(Wrapped):
+        def __init__(self, field):
+            super().__init__(field)
+            self.weak = field
+
+    class WithSecond(Guidance):
+        def __call__(self, field):
+            return Second(field)
+
+    def said(solver, guidance=None):
+        parts = {"objective": AutoregressiveTransitions(SPEC), "source": Gaussian(), "guidance": guidance}
+        return [(clash.first, clash.message) for clash in solver.clashes(parts)]
+
+    assert not said(TransitionsByToken(inner=Heun(2)), ClassifierFree(2.0))
+    ((first, message),) = said(TransitionsByToken(inner=EulerMaruyama(3)))
+    assert (first, "score" in message) == ("solver", True)
+    ((first, message),) = said(TransitionsByToken(2), WithSecond())
+    assert (first, "second network" in message) == ("guidance", True)
 
 
 @BOTH

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import is_null
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.fields.wrapped import innermost, rewrapped
+from flowloom.fields.wrapped import Unasked, innermost, rewrapped
+from flowloom.guidance import Guidance
 from flowloom.layout import Layout
-from flowloom.paths import AffinePath
+from flowloom.paths import AffinePath, Path
 from flowloom.solvers import Euler, Solution, Solver
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call, Hook, Walk
@@ -55,6 +58,21 @@ class TransitionsByToken(Solver):
                 f"{type(chosen).__name__}"
             )
         self.inner = chosen
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Inner solvers and guidance that ask the velocities of tokens for what they do not tell."""
+        yield from super().clashes(parts)
+        token, guidance = Unasked("velocity", AffinePath(), None), parts.get("guidance")
+        try:
+            self.inner.prepare(token)
+        except IncompatibleError as error:
+            yield Clash("solver", "objective", f"tokens are drawn by velocities alone: {error}")
+        path = getattr(parts.get("objective"), "path", None)
+        if isinstance(guidance, Guidance) and isinstance(path, Path):
+            try:
+                rewrapped(guidance(Unasked(KIND, path, parts.get("source"))), token)
+            except IncompatibleError as error:
+                yield Clash("guidance", "solver", str(error))
 
     def with_steps(self, steps: int) -> Self:
         """The same with ``steps`` steps for every token."""
