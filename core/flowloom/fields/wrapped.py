@@ -9,10 +9,12 @@ import torch
 
 from flowloom.errors import IncompatibleError
 from flowloom.fields.base import Field, evaluate
+from flowloom.paths import Path
 from flowloom.paths.conversions import Kind, kind_name
+from flowloom.sources import Source
 from flowloom.state import Cond, State
 
-__all__ = ["ThroughPath", "Wrapped", "innermost", "read_as", "rewrapped"]
+__all__ = ["ThroughPath", "Unasked", "Wrapped", "innermost", "read_as", "rewrapped"]
 
 
 class Wrapped(Field):
@@ -59,6 +61,23 @@ class ThroughPath(Wrapped):
         assert self.path is not None
         value = self.ask(x, t, cond, generator)
         return self.path.convert(value, x, t, self.field.kind, self.kind, self.source)
+
+
+class Unasked(Field):
+    """What a solver or guidance is shown that only looks at what a field is.
+
+    Args:
+        kind: of its answers.
+        path: of the field.
+        source: of the path; None where scores are not known.
+    """
+
+    def __init__(self, kind: Kind, path: Path, source: Source | None) -> None:
+        self.kind, self.path, self.source = kind, path, source
+
+    def __call__(self, x: State, t: Any, cond: Cond) -> State:
+        """Never."""
+        raise NotImplementedError
 
 
 def innermost(field: Field) -> Field:

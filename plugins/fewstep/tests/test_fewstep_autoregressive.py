@@ -7,12 +7,12 @@ import torch
 
 from flowloom.couplings import OptimalTransport
 from flowloom.errors import IncompatibleError
-from flowloom.fields import NetworkField
-from flowloom.guidance import ClassifierFree
+from flowloom.fields import NetworkField, Wrapped
+from flowloom.guidance import ClassifierFree, Guidance
 from flowloom.layout import Layout
 from flowloom.models import MLP
 from flowloom.objectives import Batch, Step
-from flowloom.solvers import Euler, Heun
+from flowloom.solvers import Euler, EulerMaruyama, Heun
 from flowloom.sources import Gaussian
 from flowloom.spec import Condition, Spec
 from flowloom_fewstep.autoregressive_transitions import AutoregressiveTransitions
@@ -218,6 +218,28 @@ def test_sampling_reads_what_training_read(history, draws):
     assert torch.allclose(torch.cat(told, 1), wanted)
 
 
+@BOTH
+def test_a_state_that_a_hook_replaced_is_what_is_read_next(history, draws):
+    objective = AutoregressiveTransitions(SPEC, history=history)
+    model, told = transformer(SPEC, patch=1), []
+    x0, put = torch.randn(2, 2, N, 1, generator=draws, dtype=torch.float64)
+    head = model.head
+
+    def heard(y, tau, features):
+        told.append(features)
+        return head(y, tau, features)
+
+    model.head = heard  # type: ignore[method-assign]
+    TransitionsByToken(1).solve(
+        objective.field(model), x0, generator=draws, on_step=lambda x, t: put if t == 0.5 else None
+    )
+    if history:
+        wanted = model.features(torch.cat([x0, put], 1), x0.new_zeros(2), {})
+    else:
+        wanted = model.features(put, x0.new_full((2,), 0.5), {}, prefix=N)
+    assert torch.allclose(told[N], wanted[:, -1:])
+
+
 def test_guidance_mixes_the_velocities_of_heads(draws):
     spec = Spec((N, 1), conditions={"label": Condition(3)})
     model = transformer(spec, patch=1)
@@ -238,6 +260,29 @@ def test_guidance_mixes_the_velocities_of_heads(draws):
     assert torch.allclose(drawn(0.0, cond), drawn(None, {}))
     far = drawn(3.0, cond)
     assert float((far - drawn(None, cond)).abs().max()) > 1e-3
+
+
+def test_nobody_asks_tokens_for_what_they_do_not_tell():
+    """Scores, or a second model that has not read the states, are told of when the recipe is built."""
+
+    class Second(Wrapped):
+        def __init__(self, field):
+            super().__init__(field)
+            self.weak = field
+
+    class WithSecond(Guidance):
+        def __call__(self, field):
+            return Second(field)
+
+    def said(solver, guidance=None):
+        parts = {"objective": AutoregressiveTransitions(SPEC), "source": Gaussian(), "guidance": guidance}
+        return [(clash.first, clash.message) for clash in solver.clashes(parts)]
+
+    assert not said(TransitionsByToken(inner=Heun(2)), ClassifierFree(2.0))
+    ((first, message),) = said(TransitionsByToken(inner=EulerMaruyama(3)))
+    assert (first, "score" in message) == ("solver", True)
+    ((first, message),) = said(TransitionsByToken(2), WithSecond())
+    assert (first, "second network" in message) == ("guidance", True)
 
 
 @BOTH
@@ -271,6 +316,9 @@ def test_what_does_not_fit_is_refused(draws):
     ] * 3
     (clash,) = objective.clashes({"model": MLP(SPEC, width=8, depth=1)})
     assert "MLP is none" in clash.message
+    short = objective.field(transformer(SPEC, patch=1, states=2))
+    with pytest.raises(IncompatibleError, match="more than the 2 states of 4 tokens"):
+        TransitionsByToken(1).solve(short, torch.zeros(1, N, 1, dtype=torch.float64), generator=draws)
     field = objective.field(transformer(SPEC, patch=1))
     x0, given = torch.zeros(1, N, 1), Layout(given=torch.ones(1, N, dtype=torch.bool))
     for more in ({"span": (0.0, 0.5)}, {"layout": given}):

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from flowloom.errors import IncompatibleError
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import Cond, State, Time
@@ -81,8 +82,16 @@ class TransitionTransformer(nn.Module):
             cond: conditions.
             prefix: how many of the first tokens of the sequence see each other.
             past: what was read before, which these join; None where they are the first.
+
+        Raises:
+            IncompatibleError: the sequence has more states than the network reads.
         """
         before, new, count = 0 if past is None else past.tokens, tokens.shape[1], self.patches.count
+        if before + new > self.states * count:
+            raise IncompatibleError(
+                f"a sequence of {before + new} tokens has more than the {self.states} states of {count} "
+                "tokens that transition-transformer reads; raise states"
+            )
         place = torch.arange(before, before + new, device=tokens.device)
         cos, sin = plane_angles(self.patches.grid, self.trunk.turned, tokens)
         angles = cos[place % count], sin[place % count]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flowloom.clashes import Clash, Parts
 from flowloom.conditions import is_null
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.fields.wrapped import innermost, rewrapped
+from flowloom.fields.wrapped import Unasked, innermost, rewrapped
+from flowloom.guidance import Guidance
 from flowloom.layout import Layout
-from flowloom.paths import AffinePath
+from flowloom.paths import AffinePath, Path
 from flowloom.solvers import Euler, Solution, Solver
 from flowloom.solvers.base import FixedGrid
 from flowloom.solvers.walk import Call, Hook, Walk
@@ -55,6 +58,21 @@ class TransitionsByToken(Solver):
                 f"{type(chosen).__name__}"
             )
         self.inner = chosen
+
+    def clashes(self, parts: Parts) -> Iterable[Clash]:
+        """Inner solvers and guidance that ask the velocities of tokens for what they do not tell."""
+        yield from super().clashes(parts)
+        token, guidance = Unasked("velocity", AffinePath(), None), parts.get("guidance")
+        try:
+            self.inner.prepare(token)
+        except IncompatibleError as error:
+            yield Clash("solver", "objective", f"tokens are drawn by velocities alone: {error}")
+        path = getattr(parts.get("objective"), "path", None)
+        if isinstance(guidance, Guidance) and isinstance(path, Path):
+            try:
+                rewrapped(guidance(Unasked(KIND, path, parts.get("source"))), token)
+            except IncompatibleError as error:
+                yield Clash("guidance", "solver", str(error))
 
     def with_steps(self, steps: int) -> Self:
         """The same with ``steps`` steps for every token."""
@@ -107,7 +125,9 @@ class TransitionsByToken(Solver):
                 context.sequence = torch.cat([context.sequence, drawn.x[:, None]], 1)
                 asked = drawn.nfe
             call.nfe += asked
-            walk.arrive(patches.join(context.sequence[:, -patches.count :]), following)
+            if walk.arrive(patches.join(context.sequence[:, -patches.count :]), following):
+                assert isinstance(walk.x, Tensor)
+                context.replace(patches.cut(walk.x))
         return walk.solution()
 
     def __repr__(self) -> str:
@@ -128,6 +148,11 @@ class _Context:
         self.level = 0.0 if law.history else level
         self.prefix = 0 if law.history else state.shape[1]
         self._read: dict[tuple[int, tuple[str, ...]], tuple[Past, Tensor]] = {}
+
+    def replace(self, state: Tensor) -> None:
+        """Put ``(batch, tokens, entries)`` in place of the last state, and forget what was read."""
+        self.sequence = torch.cat([self.sequence[:, : -state.shape[1]], state], 1)
+        self._read.clear()
 
     def features(self, rows: int, cond: Cond) -> Tensor:
         """What the head is told of the next token, ``(rows, 1, width)``: the batch, once a branch."""

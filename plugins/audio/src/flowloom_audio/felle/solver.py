@@ -14,7 +14,7 @@ from flowloom.clashes import Clash, Parts
 from flowloom.conditions import is_null
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
-from flowloom.fields.wrapped import innermost, rewrapped
+from flowloom.fields.wrapped import Unasked, innermost, rewrapped
 from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import Path
@@ -73,7 +73,7 @@ class FrameByFrame(Solver):
         if not isinstance(path, Path) or not isinstance(source, Source):
             return
         prior = getattr(parts["objective"], "prior", "previous")
-        field = _Unasked("velocity", path, source if prior == "gaussian" else None)
+        field = Unasked("velocity", path, source if prior == "gaussian" else None)
         try:
             self.inner.prepare(field)
         except IncompatibleError as error:
@@ -81,7 +81,7 @@ class FrameByFrame(Solver):
         guidance = parts.get("guidance")
         if isinstance(guidance, Guidance):
             try:
-                rewrapped(guidance(_Unasked(KIND, path, source)), field)
+                rewrapped(guidance(Unasked(KIND, path, source)), field)
             except IncompatibleError as error:
                 yield Clash("guidance", "solver", str(error))
 
@@ -222,14 +222,3 @@ def _law_in(field: Field) -> NextFrame | None:
     """The law in a field, guidance around it or not."""
     law = innermost(field)
     return law if isinstance(law, NextFrame) else None
-
-
-class _Unasked(Field):
-    """What a solver or guidance is shown that only looks at what a field is."""
-
-    def __init__(self, kind: str, path: Path, source: Source | None) -> None:
-        self.kind, self.path, self.source = kind, path, source
-
-    def __call__(self, x: State, t: Any, cond: Cond) -> State:
-        """Never."""
-        raise NotImplementedError
