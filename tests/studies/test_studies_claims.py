@@ -77,7 +77,7 @@ def test_least_is_the_other_way_and_the_worst_seed_too(write) -> None:
 
 
 REFUSED = {
-    "{of: {train: {steps: 1}}, most: 1}": "claim[0].metric: a claim is about a metric: 'metric: energy_distance'",
+    "{of: {solver: heun}, most: 1}": "claim[0].metric: a claim is about a metric: 'metric: energy_distance'",
     "{metric: m}": "claim[0]: a claim without a limit cannot fail; give one of 'most:' and 'least:'",
     "{metric: m, most: 1, least: 0}": "claim[0]: a claim has one limit; give one of 'most:' and 'least:'",
     "{metric: m, most: .inf}": "claim[0].most: expected a finite number, got inf (float)",
