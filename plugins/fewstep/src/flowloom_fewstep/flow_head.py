@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,4 +74,4 @@ class _Layer(nn.Module):
 
 def normal(x: Tensor) -> Tensor:
     """Of mean 0 and variance 1 over the last dimension."""
-    return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)

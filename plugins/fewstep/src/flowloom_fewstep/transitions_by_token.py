@@ -20,7 +20,7 @@ from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import AffinePath, Path
 from flowloom.solvers import Euler, Solution, Solver
-from flowloom.solvers.base import FixedGrid
+from flowloom.solvers.base import require_velocity_steps
 from flowloom.solvers.walk import Call, Hook, Walk
 from flowloom.state import Cond, State
 from flowloom_fewstep.autoregressive_transitions import KIND, TransitionLaw
@@ -51,13 +51,7 @@ class TransitionsByToken(Solver):
     stochastic = True
 
     def __init__(self, steps: int = 16, inner: Solver | None = None) -> None:
-        chosen = inner or Euler(steps)
-        if not isinstance(chosen, FixedGrid) or chosen.wanted() != "velocity":
-            raise IncompatibleError(
-                "tokens are drawn by solvers of velocities in fixed steps (euler, midpoint, heun), not by "
-                f"{type(chosen).__name__}"
-            )
-        self.inner = chosen
+        self.inner = require_velocity_steps(inner or Euler(steps), "tokens")
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Inner solvers and guidance that ask the velocities of tokens for what they do not tell."""
@@ -116,9 +110,8 @@ class TransitionsByToken(Solver):
             state = patches.cut(walk.x)
             if context is None or not law.history:
                 context = _Context(law, state, level)
-            asked = 0
+            velocity, asked = rewrapped(field, _Drawing(law, context)), 0
             for _ in range(patches.count):
-                velocity = rewrapped(field, _Drawing(law, context))
                 start = Draw.like(state, generator).normal(state[:, 0].shape)
                 drawn = self.inner.solve(velocity, start, cond=call.cond, generator=generator)
                 assert isinstance(drawn.x, Tensor)

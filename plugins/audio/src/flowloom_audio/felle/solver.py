@@ -19,7 +19,7 @@ from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import Path
 from flowloom.solvers import Euler, Solution, Solver
-from flowloom.solvers.base import FixedGrid
+from flowloom.solvers.base import require_velocity_steps
 from flowloom.solvers.walk import Call, Hook, Walk
 from flowloom.sources import Source
 from flowloom.state import Cond, State
@@ -58,13 +58,8 @@ class FrameByFrame(Solver):
     def __init__(self, steps: int = 3, inner: Solver | None = None, threshold: float | None = 0.5) -> None:
         if threshold is not None and not 0 < threshold <= 1:
             raise ValueError(f"threshold is a probability in (0, 1], got {threshold}")
-        chosen = inner or Euler(steps)
-        if not isinstance(chosen, FixedGrid) or chosen.wanted() != "velocity":
-            raise IncompatibleError(
-                "frames are drawn by solvers of velocities in fixed steps (euler, midpoint, heun), not by "
-                f"{type(chosen).__name__}"
-            )
-        self.inner, self.threshold = chosen, threshold
+        self.inner = require_velocity_steps(inner or Euler(steps), "frames")
+        self.threshold = threshold
 
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Inner solvers and guidance that ask the velocities of frames for what they do not tell."""
