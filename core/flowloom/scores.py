@@ -37,9 +37,12 @@ class Score(ABC):
         of_data: False where the flow is judged by what it is and draws, and not by held-out examples (a
             sampler of an energy). Recipes without data have such scores only, and hand them the flow's own
             samples.
+        asks_solver: whether a value depends on the flow's solver or its guidance. Where training is
+            validated by a score that does not, its weights are the same by any solver.
     """
 
     of_data: ClassVar[bool] = True
+    asks_solver: ClassVar[bool] = True
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     about: ClassVar[Mapping[str, str]] = {}
 
@@ -169,6 +172,7 @@ class HeldOutLoss(Score):
         batch: examples at a time.
     """
 
+    asks_solver = False
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {
         "loss": "lower",
         "accuracy": "higher",

@@ -263,13 +263,31 @@ def test_a_half_trained_run_goes_on_under_another_evaluation(tmp_path: Path) -> 
     assert (folder / "flow.safetensors").read_bytes() == whole
 
 
-def test_a_solver_that_training_looks_through_belongs_to_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "through",
+    [
+        {"feed": "{use: self-generated, pairs: 64, every: 10, after: 10}"},
+        {"validate": "{score: {use: likelihood, solver: {use: euler, steps: 2}}, every: 10, n: 20}"},
+    ],
+)
+def test_a_solver_that_training_looks_through_belongs_to_the_training_and_not_to_the_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], through: dict[str, str]
 ) -> None:
-    recipe = written(tmp_path, feed="{use: self-generated, pairs: 64, every: 10, after: 10}")
-    assert main(["run", recipe, "--out", str(tmp_path / "run")]) == 0
-    line = refused(["run", recipe, "--out", str(tmp_path / "run"), "--set", "solver.steps=5"], capsys)
+    recipe, run = written(tmp_path, **through), tmp_path / "run"
+    assert main(["run", recipe, "--out", str(run)]) == 0
+    line = refused(["run", recipe, "--out", str(run), "--set", "solver.steps=5"], capsys)
     assert "(solver.steps: 2 -> 5)" in line
+    assert main(["eval", str(run), "--set", "solver.steps=5", "--out", "five"]) == 0
+    assert json.loads((run / "evaluations/five/evaluation.json").read_text())["nfe"] == 10
+
+
+def test_a_validation_that_draws_nothing_leaves_the_solver_to_be_asked_again(tmp_path: Path) -> None:
+    recipe, run = written(tmp_path, validate="{score: held-out-loss, every: 10, n: 20}"), tmp_path / "run"
+    assert main(["run", recipe, "--out", str(run)]) == 0
+    before = (run / "flow.safetensors").stat().st_mtime_ns
+    assert main(["run", recipe, "--out", str(run), "--set", "solver.steps=5"]) == 0
+    assert (run / "flow.safetensors").stat().st_mtime_ns == before
+    assert json.loads((run / "evaluation.json").read_text())["nfe"] == 10
 
 
 def test_a_finished_run_is_asked_differently_beside_its_own_results(

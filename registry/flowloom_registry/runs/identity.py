@@ -22,7 +22,9 @@ _ABSENT = object()
 _ASKED_OF_THE_FLOW = ("solver", "guidance")
 
 
-def changed(before: str, now: str, assembly: Assembly, but: Collection[str] = frozenset()) -> str | None:
+def changed(
+    before: str, now: str, assembly: Assembly, but: Collection[str] = frozenset(), trained: bool = False
+) -> str | None:
     """What differs between two resolved recipes in a section that training depends on; None where nothing
     does. What the older one does not mention, for its version did not know it, is what it is by default.
 
@@ -31,11 +33,12 @@ def changed(before: str, now: str, assembly: Assembly, but: Collection[str] = fr
         now: of the recipe that wants to use it.
         assembly: built from the latter.
         but: places that may differ, ``data.file`` say.
+        trained: the weights are asked, and nothing will train.
 
     Returns:
         The first value that differs, with its place: ``train.steps: 20 -> 30``.
     """
-    apart = asked_again(assembly)
+    apart = asked_again(assembly, trained)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     default = defaults_at(assembly.built.recipe, assembly.built.plan)
     for place in but:
@@ -50,15 +53,22 @@ def changed(before: str, now: str, assembly: Assembly, but: Collection[str] = fr
     return None
 
 
-def asked_again(assembly: Assembly) -> set[str]:
-    """Sections that can be asked again, differently, of a finished run.
+def asked_again(assembly: Assembly, trained: bool = False) -> set[str]:
+    """Sections that can be asked again, differently, of the weights of a run.
 
-    Those that say so (`Section.judges`), unless a part that is trained is given one of them, or looks at
-    samples during training, or has itself something fitted (what it has of other runs is theirs).
+    Those that say so (`Section.judges`), unless a part that is trained is given one of them or has itself
+    something fitted (what it has of other runs is theirs). While it trains, nor may what it looks through be
+    another: a feed or a validation that draws samples.
+
+    Args:
+        assembly: the run's.
+        trained: nothing will train any more, whatever training looked through.
     """
     built = assembly.built
     apart = {name for name, section in built.recipe.catalog.sections.items() if section.judges}
-    looks = assembly.feed.refresh_every or assembly.validate.score is not None
+    score = assembly.validate.score
+    draws = bool(assembly.feed.refresh_every) or (score is not None and score.asks_solver)
+    looks = draws and not trained
     for name in _ASKED_OF_THE_FLOW:
         part = built.get(name)
         stateful = isinstance(part, nn.Module) and bool(tensors(part))

@@ -65,9 +65,11 @@ def open_run(
     assembly = assemble(recipe, data=standing_in(folder))
     moved = _moved(assembly, overrides)
     if layers or overrides:
-        other = changed(read_text(folder.recipe), assembly.built.resolved(path), assembly, moved)
+        other = changed(
+            read_text(folder.recipe), assembly.built.resolved(path), assembly, moved, trained=True
+        )
         if other is not None:
-            free = ", ".join(sorted(asked_again(assembly) - NOT_PARTS))
+            free = ", ".join(sorted(asked_again(assembly, trained=True) - NOT_PARTS))
             raise RunError(
                 f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
                 f"what can be asked again: {free}"

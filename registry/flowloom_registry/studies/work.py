@@ -85,7 +85,7 @@ def _beside(cell: Cell, study: StudyFolder, device: torch.device) -> str:
     if not run.exists() or run.status()["state"] != "finished":
         raise RunError(f"cell {cell.trains}, whose weights it is asked with, did not finish")
     assembly = assemble(cell.recipe)
-    other = changed(read_text(run.recipe), assembly.built.resolved(run.path), assembly)
+    other = changed(read_text(run.recipe), assembly.built.resolved(run.path), assembly, trained=True)
     if other is not None:
         raise RunError(f"it would be trained otherwise than {cell.trains} ({other}); so it shares no weights")
     require_same_data(run.data, assembly.spec)
