@@ -40,6 +40,8 @@ FILES = {
     "nan.csv": b"a,b\n1,2\n3,nan\n",
     "broken.npz": b"\x93NUMPYxx",
     "typo.yaml": b"recpe: tiny.yaml\n",
+    "study.yaml": b"recipe: tiny.yaml\narms: {a: {}, b: {seed: 1}}\n",
+    "of-study.yaml": b"extends: study.yaml\n" + TINY.encode(),
     "long.yaml": b"extends: " + b"x" * 5000 + b"\n" + TINY.encode(),
     "still.py": b"import torch\nclass Still(torch.nn.Module):\n    forward = lambda self, x, t, **cond: x\n",
     "still.yaml": TINY.replace("{use: mlp, width: 8, depth: 1}", "./still.py:Still").encode(),
@@ -52,6 +54,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     (folder / "folder").mkdir()
+    (folder / "studied").mkdir()
+    (folder / "studied" / "study.json").write_text("{}")
     (folder / "loop").symlink_to(folder / "loop")
     assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "RUN"), "--device", "cpu"]) == 0
     return folder
@@ -142,6 +146,12 @@ CASES: list[tuple[list[str], str]] = [
         "--set data={use: tensors, file: nan.npz}: data: row 0 is not",
     ),
     (["sample", "nosuch"], "there is no folder nosuch"),
+    (["sample", "tiny.yaml"], "tiny.yaml is a file; the folder of a run is wanted"),
+    (["sample", "."], ". is not a flowloom run: it has no status.json; there are runs in it: RUN"),
+    (["run", "study.yaml"], "this is an experiment and no recipe; carry it out with: flowloom experiment st"),
+    (["run", "of-study.yaml"], "study.yaml:1:1: this is an experiment and no recipe"),
+    (["experiment", "RUN"], "RUN: cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
+    (["experiment", "studied"], "it is a folder of an experiment; its file goes on with it, and 'flowloom c"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
     (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
     (["sample", "RUN", "-n", "-3"], "a whole number from 1 is wanted, got '-3'"),
