@@ -81,9 +81,11 @@ def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples:
         title = f"{name.replace('_', ' ')} {'↓' if better[name] == 'lower' else '↑'}"
         log = _wide(lines)
         panels.append(Plot(title, lines, "evaluations", log_x=2, log_y=log, hint=meaning.get(name, "")))
+    numbers = {point.get("n") for point in points}
+    n = f" ({numbers.pop()} examples a point)" if len(numbers) == 1 and None not in numbers else ""
     return plots(
         panels,
-        caption="Every solver from the same noise, the recipe's own from more of it. Evaluations of the "
+        caption=f"Every solver from the same noise{n}, the recipe's own from more of it. Evaluations of the "
         "network are counted, both branches of guidance included.",
     )
 
