@@ -337,6 +337,16 @@ def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
 
 
 @pytest.mark.slow
+def test_a_script_that_guards_nothing_has_processes_too(write) -> None:
+    write("recipe: base.yaml\narms: {a: {}}")
+    text = "from flowloom_registry import Experiment\n"
+    text += "print([row['state'] for row in Experiment('study.yaml').run(jobs=2).rows()])\n"
+    Path("script.py").write_text(text)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip() == "['finished']", done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C in a terminal", "SIGKILL"])
 def test_processes_end_with_the_one_that_began_them_and_lose_nothing(write, how) -> None:
     rare = "every: {train: {steps: 100000, checkpoint_every: 100000}}"

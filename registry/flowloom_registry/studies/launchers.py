@@ -17,7 +17,12 @@ from pathlib import Path
 import torch
 
 from flowloom.errors import FlowloomError
-from flowloom_registry.runs.apart import end_with_parent, terminated_as_interrupted, without_interrupts
+from flowloom_registry.runs.apart import (
+    end_with_parent,
+    terminated_as_interrupted,
+    without_interrupts,
+    without_main,
+)
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import FAILED, RUNNING, WAITING, State, StudyFolder
 from flowloom_registry.studies.work import ELSEWHERE, work
@@ -173,7 +178,7 @@ class _Pool:
             arguments = (self.launching.source, cell.name, study.path, str(self.device), self.threads)
             context = multiprocessing.get_context("spawn")
             process: BaseProcess = context.Process(target=_apart, args=arguments)
-            with without_interrupts():
+            with without_interrupts(), without_main():
                 process.start()
             self.running[process] = cell
 
