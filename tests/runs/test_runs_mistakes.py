@@ -40,6 +40,9 @@ FILES = {
     "nan.csv": b"a,b\n1,2\n3,nan\n",
     "broken.npz": b"\x93NUMPYxx",
     "typo.yaml": b"recpe: tiny.yaml\n",
+    "study.yaml": b"recipe: tiny.yaml\narms: {a: {}, b: {solver: heun}}\n",
+    "key.yaml": b"recipe: tiny.yaml\ngrid: {train.stps: [1, 2]}\n",
+    "of-study.yaml": b"extends: study.yaml\n" + TINY.encode(),
     "long.yaml": b"extends: " + b"x" * 5000 + b"\n" + TINY.encode(),
     "still.py": b"import torch\nclass Still(torch.nn.Module):\n    forward = lambda self, x, t, **cond: x\n",
     "still.yaml": TINY.replace("{use: mlp, width: 8, depth: 1}", "./still.py:Still").encode(),
@@ -52,6 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     (folder / "folder").mkdir()
+    (folder / "studied").mkdir()
+    (folder / "studied" / "study.json").write_text("{}")
     (folder / "loop").symlink_to(folder / "loop")
     assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "RUN"), "--device", "cpu"]) == 0
     return folder
@@ -142,6 +147,12 @@ CASES: list[tuple[list[str], str]] = [
         "--set data={use: tensors, file: nan.npz}: data: row 0 is not",
     ),
     (["sample", "nosuch"], "there is no folder nosuch"),
+    (["sample", "tiny.yaml"], "tiny.yaml is a file; the folder of a run is wanted"),
+    (["sample", "."], ". is not a flowloom run: it has no status.json; there are runs in it: RUN"),
+    (["run", "study.yaml"], "this is an experiment and no recipe; carry it out with: flowloom experiment st"),
+    (["run", "of-study.yaml"], "study.yaml:1:1: this is an experiment and no recipe"),
+    (["experiment", "RUN"], "RUN: cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
+    (["experiment", "studied"], "it is a folder of an experiment; its file goes on with it, and 'flowloom c"),
     (["sample", "RUN", "--out", "file"], "--out file is a file; name a folder"),
     (["plan", "./RUN"], "cannot be read: it is a folder; its recipe is RUN/recipe.yaml"),
     (["sample", "RUN", "-n", "-3"], "a whole number from 1 is wanted, got '-3'"),
@@ -153,6 +164,10 @@ CASES: list[tuple[list[str], str]] = [
     (["sample", "RUN", "--solver", "nosuch"], "nosuch"),
     (["eval", "RUN", "-n", "0"], "a whole number from 1 is wanted, got '0'"),
     (["eval", "folder"], "folder"),
+    (["eval", "RUN", "--with", "heun", "--out", "x"], "is named 'heun'; 'heun' is a solver; known: "),
+    (["eval", "RUN", "--set", "data.n=9", "--out", "x"], "sample, scores, solver, tasks, trackers"),
+    (["experiment", "study.yaml", "--out", "/dev/null/x"], "cannot write /dev/null/x/study.json: Not a dir"),
+    (["experiment", "key.yaml"], "key.yaml:2:8: train.stps: TrainConfig takes no parameter 'stps'"),
     (["task", "RUN", "nosuch", "x"], "nosuch"),
     (["check", "nosuch"], "nosuch"),
     (["compare", "RUN", "nosuch"], "nosuch"),

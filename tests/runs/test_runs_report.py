@@ -258,6 +258,21 @@ def test_the_run_says_what_it_will_do_and_what_comes_next(tmp_path, capsys):
     assert "flow.safetensors" in page.read_text()
 
 
+def test_a_curve_of_one_point_is_a_dot(run):
+    file = run / "metrics.jsonl"
+    file.write_text(file.read_text().splitlines(keepends=True)[-1])
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert '"label":"loss","style":"dots"' in page
+    assert "Looks at held-out data are dots" not in page
+
+
+def test_without_a_browser_it_is_said(run, capsys, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    assert main(["report", str(run), "--open"]) == 0
+    assert "no browser is found here" in capsys.readouterr().err
+
+
 def test_quiet_says_only_results(run, capsys):
     assert main(["run", str(run), "--quiet"]) == 0
     out, err = capsys.readouterr()

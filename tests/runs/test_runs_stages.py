@@ -208,13 +208,15 @@ def test_a_run_that_has_not_come_to_its_last_stage_says_so(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a finished run ``base`` and an unfinished one."""
+    """A folder with a finished run ``base`` and two unfinished ones, one not at its last stage."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "base.yaml").write_text(BASE)
     assert main(["run", str(folder / "base.yaml"), "--out", str(folder / "base")]) == 0
     shutil.copytree(folder / "base", folder / "half")
     status = {"format": 2, "state": "training", "step": 3, "message": ""}
     (folder / "half" / "status.json").write_text(json.dumps(status))
+    (folder / "early").mkdir()
+    (folder / "early" / "stages.yaml").write_text(BASE)
     return folder
 
 
@@ -254,6 +256,8 @@ def test_a_run_that_fine_tunes_without_training_is_the_other_run(runs, tmp_path)
             "model: {run: half}",
             "run 'half' is unfinished (training, step 3); go on with it first: flowloom run",
         ),
+        ("model: {run: early}", "early has not come to its last stage; go on with: flowloom run"),
+        ("model: {run: ..}", "that folder holds no run; there are runs in it: "),
         ("model: {run: 3}", "model.run: expected an earlier stage or the folder of a run, got 3 (int)"),
         (
             "model: {run: base, part: source}",

@@ -187,6 +187,17 @@ def test_a_disk_that_fills_is_one_line(tmp_path: Path, monkeypatch, capsys) -> N
     assert not list((tmp_path / "out" / "checkpoints").glob(".partial-*"))
 
 
+def test_a_report_that_was_not_written_is_not_named(tmp_path: Path, monkeypatch, capsys) -> None:
+    def full(*_: object) -> None:
+        raise RunError("cannot write report.html: No space left on device")
+
+    monkeypatch.setattr("flowloom_registry.runs.carry_out.write_report", full)
+    assert main(["run", str(recipe(tmp_path)), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "the report failed: cannot write" in said
+    assert "report: " not in said
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "\udcff", "[" * 100_000, '{"format": 2}'])
 @pytest.mark.parametrize("name", ["status.json", "environment.json", "data.json", "metrics.jsonl"])
 def test_damaged_files_of_a_run_are_one_line(run: Path, name: str, content: str, capsys) -> None:

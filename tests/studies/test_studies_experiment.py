@@ -21,8 +21,9 @@ from flowloom_registry import Experiment
 from flowloom_registry.cli import main
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.errors import ConfigError
-from flowloom_registry.studies.folder import FAILED, FINISHED, UNDEFINED, WAITING
-from flowloom_registry.studies.launchers import Processes
+from flowloom_registry.runs.folder import RunFolder
+from flowloom_registry.studies.folder import FAILED, FINISHED, RUNNING, UNDEFINED, WAITING, State
+from flowloom_registry.studies.launchers import Launching, Processes
 from flowloom_registry.studies.page import page
 from flowloom_registry.studies.results import Record
 
@@ -335,6 +336,80 @@ def test_a_killed_experiment_goes_on_with_the_same_bits(write, jobs) -> None:
         assert all(whole[key].equal(cut[key]) for key in whole)
 
 
+@pytest.mark.slow
+def test_a_script_that_guards_nothing_has_processes_too(write) -> None:
+    write("recipe: base.yaml\narms: {a: {}}")
+    text = "from flowloom_registry import Experiment\n"
+    text += "print([row['state'] for row in Experiment('study.yaml').run(jobs=2).rows()])\n"
+    Path("script.py").write_text(text)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip() == "['finished']", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["Ctrl-C in a terminal", "SIGKILL"])
+def test_processes_end_with_the_one_that_began_them_and_lose_nothing(write, how) -> None:
+    rare = "every: {train: {steps: 100000, checkpoint_every: 100000}}"
+    file = write(f"recipe: base.yaml\narms: {{a: {{}}, b: {{coupling: stable}}}}\n{rare}\n")
+    words = [sys.executable, "-m", "flowloom_registry", "experiment", str(file), "--out", "cut"]
+    process = subprocess.Popen(
+        [*words, "--jobs", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    cells = [RunFolder(Path("cut/cells", f"{name}_seed0")) for name in "ab"]
+    deadline = time.monotonic() + 120
+    while not all(cell.metrics.is_file() for cell in cells) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if how == "SIGKILL":
+        process.kill()
+    else:  # which all processes of the terminal get
+        os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    while any(cell.in_use() for cell in cells) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for cell in cells:
+        assert not cell.in_use()
+        (step,) = cell.checkpoints.iterdir()
+        assert 0 < int(step.name.rpartition("-")[2]) < 100000
+
+
+def test_a_cell_that_another_command_is_at_work_on_is_left_to_it(write, capsys) -> None:
+    file = write("recipe: base.yaml\narms: {a: {}, b: {coupling: stable}, asked: {trains: a}}")
+    experiment = Experiment(file)
+    design = experiment.design
+    a, b, asked = design.cells
+    experiment.folder.begin(design.name, design.summary, design.axes, design.cells)
+    with experiment.folder.run_of(a).locked():
+        assert main(["experiment", str(file)]) == 0
+        assert "a · seed 0: running: another process is at work on it" in capsys.readouterr().err
+        assert experiment.folder.state(b.name).state == FINISHED
+        for cell in (a, asked):
+            assert experiment.folder.state(cell.name).state == RUNNING
+        launching = Launching([], experiment.folder, None, lambda: [], lambda cell, state: told.append(state))
+        told: list[State] = []
+        launching.ended(a, "its process ended with code 0")
+        assert told == [State(RUNNING, "another process is at work on it")]
+    assert experiment.run().ended(FINISHED)
+    assert set(states(experiment).values()) == {FINISHED}
+
+
+def test_a_run_that_another_command_is_at_work_on_is_not_moved_away(write) -> None:
+    file = write("recipe: base.yaml\narms: {a: {}}")
+    Experiment(file).run()
+    file.write_text("recipe: base.yaml\narms: {a: {coupling: stable}}")
+    changed = Experiment(file)
+    run = changed.folder.run_of(changed.design.cells[0])
+    with run.locked():
+        changed.run()
+        assert run.weights.is_file()
+        assert not (changed.folder.path / "replaced").exists()
+    changed.run()
+    assert (changed.folder.path / "replaced" / "a_seed0" / "flow.safetensors").is_file()
+
+
 def test_mistakes_are_told_with_their_place_before_anything_trains(write) -> None:
     assert problems(write("""
 recipe: base.yaml
@@ -430,6 +505,28 @@ def test_what_was_judged_by_other_numbers_is_told_beside_the_values(write, capsy
         "20 examples against 40",
         "10 examples against 40",
     }
+
+
+def test_so_are_points_of_the_sweep(write, capsys) -> None:
+    every = "every: {evaluate: {n: 40, reference: 100, sweep_nfe: [2], sweep_solvers: [euler]}}"
+    experiment = Experiment(
+        write(f"recipe: base.yaml\narms: {{plain: {{}}, few: {{evaluate: {{sweep_n: 10}}}}}}\n{every}")
+    )
+    results = experiment.run()
+    assert {(row["arm"], row["judged"]) for row in results.rows() if not row["own"]} == {
+        ("plain", "40 examples against 40"),
+        ("few", "10 examples against 40"),
+    }
+    assert main(["compare", "experiments/study"]) == 0
+    said = capsys.readouterr().out
+    told = "not comparable without care: plain by 40 examples against 40; few by 10 examples against 40"
+    assert f"energy_distance of the sweep: {told}" in said
+    measured = "points of the sweep are of 10 examples against 40, training data and baseline of 40 examples"
+    assert measured in said
+    assert "are of 40 examples" not in said
+    assert measured in experiment.folder.report.read_text()
+    run = experiment.folder.run_of(experiment.design.cells[1])
+    assert "Every solver from the same noise (10 examples a point)" in run.report.read_text()
 
 
 def test_runs_are_listed_with_state_and_score(carried_out, capsys) -> None:

@@ -85,5 +85,6 @@ def run(args: argparse.Namespace) -> int:
     if result is None:
         raise FlowloomError("the run's recipe names no metrics, scores or tasks; only its report was written")
     print_table(result)
-    print(f"report: {place.report}")
+    if place.report.is_file():  # a note said so where not
+        print(f"report: {place.report}")
     return 0

@@ -38,5 +38,6 @@ def run(args: argparse.Namespace) -> int:
     if args.open:
         import webbrowser
 
-        webbrowser.open(folder.report.resolve().as_uri())
+        if not webbrowser.open(folder.report.resolve().as_uri()):
+            print("no browser is found here; the report is one file for any of them", file=sys.stderr)
     return 0

@@ -105,7 +105,8 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
         raise
     if result is not None:
         print_table(result)
-    print(f"report: {folder.report}")
+    if folder.report.is_file():  # a note said so where not
+        print(f"report: {folder.report}")
     with quietly(args.quiet):
         shown = shlex.quote(str(folder.path))
         trust = " --trust" if _needs_trust(folder.recipe) else ""

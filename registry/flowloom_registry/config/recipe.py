@@ -22,6 +22,7 @@ from flowloom_registry.plugins.rows import ExperimentRow, RecipeRow
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
 _OF_A_RUN = ("status.json", "evaluation.json", "flow.safetensors", "stages.yaml")
+_OF_AN_EXPERIMENT, _OF_A_RECIPE = {"arms", "grid"}, {"model", STAGES}
 _LARGEST = 4 * 2**20
 """Bytes of a recipe: a hundred times more than anybody writes."""
 
@@ -222,6 +223,9 @@ def _read_chain(
     if not isinstance(tree, MapNode):
         hint = "write 'key: value' with a space after ':'" if ":" in str(plain(tree)) else ""
         raise ConfigError([tree.at.problem("", f"expected a mapping of sections, got {given(tree)}", hint)])
+    if _OF_AN_EXPERIMENT & set(tree.entries) - set(catalog.sections) and not _OF_A_RECIPE & set(tree.entries):
+        message = f"this is an experiment and no recipe; carry it out with: flowloom experiment {reference}"
+        raise ConfigError([tree.at.problem("", message)])
     tree = _with_bases_of_stages(tree, catalog, problems, (*seen, identity), done)
     base_node = tree.get("extends")
     if base_node is None or (isinstance(base_node, ScalarNode) and base_node.value is None):
@@ -315,19 +319,26 @@ def locate(
         row = find(reference)
     except UnknownComponentError:
         with suppress(OSError, ValueError):  # a name that cannot be one
-            if path.is_file():
+            if path.is_file() or _told_of(path):
                 return path.stem, str(path), _read_file(path), False
         raise
     file, text = recipe_text(row)
     return row.name, file, text, True
 
 
+def _told_of(folder: Path) -> str:
+    """What to name in place of the folder of a run, or of an experiment; empty for any other."""
+    if (folder / "study.json").is_file():
+        return f" of an experiment; its file goes on with it, and 'flowloom compare {folder}' shows it"
+    recipes = (folder / name for name in ("recipe.yaml", "stages.yaml"))
+    inside = next((file for file in recipes if file.is_file()), None)
+    return f"; its recipe is {inside}" if inside is not None else ""
+
+
 def _read_file(path: Path) -> bytes:
     try:
         if path.is_dir():
-            inside = path / "recipe.yaml"
-            hint = f"; its recipe is {inside}" if inside.is_file() else ""
-            raise _UnreadableError(path, f"cannot be read: it is a folder{hint}")
+            raise _UnreadableError(path, f"cannot be read: it is a folder{_told_of(path)}")
         # Devices and pipes may never end.
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             raise _UnreadableError(path, "is no file")

@@ -10,6 +10,7 @@ from flowloom_registry.config.nodes import MapNode, Node, ScalarNode, given
 from flowloom_registry.config.scope import Scope
 from flowloom_registry.config.stage import PREVIOUS, Stage
 from flowloom_registry.config.taken import FROZEN, PART, RUN, RunPlan
+from flowloom_registry.config.within import told_within
 from flowloom_registry.errors import Problem
 from flowloom_registry.nearest import did_you_mean, join_hints
 from flowloom_registry.plugins.catalog import Catalog
@@ -80,10 +81,12 @@ class Taking:
             first = f"{stage.name!r} is the first stage" if stage else "this recipe has no stages"
             return note(f"there is nothing before: {first}")
         folder = node.at.locate(word)
-        if not (folder / "status.json").is_file():
+        # One with stages that has not come to its last is a run, which says so itself when it is opened.
+        if not any((folder / name).is_file() for name in ("status.json", "stages.yaml")):
             there = "that folder holds no run" if folder.is_dir() else f"there is no folder {str(folder)!r}"
             known = stage.earlier if stage is not None else ()
-            return note(f"no run {word!r}: {there}", join_hints(did_you_mean(word, known), self._earlier()))
+            hints = (did_you_mean(word, known), told_within(folder), self._earlier())
+            return note(f"no run {word!r}: {there}", join_hints(*hints))
         return None, folder
 
     def _earlier(self) -> str:

@@ -247,14 +247,12 @@ class Catalog:
         files = {row.kind for row in (RecipeRow, ExperimentRow)}
         rows: Iterable[Row | RecipeRow | ExperimentRow] = self.files if kind in files else self.of_kind(kind)
         names = [row.name for row in rows if row.kind == kind and owner in (None, row.plugin.name)]
-        elsewhere = ""
-        if kind not in files:
-            others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
-            elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
-        else:
+        others = sorted({row.kind for row in self.rows if row.name == name and row.kind != kind})
+        elsewhere = f"{name!r} is a {' and a '.join(others)}" if others else ""
+        wrong = [row for row in self.files if row.name == name and row.kind != kind]
+        if kind in files and wrong:
             does = {"recipe": "a recipe: flowloom run", "experiment": "an experiment: flowloom experiment"}
-            wrong = [row for row in self.files if row.name == name and row.kind != kind]
-            elsewhere = "".join(f"{name!r} is {does[row.kind]} {name}" for row in wrong[:1])
+            elsewhere = f"{name!r} is {does[wrong[0].kind]} {name}"
         near = did_you_mean(name, names)
         if near and len(names) > _FEW:
             known = f"'flowloom list {kind}' shows all {len(names)}"

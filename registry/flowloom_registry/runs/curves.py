@@ -22,6 +22,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
     curves = [(name, *_curve(lines, name)) for name in names]
     dense = max((len(x) for _, x, _ in curves), default=0)
     panels: dict[str, list[Line]] = {"Loss": [], "Learning rate": [], "Gradient norm": []}
+    looks = False
     for name, x, y in curves:
         where = next(
             (
@@ -31,14 +32,13 @@ def training(lines: Sequence[Mapping[str, Any]]) -> Markup:
             ),
             "Loss",
         )
-        # Looks at held-out data are fewer than logged steps, and show as dots.
+        # Looks at held-out data are fewer than logged steps, and show as dots; so does what has no length.
         sparse = where == "Loss" and len(x) < dense
-        panels[where].append(Line(name, *_thinned(x, y), style="dots" if sparse else "line"))
+        looks |= sparse
+        panels[where].append(Line(name, *_thinned(x, y), style="dots" if sparse or len(x) == 1 else "line"))
     wide = _wide(panels["Loss"])
     group = max((-(-len(x) // _MOST) for _, x, _ in curves), default=1)
-    caption = (
-        "Looks at held-out data are dots. " if any(line.style == "dots" for line in panels["Loss"]) else ""
-    )
+    caption = "Looks at held-out data are dots. " if looks else ""
     if group > 1:
         caption += f"Points are means of about {group} logged lines. "
     return plots(
@@ -81,9 +81,11 @@ def sweep(evaluation: Mapping[str, Any], meaning: Mapping[str, str], *, samples:
         title = f"{name.replace('_', ' ')} {'↓' if better[name] == 'lower' else '↑'}"
         log = _wide(lines)
         panels.append(Plot(title, lines, "evaluations", log_x=2, log_y=log, hint=meaning.get(name, "")))
+    numbers = {point.get("n") for point in points}
+    n = f" ({numbers.pop()} examples a point)" if len(numbers) == 1 and None not in numbers else ""
     return plots(
         panels,
-        caption="Every solver from the same noise, the recipe's own from more of it. Evaluations of the "
+        caption=f"Every solver from the same noise{n}, the recipe's own from more of it. Evaluations of the "
         "network are counted, both branches of guidance included.",
     )
 

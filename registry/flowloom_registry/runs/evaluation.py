@@ -26,11 +26,13 @@ class SweepPoint:
         solver: its name.
         nfe: network evaluations an example, as counted.
         values: metrics.
+        n: examples that they are of.
     """
 
     solver: str
     nfe: int
     values: dict[str, float]
+    n: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from flowloom.errors import RunError
+from flowloom_registry.config.within import told_within
+from flowloom_registry.nearest import join_hints
 from flowloom_registry.runs.command import command
 
 FORMAT = 2
@@ -45,6 +47,17 @@ _BEFORE_STATUS = {
 }
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _LEFT_BEHIND = re.compile(r"\..+\.\d+")
+
+
+class InUseError(RunError):
+    """Another process is at work on a run.
+
+    Args:
+        path: of the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is in use by another process")
 
 
 class RunFolder:
@@ -126,9 +139,12 @@ class RunFolder:
                 f"(stages that are finished are runs in {self.path / 'stages'})"
             )
         if not self.status_file.is_file():
+            if self.path.exists() and not self.path.is_dir():
+                raise RunError(f"{self.path} is a file; the folder of a run is wanted")
             if not self.path.is_dir():
                 raise RunError(f"there is no folder {self.path}")
-            raise RunError(f"{self.path} is not a flowloom run: it has no status.json")
+            hint = join_hints("it has no status.json", told_within(self.path))
+            raise RunError(f"{self.path} is not a flowloom run: {hint}")
         status = read_json(self.status_file)
         if status.get("format") != FORMAT:
             raise RunError(
@@ -272,13 +288,26 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"cannot write {self.metrics}: {error.strerror or error}") from error
 
+    def in_use(self) -> bool:
+        """Whether another process is at work on the run now."""
+        try:
+            if self.path.is_dir():
+                with self.locked():
+                    pass
+        except InUseError:
+            return True
+        except RunError:  # which is for whoever wants to write there
+            pass
+        return False
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it even where the process is killed.
 
         Raises:
-            RunError: another process is at work on it, the folder cannot be written, or something in it is a
-                link, through which writes would leave the folder.
+            InUseError: another process is at work on it.
+            RunError: the folder cannot be written, or something in it is a link, through which writes would
+                leave the folder.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -299,7 +328,7 @@ class RunFolder:
             except ImportError:
                 pass  # no such locks on this system
             except OSError as error:
-                raise RunError(f"{self.path} is in use by another process") from error
+                raise InUseError(self.path) from error
             with self._folder_locked():
                 self._sweep()
                 yield
@@ -318,7 +347,7 @@ class RunFolder:
             try:
                 fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(f"{self.path} is in use by another process") from error
+                raise InUseError(self.path) from error
             except OSError:
                 pass  # no such locks on this file system
             yield
@@ -352,7 +381,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where no file can be, there is none to take away
+            partial.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -15,7 +15,7 @@ from flowloom_registry.config.resolve import defaults_at
 from flowloom_registry.config.yaml import read
 from flowloom_registry.runs.assembly import Assembly
 
-NOT_PARTS = {"name", "summary", "paper", "extends", "versions", "claim"}
+NOT_PARTS = {"name", "summary", "paper", "extends", "stages", "versions", "claim"}
 """Sections that are for people and for the loader."""
 
 _ABSENT = object()

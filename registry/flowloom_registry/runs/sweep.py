@@ -68,7 +68,7 @@ def _point(
     def draw(i: int, count: int) -> list[Examples]:
         return drawn_again(assembly, solver, rows, few, notes, i, count) if i else [first.examples]
 
-    return SweepPoint(name, first.nfe, judge.of(draw, rows))
+    return SweepPoint(name, first.nfe, judge.of(draw, rows), len(rows))
 
 
 def _with_budget(assembly: Assembly, name: str, calls: int) -> Solver | None:

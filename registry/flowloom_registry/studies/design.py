@@ -233,7 +233,7 @@ class _Reading:
             elif isinstance(entry.node, MapNode):
                 axes[str(key)] = self.named(entry.node, path, (*EVERY, ARMS))
             elif isinstance(entry.node, ListNode) and entry.node.items:
-                axes[str(key)] = self.values(str(key), entry.node, path)
+                axes[str(key)] = self.values(str(key), entry, path)
             else:
                 self.refuse(entry.node, path, "a list of values, or a mapping of names to what they change")
         if not axes and not self.problems:
@@ -258,13 +258,14 @@ class _Reading:
                 )
         return self.named(arms, path, MET) if arms is not None else {}
 
-    def values(self, key: str, node: ListNode, path: str) -> _Axis:
+    def values(self, key: str, entry: Entry, path: str) -> _Axis:
         """An axis of values of one key of the recipe, ``train.lr`` say."""
         found: _Axis = {}
-        for i, item in enumerate(node.items):
+        assert isinstance(entry.node, ListNode)
+        for i, item in enumerate(entry.node.items):
             sections: Node = item
-            for word in reversed(key.split(".")):
-                sections = MapNode({word: Entry(item.at, sections)}, item.at)
+            for word in reversed(key.split(".")):  # a mistake in the key is one, however many values it has
+                sections = MapNode({word: Entry(entry.key_at, sections)}, item.at)
             assert isinstance(sections, MapNode)
             word = word_of(item)
             if word in found:

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,16 @@ class StudyFolder:
         return folder / f"{name}.txt"
 
     def set_aside(self, name: str) -> None:
-        """Move a cell's run out of the way; the one that was moved before is lost."""
+        """Move a cell's run out of the way; the one that was moved before is lost.
+
+        Raises:
+            InUseError: another process is at work on it.
+        """
         old, place = self.path / "cells" / name, self.path / "replaced" / name
         if old.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(old, place)
+            with ExitStack() as held:
+                for run in (old, *old.glob("stages/*")):
+                    held.enter_context(RunFolder(run).locked())
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(old, place)

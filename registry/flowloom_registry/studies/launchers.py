@@ -9,7 +9,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,10 +17,15 @@ from pathlib import Path
 import torch
 
 from flowloom.errors import FlowloomError
-from flowloom_registry.runs.apart import terminated_as_interrupted
+from flowloom_registry.runs.apart import (
+    end_with_parent,
+    terminated_as_interrupted,
+    without_interrupts,
+    without_main,
+)
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import FAILED, RUNNING, WAITING, State, StudyFolder
-from flowloom_registry.studies.work import work
+from flowloom_registry.studies.work import ELSEWHERE, work
 
 __all__ = ["Launcher", "Launching", "Processes", "Source", "Told", "carry_out_named", "ready"]
 
@@ -51,9 +56,11 @@ class Launching:
     command: Sequence[str] = ()
 
     def ended(self, cell: Cell, why: str) -> None:
-        """Tell a cell's end; one that left no word of it failed."""
+        """Tell a cell's end; one that left no word of it failed, unless another command is at work on it."""
         state = self.study.state(cell.name)
-        if state.state in (RUNNING, WAITING):
+        if state.state == RUNNING and self.study.run_of(cell).in_use():
+            state = replace(state, why=ELSEWHERE)
+        elif state.state in (RUNNING, WAITING):
             state = State(FAILED, why, state.seconds)
             self.study.set_state(cell.name, state)
         self.told(cell, state)
@@ -147,10 +154,17 @@ class _Pool:
                     wait([process.sentinel for process in self.running])
                     self._collect()
         finally:
-            for process in self.running:
-                process.terminate()  # which lets it write a checkpoint
-            for process in self.running:
-                process.join()
+            self._end()  # which lets them write checkpoints
+            try:
+                for process in self.running:
+                    process.join()
+            except KeyboardInterrupt:  # asked a second time, they end at once
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        for process in self.running:
+            process.terminate()
 
     def _start(self) -> None:
         study = self.launching.study
@@ -163,8 +177,9 @@ class _Pool:
             study.set_state(cell.name, State(RUNNING, "", before.seconds, before.asked))
             arguments = (self.launching.source, cell.name, study.path, str(self.device), self.threads)
             context = multiprocessing.get_context("spawn")
-            process: BaseProcess = context.Process(target=carry_out_named, args=arguments)
-            process.start()
+            process: BaseProcess = context.Process(target=_apart, args=arguments)
+            with without_interrupts(), without_main():
+                process.start()
             self.running[process] = cell
 
     def _collect(self) -> None:
@@ -174,6 +189,12 @@ class _Pool:
             process.join()
             del self.running[process]
             self.launching.ended(cell, f"its process ended with code {process.exitcode}")
+
+
+def _apart(source: Source, name: str, study: Path, device: str, threads: int) -> None:
+    """A cell in a process of its own, which Ctrl-C does not reach: it ends as the one that began it says."""
+    end_with_parent()
+    carry_out_named(source, name, study, device, threads)
 
 
 def carry_out_named(

@@ -258,9 +258,11 @@ def _values(bare: Record, told: Mapping[str, Any], seconds: float | None) -> Ite
         }
         return Record(**{**base, **ends, "metric": metric, "value": value, **more})
 
-    by = f"{told['n']} examples against {told['reference']}" if {"n", "reference"} <= told.keys() else ""
+    def by(n: int | None) -> str:
+        return f"{n} examples against {told['reference']}" if n and "reference" in told else ""
+
     for metric, value in columns.get(SAMPLES, {}).items():
-        yield record(metric, value, evaluations=told.get("nfe"), judged=by)
+        yield record(metric, value, evaluations=told.get("nfe"), judged=by(told.get("n")))
     for task, table in told.get("tasks", {}).items():
         columns_of = table.get("columns", {})
         posed = (
@@ -277,8 +279,9 @@ def _values(bare: Record, told: Mapping[str, Any], seconds: float | None) -> Ite
     for metric, value in asked.items():
         yield record(metric, value, floor=None, baseline=None)
     for point in told.get("sweep", []):
+        spent, judged = {"solver": point["solver"], "evaluations": point["nfe"]}, by(point.get("n"))
         for metric, value in point["values"].items():
-            yield record(metric, value, solver=point["solver"], evaluations=point["nfe"], own=False)
+            yield record(metric, value, **spent, own=False, judged=judged)
 
 
 def _main(by: str, found: Sequence[Record]) -> str:

@@ -131,17 +131,38 @@ def remarks(results: Results) -> list[str]:
 
 def _unlike(results: Results) -> list[str]:
     """Values that stand beside each other and were judged by other numbers of examples."""
+    judged = [record for record in results.records if record.main and record.judged]
+    swept = [record for record in judged if not record.own]
+    found = _scaled(judged)
     if results.axes[0] not in (ARM, RUN):  # the grid may be one of data, with as many examples as each has
-        return []
+        return found
+    return [*_beside(main_records(judged), ""), *_beside(swept, " of the sweep"), *found]
+
+
+def _beside(records: Sequence[Record], where: str) -> list[str]:
+    """Arms, or runs, of which one was judged by other numbers than the next."""
     found = []
-    shown = [record for record in main_records(results.records) if record.judged]
-    beside = grouped(shown, lambda record: (*list(record.labels.values())[1:], record.metric))
-    for key, records in beside.items():
-        by = grouped(records, lambda record: (record.judged,))
+    beside = grouped(records, lambda record: (*list(record.labels.values())[1:], record.metric))
+    for key, some in beside.items():
+        by = grouped(some, lambda record: (record.judged,))
         if len(by) > 1:
-            said = "; ".join(f"{_names(some)} by {judged}" for (judged,), some in by.items())
-            found.append(f"{' · '.join(map(str, key))}: not comparable without care: {said}")
+            said = "; ".join(f"{_names(alike)} by {judged}" for (judged,), alike in by.items())
+            found.append(f"{' · '.join(map(str, key))}{where}: not comparable without care: {said}")
     return found
+
+
+def _scaled(records: Sequence[Record]) -> list[str]:
+    """Points of a sweep that are measured by training data and a baseline of other numbers of examples."""
+    found: dict[str, None] = {}
+    for some in grouped(records, lambda record: (record.cell,)).values():
+        whole = next((record.judged for record in some if record.own), "")
+        for point in some:
+            if whole and not point.own and point.judged != whole:
+                found.setdefault(
+                    f"points of the sweep are of {point.judged}, training data and baseline of {whole}: "
+                    "their quality is not comparable without care"
+                )
+    return list(found)
 
 
 def _names(records: Sequence[Record]) -> str:

@@ -13,7 +13,7 @@ from flowloom_registry.config.stages import staged
 from flowloom_registry.errors import MisfitError, one_line
 from flowloom_registry.runs.assembly import assemble
 from flowloom_registry.runs.carry_out import judge_and_report
-from flowloom_registry.runs.folder import RunFolder, read_text, write_text
+from flowloom_registry.runs.folder import InUseError, RunFolder, read_text, write_text
 from flowloom_registry.runs.identity import changed
 from flowloom_registry.runs.rehearse import rehearse
 from flowloom_registry.runs.same_data import require_same_data
@@ -22,9 +22,15 @@ from flowloom_registry.runs.weights import restore
 from flowloom_registry.studies.cells import Cell
 from flowloom_registry.studies.folder import ABSENT, FAILED, FINISHED, RUNNING, UNDEFINED, State, StudyFolder
 
+ELSEWHERE = "another process is at work on it"
+"""Of a cell that runs, and not here."""
+
 
 def work(cell: Cell, study: StudyFolder, device: torch.device) -> State:
-    """Carry a cell out and write down how it went; what goes wrong is its state, and stops nothing."""
+    """Carry a cell out and write down how it went; what goes wrong is its state, and stops nothing.
+
+    One that another process is at work on is left to it, its state too.
+    """
     if cell.lacking:
         state = State(ABSENT, f"needs {', '.join(f'flowloom-{name}' for name in cell.lacking)}")
         study.set_state(cell.name, state)
@@ -37,6 +43,8 @@ def work(cell: Cell, study: StudyFolder, device: torch.device) -> State:
         found = State(FINISHED, told)
     except MisfitError as error:
         found = State(UNDEFINED, reason(error))
+    except InUseError:
+        return State(RUNNING, ELSEWHERE, before.seconds, before.asked)
     except (Exception, SystemExit) as error:
         if not isinstance(error, FlowloomError):
             traceback.print_exc(file=sys.stderr)
@@ -83,6 +91,8 @@ def _beside(cell: Cell, study: StudyFolder, device: torch.device) -> str:
     """Ask the weights of another cell; returns what was left out."""
     run = study.run_of(cell)
     if not run.exists() or run.status()["state"] != "finished":
+        if run.in_use():
+            raise InUseError(run.path)
         raise RunError(f"cell {cell.trains}, whose weights it is asked with, did not finish")
     assembly = assemble(cell.recipe)
     other = changed(read_text(run.recipe), assembly.built.resolved(run.path), assembly, trained=True)

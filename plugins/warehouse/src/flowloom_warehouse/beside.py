@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from flowloom.objectives import Batch
 from flowloom.seeds import generator as generator_of
 from flowloom.training import Feeding, Rows
 from flowloom.views import View
+from flowloom_registry.runs.apart import end_with_parent, without_interrupts
 
 __all__ = ["Beside"]
 
@@ -80,7 +79,7 @@ class Beside(Rows):
             wanted = [number + i * self._stride for i in range(self.ahead + 1)]
             for old in set(self._coming) - set(wanted):
                 self._coming.pop(old).cancel()
-            with _no_interrupts():  # workers, which the first call starts, inherit it
+            with without_interrupts():  # workers are started by the first call
                 for one in wanted:
                     if one not in self._coming:
                         self._coming[one] = self._pool.submit(_make, one)
@@ -123,33 +122,9 @@ _feed: Beside | None = None
 def _begin(feed: Beside) -> None:
     global _feed
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     _feed = feed
-
-
-def _end_with_parent() -> None:
-    """End when the training did, killed or not: nobody else would tell, and a worker waits for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Keep SIGINT from this thread, and for good from processes that it starts meanwhile.
-
-    A terminal sends Ctrl-C to all processes, and one that is still importing would end with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make(number: int) -> tuple[Any, ...]:
