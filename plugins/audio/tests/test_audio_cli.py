@@ -56,8 +56,9 @@ def test_the_report_can_be_heard(run):
 def test_a_text_is_said_into_a_file(run, tmp_path, tone, capsys):
     prompt, out = tone(tmp_path / "voice.wav", rate=16_000), tmp_path / "out.wav"
     words = ["task", str(run), "synthesise", "masa", "--prompt", str(prompt), "-o", str(out)]
-    with pytest.warns(UserWarning, match="1 file resampled to 8000 Hz"):
+    with pytest.warns(UserWarning, match="1 file resampled to 8000 Hz") as told:
         assert main(words) == 0
+    assert len(told) == 1  # nothing of the speaker, which no network is told
     assert capsys.readouterr().out.strip() == str(out)
     first, rate = soundfile.read(out)
     assert rate == 8000
@@ -65,6 +66,9 @@ def test_a_text_is_said_into_a_file(run, tmp_path, tone, capsys):
     with pytest.warns(UserWarning, match="resampled"):
         assert main([*words, "-n", "2"]) == 0
     assert (tmp_path / "out-2.wav").is_file()
+    deep = tmp_path / "new" / "deep" / "out.flac"
+    assert main(["task", str(run), "synthesise", "masa", "-o", str(deep)]) == 0
+    assert deep.is_file()
 
 
 def test_a_recording_is_said_by_another_voice(run, tmp_path, tone, capsys):
@@ -88,13 +92,15 @@ def test_a_recording_is_said_by_another_voice(run, tmp_path, tone, capsys):
         ("masa", ("--prompt", "none.wav"), "cannot read none.wav"),
         ("masa", ("--prompt", "{short}"), "less than a frame"),
         ("masa", ("--prompt", "{silent}"), "is silent"),
+        ("masa", ("--prompt", "{click}"), "too short for a sample"),
         ("masa", ("-o", "out.xyz"), r"ends in \.wav"),
     ],
 )
 def test_what_cannot_be_said_is_told_in_one_line(run, tmp_path, tone, capsys, text, more, said):
     tone(tmp_path / "short.wav", seconds=0.01)
     tone(tmp_path / "silent.wav", level=0.0)
-    places = {"short": tmp_path / "short.wav", "silent": tmp_path / "silent.wav"}
+    tone(tmp_path / "click.wav", seconds=1 / 48_000, rate=48_000)
+    places = {name: tmp_path / f"{name}.wav" for name in ("short", "silent", "click")}
     words = [word.format(**places) for word in more]
     assert main(["task", str(run), "synthesise", text, *words]) == 2
     error = capsys.readouterr().err.strip()

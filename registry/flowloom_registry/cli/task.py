@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     for line in task.show(answers, data):
         print(line)
     if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         for written in task.write(answers, data, file):
             print(written)
         return 0
