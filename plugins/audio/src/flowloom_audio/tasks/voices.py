@@ -13,7 +13,7 @@ from flowloom.flow import Flow
 from flowloom.solvers import Solution
 from flowloom.state import Cond
 from flowloom_audio.data.recordings import Recordings, fill_up
-from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+from flowloom_audio.data.sound import SILENT, Notes, at_level, read_sound, without_silence, write_sound
 from flowloom_audio.metrics.waves import lengths_of, waves_of
 from flowloom_audio.rates import rate_of
 
@@ -37,7 +37,7 @@ def sound_of(file: Path, data: Recordings, what: str) -> Tensor:
     notes = Notes()
     sound = read_sound(file, data.rate, notes)
     notes.tell()
-    if float(sound.abs().max()) < 1e-4:
+    if float(sound.abs().max()) < SILENT:
         raise DataError(f"the {what} {file} is silent; give a recording of the voice")
     sound = without_silence(sound, data.rate) if data.trim else sound
     least = data.rate // 20
@@ -45,7 +45,7 @@ def sound_of(file: Path, data: Recordings, what: str) -> Tensor:
         raise DataError(
             f"the {what} {file} has {len(sound)} samples, less than a frame; give at least {least}"
         )
-    return sound if data.level is None else sound * (data.level / sound.square().mean().sqrt())
+    return sound if data.level is None else at_level(sound, data.level)
 
 
 def voice_of(file: Path, data: Recordings, n: int) -> Tensor:
