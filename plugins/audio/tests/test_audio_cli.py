@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from importlib.resources import files
 
 import pytest
@@ -81,6 +82,60 @@ def test_a_recording_is_said_by_another_voice(run, tmp_path, tone, capsys):
     capsys.readouterr()
     assert main(words) == 2
     assert "--set text='what it says'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def enhancer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "enhance"
+    more = (
+        *(setting for setting in SHORT if "speech-judge" not in setting),
+        "data={use: toy-speech, takes: 3, voices: 2}",
+        "metrics=[log-mel-frechet]",
+        "tasks=[{use: from-recording, name: enhance, metrics: [stft-distance]}]",
+    )
+    words = [word for setting in more if not setting.startswith("data.") for word in ("--set", setting)]
+    assert main(["run", "enhance-digits", *words, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_a_recording_is_enhanced_into_a_file(enhancer, tmp_path, tone, capsys):
+    out = tmp_path / "clean.flac"
+    assert "as asked" in json.loads((enhancer / "evaluation.json").read_text())["tasks"]["enhance"]["columns"]
+    for given, least, most in ((tone(tmp_path / "a b.wav", seconds=0.4), 0.4, 0.42), (3, 0.2, 0.768)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a copy that nobody gave, say
+            assert main(["task", str(enhancer), "enhance", str(given), "-o", str(out)]) == 0
+        sound, rate = soundfile.read(out)
+        assert rate == 8000
+        assert least * rate <= len(sound) <= most * rate
+    with pytest.warns(UserWarning, match=r"the first 0\.768 s are used, .* it has 2\.00 s"):
+        assert (
+            main(["task", str(enhancer), "enhance", str(tone(tmp_path / "b.wav", 2.0)), "-o", str(out)]) == 0
+        )
+    capsys.readouterr()
+    for given, more, said in (
+        ("none.wav", (), "cannot read none.wav"),
+        (str(tone(tmp_path / "quiet.wav", level=0.0)), (), "is silent"),
+        (str(tmp_path / "a b.wav"), ("--prompt", "none.wav"), "trained without prompts"),
+    ):
+        assert main(["task", str(enhancer), "enhance", given, *more, "-o", str(out)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_recording_of_any_length_is_vocoded_at_once_and_in_chunks(tmp_path, tone):
+    folder, said = tmp_path / "vocoder", tone(tmp_path / "said.wav", seconds=0.5)
+    short = ("train.steps=2", "train.batch=2", "model.width=4", "model.mel_width=8", "model.mel_depth=1")
+    few = ("evaluate.n=4", "evaluate.reference=8", "sample.n=2", "solver.steps=1", "data.takes=3")
+    words = [word for setting in (*short, *few) for word in ("--set", setting)]
+    assert main(["run", "toy-vocoder", *words, "--out", str(folder)]) == 0
+    task = ["task", str(folder), "vocode", str(said), "-o"]
+    assert main([*task, str(tmp_path / "whole.wav")]) == 0
+    assert main([*task, str(tmp_path / "chunks.wav"), "--set", "chunk=8"]) == 0
+    whole, chunks = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("whole", "chunks"))
+    assert len(whole) == len(chunks) == -(-4000 // 64) * 64
+    assert 0 < abs(whole - chunks).max() < 0.2 * abs(whole).max()
+    assert main(["task", str(folder), "vocode", "3", "-o", str(tmp_path / "row.wav")]) == 0
+    assert len(soundfile.read(tmp_path / "row.wav")[0]) == 1920
 
 
 @pytest.mark.parametrize(

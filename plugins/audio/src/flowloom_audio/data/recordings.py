@@ -77,7 +77,8 @@ class Recordings(Dataset):
             raise ValueError("prompt and pause are seconds, and level is a positive number")
         if not self.samples or (self.prompt and not self.prompt_samples):
             raise ValueError(
-                f"seconds and prompt hold a sample or more at {self.rate} Hz, got {self.seconds} and {self.prompt}"
+                f"seconds and prompt hold a sample or more at {self.rate} Hz, "
+                f"got {self.seconds} and {self.prompt}"
             )
         if self.text_length < 1:
             raise ValueError(f"text_length must be at least 1, got {self.text_length}")
