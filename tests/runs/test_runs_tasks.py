@@ -192,7 +192,7 @@ def test_a_row_is_asked_about_as_views_make_it(tmp_path: Path) -> None:
     assembly = assemble(load_recipe(recipe))
     assert assembly.data is not None
     row = assembly.data.split("test").take(torch.tensor([3, 3]))
-    assert torch.equal(told["observed"], row.cond["observed"])
+    assert torch.equal(told["cond.observed"], row.cond["observed"])
 
 
 def test_a_gap_in_a_table_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

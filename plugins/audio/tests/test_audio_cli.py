@@ -84,6 +84,22 @@ def test_a_recording_is_said_by_another_voice(run, tmp_path, tone, capsys):
     assert "--set text='what it says'" in capsys.readouterr().err
 
 
+def test_voices_that_training_never_heard_are_judged(tmp_path, digits, monkeypatch):
+    monkeypatch.setenv("FLOWLOOM_DATA", str(digits.parent))
+    short = (setting for setting in SHORT if not setting.startswith(("data.", "metrics")))
+    kept = (
+        "data={use: spoken-digits, unseen: [cid], prompt: 0.1}",
+        "evaluate.split=unseen",
+        "tasks=[synthesise]",
+    )
+    words = [word for setting in (*short, *kept, "metrics=[log-mel-frechet]") for word in ("--set", setting)]
+    assert main(["run", "toy-speech", *words, "--out", str(tmp_path / "run")]) == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    # No row of training has such a voice, and none stands for it.
+    assert set(found["columns"]) == {"samples", "through the codec"}
+    assert set(found["tasks"]["synthesise"]["columns"]) == {"samples"}
+
+
 @pytest.fixture(scope="module")
 def enhancer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "enhance"
