@@ -267,7 +267,9 @@ class Flow(nn.Module):
         return Trainer(self, feed, config, seed=seed, device=device)
 
     def _informing(self) -> tuple[str, ...]:
-        return self.spec.plus(self.objective.conditions()).named("inform")
+        unread = set(getattr(self.model, "ignored", ())) - set(self.objective.reads)
+        every = self.spec.plus(self.objective.conditions()).named("inform")
+        return tuple(name for name in every if name not in unread)
 
     def _require_guided(self, rule: Guidance | None) -> None:
         for name in getattr(rule, "conditions", ()):

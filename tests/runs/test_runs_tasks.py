@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -165,6 +167,32 @@ def test_a_task_of_the_recipe_is_asked_by_its_own_name(
     assert load_file(named / "samples" / "half" / "answers.safetensors")["x"].shape == (2, 2)
     told = f"the recipe of {named} names half, by-label"
     assert refused(["task", str(named), "halff", "17"], capsys).endswith(told)
+
+
+def test_the_recipes_name_of_a_task_goes_before_that_of_a_component(run: Path, tmp_path: Path) -> None:
+    named = shutil.copytree(run, tmp_path / "run")
+    recipe = yaml.safe_load((named / "recipe.yaml").read_text())
+    recipe["tasks"][0]["name"] = "predict"  # and is inpaint
+    (named / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["task", str(named), "predict", "17", "-n", "20"]) == 0
+    answers = load_file(named / "samples" / "predict" / "answers.safetensors")["x"]
+    assembly = assemble(load_recipe(str(named / "recipe.yaml")))
+    assert assembly.data is not None
+    row: Any = assembly.data.split("test").take(torch.tensor([17])).x
+    assert (answers == row).any(1).float().mean() > 0.5  # of most rows something was given, bit by bit
+
+
+def test_a_row_is_asked_about_as_views_make_it(tmp_path: Path) -> None:
+    recipe = written(tmp_path, tasks="[predict]", views="[{use: noisy, std: 0.1}]")
+    assert main(["run", recipe, "--out", str(tmp_path / "run"), "--set", "train.steps=2"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that nothing was observed, say
+        assert main(["task", str(tmp_path / "run"), "predict", "3", "-n", "2"]) == 0
+    told = load_file(tmp_path / "run" / "samples" / "predict" / "answers.safetensors")
+    assembly = assemble(load_recipe(recipe))
+    assert assembly.data is not None
+    row = assembly.data.split("test").take(torch.tensor([3, 3]))
+    assert torch.equal(told["cond.observed"], row.cond["observed"])
 
 
 def test_a_gap_in_a_table_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

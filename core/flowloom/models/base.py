@@ -25,14 +25,15 @@ class Model(Protocol):
     Models must be safe under ``torch.func.jvp``, ``torch.compile`` and bf16, or say that they are not by a
     class attribute ``jvp_safe = False`` (likewise ``compile_safe``, ``bf16_safe``). A model whose rows see
     each other sets ``batch_independent = False``, and samplers then never split its batch. One that can
-    be withheld conditions sets ``conditional = True``. One whose answers move with the state, or stay, under
-    a group names it in ``symmetries`` (`flowloom.symmetries`), and is held to it. One that reads conditions
-    as sets names them, ``unordered = ("neighbours",)``: order along their first dimension then changes
-    nothing. One that is fitted and not
-    trained has ``fit(data, flow, generator)``, called once, with results in buffers. One that answers with
-    logits of classes ``(batch, classes)``, and with no state, says how many: ``classifies = 10``; judges ask
-    it for its features, too (`TellsFeatures`). Models are ``torch.nn.Module``s; a constructor parameter
-    annotated with `flowloom.spec.Spec` receives the spec of the data.
+    be withheld conditions sets ``conditional = True``. One that is never told some conditions of its spec
+    names them in ``ignored``, and nobody has to give them. One whose answers move with the state, or stay,
+    under a group names it in ``symmetries`` (`flowloom.symmetries`), and is held to it. One that reads
+    conditions as sets names them, ``unordered = ("neighbours",)``: order along their first dimension then
+    changes nothing. One that is fitted and not trained has ``fit(data, flow, generator)``, called once, with
+    results in buffers. One that answers with logits of classes ``(batch, classes)``, and with no state, says
+    how many: ``classifies = 10``; judges ask it for its features, too (`TellsFeatures`). Models are
+    ``torch.nn.Module``s; a constructor parameter annotated with `flowloom.spec.Spec` receives the spec of the
+    data.
     """
 
     def __call__(self, x: State, t: Time, /) -> State:
@@ -49,6 +50,7 @@ class TellsFeatures(Protocol):
 
 _SAYS: dict[str, Any] = {
     "conditional": False,
+    "ignored": (),
     "batch_independent": True,
     "jvp_safe": True,
     "compile_safe": True,

@@ -150,6 +150,7 @@ class Objective(nn.Module, ABC):
             an utterance); see `complete`. A flow is judged with those that it made up.
         tells: conditions of its own (see `conditions`) that its field or solver tells the network at every
             call, a second time say: nobody gives them when sampling.
+        reads: conditions that it reads by itself, whether its network does or not.
         averages: True where its loss asks for the averaged flow (`Step.averaged`): a training without
             averages is then refused before it begins.
         compiles: False where ``torch.compile`` cannot take the gradient of the loss as a whole, as the loss
@@ -162,6 +163,7 @@ class Objective(nn.Module, ABC):
     also: tuple[str, ...] = ()
     invents: tuple[str, ...] = ()
     tells: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     averages: bool = False
     compiles: bool = True
 

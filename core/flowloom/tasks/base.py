@@ -34,10 +34,13 @@ class Task(ABC):
         unasked: answers that a command line wants where nothing is said of what the task is about, and `read`
             is given an empty text; 0 where something has to be said.
         writes: endings of the files that `write` knows, such as ``.wav``; none where answers are no files.
+        viewed: whether `read` is given the data after the recipe's views, as `pose` is: where it takes rows
+            by number, for views make what is known of them. What a person writes is of the data alone.
     """
 
     unasked: ClassVar[int] = 0
     writes: ClassVar[tuple[str, ...]] = ()
+    viewed: ClassVar[bool] = False
 
     def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
         if draws is not None and draws < 1:
@@ -96,7 +99,8 @@ class Task(ABC):
         Args:
             given: words of the command line: a prompt, a row, or the name of a file; empty where nothing was
                 said, for a task that allows it (`unasked`).
-            data: the run's data set, which knows how its examples are written.
+            data: the run's data set, which knows how its examples are written; after its views where the task
+                is `viewed`.
             n: number of answers wanted.
 
         Raises:

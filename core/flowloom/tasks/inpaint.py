@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -37,6 +37,8 @@ class Inpaint(Task):
         draws: answers to every question; as many as the metrics want where None.
         name: what it is called in tables and files.
     """
+
+    viewed: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -30,6 +31,8 @@ class Predict(Task):
         draws: answers to every question; as many as the metrics want where None.
         name: what it is called in tables and files.
     """
+
+    viewed: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import flowloom as fl
 from flowloom.data import Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Condition, Spec
-from flowloom_audio.data import ToySpeech
+from flowloom_audio.data import SpokenDigits, ToySpeech
 from flowloom_audio.metrics import LogMelFrechet, SpectralDistance
 from flowloom_audio.views import Reverberate, SoundFrames
 
@@ -20,6 +20,9 @@ from flowloom_audio.views import Reverberate, SoundFrames
         (lambda: ToySpeech(words=("ma", "")), "none of them empty"),
         (lambda: ToySpeech(words=()), "one or more"),
         (lambda: ToySpeech(seconds=float("inf")), "seconds must be positive and finite"),
+        (lambda: ToySpeech(seconds=1e-6), "hold a sample or more at 8000 Hz"),
+        (lambda: ToySpeech(prompt=1e-6), "hold a sample or more at 8000 Hz"),
+        (lambda: SpokenDigits(text_length=0), "text_length must be at least 1"),
         (lambda: ToySpeech(mix=(5.0, 0.0)), r"mix is \(lowest, highest\) in dB"),
         (lambda: Reverberate(seconds=(0.001, 0.002)), "leave no echo"),
         (lambda: Reverberate(seconds=(1e-5, 1e-4)), "leave no echo"),

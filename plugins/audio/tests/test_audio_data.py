@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import io
+import tarfile
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from flowloom.spec import Spec
 from flowloom_audio.codecs import LogMel
 from flowloom_audio.data import AudioFolder, SpokenDigits, ToySpeech
 from flowloom_audio.data.clips import clips_of
-from flowloom_audio.data.sound import Notes, read_sound, without_silence, write_sound
+from flowloom_audio.data.sound import Notes, as_wav, read_sound, without_silence, write_sound
 from flowloom_audio.views import Piece, Reverberate
 
 
@@ -90,6 +94,8 @@ def test_strange_files_are_named_and_counted_once_a_kind(tmp_path, tone):
     tone(folder / "ann" / "quiet.wav", level=0.0)
     tone(folder / "ann" / "empty.wav", seconds=0)
     tone(folder / "ann" / "long.wav", seconds=3.0)
+    tone(folder / "ann" / "click.wav", seconds=1 / 48_000, rate=48_000)
+    soundfile.write(folder / "ann" / "far.wav", np.full(800, 1e30), 8000, subtype="FLOAT")
     (folder / "ann" / "broken.wav").write_bytes(b"RIFF but no more")
     tone(folder / "ann" / "odd.wav")
     (folder / "ann" / "odd.txt").write_text("what is ∞?")
@@ -103,6 +109,8 @@ def test_strange_files_are_named_and_counted_once_a_kind(tmp_path, tone):
         "clipped",
         "silent",
         "no samples",
+        "too short for a sample",
+        "out of range",
         "longer",
         "'∞'",
         "broken",
@@ -112,6 +120,78 @@ def test_strange_files_are_named_and_counted_once_a_kind(tmp_path, tone):
         assert line.startswith("1 file ")
         assert "\n" not in line
     assert all(x.shape == (8000,) for x in data.all().x)
+
+
+def test_texts_of_one_reason_are_one_line(tmp_path, tone):
+    for i in range(12):
+        tone(tmp_path / "ann" / f"{i}.wav", pitch=200 + i)
+        (tmp_path / "ann" / f"{i}.txt").write_text(f"{'a' * (i + 1)} ∞" if i else "a")
+    data = AudioFolder(tmp_path, rate=8000, seconds=1.0)
+    data.belongs = lambda clip, split: True
+    length, lines = told(data)
+    assert length == 1
+    (line,) = lines
+    assert line.startswith("11 files left out (its text holds '∞'")
+
+
+def test_a_split_without_recordings_is_told_as_such(tmp_path, tone):
+    tone(tmp_path / "ann" / "a.wav")
+    data = AudioFolder(tmp_path, rate=8000, seconds=1.0, unseen=("ann",))
+    with pytest.raises(DataError, match="split 'train' has none of the 1 recordings"):
+        len(data)
+
+
+@pytest.mark.parametrize(
+    ("layout", "home", "inside"),
+    [
+        ("ljspeech", "LJSpeech-1.1.tar.bz2", "LJSpeech-1.1/"),
+        ("libritts", "LibriTTS/train-clean-100.tar.gz", "LibriTTS/train-clean-100/"),
+        ("vctk", "VCTK-Corpus-0.92.zip", ""),
+        (
+            "spoken-digits",
+            "free-spoken-digit-dataset/master.zip",
+            "free-spoken-digit-dataset-master/recordings/",
+        ),
+    ],
+)
+def test_archives_are_unpacked_as_they_are_published(tmp_path, tone, monkeypatch, layout, home, inside):
+    name = {"libritts": "84/1/84_1_1.wav", "vctk": "wav48/p225/p225_001.wav", "ljspeech": "wavs/a.wav"}
+    clip = tone(tmp_path / "clip.wav")
+    table = tmp_path / "metadata.csv"
+    table.write_text("a|A|A\n")
+    members = {name.get(layout, "3_ann_0.wav"): clip} | (
+        {"metadata.csv": table} if layout == "ljspeech" else {}
+    )
+    archive = tmp_path / "data" / home
+    archive.parent.mkdir(parents=True)
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as zipped:
+            for member, file in members.items():
+                zipped.write(file, inside + member)
+    else:
+        with tarfile.open(archive, f"w:{archive.suffix[1:]}") as tar:
+            for member, file in members.items():
+                tar.add(file, inside + member)
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path / "data"))
+    data = SpokenDigits() if layout == "spoken-digits" else AudioFolder(layout=layout)
+    (found,) = data.clips()
+    assert found.file.is_file()
+    assert not list((tmp_path / "data").rglob("*.part"))
+
+
+def test_a_damaged_archive_leaves_no_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOWLOOM_DATA", str(tmp_path))
+    (tmp_path / "LJSpeech-1.1.tar.bz2").write_bytes(bz2.compress(b"x" * 600)[:-8])
+    for _ in range(2):  # and the second time as well
+        with pytest.raises(DataError, match="cannot unpack"):
+            AudioFolder(layout="ljspeech").clips()
+    assert [path.name for path in tmp_path.iterdir()] == ["LJSpeech-1.1.tar.bz2"]
+
+
+def test_of_two_microphones_one_is_heard(tmp_path, tone):
+    for name in ("p225_001_mic1", "p225_001_mic2", "p225_002_mic2"):
+        tone(tmp_path / "wav48_silence_trimmed" / "p225" / f"{name}.flac")
+    assert [clip.file.stem for clip in clips_of(tmp_path, "vctk")] == ["p225_001_mic1", "p225_002_mic2"]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
@@ -129,6 +209,10 @@ def test_what_is_written_is_read(tmp_path):
         assert torch.allclose(read_sound(tmp_path / f"a.{ending}", 8000), wave.clamp(-1, 1), atol=1e-4)
     with pytest.raises(DataError, match=r"ends in \.wav"):
         write_sound(tmp_path / "a.xyz", wave, 8000)
+    with pytest.raises(DataError, match=r"cannot write .* not finite"):
+        write_sound(tmp_path / "b.wav", torch.tensor([0.0, torch.nan]), 8000)
+    heard, _ = soundfile.read(io.BytesIO(as_wav(torch.tensor([0.5, torch.nan, torch.inf]), 8000)))
+    assert heard == pytest.approx([0.5, 0, 0], abs=1e-4)
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 8000, subtype="FLOAT")
     with pytest.raises(DataError, match="not finite"):
         read_sound(tmp_path / "nan.wav", 8000)

@@ -137,6 +137,21 @@ def test_length_is_learned_and_made_up_when_sampling(data, codec):
     assert torch.equal(given, codec.encode_conditions(examples.cond)["mask"][:4])
 
 
+def test_what_no_network_is_told_need_not_be_given(data, codec):
+    told = {name: value for name, value in data.all().cond.items() if name not in ("mask", "speaker")}
+    alone = {"prompt": told["prompt"]}
+    for unread, by_length, missing in (
+        (["speaker"], ["speaker"], ()),
+        (["speaker", "text"], ["speaker"], ("text",)),  # by which the length is known
+        (["speaker", "text"], ["speaker", "text"], ()),
+    ):
+        network = SpeechTransformer(codec.spec, width=16, depth=1, heads=2, ignore=unread)
+        objective = SpeechMatching(codec.spec, ignore=by_length)
+        flow = fl.Flow(network, objective=objective, codec=codec, spec=codec.spec)
+        assert flow.missing(told) == ()
+        assert flow.missing(alone if "text" in unread else told) == missing
+
+
 def test_objective_needs_a_length():
     with pytest.raises(IncompatibleError, match="use objective: flow-matching"):
         SpeechMatching(Spec((8, 4)))

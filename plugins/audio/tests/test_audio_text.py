@@ -22,6 +22,7 @@ def test_text_is_plain_and_comes_back():
         "Naïve  Ça": "naive ca",
         "314": "three one four",
         "b2": "b two",
+        "“Go” (he said) — ‘now’…": "go he said - 'now'...",
     }.items():
         assert frontend.decode(frontend.encode(text)) == plain
     assert frontend.padded("one", 5).tolist()[3:] == [0, 0]
@@ -61,6 +62,17 @@ def test_other_languages_are_read_as_they_are_written(monkeypatch):
     assert german.decode(german.encode("Weekend,  schön 3 ß")) == "wˈiːkɛnd ʃˈøːn"
     english.encode("naïve 3")
     assert heard == ["Weekend, schön 3 ß", "naive three"]
+    module.phonemes.cache_clear()
+
+
+def test_what_espeak_says_nothing_of_is_refused(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "\n", "")
+    )
+    module.phonemes.cache_clear()
+    with pytest.raises(DataError, match=r"the text '...' holds nothing that espeak-ng says"):
+        Frontend("phonemes").encode("...")
     module.phonemes.cache_clear()
 
 

@@ -97,14 +97,15 @@ def run(args: argparse.Namespace) -> int:
     assembly, folder = open_run(args.run_folder, trust=args.trust)
     flow = assembly.flow
     flow.to(device)
-    assembly.require_data("a task is asked about data")
-    data = assembly.built["data"]  # itself and not its views: what a person types is one whole example
-    asked = task.read(args.given or "", _held_out(data, assembly.evaluate.split), n)
+    viewed, data = assembly.require_data("a task is asked about data"), assembly.built["data"]
+    rows = viewed if task.viewed else data
+    asked = task.read(args.given or "", _held_out(rows, assembly.evaluate.split), n)
     given = conditions(args.cond, assembly, n)
     answers = task(flow, replace(asked, cond={**asked.cond, **given}), seed=args.seed)
     for line in task.show(answers, data):
         print(line)
     if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         for written in task.write(answers, data, file):
             print(written)
         return 0
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
-    """The component that a name means, and its arguments where it is the name of a task in the run's recipe.
+    """The component that a name means, and its arguments where the run's recipe calls a task so.
 
     Raises:
         UnknownComponentError: it is neither.
@@ -125,19 +126,19 @@ def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
     from flowloom_registry.errors import UnknownComponentError
     from flowloom_registry.runs.folder import RunFolder, read_text
 
-    try:
-        found.find("task", name)
-    except UnknownComponentError as error:
-        recipe = RunFolder(run).recipe
-        text = plain(read(read_text(recipe), str(recipe)).root) if recipe.is_file() else None
-        asked = (text.get("tasks") or []) if isinstance(text, dict) else []
-        own = {one["name"]: one for one in asked if isinstance(one, dict) and one.get("name")}
-        if name not in own:
-            told = f"; the recipe of {run} names {', '.join(own)}" if own else ""
-            raise UnknownComponentError(f"{error}{told}") from None
+    recipe = RunFolder(run).recipe
+    text = plain(read(read_text(recipe), str(recipe)).root) if recipe.is_file() else None
+    asked = (text.get("tasks") or []) if isinstance(text, dict) else []
+    own = {one["name"]: one for one in asked if isinstance(one, dict) and one.get("name")}
+    if name in own:
         # Nobody judges these answers.
         kept = {key: value for key, value in own[name].items() if key not in ("use", "name", "metrics")}
         return own[name]["use"], kept
+    try:
+        found.find("task", name)
+    except UnknownComponentError as error:
+        told = f"; the recipe of {run} names {', '.join(own)}" if own else ""
+        raise UnknownComponentError(f"{error}{told}") from None
     return name, {}
 
 

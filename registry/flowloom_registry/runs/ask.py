@@ -85,7 +85,8 @@ class _Asking:
         if judge.sets:
             rows = matched_rows(assembly.require_data(""), truth, assembly.class_condition(), config.seed + 1)
             some = assembly.in_range(rows)
-            columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
+            if len(some):
+                columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
         with self.notes.about(f"task {self.name}: column '{UNTOUCHED}'"):
             same = task.untouched(asked)
             if same is not None:

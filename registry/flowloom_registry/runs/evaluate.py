@@ -130,7 +130,8 @@ class _Judging:
                 some = assembly.in_range(
                     matched_rows(self.data, real, assembly.class_condition(), config.seed + 1)
                 )
-                columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
+                if len(some):  # none where all classes are kept out of training
+                    columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
         with notes.about(f"column '{THROUGH}'"):
             kept = through_the_codec(assembly, real, self.few)
             if kept is not None:

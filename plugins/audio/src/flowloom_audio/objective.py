@@ -65,6 +65,7 @@ class SpeechMatching(FlowMatching):
             raise ValueError("length_weight and length_spread must not be negative")
         self.invents = (marks[0],)
         self.length = LengthPredictor(spec, ignore=ignore)
+        self.reads = (*self.length.told.texts, *self.length.told.voices)
         self.length_weight, self.length_spread = length_weight, length_spread
 
     def loss(self, model: nn.Module, batch: Batch, step: Step) -> Loss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Infill(Inpaint):
         draws: see `flowloom.tasks.Task`.
         name: see `flowloom.tasks.Task`.
     """
+
+    viewed: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class Plan(Task):
     """
 
     unasked: ClassVar[int] = 100
+    viewed: ClassVar[bool] = True
 
     def __init__(
         self,

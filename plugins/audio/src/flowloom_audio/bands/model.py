@@ -80,6 +80,7 @@ class PeriodWaveBands(nn.Module):
                     beside="below" if band else None,
                 )
             )
+        self.ignored = self.each[0].ignored
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Bands ``(batch, bands, samples)`` and times ``(batch,)`` to velocities of the same shape."""

@@ -47,7 +47,7 @@ def clips_of(folder: Path, layout: Layout) -> list[Clip]:
               none, the speaker being the folder that the file is in;
             * ``ljspeech``: ``metadata.csv`` (``name|text|normalised text``) beside ``wavs/``;
             * ``libritts``: ``speaker/chapter/name.wav`` with ``name.normalized.txt``;
-            * ``vctk``: ``wav48*/speaker/name.*`` with ``txt/speaker/name.txt``;
+            * ``vctk``: ``wav48*/speaker/name.*`` with ``txt/speaker/name.txt``, the first microphone of two;
             * ``spoken-digits``: ``{digit}_{speaker}_{take}.wav`` (the Free Spoken Digit Dataset).
 
     Raises:
@@ -92,7 +92,7 @@ def _ljspeech(folder: Path) -> Iterator[Clip]:
     except OSError as error:
         raise DataError(f"cannot read {table}: {error.strerror or error}") from error
     for line in lines:
-        yield Clip(folder / "wavs" / f"{line[0]}.wav", line[-1].strip(), "lj")
+        yield Clip(folder / "wavs" / f"{line[0]}.wav", line[-1].strip() if len(line) > 1 else "", "lj")
 
 
 def _libritts(folder: Path) -> Iterator[Clip]:
@@ -102,10 +102,15 @@ def _libritts(folder: Path) -> Iterator[Clip]:
 
 def _vctk(folder: Path) -> Iterator[Clip]:
     for root in sorted(folder.glob("wav48*")):
+        heard = set[Path]()
         for file in _sounds(root):
-            # The second release has two microphones: p225_001_mic1.flac.
+            # The second release has two microphones: p225_001_mic1.flac. Both would put one utterance into
+            # two splits, and beside itself as its own prompt.
             name = file.stem.partition("_mic")[0]
             speaker = file.parent.name
+            if file.with_name(name) in heard:
+                continue
+            heard.add(file.with_name(name))
             yield Clip(file, _text(folder / "txt" / speaker / f"{name}.txt"), speaker)
 
 

@@ -16,13 +16,10 @@ from flowloom.errors import DataError
 from flowloom.seeds import derive
 from flowloom.spec import Condition, Spec
 from flowloom_audio.data.clips import Clip
-from flowloom_audio.data.sound import Notes, read_sound, without_silence
+from flowloom_audio.data.sound import SILENT, Notes, at_level, read_sound, without_silence
 from flowloom_audio.text.frontend import Frontend, Symbols
 
-__all__ = ["SILENT", "Recordings"]
-
-SILENT = 1e-4
-"""Largest magnitude of a recording that is silence: less than three steps of 16 bits."""
+__all__ = ["Recordings"]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -78,6 +75,13 @@ class Recordings(Dataset):
         level = 1.0 if self.level is None else self.level
         if not all(0 <= v < math.inf for v in (self.prompt, self.pause)) or not 0 < level < math.inf:
             raise ValueError("prompt and pause are seconds, and level is a positive number")
+        if not self.samples or (self.prompt and not self.prompt_samples):
+            raise ValueError(
+                f"seconds and prompt hold a sample or more at {self.rate} Hz, "
+                f"got {self.seconds} and {self.prompt}"
+            )
+        if self.text_length < 1:
+            raise ValueError(f"text_length must be at least 1, got {self.text_length}")
         if self.mix is not None and not -math.inf < self.mix[0] <= self.mix[1] < math.inf:
             raise ValueError(f"mix is (lowest, highest) in dB, got {self.mix}")
         self.frontend = Frontend(self.symbols)
@@ -134,7 +138,7 @@ class Recordings(Dataset):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all speakers, sorted; those that are left out of training among them."""
-        return tuple(sorted({clip.speaker for clip in self._everything()}))
+        return tuple(sorted({clip.speaker for clip in self.everything()}))
 
     def split(self, name: str) -> Dataset:
         """``train``, ``test``, and ``unseen`` where speakers are left out of training."""
@@ -187,7 +191,8 @@ class Recordings(Dataset):
         # Worker processes read for themselves.
         return {**vars(self), "_shelf": None}
 
-    def _everything(self) -> list[Clip]:
+    def everything(self) -> list[Clip]:
+        """Every recording of the speakers that are used, of all splits."""
         if self._all is None:
             found = self.clips()
             known = {clip.speaker for clip in found}
@@ -201,9 +206,9 @@ class Recordings(Dataset):
     def _clips(self) -> _Shelf:
         if self._shelf is None:
             if self.part == "unseen":
-                mine = [clip for clip in self._everything() if clip.speaker in self.unseen]
+                mine = [clip for clip in self.everything() if clip.speaker in self.unseen]
             else:
-                seen = [clip for clip in self._everything() if clip.speaker not in self.unseen]
+                seen = [clip for clip in self.everything() if clip.speaker not in self.unseen]
                 mine = [clip for clip in seen if self.belongs(clip, self.part)]
             self._shelf = _Shelf(self, mine)
         return self._shelf
@@ -272,6 +277,11 @@ class _Shelf:
         for clip in clips:
             self._try(data, clip, notes)
         notes.tell()
+        if not clips:
+            raise DataError(
+                f"split '{data.part}' has none of the {len(data.everything())} recordings; "
+                "give more of them, or other speakers"
+            )
         if not self.kept:
             raise DataError(f"none of {len(clips)} recordings of split '{data.part}' can be used")
         self.of: dict[str, list[int]] = {}
@@ -295,23 +305,22 @@ class _Shelf:
         try:
             ids = self.frontend.encode(clip.text) if clip.text else [0]
         except DataError as error:
-            notes.add(f"left out ({error})", clip.file)
+            notes.add(f"left out ({str(error).replace(f'the text {clip.text!r}', 'its text')})", clip.file)
             return
         if len(ids) > data.text_length:
             notes.add(f"left out, for their text has more than {data.text_length} symbols", clip.file)
             return
         if data.level is not None:
-            sound = sound * (data.level / sound.square().mean().sqrt().clamp_min(1e-5))
+            sound = at_level(sound, data.level)
         self.kept.append(clip)
         self.sounds.append(sound)
         self._ids.append(ids)
 
     def ids(self, chosen: list[int]) -> list[int]:
         """Symbols of several clips one after the other, with a space between."""
-        (space,) = self.frontend.encode("a b")[1:2]
         found = list(self._ids[chosen[0]])
         for i in chosen[1:]:
-            found += [space, *self._ids[i]]
+            found += [self.frontend.space, *self._ids[i]]
         return found
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import tempfile
 import zipfile
+import zlib
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from flowloom.data.files import fetch, folders
+from flowloom.data.files import fetch, find, folders
 from flowloom.errors import DataError
-from flowloom_audio.data.clips import SOUNDS, Clip, Layout, clips_of
+from flowloom_audio.data.clips import Clip, Layout, clips_of
 from flowloom_audio.data.recordings import Recordings
 
 __all__ = ["AudioFolder", "SpokenDigits"]
@@ -69,16 +71,14 @@ class SpokenDigits(Recordings):
 
     def _folder(self) -> Path:
         places = ["fsdd", "free-spoken-digit-dataset/recordings"]
-        candidates = [Path(self.root)] if self.root else folders(None, places)
+        candidates = [Path(self.root).expanduser()] if self.root else folders(None, places)
         for place in candidates:
             if place.is_dir():
                 return place
         if self.root:
             raise DataError(f"there is no folder {self.root}")
         target = folders(None, ["free-spoken-digit-dataset"])[0]
-        archive = fetch([_DIGITS_HOME], None, target / "master.zip")
-        _unpack(archive, target / "recordings", flat=True)
-        return target / "recordings"
+        return _unpacked(_DIGITS_HOME, target / "recordings", "free-spoken-digit-dataset-master/recordings")
 
 
 @dataclass(eq=False, repr=False)
@@ -128,24 +128,38 @@ class AudioFolder(Recordings):
         name, home = _HOMES[self.layout]
         place = folders(None, [name])[0]
         if not place.is_dir():
-            archive = fetch([home], None, place.parent / Path(home).name)
-            _unpack(archive, place.parent)
+            return _unpacked(home, place, name)
         return place
 
 
-def _unpack(archive: Path, folder: Path, *, flat: bool = False) -> None:
-    """Unpack what is inside, and nothing outside of ``folder``; ``flat``: sound files alone."""
+def _unpacked(home: str, place: Path, name: str) -> Path:
+    """The folder ``place`` of what an archive holds, which is downloaded where it does not lie beside it.
+
+    All is unpacked beside ``place`` and moved there once complete: what an interruption leaves would be
+    taken for the whole.
+
+    Args:
+        home: where the zip or tar file can be had.
+        place: of what is inside.
+        name: path of the content inside (``LibriTTS/train-clean-100``); archives without it are all content.
+
+    Raises:
+        DataError: it cannot be had, is damaged, or has no room; says what to do.
+    """
+    archive = find([place.parent], [Path(home).name]) or fetch([home], None, place.parent / Path(home).name)
     try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as file:
-                for name in file.namelist():
-                    if flat and Path(name).suffix.lower() in SOUNDS:
-                        folder.mkdir(parents=True, exist_ok=True)
-                        (folder / Path(name).name).write_bytes(file.read(name))
-                    elif not flat:
-                        file.extract(name, folder)
-        else:
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=place.parent, prefix=f".{place.name}.", suffix=".part"
+        ) as partial:
+            inside = Path(partial, "content")
+            if archive.suffix == ".zip":
+                with zipfile.ZipFile(archive) as file:
+                    file.extractall(inside)
+            else:
+                with tarfile.open(archive) as tar:
+                    tar.extractall(inside, filter="data")
+            (inside / name if (inside / name).is_dir() else inside).replace(place)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"cannot unpack {archive}: {error}; remove it and try again") from error
+    return place

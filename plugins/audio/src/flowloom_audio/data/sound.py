@@ -12,10 +12,16 @@ from torch import Tensor
 
 from flowloom.errors import DataError
 
-__all__ = ["Notes", "read_sound", "resampled", "write_sound"]
+__all__ = ["SILENT", "Notes", "at_level", "read_sound", "resampled", "write_sound"]
 
+SILENT = 1e-4
+"""Largest magnitude of a recording that is silence: less than three steps of 16 bits."""
 CLIPPED = 0.999
 """Magnitude from which a sample counts as clipped: the largest value of 16 bits, and a little less."""
+
+
+_MOST = 2.0**32
+"""Whole numbers of any width are smaller, divided by their range or not; squares of 1e30 would overflow."""
 
 
 @dataclass
@@ -51,7 +57,8 @@ def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
         notes: told of other rates, of several channels and of clipping.
 
     Raises:
-        DataError: it cannot be read, is empty, or holds numbers that are not finite; names it.
+        DataError: it cannot be read, is empty or too short for a sample at ``rate``, or holds numbers that
+            are not finite or far out of range; names it.
     """
     import soundfile
 
@@ -62,15 +69,18 @@ def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
         raise DataError(f"cannot read {file}: {_reason(error)}") from error
     if not len(samples):
         raise DataError(f"{file} holds no samples")
-    if not np.isfinite(samples).all():
-        raise DataError(f"{file} holds samples that are not finite")
+    if not np.abs(samples).max() < _MOST:
+        raise DataError(f"{file} holds samples that are not finite, or far out of range")
+    found = resampled(torch.from_numpy(samples.mean(1)), own, rate)
+    if not len(found):
+        raise DataError(f"{file} is too short for a sample at {rate} Hz")
     if samples.shape[1] > 1:
         notes.add("with several channels, which were averaged", file)
     if float(np.mean(np.abs(samples) >= CLIPPED)) > 1e-3:
         notes.add("clipped in more than a thousandth of the samples", file)
     if own != rate:
         notes.add(f"resampled to {rate} Hz", f"{file} ({own} Hz)")
-    return resampled(torch.from_numpy(samples.mean(1)), own, rate)
+    return found
 
 
 def resampled(samples: Tensor, rate: int, wanted: int) -> Tensor:
@@ -82,18 +92,25 @@ def resampled(samples: Tensor, rate: int, wanted: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(soxr.resample(samples.numpy(), rate, wanted)))
 
 
+def at_level(samples: Tensor, level: float) -> Tensor:
+    """Samples scaled to a root mean square; as quiet as 1e-5, they are noise and grow no further."""
+    return samples * (level / samples.square().mean().sqrt().clamp_min(1e-5))
+
+
 def write_sound(file: Path | str, samples: Tensor, rate: int) -> None:
     """Write samples ``(n,)`` as 16 bits; what is louder than the range is scaled down to it.
 
     The file's ending says its format: ``.wav``, ``.flac`` or ``.ogg``.
 
     Raises:
-        DataError: the ending is of no format that is known, or the file cannot be written.
+        DataError: the samples are not finite, the ending is of no format that is known, or the file cannot be
+            written.
     """
     import soundfile
 
-    values = samples.detach().cpu().float()
-    values = values / values.abs().amax().clamp_min(1.0)
+    if not bool(samples.isfinite().all()):
+        raise DataError(f"cannot write {file}: its samples are not finite")
+    values = _in_range(samples)
     known = {f".{name.lower()}" for name in soundfile.available_formats()}
     if Path(file).suffix.lower() not in known:
         raise DataError(f"cannot write {file}: name a file that ends in .wav, .flac or .ogg")
@@ -104,14 +121,13 @@ def write_sound(file: Path | str, samples: Tensor, rate: int) -> None:
 
 
 def as_wav(samples: Tensor, rate: int) -> bytes:
-    """A WAV file of 16 bits in memory, for reports."""
+    """A WAV file of 16 bits in memory, for reports; what is not finite is silent."""
     from io import BytesIO
 
     import soundfile
 
-    values = samples.detach().cpu().float()
     buffer = BytesIO()
-    soundfile.write(buffer, (values / values.abs().amax().clamp_min(1.0)).numpy(), rate, format="WAV")
+    soundfile.write(buffer, _in_range(samples.nan_to_num(0.0, 0.0, 0.0)).numpy(), rate, format="WAV")
     return buffer.getvalue()
 
 
@@ -128,6 +144,11 @@ def without_silence(samples: Tensor, rate: int, below: float = 40.0) -> Tensor:
     if not len(loud):
         return samples
     return samples[max(0, int(loud[0]) - 1) * hop : (int(loud[-1]) + 2) * hop]
+
+
+def _in_range(samples: Tensor) -> Tensor:
+    values = samples.detach().cpu().float()
+    return values / values.abs().amax().clamp_min(1.0)
 
 
 def _reason(error: Exception) -> str:

@@ -92,6 +92,7 @@ class FrameLanguageModel(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         self.spec, self.told = spec, heard(spec, ignore, (), "frame-language-model")
+        self.ignored = self.told.ignored
         if self.told.beside or spec.named("given"):
             names = ", ".join((*self.told.beside, *spec.named("given")))
             raise IncompatibleError(

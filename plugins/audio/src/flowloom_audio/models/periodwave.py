@@ -86,6 +86,7 @@ class PeriodWave(nn.Module):
                 f"periods are at least 1 and stride at least 2, got {list(periods)} and {stride}"
             )
         self.spec, self.name, self.periods, self.freeu = spec, mel, tuple(periods), freeu
+        self.ignored = tuple(name for name in spec.named("inform") if name not in (mel, beside))
         self.beside, self.channels = beside, 1 if further is None else 1 + further.shape[0]
         self.hop, self.stride = spec.shape[0] // frames.shape[0], stride
         # A vocoder is to sound like its frames, whoever speaks: it is told nothing else but settings.

@@ -25,12 +25,14 @@ class Heard:
         beside: one vector for every frame of the state, ``(frames, any)``.
         voices: recordings of another length, ``(other frames, bands)``.
         whole: of the example as a whole: classes, numbers, and settings such as a second time.
+        ignored: of those that inform, what is told to no network.
     """
 
     texts: tuple[str, ...]
     beside: tuple[str, ...]
     voices: tuple[str, ...]
     whole: Mapping[str, Condition]
+    ignored: tuple[str, ...] = ()
 
 
 def heard(spec: Spec, ignore: Sequence[str], voices: Sequence[str], who: str) -> Heard:
@@ -76,7 +78,8 @@ def heard(spec: Spec, ignore: Sequence[str], voices: Sequence[str], who: str) ->
                 f"{who} cannot read the condition '{name}' of shape {condition.shape}: neither text, nor "
                 "frames, nor a voice; name it in ignore"
             )
-    return Heard(tuple(texts), tuple(beside), tuple(recordings), whole)
+    ignored = tuple(name for name in spec.named("inform") if name in ignore)
+    return Heard(tuple(texts), tuple(beside), tuple(recordings), whole, ignored)
 
 
 def beside(cond: Mapping[str, Tensor | None], name: str, missing: Tensor, x: Tensor) -> Tensor:

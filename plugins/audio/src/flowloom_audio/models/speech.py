@@ -74,6 +74,7 @@ class SpeechTransformer(nn.Module):
             )
         self.spec, self.heads = spec, heads
         self.told = heard(spec, ignore, voices, "speech-transformer")
+        self.ignored = self.told.ignored
         bands, conditions = spec.shape[1], spec.conditions
         sizes = {name: conditions[name].shape[1] for name in self.told.beside}
         self.enter = nn.Linear(bands + sum(sizes.values()), width)

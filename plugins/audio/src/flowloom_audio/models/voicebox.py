@@ -68,6 +68,7 @@ class Voicebox(nn.Module):
             )
         self.spec, self.width = spec, width
         self.told = heard(spec, ignore, (), "voicebox")
+        self.ignored = self.told.ignored
         if unheard := (*self.told.texts, *self.told.voices):
             raise IncompatibleError(
                 f"voicebox hears frames beside the state, and '{unheard[0]}' is none; name it in ignore"

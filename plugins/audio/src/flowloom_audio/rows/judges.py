@@ -116,6 +116,24 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "task",
+        "from-recording",
+        "flowloom_audio.tasks:FromRecording",
+        summary="recordings from degraded or partial copies: enhance, dereverberate, separate, fill in",
+        paper="2310.16338",
+        within="uniflow-toy",
+        tags=("heavy",),
+    )
+    reg.add(
+        "task",
+        "vocode",
+        "flowloom_audio.tasks:Vocode",
+        summary="recordings from their log-mel frames, at once or in chunks",
+        paper="2408.07547",
+        within="toy-vocoder",
+        tags=("heavy",),
+    )
+    reg.add(
+        "task",
         "convert-voice",
         "flowloom_audio.tasks:ConvertVoice",
         summary="say what a recording says in the voice of a prompt, by inversion",

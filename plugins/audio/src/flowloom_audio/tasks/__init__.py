@@ -1,6 +1,7 @@
 """What is asked of a trained flow of speech."""
 
 from flowloom_audio.tasks.convert import ConvertVoice
+from flowloom_audio.tasks.recording import FromRecording, Vocode
 from flowloom_audio.tasks.synthesise import Synthesise
 
-__all__ = ["ConvertVoice", "Synthesise"]
+__all__ = ["ConvertVoice", "FromRecording", "Synthesise", "Vocode"]

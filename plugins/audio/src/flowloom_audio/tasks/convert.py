@@ -15,7 +15,7 @@ from flowloom.metrics import Metric
 from flowloom.tasks import Task, some_rows
 from flowloom_audio.data.recordings import Recordings
 from flowloom_audio.metrics.waves import waves_of
-from flowloom_audio.tasks.voices import SOUNDS, heard, sound_of, voice_of, write_answers
+from flowloom_audio.tasks.voices import SOUNDS, heard, row_of, voice_of, write_answers
 
 __all__ = ["ConvertVoice"]
 
@@ -114,9 +114,7 @@ class ConvertVoice(Task):
             raise IncompatibleError(
                 "convert-voice takes a sound file, with --prompt VOICE.wav and --set text='what it says'"
             )
-        sound = sound_of(Path(given), data, "recording")[: data.samples]
-        wave = torch.nn.functional.pad(sound, (0, data.samples - len(sound))).expand(n, -1)
-        mask = (torch.arange(data.samples) < len(sound)).expand(n, -1)
+        wave, mask = row_of(Path(given), data, n)
         cond = {
             "mask": mask,
             "text": data.frontend.padded(self.text, data.text_length).expand(n, -1),

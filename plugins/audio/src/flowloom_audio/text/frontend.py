@@ -29,10 +29,17 @@ _PHONES = (
 )
 
 
+# Marks of print: what stands for a mark of the table, and what nobody says.
+_WRITTEN = str.maketrans(
+    {**dict.fromkeys("‘’", "'"), **dict.fromkeys("‐‑‒–—", "-"), **dict.fromkeys('"“”„«»()[]', "")}
+)
+
+
 class Frontend:
     """Text as ids of symbols; id 0 is padding.
 
-    Text is put into lower case without accents, and single digits are spelled out, in English. Phonemes come
+    Text is put into lower case without accents, quotation marks and brackets, and single digits are spelled
+    out, in English. Phonemes come
     from the program espeak-ng, which reads other languages as they are written, accents and numbers included;
     where it is not installed, characters are used, which is said once.
 
@@ -52,12 +59,13 @@ class Frontend:
         self.symbols, self.language = symbols, language
         self.tokens = ("", *_LETTERS, *(_PHONES if symbols == "phonemes" else ""))
         self._ids = {token: i for i, token in enumerate(self.tokens) if token}
+        self.space = self._ids[" "]
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text.
 
         Raises:
-            DataError: it holds a character that has no symbol, or nothing; says which.
+            DataError: it holds a character that has no symbol, or nothing that is said; says which.
         """
         plain = _plain(text)
         if not plain:
@@ -65,7 +73,7 @@ class Frontend:
         if self.symbols == "phonemes" and not self.language.startswith("en"):
             spoken = phonemes(" ".join(unicodedata.normalize("NFC", text).split()), self.language)
             if spoken is not None:
-                return [self._ids[c] for c in spoken if c in self._ids]
+                return self._said(spoken, text)
         strange = sorted({c for c in plain if c not in self._ids})
         if strange:
             raise DataError(
@@ -75,8 +83,14 @@ class Frontend:
         if self.symbols == "phonemes":
             spoken = phonemes(plain, self.language)
             if spoken is not None:
-                return [self._ids[c] for c in spoken if c in self._ids]
+                return self._said(spoken, text)
         return [self._ids[c] for c in plain]
+
+    def _said(self, spoken: str, text: str) -> list[int]:
+        ids = [self._ids[c] for c in spoken if c in self._ids]
+        if not ids:
+            raise DataError(f"the text {text!r} holds nothing that espeak-ng says; give some words")
+        return ids
 
     def padded(self, text: str, length: int) -> Tensor:
         """Ids of a text as ``(length,)``, padded with 0.
@@ -99,7 +113,7 @@ class Frontend:
 
 def _plain(text: str) -> str:
     bare = unicodedata.normalize("NFKD", text)
-    bare = "".join(c for c in bare if not unicodedata.combining(c)).lower().replace("’", "'")
+    bare = "".join(c for c in bare if not unicodedata.combining(c)).lower().translate(_WRITTEN)
     words = []
     for word in bare.split():
         # "314" is said digit by digit: numbers are read in many ways, and this is the one without a guess.

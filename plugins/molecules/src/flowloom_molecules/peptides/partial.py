@@ -39,6 +39,7 @@ class PartialSampling(Task):
     """
 
     writes = (".pdb",)
+    viewed = True
 
     def __init__(
         self,
