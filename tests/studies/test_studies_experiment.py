@@ -514,17 +514,17 @@ def test_so_are_points_of_the_sweep(write, capsys) -> None:
     )
     results = experiment.run()
     assert {(row["arm"], row["judged"]) for row in results.rows() if not row["own"]} == {
-        ("plain", "40 examples against 40"),
-        ("few", "10 examples against 40"),
+        ("plain", "40 examples against 100"),
+        ("few", "10 examples against 100"),
     }
     assert main(["compare", "experiments/study"]) == 0
     said = capsys.readouterr().out
-    told = "not comparable without care: plain by 40 examples against 40; few by 10 examples against 40"
+    told = "not comparable without care: plain by 40 examples against 100; few by 10 examples against 100"
     assert f"energy_distance of the sweep: {told}" in said
-    measured = "points of the sweep are of 10 examples against 40, training data and baseline of 40 examples"
+    measured = "points of the sweep are of 10 examples against 100, training data and baseline of 40 examples"
     assert measured in said
     assert "are of 40 examples" not in said
-    assert measured in experiment.folder.report.read_text()
+    assert measured[1:] in experiment.folder.report.read_text()  # a sentence there
     run = experiment.folder.run_of(experiment.design.cells[1])
     assert "Every solver from the same noise (10 examples a point)" in run.report.read_text()
 
