@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from flowloom.clashes import Clash, Parts
-from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind, read_as
 from flowloom.layout import Layout
 from flowloom.paths.conversions import kind_name, uniform_kind
@@ -163,24 +162,6 @@ class FixedGrid(Solver):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(steps={self.steps})"
-
-
-def require_velocity_steps(solver: Solver, drawn: str) -> FixedGrid:
-    """An inner solver that draws a part of a state at a time: of velocities, in fixed steps.
-
-    Args:
-        solver: it.
-        drawn: what it draws, for the message.
-
-    Raises:
-        IncompatibleError: it is another.
-    """
-    if not isinstance(solver, FixedGrid) or solver.wanted() != "velocity":
-        raise IncompatibleError(
-            f"{drawn} are drawn by solvers of velocities in fixed steps (euler, midpoint, heun), not by "
-            f"{type(solver).__name__}"
-        )
-    return solver
 
 
 def _fitting(objective: Any) -> str:

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 
 from flowloom.clashes import Clash, Parts
-from flowloom.conditions import is_null
 from flowloom.draw import Draw
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.wrapped import Unasked, innermost, rewrapped
-from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import AffinePath, Path
 from flowloom.solvers import Euler, Solution, Solver
-from flowloom.solvers.base import require_velocity_steps
+from flowloom.solvers.inner import Branch, branch_of, inner_clashes, require_velocity_steps
 from flowloom.solvers.walk import Call, Hook, Walk
 from flowloom.state import Cond, State
 from flowloom_fewstep.autoregressive_transitions import KIND, TransitionLaw
@@ -56,17 +54,10 @@ class TransitionsByToken(Solver):
     def clashes(self, parts: Parts) -> Iterable[Clash]:
         """Inner solvers and guidance that ask the velocities of tokens for what they do not tell."""
         yield from super().clashes(parts)
-        token, guidance = Unasked("velocity", AffinePath(), None), parts.get("guidance")
-        try:
-            self.inner.prepare(token)
-        except IncompatibleError as error:
-            yield Clash("solver", "objective", f"tokens are drawn by velocities alone: {error}")
         path = getattr(parts.get("objective"), "path", None)
-        if isinstance(guidance, Guidance) and isinstance(path, Path):
-            try:
-                rewrapped(guidance(Unasked(KIND, path, parts.get("source"))), token)
-            except IncompatibleError as error:
-                yield Clash("guidance", "solver", str(error))
+        law = Unasked(KIND, path, parts.get("source")) if isinstance(path, Path) else None
+        token, why = Unasked("velocity", AffinePath(), None), "tokens are drawn by velocities alone"
+        yield from inner_clashes(self.inner, token, why, parts.get("guidance"), law)
 
     def with_steps(self, steps: int) -> Self:
         """The same with ``steps`` steps for every token."""
@@ -140,7 +131,7 @@ class _Context:
         self.law, self.sequence = law, state
         self.level = 0.0 if law.history else level
         self.prefix = 0 if law.history else state.shape[1]
-        self._read: dict[tuple[int, tuple[str, ...]], tuple[Past, Tensor]] = {}
+        self._read: dict[Branch, tuple[Past, Tensor]] = {}
 
     def replace(self, state: Tensor) -> None:
         """Put ``(batch, tokens, entries)`` in place of the last state, and forget what was read."""
@@ -149,7 +140,7 @@ class _Context:
 
     def features(self, rows: int, cond: Cond) -> Tensor:
         """What the head is told of the next token, ``(rows, 1, width)``: the batch, once a branch."""
-        branch, often = (rows, tuple(sorted(filter(is_null, cond)))), rows // max(1, len(self.sequence))
+        branch, often = branch_of(rows, cond, len(self.sequence))
         past, latest = self._read.get(branch, (Past(), None))
         if latest is None or past.tokens < self.sequence.shape[1]:
             new = self.sequence[:, past.tokens :].repeat(often, 1, 1)

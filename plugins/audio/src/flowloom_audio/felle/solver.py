@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from flowloom.clashes import Clash, Parts
-from flowloom.conditions import is_null
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field
 from flowloom.fields.wrapped import Unasked, innermost, rewrapped
-from flowloom.guidance import Guidance
 from flowloom.layout import Layout
 from flowloom.paths import Path
 from flowloom.solvers import Euler, Solution, Solver
-from flowloom.solvers.base import require_velocity_steps
+from flowloom.solvers.inner import Branch, branch_of, inner_clashes, require_velocity_steps
 from flowloom.solvers.walk import Call, Hook, Walk
 from flowloom.sources import Source
 from flowloom.state import Cond, State
@@ -69,16 +67,8 @@ class FrameByFrame(Solver):
             return
         prior = getattr(parts["objective"], "prior", "previous")
         field = Unasked("velocity", path, source if prior == "gaussian" else None)
-        try:
-            self.inner.prepare(field)
-        except IncompatibleError as error:
-            yield Clash("solver", "objective", f"frames begin about the ones before them (prior): {error}")
-        guidance = parts.get("guidance")
-        if isinstance(guidance, Guidance):
-            try:
-                rewrapped(guidance(Unasked(KIND, path, source)), field)
-            except IncompatibleError as error:
-                yield Clash("guidance", "solver", str(error))
+        law, why = Unasked(KIND, path, source), "frames begin about the ones before them (prior)"
+        yield from inner_clashes(self.inner, field, why, parts.get("guidance"), law)
 
     def with_steps(self, steps: int) -> Self:
         """The same with ``steps`` steps for every level of a frame."""
@@ -178,11 +168,11 @@ class _Memory:
         self.model, self.frames = model, frames
         self.read = 0
         self.latest = frames.new_zeros(len(frames), model.width)
-        self._readings: dict[tuple[int, tuple[str, ...]], tuple[Reading, Tensor]] = {}
+        self._readings: dict[Branch, tuple[Reading, Tensor]] = {}
 
     def context(self, i: int, rows: int, cond: Cond) -> Tensor:
         """The context of frame ``i``, ``(rows, width)``: the batch, as often as guidance has branches."""
-        branch, often = (rows, tuple(sorted(filter(is_null, cond)))), rows // max(1, len(self.frames))
+        branch, often = branch_of(rows, cond, len(self.frames))
         reading, latest = self._readings.get(branch, (None, self.latest))
         if reading is None or reading.frames < i:
             reading = reading or self.model.begin()
