@@ -19,7 +19,6 @@ from flowloom_registry.runs.baseline import baseline, rules
 from flowloom_registry.runs.columns import Judge, joined
 from flowloom_registry.runs.drawing import rehearsed
 from flowloom_registry.runs.evaluation import SAMPLES, SEEN, UNTOUCHED, Asked, Columns
-from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 
 
@@ -83,10 +82,9 @@ class _Asking:
 
         columns[SAMPLES] = judge.of(answer, truth, task.draws)
         if judge.sets:
-            rows = matched_rows(assembly.require_data(""), truth, assembly.class_condition(), config.seed + 1)
-            some = assembly.in_range(rows)
-            if len(some):
-                columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
+            trained = judge.of_training(truth, config.seed + 1)
+            if trained is not None:
+                columns[SEEN] = trained
         with self.notes.about(f"task {self.name}: column '{UNTOUCHED}'"):
             same = task.untouched(asked)
             if same is not None:

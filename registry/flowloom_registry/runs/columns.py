@@ -13,6 +13,7 @@ from flowloom.metrics import Metric
 from flowloom.state import concat
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.evaluation import SEEN
+from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.values import named_values
 
@@ -91,6 +92,20 @@ class Judge:
                 self._told |= dict.fromkeys(found, metric)
                 values.update(found)
         return values
+
+    def of_training(self, like: Examples, seed: int) -> dict[str, float] | None:
+        """All metrics of training rows of the same classes, which are the truth of no row.
+
+        Args:
+            like: rows whose classes they have.
+            seed: of the choice of rows.
+
+        Returns:
+            None where training has none of these classes, for all of them are kept out of it.
+        """
+        data = self.assembly.require_data("samples are judged beside training rows")
+        some = self.assembly.in_range(matched_rows(data, like, self.assembly.class_condition(), seed))
+        return self.of(lambda _, count: [some] * count, None) if len(some) else None
 
     def explain(self, columns: Mapping[str, Mapping[str, float]]) -> None:
         """A note for values that some columns have and others have not, and why not.

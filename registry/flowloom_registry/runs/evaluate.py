@@ -18,7 +18,6 @@ from flowloom_registry.runs.baseline import baseline, rules
 from flowloom_registry.runs.columns import Judge, named
 from flowloom_registry.runs.drawing import drawn, drawn_again
 from flowloom_registry.runs.evaluation import FLOOR, SAMPLES, SEEN, THROUGH, Columns, Evaluation
-from flowloom_registry.runs.matched import matched_rows
 from flowloom_registry.runs.notes import Notes
 from flowloom_registry.runs.sweep import sweep
 from flowloom_registry.runs.through import through_the_codec
@@ -127,11 +126,9 @@ class _Judging:
             judge.of(lambda _, count: [real] * count, real)
         if self.held_out is not None:
             with notes.about(f"column '{SEEN}'"):
-                some = assembly.in_range(
-                    matched_rows(self.data, real, assembly.class_condition(), config.seed + 1)
-                )
-                if len(some):  # none where all classes are kept out of training
-                    columns[SEEN] = judge.of(lambda _, count: [some] * count, None)
+                trained = judge.of_training(real, config.seed + 1)
+                if trained is not None:
+                    columns[SEEN] = trained
         with notes.about(f"column '{THROUGH}'"):
             kept = through_the_codec(assembly, real, self.few)
             if kept is not None:
