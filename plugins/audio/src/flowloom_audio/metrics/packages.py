@@ -7,7 +7,7 @@ from typing import Any
 
 from flowloom.errors import MissingDependencyError
 
-__all__ = ["package_of"]
+__all__ = ["lacking", "package_of"]
 
 
 def package_of(who: str, module: str, *install: str) -> Any:
@@ -24,8 +24,18 @@ def package_of(who: str, module: str, *install: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        wanted = " ".join(install or (module.partition(".")[0],))
         missing = (error.name or module).partition(".")[0]
-        raise MissingDependencyError(
-            f"{who} needs the package {missing}; pip install {wanted}, or flowloom-audio[judges]"
-        ) from error
+        raise lacking(who, missing, *(install or (module.partition(".")[0],))) from error
+
+
+def lacking(who: str, package: str, *install: str) -> MissingDependencyError:
+    """What is told where a package is not installed.
+
+    Args:
+        who: needs it.
+        package: that is missing.
+        install: what pip is asked for.
+    """
+    return MissingDependencyError(
+        f"{who} needs the package {package}; pip install {' '.join(install)}, or flowloom-audio[judges]"
+    )

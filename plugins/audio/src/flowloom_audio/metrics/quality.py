@@ -12,7 +12,7 @@ from flowloom.data import Dataset, Examples
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
 from flowloom_audio.metrics.packages import package_of
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import require_waves, sounds_of
 from flowloom_audio.rates import rate_of
 
 __all__ = ["SpeechMOS"]
@@ -53,9 +53,7 @@ class SpeechMOS(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Means over rows."""
         self.require_rows(samples, samples)
-        rows = samples.evenly(self.rows)
-        waves, lengths = waves_of(samples)[rows], lengths_of(samples)[rows].tolist()
-        said = [self._of(wave[:n]) for wave, n in zip(waves, lengths, strict=True)]
+        said = [self._of(sound) for sound in sounds_of(samples.take(samples.evenly(self.rows)))]
         names = ("ovrl_mos", "sig_mos", "bak_mos")
         return {
             name: float(np.mean([one[key] for one in said]))

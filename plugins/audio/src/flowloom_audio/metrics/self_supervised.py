@@ -15,7 +15,7 @@ from flowloom.metrics.frechet import frechet_distance
 from flowloom.seeds import derive
 from flowloom_audio.codecs.pretrained import model_of
 from flowloom_audio.data.sound import resampled
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import require_waves, sounds_of
 from flowloom_audio.rates import rate_of
 
 __all__ = ["SpeechFrechet"]
@@ -78,8 +78,7 @@ class SpeechFrechet(Metric):
     def features(self, examples: Examples) -> Tensor:
         """Of every recording, ``(n, width)``."""
         # One by one: the first layer of most is normalised over time, padding included.
-        pairs = zip(waves_of(examples), lengths_of(examples).tolist(), strict=True)
-        return torch.stack([self._of(wave[: max(1, n)]) for wave, n in pairs])
+        return torch.stack([self._of(sound) for sound in sounds_of(examples, least=1)])
 
     def _of(self, wave: Tensor) -> Tensor:
         sound = resampled(wave, self._rate, _RATE)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError, MissingDependencyError
+from flowloom.errors import IncompatibleError
 from flowloom.libraries import torchaudio
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import at_level, resampled
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.packages import lacking
+from flowloom_audio.metrics.waves import require_waves, sounds_of
 from flowloom_audio.rates import rate_of
 
 __all__ = ["SpeakerSimilarity", "VoiceEncoder", "joined"]
@@ -134,10 +135,7 @@ class SpeakerSimilarity(Metric):
     def _voices(self, examples: Examples, speaker: int) -> Tensor:
         """Of the strings of a speaker, ``(strings, width)``."""
         rows = (examples.cond["speaker"] == speaker).nonzero()[:, 0]
-        waves, lengths = waves_of(examples)[rows], lengths_of(examples)[rows].tolist()
-        strings = joined(
-            [w[: max(1, n)] for w, n in zip(waves, lengths, strict=True)], round(self.seconds * self._rate)
-        )
+        strings = joined(sounds_of(examples.take(rows), least=1), round(self.seconds * self._rate))
         # As loud as the encoder's training data: how loud somebody is is no part of a voice.
         heard = [at_level(resampled(one, self._rate, _RATE), _LEVEL) for one in strings]
         return torch.stack([self._encoder(one) for one in heard]) if heard else torch.zeros(0, 1)
@@ -163,8 +161,5 @@ def _weights() -> Path:
     """The file in the package, which is not imported."""
     found = find_spec("resemblyzer")
     if found is None or found.origin is None:
-        raise MissingDependencyError(
-            "metric speaker-similarity needs the package resemblyzer; pip install --no-deps resemblyzer, or "
-            "flowloom-audio[judges]"
-        )
+        raise lacking("metric speaker-similarity", "resemblyzer", "--no-deps resemblyzer")
     return Path(found.origin).parent / "pretrained.pt"

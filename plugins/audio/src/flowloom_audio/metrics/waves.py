@@ -12,7 +12,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Spec
 
-__all__ = ["lengths_of", "require_waves", "text_of", "waves_of", "word_errors"]
+__all__ = ["lengths_of", "require_waves", "sounds_of", "text_of", "waves_of", "word_errors"]
 
 
 def require_waves(spec: Spec, who: str) -> None:
@@ -39,6 +39,17 @@ def lengths_of(examples: Examples) -> Tensor:
     real = (examples.layout or Layout()).real
     n, samples = examples.x.shape
     return torch.full((n,), samples) if real is None else real.sum(1)
+
+
+def sounds_of(examples: Examples, least: int = 0) -> list[Tensor]:
+    """The waveform of every row without its padding, ``(samples,)`` each.
+
+    Args:
+        examples: waveforms.
+        least: samples that are kept of a row of which less is real, silence where nothing is.
+    """
+    pairs = zip(waves_of(examples), lengths_of(examples).tolist(), strict=True)
+    return [wave[: max(least, n)] for wave, n in pairs]
 
 
 def text_of(ids: Tensor, tokens: Sequence[str]) -> str:

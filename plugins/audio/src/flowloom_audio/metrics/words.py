@@ -13,7 +13,7 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
-from flowloom_audio.metrics.waves import lengths_of, require_waves, text_of, waves_of, word_errors
+from flowloom_audio.metrics.waves import require_waves, sounds_of, text_of, word_errors
 from flowloom_audio.rates import rate_of
 
 __all__ = ["WordMetric", "words_of"]
@@ -79,12 +79,11 @@ class WordMetric(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Of the samples, by the text that each was asked for."""
         self.require_rows(samples, samples)
-        rows = samples.evenly(self.rows)
-        waves, lengths = waves_of(samples)[rows], lengths_of(samples)[rows].tolist()
+        some = samples.take(samples.evenly(self.rows))
         wrong = total = 0
-        for wave, n, ids in zip(waves, lengths, samples.cond["text"][rows], strict=True):
+        for sound, ids in zip(sounds_of(some), some.cond["text"], strict=True):
             wanted = words_of(text_of(ids, self._tokens))
-            said = self.hear(self._heard(wave[:n]), len(wanted))
+            said = self.hear(self._heard(sound), len(wanted))
             # A recogniser that says one word a hundred times has one row wrong, and not a hundred.
             wrong += min(len(wanted), word_errors(said, wanted))
             total += len(wanted)

@@ -15,7 +15,7 @@ from flowloom.solvers import Solution
 from flowloom.state import Cond
 from flowloom_audio.data.recordings import Recordings, fill_up
 from flowloom_audio.data.sound import SILENT, Notes, at_level, read_sound, without_silence, write_sound
-from flowloom_audio.metrics.waves import lengths_of, waves_of
+from flowloom_audio.metrics.waves import sounds_of
 from flowloom_audio.rates import rate_of
 
 __all__ = ["SOUNDS", "heard", "row_of", "sound_of", "voice_of", "write_answers"]
@@ -95,8 +95,8 @@ def write_answers(answers: Examples, data: Dataset, file: Path) -> list[Path]:
     """A sound file for every answer: ``file``, and ``file`` with a number before its ending."""
     rate = rate_of(data.spec, None, "a sound file")
     written = []
-    for i, (wave, n) in enumerate(zip(waves_of(answers), lengths_of(answers).tolist(), strict=True)):
+    for i, sound in enumerate(sounds_of(answers, least=1)):
         place = file if i == 0 else file.with_stem(f"{file.stem}-{i + 1}")
-        write_sound(place, wave[: max(1, n)], rate)
+        write_sound(place, sound, rate)
         written.append(place)
     return written
