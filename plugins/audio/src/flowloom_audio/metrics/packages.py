@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flowloom.errors import MissingDependencyError
 
-__all__ = ["lacking", "package_of"]
+__all__ = ["lacking", "needed_by"]
 
 
-def package_of(who: str, module: str, *install: str) -> Any:
-    """A module of a package that users need not have.
+@contextmanager
+def needed_by(who: str, *install: str) -> Iterator[None]:
+    """Around the import of a package that users need not have.
 
     Args:
         who: needs it, such as ``metric stoi``.
-        module: to import.
-        install: what pip is asked for; the module's own name where nothing is given.
+        install: what pip is asked for; the name of what is missing where nothing is given.
 
     Raises:
         MissingDependencyError: it, or what it imports, is not installed.
     """
     try:
-        return import_module(module)
+        yield
     except ModuleNotFoundError as error:
-        missing = (error.name or module).partition(".")[0]
-        raise lacking(who, missing, *(install or (module.partition(".")[0],))) from error
+        missing = (error.name or "").partition(".")[0]
+        raise lacking(who, missing, *(install or (missing,))) from error
 
 
 def lacking(who: str, package: str, *install: str) -> MissingDependencyError:

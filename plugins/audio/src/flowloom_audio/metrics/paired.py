@@ -13,7 +13,7 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
-from flowloom_audio.metrics.packages import package_of
+from flowloom_audio.metrics.packages import needed_by
 from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
 from flowloom_audio.rates import rate_of
 
@@ -115,7 +115,9 @@ class ShortTimeIntelligibility(_Signals):
 
     def library(self) -> Any:
         """The package."""
-        return package_of(f"metric {self.name}", "pystoi")
+        with needed_by(f"metric {self.name}"):
+            import pystoi
+        return pystoi
 
     def of(self, x: Tensor, y: Tensor) -> float | None:
         """At most 1; None for silence."""
@@ -143,7 +145,9 @@ class SpeechQuality(_Signals):
 
     def library(self) -> Any:
         """The package."""
-        return package_of(f"metric {self.name}", "pesq")
+        with needed_by(f"metric {self.name}"):
+            import pesq
+        return pesq
 
     def fit(self, train: Dataset) -> None:
         """Learn the rate.

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
-from flowloom_audio.metrics.packages import package_of
+from flowloom_audio.metrics.packages import needed_by
 from flowloom_audio.metrics.waves import require_waves, sounds_of
 from flowloom_audio.rates import rate_of
 
@@ -69,5 +69,6 @@ class SpeechMOS(Metric):
     @staticmethod
     def _library() -> Any:
         """The module of the package, which asks for more than it declares."""
-        packages = ("speechmos", "onnxruntime", "librosa", "requests")
-        return package_of("metric dnsmos", "speechmos.dnsmos", *packages)
+        with needed_by("metric dnsmos", "speechmos", "onnxruntime", "librosa", "requests"):
+            from speechmos import dnsmos
+        return dnsmos

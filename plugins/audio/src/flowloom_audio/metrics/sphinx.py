@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from flowloom.errors import IncompatibleError
-from flowloom_audio.metrics.packages import package_of
+from flowloom_audio.metrics.packages import needed_by
 from flowloom_audio.metrics.words import WordMetric
 
 __all__ = ["Sphinx"]
@@ -80,4 +80,6 @@ class Sphinx(WordMetric):
 
 def _library() -> Any:
     """The package."""
-    return package_of("metric sphinx", "pocketsphinx")
+    with needed_by("metric sphinx"):
+        import pocketsphinx
+    return pocketsphinx

