@@ -19,6 +19,12 @@ from flowloom_registry.runs.values import named_values
 Draws = Callable[[int, int], list[Examples]]
 """Gives draws of every row, all at once: number of the first, and how many."""
 
+
+def same(rows: Examples) -> Draws:
+    """The same rows in every draw."""
+    return lambda _, count: [rows] * count
+
+
 _NOTHING = "the metric returned none"
 
 

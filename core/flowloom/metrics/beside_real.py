@@ -1,0 +1,51 @@
+"""A metric as a ratio to what it says of real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.metrics.base import Metric
+
+__all__ = ["BesideReal"]
+
+
+class BesideReal(Metric):
+    """Another metric, over its value of the real rows themselves.
+
+    A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
+    rows. For judges that are no perfect ear or eye: 1 says that samples are as clear to them as real rows
+    are. Inside ``by-class`` it is of the rows of each class. A value that is 0 of real rows is left out,
+    so that distances, whose floor it is, have no ratio.
+
+    Args:
+        metric: that is asked, of samples and of real rows.
+    """
+
+    silent = "it is 0 of real rows"
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric, self.draws = metric, metric.draws
+
+    @property
+    def paired(self) -> bool:  # type: ignore[override]
+        """As the metric is."""
+        return self.metric.paired
+
+    @property
+    def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
+        """Those of the metric."""
+        return {f"{name}_beside_real": way for name, way in self.metric.better.items()}
+
+    def fit(self, train: Dataset) -> None:
+        """Prepare the metric."""
+        self.metric.fit(train)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Ratios of the values that both have."""
+        self.require_rows(samples, real)
+        ours, theirs = self.metric(samples, real), self.metric(real, real)
+        return {
+            f"{name}_beside_real": value / theirs[name] for name, value in ours.items() if theirs.get(name)
+        }
