@@ -53,7 +53,8 @@ def test_each_class_is_over_its_own_real_rows():
     assert set(found) <= set(metric.better)
 
 
-def test_a_distance_that_is_0_of_real_rows_has_no_ratio():
+def test_a_distance_has_no_ratio():
     metric = BesideReal(MSE(draws=1))
     assert metric.paired
+    assert metric.better == {}
     assert metric(rows(1.0, 2.0), rows(1.0, 1.0)) == {}

@@ -16,8 +16,8 @@ class BesideReal(Metric):
 
     A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
     rows. For judges that are no perfect ear or eye: 1 says that samples are as clear to them as real rows
-    are. Inside ``by-class`` it is of the rows of each class. A value that is 0 of real rows is left out,
-    so that distances, whose floor it is, have no ratio.
+    are. Inside ``by-class`` it is of the rows of each class. Values of which less is better are left out:
+    real rows are at no distance from themselves. So is a value that is 0 of real rows.
 
     Args:
         metric: that is asked, of samples and of real rows.
@@ -35,8 +35,9 @@ class BesideReal(Metric):
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
-        """Those of the metric."""
-        return {f"{name}_beside_real": way for name, way in self.metric.better.items()}
+        """Those of the metric of which more is better."""
+        ways = self.metric.better
+        return {f"{name}_beside_real": way for name, way in ways.items() if way == "higher"}
 
     def fit(self, train: Dataset) -> None:
         """Prepare the metric."""
@@ -47,5 +48,7 @@ class BesideReal(Metric):
         self.require_rows(samples, real)
         ours, theirs = self.metric(samples, real), self.metric(real, real)
         return {
-            f"{name}_beside_real": value / theirs[name] for name, value in ours.items() if theirs.get(name)
+            f"{name}_beside_real": ours[name] / theirs[name]
+            for name, way in self.metric.better.items()
+            if way == "higher" and name in ours and theirs.get(name)
         }

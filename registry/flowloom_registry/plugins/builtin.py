@@ -464,7 +464,7 @@ def _inference(reg: Registrar) -> None:
         "beside-real",
         "flowloom.metrics:BesideReal",
         summary="another metric as a ratio to what it says of real rows",
-        example={"metric": "accuracy"},
+        example={"metric": {"use": "accuracy", "condition": "label"}},
     )
     reg.add(
         "metric",

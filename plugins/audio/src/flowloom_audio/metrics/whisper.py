@@ -20,6 +20,8 @@ _HOMOPHONES = {"won": "one", "to": "two", "too": "two", "for": "four", "fore": "
 """Sounds that have two spellings, of which data of digits mean the number."""
 _TOLD = 50
 """Most words that a prompt tells: it has room for 223 tokens."""
+_TOKENS = 6
+"""Most tokens of a word that was asked for, and of two more."""
 _DIGEST = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """SHA-256 of the weights in the package, whose packager is nobody we know."""
 
@@ -30,7 +32,7 @@ class Whisper(WordMetric):
     It is prompted with the words of the data, where there are at most 50: 0.91 of 200 real digits at 8 kHz
     instead of 0.70. A word that sounds like one of the data and is spelled otherwise (``for``) counts as
     that word, unless the data have it too; digits count as they are said. Decoding is greedy. It costs
-    about half a second of one core a recording, short or long, for it looks at 30 s at once.
+    about a second of one core a recording, short or long, for it looks at 30 s at once.
 
     Args:
         model: folder of a model of faster-whisper; the tiny English one of the package
@@ -89,6 +91,7 @@ class Whisper(WordMetric):
             initial_prompt=self._prompt,
             beam_size=1,
             temperature=0.0,
+            max_new_tokens=_TOKENS * (count + 2),  # what repeats itself has an end
             without_timestamps=True,
             condition_on_previous_text=False,
         )
