@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,6 +71,13 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def decode(self, examples: Examples) -> Examples:
         """States to data, with their conditions."""
+
+    def compared(self, examples: Examples) -> Mapping[str, Examples]:
+        """What other decoders than its own make of states, by name: columns beside that of its own decoder.
+
+        None by default. They say how much of a table is the decoder's merit (Griffin-Lim beside a vocoder).
+        """
+        return {}
 
     def encode_conditions(self, cond: Cond) -> Cond:
         """Conditions of data as conditions of states, where they come without examples: to sample under.

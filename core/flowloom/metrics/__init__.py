@@ -2,6 +2,7 @@
 
 from flowloom.metrics.accuracy import Accuracy
 from flowloom.metrics.base import Metric
+from flowloom.metrics.beside_real import BesideReal
 from flowloom.metrics.best_of import BestOf
 from flowloom.metrics.by_class import ByClass
 from flowloom.metrics.calibration import Calibration, rank_shares
@@ -18,6 +19,7 @@ __all__ = [
     "MSE",
     "PSNR",
     "Accuracy",
+    "BesideReal",
     "BestOf",
     "ByClass",
     "Calibration",

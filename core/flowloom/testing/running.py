@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from flowloom.data.base import Dataset
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, MissingDependencyError
 from flowloom.flow import Flow
 from flowloom.kinds import KINDS, Kind
 from flowloom.spec import Spec
@@ -121,6 +121,8 @@ def run_check(check: Check, make: Make, context: Context, excuse: str | None = N
             check(make, context)
         except NotApplicable as reason:
             return CheckResult(name, "skipped", str(reason), seed=context.seed)
+        except MissingDependencyError as absent:
+            return CheckResult(name, "skipped", str(absent), seed=context.seed)
         except IncompatibleError as refusal:
             # The stand-ins that a check brings along are not what this component works with.
             return CheckResult(

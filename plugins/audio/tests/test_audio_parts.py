@@ -53,6 +53,19 @@ def test_frames_do_not_depend_on_padding(data, codec):
     assert 0.6 < float(real.std()) < 1.4
 
 
+def test_griffin_lim_is_compared_where_a_vocoder_decodes(data, codec, monkeypatch):
+    states = codec.encode(data.take(torch.arange(2)))
+    plain = codec.decode(states)
+    assert codec.compared(states) == {}
+    monkeypatch.setattr(codec, "vocoder", object())
+    monkeypatch.setattr(codec, "waveform", lambda frames: torch.ones(len(frames), 128 * frames.shape[1]))
+    assert not torch.equal(codec.decode(states).x, plain.x)
+    (name, found), *others = codec.compared(states).items()
+    assert (name, others) == ("Griffin-Lim", [])
+    assert torch.equal(found.x, plain.x)
+    assert torch.equal(found.cond["mask"], plain.cond["mask"])
+
+
 def test_griffin_lim_sounds_as_the_frames_say(data, codec):
     examples = data.take(torch.arange(6))
     states = codec.encode(examples)

@@ -461,6 +461,13 @@ def _inference(reg: Registrar) -> None:
     )
     reg.add(
         "metric",
+        "beside-real",
+        "flowloom.metrics:BesideReal",
+        summary="another metric as a ratio to what it says of real rows",
+        example={"metric": {"use": "accuracy", "condition": "label"}},
+    )
+    reg.add(
+        "metric",
         "sliced-wasserstein",
         "flowloom.metrics:SlicedWasserstein",
         summary="sliced 2-Wasserstein distance",

@@ -16,7 +16,7 @@ from flowloom.tasks import Task
 from flowloom_registry.config.plan import ComponentPlan
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.baseline import baseline, rules
-from flowloom_registry.runs.columns import Judge, joined
+from flowloom_registry.runs.columns import Judge, joined, same
 from flowloom_registry.runs.drawing import rehearsed
 from flowloom_registry.runs.evaluation import SAMPLES, SEEN, UNTOUCHED, Asked, Columns
 from flowloom_registry.runs.notes import Notes
@@ -86,9 +86,9 @@ class _Asking:
             if trained is not None:
                 columns[SEEN] = trained
         with self.notes.about(f"task {self.name}: column '{UNTOUCHED}'"):
-            same = task.untouched(asked)
-            if same is not None:
-                columns[UNTOUCHED] = judge.of(lambda _, count: [same] * count, truth, task.draws)
+            unanswered = task.untouched(asked)
+            if unanswered is not None:
+                columns[UNTOUCHED] = judge.of(same(unanswered), truth, task.draws)
         with self.notes.about(f"task {self.name}: the baseline"):
             simple = baseline(assembly, seen, asked, task.draws, self.notes)
             if simple is not None:
@@ -110,7 +110,7 @@ class _Asking:
         if len(answers) != len(few):
             raise IncompatibleError(f"it gives {len(answers)} answers to {len(few)} questions")
         instead = truth.take(torch.arange(len(few)))
-        answers = replace(answers, layout=instead.layout)
+        answers = self.assembly.as_answered(answers, instead.layout)
         return rehearsed(answers, instead, len(truth), self.few, self.notes)
 
     def _again(self, asked: Examples, truth: Examples, first: int, count: int) -> list[Examples]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from flowloom.codecs import Codec
 from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.flow import Flow
+from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.renderers import Renderer
 from flowloom.scores import Score
@@ -176,6 +177,19 @@ class Assembly:
     def to_ask(self, cond: Mapping[str, _T]) -> dict[str, _T]:
         """Conditions of data without those that the flow makes up by itself."""
         return {name: v for name, v in cond.items() if name not in self.flow.objective.invents}
+
+    def as_answered(self, answers: Examples, layout: Layout | None) -> Examples:
+        """Answers as metrics look at them: laid out as their truth is, or as they say where they may.
+
+        Args:
+            answers: of a flow or a rule, with conditions.
+            layout: of the truth. Where the flow makes up which entries are real (the length of an utterance),
+                that of the answers counts.
+        """
+        made_up = set(self.spec.named("real")) & set(self.flow.objective.invents)
+        if made_up and made_up <= set(answers.cond):
+            return answers.laid_out(self.spec)
+        return replace(answers, layout=layout)
 
     def encode(self, examples: Examples, device: torch.device) -> Examples:
         """Data to states, on ``device``; data they stay where the objective encodes by itself."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowloom.baselines import Baseline, draw_baseline, name_of
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, MissingDependencyError
 from flowloom.layout import Layout
 from flowloom.seeds import generator
 from flowloom_registry.runs.assembly import Assembly
@@ -37,9 +35,7 @@ def baseline(
     try:
         drawn = draw_baseline(assembly.spec, seen, asked, draws, geometry=geometry, seed=config.seed)
     except IncompatibleError as error:
-        line = f"no baseline: {error}"
-        if line not in notes.lines:
-            notes.lines.append(line)
+        notes.once(f"no baseline: {error}")
         return None
     return name_of(assembly.spec), [assembly.in_range(one) for one in drawn]
 
@@ -65,8 +61,9 @@ def rules(
             draw = _draws(assembly, name, rule, rows, layout)
             try:
                 draw(0, 1)
-            except IncompatibleError as error:  # a rule of one task need not know another's questions
-                notes.lines.append(f"no {name}: {error}")
+            # A rule of one task need not know another's questions, nor a machine have its program.
+            except (IncompatibleError, MissingDependencyError) as error:
+                notes.once(f"no {name}: {error}")
                 continue
             found[name] = draw
     return found
@@ -76,6 +73,6 @@ def _draws(assembly: Assembly, name: str, rule: Baseline, rows: Examples, layout
     def draw(first: int, count: int) -> list[Examples]:
         seed = assembly.evaluate.seed
         answers = [rule(rows, generator(seed, f"baseline/{name}", i)) for i in range(first, first + count)]
-        return [replace(one, layout=layout or rows.layout) for one in answers]
+        return [assembly.as_answered(one, layout or rows.layout) for one in answers]
 
     return draw

@@ -23,6 +23,11 @@ Draws = Callable[[int, int], list[Examples]]
 _NOTHING = "the metric returned none"
 
 
+def same(rows: Examples) -> Draws:
+    """The same rows in every draw."""
+    return lambda _, count: [rows] * count
+
+
 class Judge:
     """The metrics of one table, fitted, and the examples that sets are compared with.
 
@@ -105,7 +110,7 @@ class Judge:
         """
         data = self.assembly.require_data("samples are judged beside training rows")
         some = self.assembly.in_range(matched_rows(data, like, self.assembly.class_condition(), seed))
-        return self.of(lambda _, count: [some] * count, None) if len(some) else None
+        return self.of(same(some), None) if len(some) else None
 
     def explain(self, columns: Mapping[str, Mapping[str, float]]) -> None:
         """A note for values that some columns have and others have not, and why not.

@@ -15,7 +15,7 @@ from flowloom.scores import Score
 from flowloom_registry.runs.ask import ask_all
 from flowloom_registry.runs.assembly import Assembly, rows_of
 from flowloom_registry.runs.baseline import baseline, rules
-from flowloom_registry.runs.columns import Judge, named
+from flowloom_registry.runs.columns import Judge, named, same
 from flowloom_registry.runs.drawing import drawn, drawn_again
 from flowloom_registry.runs.evaluation import FLOOR, SAMPLES, SEEN, THROUGH, Columns, Evaluation
 from flowloom_registry.runs.notes import Notes
@@ -123,16 +123,15 @@ class _Judging:
 
             columns[SAMPLES] = judge.of(draw, real)
         if SAMPLES not in columns and notes.rehearsing:
-            judge.of(lambda _, count: [real] * count, real)
+            judge.of(same(real), real)
         if self.held_out is not None:
             with notes.about(f"column '{SEEN}'"):
                 trained = judge.of_training(real, config.seed + 1)
                 if trained is not None:
                     columns[SEEN] = trained
         with notes.about(f"column '{THROUGH}'"):
-            kept = through_the_codec(assembly, real, self.few)
-            if kept is not None:
-                columns[THROUGH] = judge.of(lambda _, count: [kept] * count, real, 1)
+            for column, kept in through_the_codec(assembly, real, self.few).items():
+                columns[column] = judge.of(same(kept), real, 1)
         with notes.about("the baseline"):
             simple = baseline(assembly, self.seen, real, judge.draws, notes)
             if simple is not None:

@@ -34,6 +34,11 @@ class Notes:
         """Whether the first failure stops the run."""
         return bool(self.sparing)
 
+    def once(self, line: str) -> None:
+        """A line that several tables would say alike."""
+        if line not in self.lines:
+            self.lines.append(line)
+
     @contextmanager
     def about(self, what: str) -> Iterator[None]:
         """Inside, an error of any kind becomes a note that ``what`` was left out.

@@ -1,25 +1,36 @@
-"""The column that no flow behind a lossy codec can be better than."""
+"""The columns that no flow behind a lossy codec can be better than."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from flowloom.data import Examples
+from flowloom.state import map_state
 from flowloom_registry.runs.assembly import Assembly
+from flowloom_registry.runs.evaluation import THROUGH
 
 
-def through_the_codec(assembly: Assembly, rows: Examples, few: int | None) -> Examples | None:
-    """Rows of data encoded and decoded; None where nothing is lost by that.
+def through_the_codec(assembly: Assembly, rows: Examples, few: int | None) -> dict[str, Examples]:
+    """Rows of data encoded and decoded, by the name of their column; none where nothing is lost by that.
+
+    Beside the codec's own decoder are those that it compares itself with, ``through NAME``.
 
     Args:
         assembly: whose codec.
         rows: of data.
         few: how many really go through and are then repeated, for a rehearsal; all where None.
     """
-    flow = assembly.flow
-    if flow.codec is None or not flow.codec.lossy:
-        return None
+    codec = assembly.flow.codec
+    if codec is None or not codec.lossy:
+        return {}
     some = rows if few is None else rows.take(torch.arange(min(few, len(rows))))
-    states = assembly.encode(some, flow.device)
-    found = Examples(assembly.decode(states.x, states.cond), some.cond)
-    return found if few is None else found.take(torch.arange(len(rows)) % len(some))
+    states = assembly.encode(some, assembly.flow.device)
+    found = {THROUGH: assembly.decode(states.x, states.cond)}
+    with torch.no_grad(), assembly.flow.evaluating():
+        for name, other in codec.compared(Examples(states.x, states.cond)).items():
+            found[f"through {name}"] = map_state(Tensor.cpu, other.x)
+    columns = {name: Examples(x, some.cond) for name, x in found.items()}
+    if few is None:
+        return columns
+    return {name: one.take(torch.arange(len(rows)) % len(some)) for name, one in columns.items()}

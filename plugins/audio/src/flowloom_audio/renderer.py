@@ -21,6 +21,8 @@ from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.coders.base import WaveCoder
 from flowloom_audio.data.sound import as_wav
 from flowloom_audio.rates import rate_of
+from flowloom_audio.text.alignment import spread
+from flowloom_audio.text.picture import alignment_picture
 
 __all__ = ["AudioPlayers"]
 
@@ -105,6 +107,9 @@ class AudioPlayers(Renderer):
         head = "".join(f'<th style="text-align:left;padding:4px 12px">{name}</th>' for name in heads)
         table = f'<table style="border-collapse:collapse"><tr>{head}</tr>{rows}</table>'
         caption = f"{self.rate} Hz. Spectrograms: log-mel, low bands below, from -60 dB."
+        text = self.conditions.get("text")
+        if text is not None and text.names:
+            caption += " Under them the text, spread evenly over the frames, as networks are told it."
         return Figure(title, "text/html", table.encode(), caption)
 
     def _asked(self, examples: Examples, row: int) -> str:
@@ -131,7 +136,22 @@ class AudioPlayers(Renderer):
         wave = self._wave_of(examples, row)
         sound = base64.b64encode(as_wav(wave, self.rate)).decode()
         player = f'<audio controls style="width:220px" src="data:audio/wav;base64,{sound}"></audio>'
-        return f"{player}<br>{self._picture(wave)}"
+        return f"{player}<br>{self._picture(wave)}{self._text_over(examples, row, len(wave))}"
+
+    def _text_over(self, examples: Examples, row: int, samples: int) -> str:
+        """Which symbol is offered at which frame, under the spectrogram; nothing where the data have no text.
+
+        The even spread is what networks of speech are told: where they say a symbol they decide themselves.
+        """
+        text, ids = self.conditions.get("text"), examples.cond.get("text")
+        if text is None or ids is None or not text.names:
+            return ""
+        symbols = [text.names[i] for i in ids[row].tolist() if text.names[i]]
+        if not symbols:
+            return ""
+        frames = -(-samples // self._mel.hop)
+        said = spread(torch.tensor([len(symbols)]), torch.tensor([frames]), frames)[0]
+        return f"<br>{alignment_picture(symbols, said)}"
 
     def _picture(self, wave: Tensor) -> str:
         """The spectrogram of a waveform ``(samples,)`` as an image inside the page."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -136,6 +136,13 @@ class LogMel(Codec):
 
     def decode(self, examples: Examples) -> Examples:
         """Waveforms, silent where no frame is real, with marks of samples."""
+        return self._decoded(examples, self.waveform)
+
+    def compared(self, examples: Examples) -> Mapping[str, Examples]:
+        """By Griffin-Lim, where a vocoder decodes."""
+        return {} if self.vocoder is None else {"Griffin-Lim": self._decoded(examples, self.griffin_lim)}
+
+    def _decoded(self, examples: Examples, waveform: Callable[[Tensor], Tensor]) -> Examples:
         assert isinstance(examples.x, Tensor)
         samples = min(examples.x.shape[1] * self.mel.hop, self.data_spec.shape[0])
         layout = Layout.of(self.spec, examples.cond) or Layout()
@@ -147,7 +154,7 @@ class LogMel(Codec):
         for name, condition in self.data_spec.conditions.items():
             if condition.role in ("real", "given") and name in cond:
                 cond[name] = cond[name].repeat_interleave(self.mel.hop, 1)[:, :samples]
-        waves = self.waveform(frames)[:, :samples]
+        waves = waveform(frames)[:, :samples]
         if layout.real is not None:
             waves = waves * layout.real.repeat_interleave(self.mel.hop, 1)[:, :samples]
         return Examples(waves, cond)
@@ -164,6 +171,10 @@ class LogMel(Codec):
         """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``."""
         if self.vocoder is not None:
             return Vocoder(self.vocoder.flow)(frames)
+        return self.griffin_lim(frames)
+
+    def griffin_lim(self, frames: Tensor) -> Tensor:
+        """Log magnitudes to waveforms as `waveform` gives them, without a vocoder."""
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Judges, renderers and tasks of speech."""
+"""Judges, a baseline, renderers and tasks of speech."""
 
 from __future__ import annotations
 
@@ -128,6 +128,13 @@ def register(reg: Registrar) -> None:
         requires=("speechmos", "onnxruntime", "librosa", "requests"),
         data="toy-speech",
         tags=("heavy",),
+    )
+    reg.add(
+        "baseline",
+        "espeak-ng",
+        "flowloom_audio.baselines:Espeak",
+        summary="the text of a row, said by the program espeak-ng",
+        data="toy-speech",
     )
     reg.add(
         "renderer",

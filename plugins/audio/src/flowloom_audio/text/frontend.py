@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import unicodedata
 import warnings
 from functools import lru_cache
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flowloom.errors import DataError
+from flowloom_audio.text.espeak import espeak
 
 __all__ = ["DIGITS", "Frontend", "Symbols", "as_said"]
 
@@ -138,20 +137,12 @@ def _digits(word: str) -> str:
 @lru_cache(maxsize=65536)
 def phonemes(text: str, language: str = "en-us") -> str | None:
     """What espeak-ng writes for a text in the International Phonetic Alphabet, None where it is missing."""
-    program = shutil.which("espeak-ng")
-    if program is None:
+    said = espeak(text, language, "-q", "--ipa")
+    if said is None:
         _say_once()
         return None
-    # A program and no library: it is under the GPL, which a library would spread to whoever imports it.
-    done = subprocess.run(
-        [program, "-q", "--ipa", "-v", language, "--", text], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise DataError(
-            f"espeak-ng cannot read {text!r} in {language}: {done.stderr.strip() or 'no reason given'}"
-        )
     # Where it changes its language for a word it says so, "(en)", which is nothing to be spoken.
-    return " ".join(re.sub(r"\([a-z]{2,3}(-[a-z0-9-]+)?\)", " ", done.stdout).split())
+    return " ".join(re.sub(r"\([a-z]{2,3}(-[a-z0-9-]+)?\)", " ", said).split())
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,57 @@
+"""A metric as a ratio to what it says of real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+
+from flowloom.data.base import Dataset, Examples
+from flowloom.metrics.base import Metric
+
+__all__ = ["BesideReal"]
+
+
+class BesideReal(Metric):
+    """Another metric, over its value of the real rows themselves.
+
+    A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
+    rows. For judges that are no perfect ear or eye: 1 says that samples are as clear to them as real rows
+    are. Inside ``by-class`` it is of the rows of each class. Values of which less is better are left out:
+    real rows are at no distance from themselves. So is a value that is 0 of real rows.
+
+    Args:
+        metric: that is asked, of samples and of real rows.
+    """
+
+    silent = "it is 0 of real rows"
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric, self.draws = metric, metric.draws
+
+    @property
+    def paired(self) -> bool:  # type: ignore[override]
+        """As the metric is."""
+        return self.metric.paired
+
+    @property
+    def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
+        """Those of the metric of which more is better."""
+        ways = self.metric.better
+        return {f"{name}_beside_real": way for name, way in ways.items() if way == "higher"}
+
+    def fit(self, train: Dataset) -> None:
+        """Prepare the metric."""
+        self.metric.fit(train)
+
+    def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
+        """Ratios of the values that both have."""
+        self.require_rows(samples, real)
+        every = torch.arange(len(samples)) % len(real) if self.paired else torch.arange(len(real))
+        ours, theirs = self.metric(samples, real), self.metric(real.take(every), real)
+        return {
+            f"{name}_beside_real": ours[name] / theirs[name]
+            for name, way in self.metric.better.items()
+            if way == "higher" and name in ours and theirs.get(name)
+        }

@@ -1,0 +1,74 @@
+"""A metric as a ratio to what it says of real rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowloom.data import Examples
+from flowloom.metrics import MSE, BesideReal, ByClass, Metric
+from flowloom.spec import Condition, Spec
+
+
+class Right(Metric):
+    """Share of rows above 0."""
+
+    better = {"right": "higher"}  # noqa: RUF012
+    fitted = None
+
+    def fit(self, train):
+        self.fitted = train
+
+    def __call__(self, samples, real):
+        return {"right": float((samples.x > 0).float().mean())}
+
+
+def rows(*values):
+    labels = torch.arange(len(values)) % 2
+    return Examples(torch.tensor(values)[:, None], {"who": labels})
+
+
+def test_values_are_over_those_of_real_rows():
+    metric = BesideReal(Right())
+    metric.fit("train")
+    assert metric.metric.fitted == "train"
+    assert metric.better == {"right_beside_real": "higher"}
+    samples, real = rows(1.0, -1.0, -1.0, -1.0), rows(1.0, 1.0, -1.0, -1.0)
+    assert metric(samples, real) == {"right_beside_real": pytest.approx(0.5)}
+    assert metric(real, samples) == {"right_beside_real": pytest.approx(2.0)}
+    assert metric(samples, rows(-1.0, -1.0)) == {}
+
+
+def test_each_class_is_over_its_own_real_rows():
+    spec = Spec((1,), conditions={"who": Condition(2, names=("ann", "bob"))})
+    metric = ByClass(spec, BesideReal(Right()), "who")
+    # Ann is heard in every real row and bob in half of them.
+    real = rows(1.0, 1.0, 1.0, -1.0)
+    samples = rows(1.0, 1.0, -1.0, -1.0)
+    found = metric(samples, real)
+    assert found == {
+        "right_beside_real_ann": pytest.approx(0.5),
+        "right_beside_real_bob": pytest.approx(1.0),
+    }
+    assert set(found) <= set(metric.better)
+
+
+def test_a_distance_has_no_ratio():
+    metric = BesideReal(MSE(draws=1))
+    assert metric.paired
+    assert metric.better == {}
+    assert metric(rows(1.0, 2.0), rows(1.0, 1.0)) == {}
+
+
+def test_real_rows_are_drawn_as_often_as_samples():
+    class Draws(Right):
+        paired, draws = True, 3
+
+        def __call__(self, samples, real):
+            assert len(samples) == 3 * len(real)
+            return super().__call__(samples, real)
+
+    real = rows(1.0, -1.0)
+    assert BesideReal(Draws())(rows(1.0, -1.0, 1.0, 1.0, 1.0, 1.0), real) == {
+        "right_beside_real": pytest.approx(5 / 3)
+    }
