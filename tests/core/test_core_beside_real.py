@@ -41,14 +41,14 @@ def test_values_are_over_those_of_real_rows():
 
 def test_each_class_is_over_its_own_real_rows():
     spec = Spec((1,), conditions={"who": Condition(2, names=("ann", "bob"))})
-    metric = ByClass(spec, BesideReal(Right()), "who")
+    metric = BesideReal(ByClass(spec, Right(), "who"))
     # Ann is heard in every real row and bob in half of them.
     real = rows(1.0, 1.0, 1.0, -1.0)
     samples = rows(1.0, 1.0, -1.0, -1.0)
     found = metric(samples, real)
     assert found == {
-        "right_beside_real_ann": pytest.approx(0.5),
-        "right_beside_real_bob": pytest.approx(1.0),
+        "right_ann_beside_real": pytest.approx(0.5),
+        "right_bob_beside_real": pytest.approx(1.0),
     }
     assert set(found) <= set(metric.better)
 
@@ -72,3 +72,19 @@ def test_real_rows_are_drawn_as_often_as_samples():
     assert BesideReal(Draws())(rows(1.0, -1.0, 1.0, 1.0, 1.0, 1.0), real) == {
         "right_beside_real": pytest.approx(5 / 3)
     }
+
+
+def test_real_rows_are_judged_once_for_all_columns():
+    class Counting(Right):
+        calls = 0
+
+        def __call__(self, samples, real):
+            self.calls += samples is real
+            return super().__call__(samples, real)
+
+    metric, real, others = BesideReal(Counting()), rows(1.0, -1.0), rows(1.0, 1.0)
+    for _ in range(3):
+        assert metric(rows(1.0, 1.0), real) == {"right_beside_real": 2.0}
+    assert metric.metric.calls == 1
+    assert metric(rows(1.0, 1.0), others) == {"right_beside_real": 1.0}
+    assert metric.metric.calls == 2

@@ -18,7 +18,7 @@ class BesideReal(Metric):
 
     A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
     rows. For judges that are no perfect ear or eye: 1 says that samples are as clear to them as real rows
-    are. Inside ``by-class`` it is of the rows of each class. Values of which less is better are left out:
+    are. Around ``by-class`` it is of the rows of each class. Values of which less is better are left out:
     real rows are at no distance from themselves. So is a value that is 0 of real rows.
 
     Args:
@@ -29,6 +29,8 @@ class BesideReal(Metric):
 
     def __init__(self, metric: Metric) -> None:
         self.metric, self.draws = metric, metric.draws
+        self._judged: tuple[Examples, int] | None = None
+        self._theirs: Mapping[str, float] = {}
 
     @property
     def paired(self) -> bool:  # type: ignore[override]
@@ -48,10 +50,18 @@ class BesideReal(Metric):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Ratios of the values that both have."""
         self.require_rows(samples, real)
-        every = torch.arange(len(samples)) % len(real) if self.paired else torch.arange(len(real))
-        ours, theirs = self.metric(samples, real), self.metric(real.take(every), real)
+        ours, theirs = self.metric(samples, real), self._of_real(real, len(samples))
         return {
             f"{name}_beside_real": ours[name] / theirs[name]
             for name, way in self.metric.better.items()
             if way == "higher" and name in ours and theirs.get(name)
         }
+
+    def _of_real(self, real: Examples, samples: int) -> Mapping[str, float]:
+        """Its values of real rows in as many draws as there are samples: the same for all columns."""
+        times = samples // len(real) if self.paired else 1
+        before = self._judged
+        if before is None or before[0] is not real or before[1] != times:
+            drawn = real if times == 1 else real.take(torch.arange(len(real)).repeat(times))
+            self._theirs, self._judged = self.metric(drawn, real), (real, times)
+        return self._theirs
