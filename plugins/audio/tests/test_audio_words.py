@@ -85,8 +85,19 @@ def test_words_too_many_or_missing_are_wrong(ear, data):
     wrong = sum(len(words_of(text)) for text in said[1:3])  # a row that repeats itself is one row
     assert metric(few, few)["whisper_words"] == pytest.approx(1 - wrong / wanted)
     assert all(settings["max_new_tokens"] < 30 for _, settings in ear.heard)
+    metric.fit(data)  # what was heard is forgotten
     ear.says = ["nothing of this was asked for at all"] * 4
     assert metric(few, few) == {"whisper_words": 0.0}
+
+
+def test_a_recording_is_heard_once(ear, data):
+    metric = Whisper(model=ear.folder)
+    metric.fit(data)
+    few = data.take(torch.arange(2)).laid_out(data.spec)
+    ear.says = texts(data, few)
+    assert metric(few.take(torch.arange(6) % 2), few) == {"whisper_words": 1.0}
+    assert metric(few, few) == {"whisper_words": 1.0}
+    assert len(ear.heard) == 2
 
 
 def test_many_words_are_no_prompt(ear, data):
