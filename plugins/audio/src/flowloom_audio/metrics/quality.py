@@ -11,6 +11,7 @@ from torch import Tensor
 from flowloom.data import Dataset, Examples
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
+from flowloom_audio.metrics.once import Once
 from flowloom_audio.metrics.packages import needed_by
 from flowloom_audio.metrics.waves import require_waves, sounds_of
 from flowloom_audio.rates import rate_of
@@ -49,11 +50,12 @@ class SpeechMOS(Metric):
         """Learn the rate."""
         require_waves(train.spec, "dnsmos")
         self._rate = rate_of(train.spec, self.rate, "dnsmos")
+        self._once = Once(self._of)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Means over rows."""
         self.require_rows(samples, samples)
-        said = [self._of(sound) for sound in sounds_of(samples.take(samples.evenly(self.rows)))]
+        said = [self._once(sound) for sound in sounds_of(samples.take(samples.evenly(self.rows)))]
         names = ("ovrl_mos", "sig_mos", "bak_mos")
         return {
             name: float(np.mean([one[key] for one in said]))

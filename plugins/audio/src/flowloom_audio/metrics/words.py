@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from hashlib import sha256
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
+from flowloom_audio.metrics.once import Once
 from flowloom_audio.metrics.waves import require_waves, sounds_of, text_of, word_errors
 from flowloom_audio.rates import rate_of
 
@@ -76,7 +76,7 @@ class WordMetric(Metric):
         if not vocabulary:
             raise IncompatibleError(f"metric {self.name} compares words, and the texts of the data have none")
         self.learn(vocabulary)
-        self._said: dict[tuple[str, int], list[str]] = {}
+        self._once = Once(self.hear)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Of the samples, by the text that each was asked for."""
@@ -85,18 +85,11 @@ class WordMetric(Metric):
         wrong = total = 0
         for sound, ids in zip(sounds_of(some), some.cond["text"], strict=True):
             wanted = words_of(text_of(ids, self._tokens))
-            said = self._words(self._heard(sound), len(wanted))
+            said = self._once(self._heard(sound), len(wanted))
             # A recogniser that says one word a hundred times has one row wrong, and not a hundred.
             wrong += min(len(wanted), word_errors(said, wanted))
             total += len(wanted)
         return {f"{self.name}_words": 1 - wrong / max(1, total)}
-
-    def _words(self, sound: Tensor, count: int) -> list[str]:
-        """Words of a recording, heard once: real ones are in every column, a rehearsal's in every row."""
-        key = (sha256(sound.numpy().tobytes()).hexdigest(), count)
-        if key not in self._said:
-            self._said[key] = self.hear(sound, count)
-        return self._said[key]
 
     def _heard(self, wave: Tensor) -> Tensor:
         quiet = torch.zeros(round(_PAUSE * RATE))
