@@ -18,6 +18,8 @@ from flowloom.models.sizes import require_sizes
 from flowloom.module_names import module_name
 from flowloom.spec import Spec
 from flowloom.state import State, Time
+from flowloom.trained import Trained
+from flowloom_audio.models.pretrained import go_on_from
 from flowloom_audio.models.reading import TextEncoder, VoiceEncoder, beside, heard, symbols_in
 from flowloom_audio.text.alignment import spread
 
@@ -50,6 +52,11 @@ class SpeechTransformer(nn.Module):
         dropout: in training, after attention and MLP.
         ignore: conditions that it is not told (those that only judges want).
         voices: recordings that have as many frames as the state.
+        pretrained: a flow of such a network whose weights this one begins with; what it was not told, such as
+            text, enters by new layers (fine-tuning of SpeechFlow, 2310.16338).
+
+    Raises:
+        IncompatibleError: sizes do not divide, or the pre-trained network is no part of this one.
     """
 
     conditional = True
@@ -65,6 +72,7 @@ class SpeechTransformer(nn.Module):
         dropout: float = 0.0,
         ignore: Sequence[str] = (),
         voices: Sequence[str] = (),
+        pretrained: Trained | None = None,
     ) -> None:
         super().__init__()
         require_sizes(width=width, depth=depth, heads=heads, kernel=kernel)
@@ -98,6 +106,8 @@ class SpeechTransformer(nn.Module):
         for layer in (self.modulate, self.out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        if pretrained is not None:
+            go_on_from(self, pretrained.flow.model)
 
     def forward(self, x: State, t: Time, /, **cond: Tensor) -> Tensor:
         """Frames ``(batch, frames, bands)`` and times ``(batch,)`` to as many frames."""

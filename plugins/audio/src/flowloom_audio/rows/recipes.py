@@ -23,6 +23,11 @@ def register(reg: Registrar) -> None:
         summary="pre-trained speech, fine-tuned to enhancement",
     )
     reg.recipe(
+        "speechflow-speak",
+        f"{home}/speechflow-speak.yaml",
+        summary="pre-trained speech, fine-tuned to synthesis",
+    )
+    reg.recipe(
         "speechflow-librilight",
         f"{home}/speechflow-librilight.yaml",
         summary="generative pre-training of speech at the paper's size (many GPUs)",
