@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import pytest
 import torch
 
 from flowloom_audio.data import ToySpeech
@@ -36,6 +37,14 @@ def test_a_report_shows_the_text_under_each_sound():
     for picture, ids in zip(pictures, few.cond["text"], strict=True):
         said = "".join(one.text for one in ElementTree.fromstring(picture).iter("text"))
         assert said == data.words(ids).replace(" ", "␣")
+    # Durations of a flow stand in place of the even spread.
+    lasting = torch.ones(few.cond["text"].shape)
+    lasting[:, 0] = 5
+    timed = type(few)(few.x, {**few.cond, "durations": lasting}, few.layout)
+    (figure,) = AudioPlayers(data.spec).samples(timed, few)
+    first = bars(re.findall(r"<svg.*?</svg>", figure.data.decode())[0])
+    assert len({width for *_, width in first[1:]}) == 1
+    assert first[0][2] == pytest.approx(5 * first[1][2], abs=0.3)
     bare = type(few)(few.x, {"mask": few.cond["mask"]}, few.layout)
     (figure,) = AudioPlayers(data.spec).samples(bare, bare)
     assert b"<svg" not in figure.data

@@ -202,6 +202,21 @@ def test_widths_of_samples_mean_the_same(tmp_path, tone, subtype):
     assert not notes.found
 
 
+def test_a_file_that_was_cut_off_is_told(tmp_path, tone):
+    """It was read as far as it went, and nobody knew."""
+    whole = tone(tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    # Written into a pipe: nobody knew the length when the header was written.
+    (tmp_path / "piped.wav").write_bytes(whole[:4] + b"\xff" * 4 + whole[8:])
+    notes = Notes()
+    lengths = [len(read_sound(tmp_path / name, 8000, notes)) for name in ("a.wav", "cut.wav", "piped.wav")]
+    assert 0.4 < lengths[1] / lengths[0] < 0.6
+    assert lengths[2] == lengths[0]
+    (what,) = notes.found
+    assert what.startswith("shorter than their header says")
+    assert notes.found[what] == [str(tmp_path / "cut.wav")]
+
+
 def test_what_is_written_is_read(tmp_path):
     wave = 0.3 * torch.randn(800, generator=torch.Generator().manual_seed(0))
     for ending in ("wav", "flac"):

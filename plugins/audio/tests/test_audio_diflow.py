@@ -188,6 +188,19 @@ def test_a_solve_makes_up_lengths_and_content_and_keeps_them():
     assert torch.equal(flow.solve(6, cond={**told, "mask": short}, seed=0).cond["mask"], short)
 
 
+def test_a_solve_tells_the_durations_that_it_made_up():
+    """For a picture of who says what when, and never to the network."""
+    untimed = {name: one for name, one in DATA.spec.conditions.items() if name != "durations"}
+    spec = replace(DATA.spec, conditions=untimed)
+    objective, network = made(spec)
+    flow = Flow(network, spec=spec, path=path_of(), objective=objective, solver=CTMCEuler(2))
+    batch = batch_of(4)
+    found = flow.solve(4, cond={name: batch.cond[name] for name in ("text", "prompt")}, seed=0).cond
+    assert torch.equal(found["durations"].sum(1).long(), found["mask"].sum(1))
+    assert objective.conditions()["durations"].role == "judged"
+    assert "durations" not in made()[0].conditions()  # the data's own
+
+
 def test_durations_are_found_where_nobody_says_them():
     """Symbols that foretell their own tokens are aligned with them, whatever lies on the diagonal."""
     spec = Spec(

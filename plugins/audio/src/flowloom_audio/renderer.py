@@ -109,7 +109,10 @@ class AudioPlayers(Renderer):
         caption = f"{self.rate} Hz. Spectrograms: log-mel, low bands below, from -60 dB."
         text = self.conditions.get("text")
         if text is not None and text.names:
-            caption += " Under them the text, spread evenly over the frames, as networks are told it."
+            caption += (
+                " Under them the text: at the frames that its durations give it, where there are some, and "
+                "else spread evenly, as networks are told it."
+            )
         return Figure(title, "text/html", table.encode(), caption)
 
     def _asked(self, examples: Examples, row: int) -> str:
@@ -141,16 +144,23 @@ class AudioPlayers(Renderer):
     def _text_over(self, examples: Examples, row: int, samples: int) -> str:
         """Which symbol is offered at which frame, under the spectrogram; nothing where the data have no text.
 
-        The even spread is what networks of speech are told: where they say a symbol they decide themselves.
+        Durations are those of the flow or of the data. Without them it is the even spread that networks are
+        told: where they say a symbol they decide themselves.
         """
         text, ids = self.conditions.get("text"), examples.cond.get("text")
         if text is None or ids is None or not text.names:
             return ""
-        symbols = [text.names[i] for i in ids[row].tolist() if text.names[i]]
-        if not symbols:
+        known = [i for i, name in enumerate(ids[row].tolist()) if text.names[name]]
+        if not known:
             return ""
-        frames = -(-samples // self._mel.hop)
-        said = spread(torch.tensor([len(symbols)]), torch.tensor([frames]), frames)[0]
+        symbols = [text.names[i] for i in ids[row, known].tolist()]
+        durations = examples.cond.get("durations")
+        if durations is None:
+            frames = -(-samples // self._mel.hop)
+            said = spread(torch.tensor([len(symbols)]), torch.tensor([frames]), frames)[0]
+        else:
+            lasting = durations[row, known].long().cpu()
+            said = torch.arange(len(symbols)).repeat_interleave(lasting)
         return f"<br>{alignment_picture(symbols, said)}"
 
     def _picture(self, wave: Tensor) -> str:

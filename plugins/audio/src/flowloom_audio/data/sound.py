@@ -24,6 +24,10 @@ _MOST = 2.0**32
 """Whole numbers of any width are smaller, divided by their range or not; squares of 1e30 would overflow."""
 
 
+_NO_LENGTH = 0x7F000000
+"""Bytes from which the length in a WAV header stands for none."""
+
+
 @dataclass
 class Notes:
     """What was noticed about files, told once for every kind and not once a file.
@@ -54,7 +58,7 @@ def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
     Args:
         file: to read.
         rate: samples a second of what is returned.
-        notes: told of other rates, of several channels and of clipping.
+        notes: told of other rates, of several channels, of clipping and of files that were cut off.
 
     Raises:
         DataError: it cannot be read, is empty or too short for a sample at ``rate``, or holds numbers that
@@ -78,9 +82,19 @@ def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
         notes.add("with several channels, which were averaged", file)
     if float(np.mean(np.abs(samples) >= CLIPPED)) > 1e-3:
         notes.add("clipped in more than a thousandth of the samples", file)
+    if _cut_off(file):
+        notes.add("shorter than their header says, and used as far as they go", file)
     if own != rate:
         notes.add(f"resampled to {rate} Hz", f"{file} ({own} Hz)")
     return found
+
+
+def _cut_off(file: Path) -> bool:
+    """Whether a WAV file ends before its data do; those written into a pipe tell no length, or the most."""
+    with file.open("rb") as opened:
+        head = opened.read(8)
+    told = int.from_bytes(head[4:], "little") + 8
+    return head[:4] == b"RIFF" and told < _NO_LENGTH and told > file.stat().st_size
 
 
 def resampled(samples: Tensor, rate: int, wanted: int) -> Tensor:

@@ -121,6 +121,8 @@ class FactorisedFlow(PosteriorMatching):
         frames, streams = self.spec.shape
         size = max(1, self.streams.content) * self.embed
         found = {"spoken": Condition(shape=(frames, size))}
+        if not self.timed:  # shown beside samples, and told to no network
+            found["durations"] = Condition(shape=self.spec.conditions["text"].shape, role="judged")
         if self.streams.content:
             found["content_known"] = Condition(shape=(frames, streams), role="given")
             found["content"] = Condition(shape=(frames, streams), role="values")
@@ -168,8 +170,7 @@ class FactorisedFlow(PosteriorMatching):
             durations = fitted(durations, total)
             embeds, logits = self.mapper.speak(encoded, durations, most)
         made["spoken"] = embeds.flatten(2)
-        if self.timed:
-            made["durations"] = durations.to(embeds.dtype)
+        made["durations"] = durations.to(embeds.dtype)
         if self.mark is not None:
             made[self.mark] = torch.arange(most, device=total.device) < total[:, None]
         if self.streams.content:
