@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
+# A shell that starts the tests in the background has interrupts ignored, which children inherit: tests of
+# interrupts would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
