@@ -1,86 +1,110 @@
-"""A network of speech that begins with the weights of one that was told less."""
+"""Codecs of transformers, small and random."""
 
 from __future__ import annotations
-
-import json
-from dataclasses import replace
 
 import pytest
 import torch
 
-import flowloom as fl
+from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.module_names import module_name
 from flowloom.spec import Condition, Spec
-from flowloom.trained import Trained
-from flowloom_audio.models import SpeechTransformer
-from flowloom_registry import load
-from flowloom_registry.cli import main
+from flowloom_audio.codecs import PretrainedCodec
 
-SPEC = Spec((6, 4), conditions={"copy": Condition(shape=(6, 4)), "text": Condition(5, (3,))})
+SPEC = Spec((1280,), conditions={"mask": Condition(shape=(1280,), role="real")})
+CODECS = {
+    "encodec": {
+        "model_type": "encodec",
+        "num_filters": 4,
+        "hidden_size": 16,
+        "codebook_dim": 16,
+        "codebook_size": 16,
+        "upsampling_ratios": [4, 4],
+        "num_lstm_layers": 1,
+        "target_bandwidths": [24.0],
+        "sampling_rate": 8000,
+    },
+    "dac": {
+        "model_type": "dac",
+        "encoder_hidden_size": 8,
+        "decoder_hidden_size": 32,
+        "downsampling_ratios": [4, 4],
+        "upsampling_ratios": [4, 4],
+        "n_codebooks": 3,
+        "codebook_size": 16,
+        "codebook_dim": 4,
+        "sampling_rate": 8000,
+    },
+    "mimi": {
+        "model_type": "mimi",
+        "num_filters": 4,
+        "hidden_size": 16,
+        "codebook_dim": 16,
+        "vector_quantization_hidden_dimension": 16,
+        "codebook_size": 16,
+        "num_quantizers": 4,
+        "num_semantic_quantizers": 1,
+        "upsampling_ratios": [4, 4],
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 16,
+        "upsample_groups": 16,
+        "sampling_rate": 8000,
+        "frame_rate": 250.0,
+    },
+}
 
 
-def trained(**settings):
-    torch.manual_seed(1)
-    network = SpeechTransformer(SPEC, **{"width": 8, "depth": 1, "heads": 2, "ignore": ["text"]} | settings)
-    for p in network.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return Trained(fl.Flow(network, spec=SPEC))
+@pytest.mark.parametrize("kind", CODECS)
+def test_waveforms_become_tokens_and_waveforms_again(kind):
+    torch.manual_seed(0)
+    codec = PretrainedCodec(SPEC, config=CODECS[kind], codebooks=2)
+    lengths = torch.tensor([1280, 640, 33])
+    examples = Examples(torch.randn(3, 1280), {"mask": torch.arange(1280) < lengths[:, None]})
+    states = codec.encode(examples)
+    frames = codec.spec.shape[0]
+    assert states.x.shape == (3, frames, 2)
+    assert states.x.dtype == torch.int64
+    assert 0 <= int(states.x.min()) <= int(states.x.max()) < 16
+    assert states.cond["mask"].shape == (3, frames)
+    assert states.cond["mask"].sum(1).tolist()[:2] == [frames, frames // 2]
+    assert torch.equal(codec.encode(examples.take(torch.tensor([1]))).x[0], states.x[1])
+    back = codec.decode(states)
+    assert back.x.shape == (3, 1280)
+    assert bool((back.x[~back.cond["mask"]] == 0).all())
+    assert not any(p.requires_grad for p in codec.parameters())
 
 
-def test_it_says_what_the_other_says_until_it_is_told_more():
-    before = trained()
-    network = SpeechTransformer(SPEC, width=8, depth=1, heads=2, pretrained=before).eval()
-    x, t, copy = torch.randn(3, 6, 4), torch.rand(3), torch.randn(3, 6, 4)
-    text = torch.tensor([[1, 2, 3], [2, 2, 0], [4, 0, 0]])
-    asked, said = network(x, t, copy=copy), before(x, t, copy=copy)
-    assert not torch.equal(asked, said)  # the vector of no text is new
-    torch.nn.init.zeros_(network.silent[module_name("text")])
-    torch.testing.assert_close(network(x, t, copy=copy), said)
-    assert not torch.allclose(network(x, t, copy=copy, text=text), said)
-    assert all(p.requires_grad for p in network.parameters())
+@pytest.mark.parametrize("kind", CODECS)
+def test_prompts_become_tokens_too(kind):
+    conditions = {**SPEC.conditions, "prompt": Condition(shape=(640,))}
+    torch.manual_seed(0)
+    codec = PretrainedCodec(Spec((1280,), conditions=conditions), config=CODECS[kind], codebooks=2)
+    prompt = torch.randn(2, 640)
+    told = codec.encode_conditions({"prompt": prompt})["prompt"]
+    assert codec.spec.conditions["prompt"] == Condition(16, tuple(told.shape[1:]))
+    short = PretrainedCodec(Spec((640,)), config=CODECS[kind], codebooks=2)
+    short.body = codec.body
+    assert torch.equal(told, short.encode(Examples(prompt)).x)
 
 
-@pytest.mark.parametrize("settings", [{"width": 16}, {"depth": 2}, {"ignore": ["text", "copy"]}])
-def test_another_network_is_refused(settings):
-    with pytest.raises(IncompatibleError, match="pretrained has the weight"):
-        SpeechTransformer(SPEC, width=8, depth=1, heads=2, pretrained=trained(**settings))
+def test_weights_come_from_a_folder(tmp_path):
+    codec = PretrainedCodec(SPEC, config=CODECS["dac"])
+    codec.body.save_pretrained(tmp_path)
+    other = PretrainedCodec(SPEC, pretrained=str(tmp_path))
+    wave = Examples(torch.randn(1, 1280), {"mask": torch.ones(1, 1280, dtype=torch.bool)})
+    assert torch.equal(codec.encode(wave).x, other.encode(wave).x)
+    with pytest.raises(IncompatibleError, match="takes either"):
+        PretrainedCodec(SPEC)
+    with pytest.raises(IncompatibleError, match="1 to 3 codebooks, not 9"):
+        PretrainedCodec(SPEC, config=CODECS["dac"], codebooks=9)
+    with pytest.raises(IncompatibleError, match="for waveforms"):
+        PretrainedCodec(Spec((3, 4)), config=CODECS["dac"])
 
 
-def test_other_bands_are_refused():
-    other = replace(SPEC, shape=(6, 3), conditions={"copy": Condition(shape=(6, 3))})
-    with pytest.raises(IncompatibleError, match="pretrained has the weight"):
-        SpeechTransformer(other, width=8, depth=1, heads=2, pretrained=trained())
+def test_a_codec_of_another_rate_is_refused():
+    from dataclasses import replace
 
-
-def test_speech_goes_on_from_pre_training_without_text(tmp_path):
-    (tmp_path / "speak.yaml").write_text(
-        """
-data: {use: toy-speech, voices: 2, takes: 3}
-views: [{use: known-spans, span: 640}]
-codec: {use: log-mel, bands: 8, window: 256, hop: 64}
-path: {use: affine, schedule: cond-ot}
-solver: {use: euler, steps: 1}
-metrics: [log-mel-frechet]
-train: {steps: 2, batch: 4}
-evaluate: {n: 4, reference: 4, baseline: none, sweep_nfe: []}
-sample: {n: 2, rows: 1, frames: 2}
-model: {use: speech-transformer, width: 16, depth: 1, heads: 2}
-stages:
-  - name: pretrained
-    model: {ignore: [speaker, text]}
-  - name: speak
-    codec: {run: pretrained}
-    model: {ignore: [speaker], pretrained: {run: pretrained}}
-    train: {steps: 1, lr: 1.0e-9}
-"""
-    )
-    assert main(["run", str(tmp_path / "speak.yaml"), "--out", str(tmp_path / "run")]) == 0
-    (tmp_path / "run").rename(tmp_path / "moved")
-    before, after = load(tmp_path / "moved" / "stages" / "pretrained"), load(tmp_path / "moved")
-    old, new = (one.flow.model.state_dict() for one in (before, after))
-    assert set(old) < set(new)
-    assert any(name.startswith("texts") for name in set(new) - set(old))
-    for name, weight in old.items():
-        torch.testing.assert_close(new[name], weight, atol=1e-6, rtol=0)
-    assert "samples" in json.loads((tmp_path / "moved" / "evaluation.json").read_text())["columns"]
+    with pytest.raises(IncompatibleError, match="sound of 8000 Hz, and the data have 16000"):
+        PretrainedCodec(replace(SPEC, rate=16_000), config=CODECS["dac"])
