@@ -7,13 +7,14 @@ from typing import Literal
 
 import torch
 
-from flowloom.data.base import Dataset, Examples
+from flowloom.data.base import Examples
+from flowloom.metrics.around import Around
 from flowloom.metrics.base import Metric
 
 __all__ = ["BesideReal"]
 
 
-class BesideReal(Metric):
+class BesideReal(Around):
     """Another metric, over its value of the real rows themselves.
 
     A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
@@ -28,24 +29,15 @@ class BesideReal(Metric):
     silent = "it is 0 of real rows"
 
     def __init__(self, metric: Metric) -> None:
-        self.metric, self.draws = metric, metric.draws
+        super().__init__(metric)
         self._judged: tuple[Examples, int] | None = None
         self._theirs: Mapping[str, float] = {}
-
-    @property
-    def paired(self) -> bool:  # type: ignore[override]
-        """As the metric is."""
-        return self.metric.paired
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
         """Those of the metric of which more is better."""
         ways = self.metric.better
         return {f"{name}_beside_real": way for name, way in ways.items() if way == "higher"}
-
-    def fit(self, train: Dataset) -> None:
-        """Prepare the metric."""
-        self.metric.fit(train)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Ratios of the values that both have."""

@@ -8,15 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flowloom.data.base import Dataset, Examples
+from flowloom.data.base import Examples
 from flowloom.errors import DataError, IncompatibleError, ShapeError
+from flowloom.metrics.around import Around
 from flowloom.metrics.base import Metric
 from flowloom.spec import Spec
 
 __all__ = ["ByClass"]
 
 
-class ByClass(Metric):
+class ByClass(Around):
     """Another metric, asked of the rows of each class by themselves.
 
     A value ``mse`` becomes ``mse_NAME`` for every class. Where the metric is paired, rows are of the class of
@@ -41,24 +42,15 @@ class ByClass(Metric):
                 f"metric by-class: the data have no class '{condition}' of a row; they have: "
                 f"{', '.join(classes) or 'none'}"
             )
-        self.metric, self.condition = metric, condition
+        super().__init__(metric)
+        self.condition = condition
         self.classes = tuple(found.names or map(str, range(found.classes)))
-        self.draws = metric.draws
-
-    @property
-    def paired(self) -> bool:  # type: ignore[override]
-        """As the metric is."""
-        return self.metric.paired
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
         """Those of the metric, for every class."""
         ways = self.metric.better
         return {f"{value}_{name}": way for value, way in ways.items() for name in self.classes}
-
-    def fit(self, train: Dataset) -> None:
-        """Prepare the metric."""
-        self.metric.fit(train)
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Its values for every class that has rows on both sides."""
