@@ -179,7 +179,8 @@ def test_columns_of_a_period_are_not_mixed():
     model = moved(
         PeriodWave(VOCODED, periods=[5], width=4, stages=2, stride=2, blocks=1, mel_width=8, mel_depth=1)
     )
-    frames = torch.randn(1, 8, 20)
+    frames = [tell(torch.randn(1, 8, 20)) for tell in model.tell]
+    frames = [tell(torch.randn(1, 8, 20)) for tell in model.tell]
     steer = torch.zeros(1, 16)
     x = torch.randn(1, 1, 1280)
     bumped = x.clone()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import flowloom as fl
+from flowloom.codecs import Standardize
 from flowloom.data import Examples, Tensors
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Spec
@@ -55,6 +56,20 @@ def test_other_flows_are_refused():
     data = Tensors(torch.randn(8, 2))
     with pytest.raises(IncompatibleError, match="not MLP"):
         Vocoder(fl.Flow(fl.models.MLP(data.spec, width=4)))
+
+
+def test_states_that_a_codec_standardised_are_heard_as_loud_as_the_data(flow):
+    codec = Standardize(flow.spec, per_entry=False)
+    codec.std, codec.mean = torch.tensor(0.1), torch.tensor(0.02)
+    beside = fl.Flow(flow.model, spec=flow.spec, source=flow.source, solver=flow.solver, codec=codec)
+    frames = torch.randn(2, 20, 8)
+    assert torch.allclose(Vocoder(beside)(frames), 0.1 * Vocoder(flow)(frames) + 0.02)
+    joined = torch.cat(list(Vocoder(beside).chunks(frames, size=8, context=12)), 1)
+    assert torch.allclose(joined, Vocoder(beside)(frames), atol=1e-3)
+    with pytest.raises(IncompatibleError, match="any length"):
+        Vocoder(
+            fl.Flow(flow.model, spec=flow.spec, source=flow.source, codec=Standardize(flow.spec))
+        )
 
 
 def test_a_codec_decodes_by_its_vocoder(flow):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from flowloom.codecs import Identity, Standardize
+from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
 from flowloom.flow import Flow
 from flowloom.seeds import derive
 from flowloom.solvers import Solver
-from flowloom_audio.models.periodwave import PeriodWave
+from flowloom.spec import Spec
+from flowloom_audio.emphasis import PreEmphasis
 from flowloom_audio.sources import FrameEnergy
 
-__all__ = ["Vocoder"]
+__all__ = ["FromFrames", "Vocoder"]
 
 _BLOCK = 16
 """Frames whose noise is drawn together, so that a frame has the same noise however many come before it."""
@@ -23,26 +27,52 @@ _TOGETHER = 2**17
 operation, which made 48 rows of 1.8 s take 2.4 times as long as in parts."""
 
 
+@runtime_checkable
+class FromFrames(Protocol):
+    """A network of waveforms of any length that is told frames, such as `PeriodWave` and `SpectralVocoder`.
+
+    Attributes:
+        spec: of the waveforms that it is trained on.
+        name: of the condition of frames.
+        hop: samples of a frame.
+    """
+
+    spec: Spec
+    name: str
+    hop: int
+
+
 class Vocoder:
-    """A trained flow of `PeriodWave`, asked about any number of frames.
+    """A trained flow of waveforms from frames, asked about any number of them.
 
     Chunks are solved with ``context`` frames on both sides, which are then thrown away, from the noise that
     these frames would have in one solve over all. What is heard differs from that by what lies beyond the
     context, and by the response normalisation of the frames, which looks at all of them; joints do not click.
 
     Args:
-        flow: trained, its network a `PeriodWave`.
+        flow: trained, its network one `FromFrames`.
         solver: in place of the flow's own.
 
     Raises:
-        IncompatibleError: the network is another one, or starts from something else than normal noise.
+        IncompatibleError: the network is another one, starts from something else than normal noise, or its
+            states are of one length alone.
     """
 
     def __init__(self, flow: Flow, solver: Solver | None = None) -> None:
-        if not isinstance(flow.model, PeriodWave):
-            raise IncompatibleError(f"a vocoder has the model periodwave, not {type(flow.model).__name__}")
+        if not isinstance(flow.model, FromFrames):
+            raise IncompatibleError(
+                f"a vocoder has a model of waveforms from frames (spectral-vocoder, periodwave), not "
+                f"{type(flow.model).__name__}"
+            )
         if not isinstance(flow.source, FrameEnergy) and flow.source.std is None:
             raise IncompatibleError("a vocoder starts from noise: source frame-energy or gaussian")
+        codec = flow.codec
+        whole = isinstance(codec, Standardize) and not codec.per_entry
+        if not (whole or isinstance(codec, Identity | PreEmphasis | None)):
+            raise IncompatibleError(
+                "a vocoder makes waveforms of any length: its codec is none, pre-emphasis, or "
+                "{use: standardize, per_entry: false}"
+            )
         self.flow, self.solver, self.model = flow, solver or flow.solver, flow.model
 
     def __call__(self, frames: Tensor, *, seed: int = 0) -> Tensor:
@@ -89,8 +119,9 @@ class Vocoder:
 
     def _heard(self, x0: Tensor, frames: Tensor) -> Tensor:
         found = self.solver.solve(self.flow.field(), x0, cond={self.model.name: frames}).x
-        assert isinstance(found, Tensor)
-        return found
+        heard = self.flow.decode(Examples(found)).x
+        assert isinstance(heard, Tensor)
+        return heard
 
     @staticmethod
     def _parts(x0: Tensor, frames: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

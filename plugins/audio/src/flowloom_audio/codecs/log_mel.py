@@ -19,7 +19,6 @@ from flowloom.spec import Condition, Spec
 from flowloom.state import Cond
 from flowloom.trained import Trained
 from flowloom_audio.codecs.mel import FLOOR, Mel
-from flowloom_audio.models.periodwave import PeriodWave
 from flowloom_audio.rates import rate_of
 from flowloom_audio.vocoder import Vocoder
 
@@ -42,7 +41,7 @@ class LogMel(Codec):
         hop: samples from frame to frame.
         also: further conditions that are waveforms; those that the data lack are passed over.
         iterations: of Griffin-Lim.
-        vocoder: a trained flow of model periodwave that is told such frames: ``{run: runs/vocode-digits}``.
+        vocoder: a trained flow of waveforms that is told such frames: ``{run: runs/vocode-digits}``.
 
     Raises:
         IncompatibleError: the data are no waveforms, or the vocoder is of other frames.
@@ -196,9 +195,7 @@ class LogMel(Codec):
 
     def _require_frames_of(self, flow: Flow) -> None:
         """Ask for a vocoder of the frames that this codec makes."""
-        Vocoder(flow)  # whose network is a vocoder's
-        network = flow.model
-        assert isinstance(network, PeriodWave)
+        network = Vocoder(flow).model
         bands = network.spec.conditions[network.name].shape[1]
         if (network.hop, bands) != (self.mel.hop, self.mel.bands):
             raise IncompatibleError(

@@ -96,6 +96,8 @@ class PeriodWave(nn.Module):
         self.silent = nn.Parameter(0.02 * torch.randn(mel_width))
         self.frames = nn.Conv1d(frames.shape[1], mel_width, 7, padding=3)
         self.read = nn.ModuleList(_ConvNeXt(mel_width) for _ in range(mel_depth))
+        # Logarithms are far from 0: without norms before and after the blocks, steps of a usual size explode.
+        self.stem, self.heard = nn.LayerNorm(mel_width), nn.LayerNorm(mel_width)
         widths = [width * 2**i for i in range(stages + 1)]
         self.enter = nn.Conv1d(self.channels, width, 7, padding=3)
         self.down, self.falling = nn.ModuleList(), nn.ModuleList()
@@ -116,12 +118,14 @@ class PeriodWave(nn.Module):
         layout = Layout.of(self.spec, cond)
         x = x if layout is None else layout.zero(x)
         frames = self._told(x, cond)
+        # As many channels as a stage has, then from frame to frame: the same by linearity, and cheaper.
+        told = [tell(frames) for tell in self.tell]
         context = self.time(t) + self.whole(cond, len(x))
         waves = x[:, None] if self.beside is None else torch.cat([x[:, None], self._beside(x, cond)], 1)
         total: Tensor | float = 0.0
         for i, period in enumerate(self.periods):
             steer = F.silu(context + self.period.weight[i])
-            total = total + self._folded(waves, frames, steer, period)
+            total = total + self._folded(waves, told, steer, period)
         first, second = self.last
         velocity = second(F.silu(first(F.silu(total / len(self.periods) ** 0.5))))[:, 0]
         return velocity if layout is None else layout.zero(velocity)
@@ -133,8 +137,10 @@ class PeriodWave(nn.Module):
         if mel is None:
             return self.silent[:, None].expand(len(x), -1, count)
         features = self.frames(mel[:, :count].to(x.dtype).transpose(1, 2))
+        features = self.stem(features.transpose(1, 2)).transpose(1, 2)
         for block in self.read:
             features = block(features)
+        features = self.heard(features.transpose(1, 2)).transpose(1, 2)
         rows = withheld(cond, self.name)
         return features if rows is None else torch.where(rows[:, None, None], self.silent[:, None], features)
 
@@ -143,27 +149,33 @@ class PeriodWave(nn.Module):
         assert self.beside is not None
         return or_zeros(cond, self.beside, (self.channels - 1, x.shape[1]), x)
 
-    def _folded(self, waves: Tensor, frames: Tensor, steer: Tensor, period: int) -> Tensor:
-        """Features ``(batch, width, samples)`` of waveforms ``(batch, channels, samples)``, folded."""
+    def _folded(self, waves: Tensor, told: Sequence[Tensor], steer: Tensor, period: int) -> Tensor:
+        """Features ``(batch, width, samples)`` of waveforms ``(batch, channels, samples)``, folded.
+
+        Args:
+            waves: see above.
+            told: what frames say to every stage, ``(batch, channels, frames)`` each.
+            steer: context of time and period ``(batch, 4 width)``.
+            period: at which the waveforms are folded.
+        """
         batch, _, samples = waves.shape
         whole = period * self.stride ** len(self.down)
         padded = F.pad(waves, (0, -samples % whole))
         # Columns stand in the batch: a kernel of (k, 1) on (samples / p, p) is a kernel of k on each of them.
         columns = padded.unflatten(2, (-1, period)).permute(0, 3, 1, 2).flatten(0, 1)
         steer = steer.repeat_interleave(period, 0)
-        told = []
-        for i, tell in enumerate(self.tell):
+        heard = []
+        for i, frames in enumerate(told):
             # A kernel of a stage stands around the first of the samples that it joins.
             samples_each = period * self.stride**i
             cells = torch.arange(columns.shape[2] // self.stride**i, device=waves.device)
-            told.append(tell(between(frames, cells * (samples_each / self.hop))))
-        told = [v.repeat_interleave(period, 0) for v in told]
+            heard.append(between(frames, cells * (samples_each / self.hop)).repeat_interleave(period, 0))
         hidden, skipped = self.enter(columns), []
         for i, (falling, down) in enumerate(zip(self.falling, self.down, strict=True)):
-            hidden = falling(hidden + told[i], steer)
+            hidden = falling(hidden + heard[i], steer)
             skipped.append(hidden)
             hidden = down(hidden)
-        hidden = self.middle(hidden + told[-1], steer)
+        hidden = self.middle(hidden + heard[-1], steer)
         skip, backbone = (1.0, 1.0) if self.freeu is None or self.training else self.freeu
         for up, rising in zip(reversed(self.up), reversed(self.rising), strict=True):
             # Fewer channels first, then longer: the same by linearity, and cheaper.
@@ -202,6 +214,9 @@ class _Blocks(nn.Module):
             nn.Conv1d(width, width, 3, padding=3**i, dilation=3**i) for i in range(count)
         )
         self.second = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(count))
+        # Each block starts as the identity: without norms, features otherwise grow from block to block.
+        for last in self.second:
+            nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """``(batch, width, length)`` and contexts ``(batch, context)``."""

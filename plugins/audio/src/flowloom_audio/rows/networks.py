@@ -40,6 +40,16 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "model",
+        "spectral-vocoder",
+        "flowloom_audio.models:SpectralVocoder",
+        summary="the spectrum of a waveform frame by frame, given log-mel frames: a fast vocoder",
+        paper="2306.00814",
+        example={"width": 16, "depth": 1},
+        within="toy-vocoder",
+        tags=("heavy",),
+    )
+    reg.add(
+        "model",
         "periodwave-bands",
         "flowloom_audio.bands:PeriodWaveBands",
         summary="wavelet bands one after another, each by a periodwave that is told those below",
@@ -65,6 +75,14 @@ def register(reg: Registrar) -> None:
         paper="2106.06406",
         within="toy-vocoder",
         tags=("heavy",),
+    )
+    reg.add(
+        "codec",
+        "pre-emphasis",
+        "flowloom_audio.emphasis:PreEmphasis",
+        summary="differences of neighbouring samples, of unit deviation: all frequencies of speech as loud",
+        paper="1810.11846",
+        within="toy-vocoder",
     )
     reg.add(
         "objective",

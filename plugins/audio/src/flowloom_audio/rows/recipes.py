@@ -49,7 +49,13 @@ def register(reg: Registrar) -> None:
         f"{home}/uniflow-one-step.yaml",
         summary="three front-end jobs in one evaluation by MeanFlow (needs flowloom-fewstep)",
     )
-    reg.recipe("vocode-digits", f"{home}/vocode-digits.yaml", summary="log-mel frames to waveforms")
+    reg.recipe("vocode-digits", f"{home}/vocode-digits.yaml", summary="log-mel frames to waveforms, fast")
+    reg.recipe(
+        "periodwave-digits",
+        f"{home}/periodwave-digits.yaml",
+        summary="log-mel frames to waveforms, sample by sample (PeriodWave)",
+        paper="2408.07547",
+    )
     reg.recipe(
         "toy-vocoder", f"{home}/toy-vocoder.yaml", summary="log-mel frames of synthetic words to sound"
     )

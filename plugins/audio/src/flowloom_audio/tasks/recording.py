@@ -90,7 +90,7 @@ class FromRecording(_OfSounds):
 
 
 class Vocode(_OfSounds):
-    """Predicts recordings from their log-mel frames, as task ``predict`` does, by a flow of `PeriodWave`.
+    """Predicts recordings from their log-mel frames, as task ``predict`` does, by the flow of a `Vocoder`.
 
     A sound file in place of a row may have any length.
 
