@@ -19,7 +19,7 @@ from flowloom.spec import Condition, Spec
 from flowloom.training import TrainConfig
 from flowloom.training.feeds.bucketed import Bucketed
 from flowloom_audio.codecs import Mel
-from flowloom_audio.models import PeriodWave, SpeechTransformer
+from flowloom_audio.models import PeriodWave, SpectralVocoder, SpeechTransformer
 from flowloom_audio.vocoder import Vocoder
 
 WARMUP = 3
@@ -64,11 +64,18 @@ def bucket_ratio(rounds):
     return varied / fixed
 
 
-def real_time(evaluations):
-    """Seconds of computing for a second of 8 kHz sound, and until its first 16 frames are there."""
+def vocoders():
+    """The networks of `vocode-digits` and `periodwave-digits`, by name."""
     spec = Spec((4096,), conditions={"mel": Condition(shape=(32, 64))})
-    network = PeriodWave(spec, width=16, stages=3, blocks=1, mel_width=96, mel_depth=3)
-    flow = fl.Flow(network, spec=spec, solver=fl.solvers.Euler(evaluations))
+    return {
+        "spectral-vocoder": SpectralVocoder(spec, width=256, depth=6),
+        "periodwave": PeriodWave(spec, width=16, stages=3, blocks=1, mel_width=96, mel_depth=3),
+    }
+
+
+def real_time(network, evaluations):
+    """Seconds of computing for a second of 8 kHz sound, and until its first 16 frames are there."""
+    flow = fl.Flow(network, spec=network.spec, solver=fl.solvers.Euler(evaluations))
     vocoder, frames = Vocoder(flow), torch.randn(1, 62, 64)
     vocoder(frames)
     took = []
@@ -88,10 +95,11 @@ def main():
     torch.set_num_threads(1)
     print(mel_ratio(args.rounds))
     print(f"a frame in buckets / at fixed length: {bucket_ratio(args.rounds):.3f}")
-    for evaluations in (4, 8, 16):
-        factor, first = real_time(evaluations)
-        heard = f"real-time factor {factor:.2f}, first sound after {first:.2f} s"
-        print(f"vocoder at {evaluations} evaluations: {heard}")
+    for name, network in vocoders().items():
+        for evaluations in (4, 8, 16):
+            factor, first = real_time(network, evaluations)
+            heard = f"real-time factor {factor:.3f}, first sound after {first:.3f} s"
+            print(f"{name} at {evaluations} evaluations: {heard}")
 
 
 if __name__ == "__main__":

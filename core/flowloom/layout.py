@@ -20,7 +20,7 @@ from flowloom.errors import ShapeError
 from flowloom.geometry import Geometry, Product
 from flowloom.geometry.numerics import safe_sqrt
 from flowloom.spec import Spec
-from flowloom.state import Cond, State, expand
+from flowloom.state import Cond, State, concat, expand
 
 __all__ = ["Layout", "mean_of_entries", "moments", "squared_distance"]
 
@@ -92,6 +92,12 @@ class Layout:
     def take(self, rows: Tensor) -> Layout:
         """The layout of rows, in the order of the index tensor ``rows``."""
         return Layout(*(_mapped(lambda v: v[rows], v) for v in (self.real, self.given, self.values)))
+
+    @classmethod
+    def concat(cls, layouts: Sequence[Layout]) -> Layout:
+        """The rows of all of them one after another; all say as much as the first."""
+        said = {name: [getattr(one, name) for one in layouts] for name in ("real", "given", "values")}
+        return cls(**{name: None if leaves[0] is None else concat(leaves) for name, leaves in said.items()})
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout on another device."""

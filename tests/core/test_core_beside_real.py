@@ -88,3 +88,17 @@ def test_real_rows_are_judged_once_for_all_columns():
     assert metric.metric.calls == 1
     assert metric(rows(1.0, 1.0), others) == {"right_beside_real": 1.0}
     assert metric.metric.calls == 2
+
+
+def test_what_was_said_of_real_rows_is_forgotten_by_another_fit():
+    class AsTold(Right):
+        """What it was fitted on."""
+
+        def __call__(self, samples, real):
+            return {"right": super().__call__(samples, real)["right"] * self.fitted}
+
+    metric, real = BesideReal(AsTold()), rows(1.0, 1.0)
+    metric.fit(1.0)
+    assert metric(rows(1.0, -1.0), real) == {"right_beside_real": pytest.approx(0.5)}
+    metric.fit(0.5)
+    assert metric(rows(1.0, -1.0), real) == {"right_beside_real": pytest.approx(0.5)}

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
+from flowloom.data import Examples
+from flowloom.spec import Condition, Spec
 from flowloom_registry.cli import main
+from flowloom_registry.runs.columns import joined
 
 SORTED = """
 import torch
@@ -36,3 +41,17 @@ def test_the_training_column_is_of_any_rows_and_not_of_the_first(tmp_path: Path)
     assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
     columns = json.loads((tmp_path / "out" / "evaluation.json").read_text())["columns"]
     assert abs(columns["training data"]["mean"]) < 0.35
+
+
+def test_every_draw_of_a_row_has_its_own_length() -> None:
+    spec = Spec((3,), conditions={"mask": Condition(shape=(3,), role="real")})
+    lengths = ([1, 3], [2, 2])
+    draws = [
+        Examples(torch.randn(2, 3), {"mask": torch.arange(3) < torch.tensor(long)[:, None]}).laid_out(spec)
+        for long in lengths
+    ]
+    both = joined(draws)
+    assert both.layout is not None
+    assert both.layout.real.sum(1).tolist() == [1, 3, 2, 2]
+    assert both.cond["mask"].sum(1).tolist() == [1, 3, 2, 2]
+    assert joined([Examples(torch.randn(2, 3)), Examples(torch.randn(2, 3))]).layout is None

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from flowloom.data.base import Examples
+from flowloom.data.base import Dataset, Examples
 from flowloom.metrics.around import Around
 from flowloom.metrics.base import Metric
 
@@ -32,6 +32,11 @@ class BesideReal(Around):
         super().__init__(metric)
         self._judged: tuple[Examples, int] | None = None
         self._theirs: Mapping[str, float] = {}
+
+    def fit(self, train: Dataset) -> None:
+        """Prepare the metric; what it said before of real rows is forgotten."""
+        super().fit(train)
+        self._judged = None
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]

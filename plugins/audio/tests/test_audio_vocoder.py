@@ -67,9 +67,7 @@ def test_states_that_a_codec_standardised_are_heard_as_loud_as_the_data(flow):
     joined = torch.cat(list(Vocoder(beside).chunks(frames, size=8, context=12)), 1)
     assert torch.allclose(joined, Vocoder(beside)(frames), atol=1e-3)
     with pytest.raises(IncompatibleError, match="any length"):
-        Vocoder(
-            fl.Flow(flow.model, spec=flow.spec, source=flow.source, codec=Standardize(flow.spec))
-        )
+        Vocoder(fl.Flow(flow.model, spec=flow.spec, source=flow.source, codec=Standardize(flow.spec)))
 
 
 def test_a_codec_decodes_by_its_vocoder(flow):

@@ -9,6 +9,7 @@ import torch
 
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
+from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.state import concat
 from flowloom_registry.runs.assembly import Assembly
@@ -163,6 +164,6 @@ def joined(drawn: list[Examples]) -> Examples:
     if len(drawn) == 1:
         return drawn[0]
     cond = {name: torch.cat([one.cond[name] for one in drawn]) for name in drawn[0].cond}
-    layout = drawn[0].layout
-    every = torch.arange(len(drawn[0])).repeat(len(drawn))
-    return Examples(concat([one.x for one in drawn]), cond, None if layout is None else layout.take(every))
+    # Every draw has its own: a flow may make up how long a row is.
+    layouts = [one.layout for one in drawn if one.layout is not None]
+    return Examples(concat([one.x for one in drawn]), cond, Layout.concat(layouts) if layouts else None)

@@ -21,7 +21,7 @@ __all__ = ["PreEmphasis"]
 
 
 class PreEmphasis(StateCodec):
-    r"""Pre-emphasised waveforms of unit deviation: :math:`y_n = (x_n - a\,x_{n-1}) / s`, with :math:`x_{-1} = 0`.
+    r"""Pre-emphasised waveforms of unit deviation: :math:`y_n = (x_n - a\,x_{n-1}) / s`, :math:`x_{-1} = 0`.
 
     Speech falls by some 6 dB an octave, so that a squared error of waveforms listens to its lowest harmonics
     alone, and white noise drowns all others until the last steps of a solve. The difference of neighbours

@@ -74,9 +74,7 @@ class SpectralVocoder(nn.Module):
         self.hop = spec.shape[0] // frames.shape[0]
         self.window = 4 * self.hop if window is None else window
         if self.window % 2 or self.window < 2 * self.hop:
-            raise ValueError(
-                f"window is even and at least two hops of {self.hop} samples, got {self.window}"
-            )
+            raise ValueError(f"window is even and at least two hops of {self.hop} samples, got {self.window}")
         told = {n: c for n, c in spec.conditions.items() if c.role == "setting"}
         self.time, self.whole = TimeEmbedding(width), ConditionEmbedding(told, width)
         bins, bands = self.window // 2 + 1, frames.shape[1]
@@ -99,19 +97,21 @@ class SpectralVocoder(nn.Module):
         assert isinstance(t, Tensor)
         layout = Layout.of(self.spec, cond)
         x = x if layout is None else layout.zero(x)
-        seen = self._transformed(x)
+        # There are no complex numbers of half precision that could be transformed.
+        seen = self._transformed(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
         parts = torch.cat([seen.real, seen.imag], -1).to(x.dtype)
         hidden = self.enter(parts.transpose(1, 2)).transpose(1, 2) + self._told(x, cond)
         steer = F.silu(self.time(t) + self.whole(cond, len(x)))[:, None]
         for block in self.blocks:
             hidden = block(hidden, steer)
         scale, shift = self.steer(steer).chunk(2, -1)
-        real, imag, gain = self.out(self.norm(hidden) * (1 + scale) + shift).chunk(3, -1)
-        velocity = self._heard(torch.complex(real, imag) + gain * seen, x.shape[1])
+        said = self.out(self.norm(hidden) * (1 + scale) + shift).to(seen.real.dtype)
+        real, imag, gain = said.chunk(3, -1)
+        velocity = self._heard(torch.complex(real, imag) + gain * seen, x.shape[1]).to(x.dtype)
         return velocity if layout is None else layout.zero(velocity)
 
     def _told(self, x: Tensor, cond: Mapping[str, Tensor]) -> Tensor:
-        """Frames as features ``(batch, transforms, width)``: the last one stands for the transform at the very end too."""
+        """Frames as features ``(batch, transforms, width)``: the last one once more, at the end."""
         mel, count = cond.get(self.name), -(-x.shape[1] // self.hop) + 1
         if mel is None:
             return self.silent.expand(len(x), count, -1)
@@ -124,23 +124,21 @@ class SpectralVocoder(nn.Module):
         """Windows around every frame, as complex spectra ``(batch, transforms, bins)`` of unit deviation."""
         half = self.window // 2
         whole = F.pad(x, (half, half + -x.shape[1] % self.hop))
-        return torch.fft.rfft(whole.unfold(1, self.window, self.hop) * self.shape) / self._size
+        shape = self.shape.to(x.dtype)
+        return torch.fft.rfft(whole.unfold(1, self.window, self.hop) * shape) / shape.square().sum().sqrt()
 
     def _heard(self, spectra: Tensor, samples: int) -> Tensor:
         """The waveform whose windows they are, as nearly as there is one (Griffin and Lim 1984)."""
-        pieces = torch.fft.irfft(spectra * self._size, n=self.window) * self.shape
+        shape = self.shape.to(spectra.real.dtype)
+        pieces = torch.fft.irfft(spectra * shape.square().sum().sqrt(), n=self.window) * shape
         count = pieces.shape[1]
         length = (count - 1) * self.hop + self.window
         laid = {"output_size": (1, length), "kernel_size": (1, self.window), "stride": (1, self.hop)}
         total = F.fold(pieces.transpose(1, 2), **laid)[:, 0, 0]
-        energy = self.shape.square()[None, :, None].expand(1, -1, count)
+        energy = shape.square()[None, :, None].expand(1, -1, count)
         weight = F.fold(energy, **laid)[:, 0, 0]
         half = self.window // 2
         return (total / weight.clamp_min(1e-6))[:, half : half + samples]
-
-    @property
-    def _size(self) -> Tensor:
-        return self.shape.square().sum().sqrt()
 
 
 class _Block(nn.Module):
