@@ -129,11 +129,11 @@ def test_differences_are_those_of_the_definition_and_come_back(dtype, factor, sa
     codec = PreEmphasis(Spec((samples,)), factor)
     codec.std.fill_(0.25)
     x = torch.randn(2, samples, dtype=dtype)
-    flat = codec.encode_state(x)
+    flat = codec.encode(Examples(x)).x
     assert torch.allclose(flat[:, 0], x[:, 0] / 0.25)
     assert torch.allclose(flat[:, 1:], (x[:, 1:] - factor * x[:, :-1]) / 0.25, atol=1e-5)
     # Rounding of a difference adds up over the 1 / (1 - factor) samples that are remembered.
-    assert torch.allclose(codec.decode_state(flat), x, atol=20 * torch.finfo(dtype).eps / (1 - factor))
+    assert torch.allclose(codec.decode(Examples(flat)).x, x, atol=20 * torch.finfo(dtype).eps / (1 - factor))
 
 
 def test_speech_is_flattened_to_unit_deviation_without_its_padding():
@@ -157,7 +157,7 @@ def test_densities_of_flattened_waveforms_are_those_of_waveforms():
     codec = PreEmphasis(Spec((5,)), 0.9)
     codec.std.fill_(0.5)
     x = torch.randn(2, 5)
-    jacobian = torch.func.jacrev(lambda row: codec.encode_state(row[None])[0])(x[0])
+    jacobian = torch.func.jacrev(lambda row: codec.encode(Examples(row[None])).x[0])(x[0])
     assert float(codec.log_det(Examples(x))[0]) == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]))
 
 

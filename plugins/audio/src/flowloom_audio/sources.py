@@ -18,7 +18,7 @@ from flowloom.layout import Layout
 from flowloom.sources import Source
 from flowloom.spec import Spec
 from flowloom.state import Cond, sum_event
-from flowloom_audio.between import between
+from flowloom_audio.loudness import energy, loudness
 
 __all__ = ["FrameEnergy"]
 
@@ -58,7 +58,7 @@ class FrameEnergy(nn.Module, Source):
         if data is None or self.mel not in data.spec.conditions:
             raise DataError(f"source frame-energy measures the condition '{self.mel}', which the data lacks")
         frames = data.take(data.evenly(1000)).cond[self.mel]
-        self.largest = self._energy(frames).max().to(self.largest)
+        self.largest = energy(frames).max().to(self.largest)
 
     def noise(self, shape: Any, draw: Draw = GLOBAL, *, cond: Cond | None = None) -> Any:
         """Normal noise, louder where frames are."""
@@ -70,9 +70,7 @@ class FrameEnergy(nn.Module, Source):
         frames = cond.get(self.mel)
         if frames is None:
             return torch.full(tuple(shape), self.scale, device=like.device, dtype=like.dtype)
-        energy = (self._energy(frames.to(like)) / self.largest.to(like)).clamp(self.floor, 1.0)
-        places = torch.arange(shape[-1], device=like.device) * (frames.shape[1] / shape[-1])
-        std = self.scale * between(energy, places)
+        std = self.scale * loudness(frames.to(like), self.largest, self.floor, shape[-1])
         return std.view(len(std), *[1] * (len(shape) - 2), -1).expand(tuple(shape))
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
@@ -91,7 +89,3 @@ class FrameEnergy(nn.Module, Source):
                 f"frame-energy follows the condition '{self.mel}', which the data lacks; add the view "
                 "mel-beside",
             )
-
-    @staticmethod
-    def _energy(frames: Tensor) -> Tensor:
-        return frames.exp().square().sum(-1).sqrt()

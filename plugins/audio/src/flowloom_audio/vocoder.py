@@ -119,7 +119,7 @@ class Vocoder:
 
     def _heard(self, x0: Tensor, frames: Tensor) -> Tensor:
         found = self.solver.solve(self.flow.field(), x0, cond={self.model.name: frames}).x
-        heard = self.flow.decode(Examples(found)).x
+        heard = self.flow.decode(Examples(found, {self.model.name: frames})).x
         assert isinstance(heard, Tensor)
         return heard
 
