@@ -10,6 +10,7 @@ import flowloom as fl
 from flowloom.data import Examples, Tensors
 from flowloom.errors import DataError, IncompatibleError
 from flowloom.spec import Condition, Spec
+from flowloom_audio.codecs import Mel
 from flowloom_audio.emphasis import PreEmphasis
 from flowloom_audio.models import SpectralVocoder
 from flowloom_audio.sources import FrameEnergy
@@ -100,15 +101,16 @@ def test_other_data_are_refused():
         SpectralVocoder(SPEC, kernel=4)
 
 
-def test_it_is_a_vocoder_whose_chunks_join():
+@pytest.mark.parametrize("level", [None, "mel"])
+def test_it_is_a_vocoder_whose_chunks_join(level):
     torch.manual_seed(0)
     data = Tensors(0.1 * torch.randn(8, 1280), {"mel": torch.randn(8, 20, 8)})
     model = SpectralVocoder(data.spec, width=16, depth=2)
     flow = fl.Flow(
         model,
         spec=data.spec,
-        source=FrameEnergy(),
-        codec=PreEmphasis(data.spec),
+        source=FrameEnergy() if level is None else fl.sources.Gaussian(),
+        codec=PreEmphasis(data.spec, level=level),
         solver=fl.solvers.Euler(2),
     )
     flow.fit(data, steps=4, batch=8, lr=1e-2, ema=0.0)
@@ -171,3 +173,45 @@ def test_what_pre_emphasis_cannot_do_is_said():
         PreEmphasis(Spec((5,)), factor=1.0)
     with pytest.raises(DataError, match="measures data"):
         PreEmphasis(Spec((5,))).fit(None)
+
+
+def test_quiet_sounds_are_levelled_by_their_frames():
+    generator = torch.Generator().manual_seed(0)
+    # A second of noise that is loud, a hundredth as loud, and silent.
+    loud = torch.cat([torch.ones(4096), 0.01 * torch.ones(4096), torch.zeros(4096)])
+    waves = loud * torch.randn(30, 12288, generator=generator)
+    mel = Mel(8000, 16, 256, 64)
+    data = Tensors(waves, {"mel": mel(waves)})
+    codec = PreEmphasis(data.spec, level="mel", floor=0.002)
+    codec.fit(data)
+    rows = data.all()
+    even = codec.encode(rows)
+    sizes = [float(even.x[:, s : s + 3000].std()) for s in (500, 4600, 8700)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.25)
+    assert sizes[2] == 0.0
+    assert float(even.x.std()) == pytest.approx(1.0, abs=1e-3)
+    plain = PreEmphasis(data.spec)
+    plain.fit(data)
+    assert float(plain.encode(rows).x[:, 4600:7600].std()) < 0.03
+    assert torch.allclose(codec.decode(even).x, waves, atol=1e-4)
+    # Levels are the frames' alone: what a network makes of them is decoded as loud as they say.
+    white = Examples(torch.randn(30, 12288, generator=generator), rows.cond)
+    heard = plain.encode(codec.decode(white)).x
+    assert float(heard[:, 4600:7600].std() / heard[:, 500:3500].std()) == pytest.approx(0.01, rel=0.3)
+    # Without frames one deviation is all that is known.
+    bare = codec.encode(Examples(waves, {})).x
+    assert torch.allclose(bare * codec.std, plain.encode(rows).x * plain.std, atol=1e-5)
+    with pytest.raises(IncompatibleError, match="add the view mel-beside"):
+        PreEmphasis(Spec((5,)), level="mel")
+
+
+def test_densities_of_levelled_waveforms_are_those_of_waveforms():
+    spec = Spec((8,), conditions={"mel": Condition(shape=(2, 3))})
+    codec = PreEmphasis(spec, 0.9, level="mel")
+    codec.std.fill_(0.5)
+    codec.largest.fill_(8.0)
+    x, mel = torch.randn(1, 8), torch.randn(1, 2, 3)
+    jacobian = torch.func.jacrev(lambda row: codec.encode(Examples(row[None], {"mel": mel})).x[0])(x[0])
+    told = float(codec.log_det(Examples(x, {"mel": mel}))[0])
+    assert told == pytest.approx(float(torch.linalg.slogdet(jacobian)[1]), rel=1e-4)
+    assert told != pytest.approx(8 * 0.6931, rel=0.1)
