@@ -213,10 +213,11 @@ class _Blocks(nn.Module):
         self.first = nn.ModuleList(
             nn.Conv1d(width, width, 3, padding=3**i, dilation=3**i) for i in range(count)
         )
-        self.second = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(count))
+        second = [nn.Conv1d(width, width, 3, padding=1) for _ in range(count)]
         # Each block starts as the identity: without norms, features otherwise grow from block to block.
-        for last in self.second:
+        for last in second:
             nn.init.zeros_(last.weight)
+        self.second = nn.ModuleList(second)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """``(batch, width, length)`` and contexts ``(batch, context)``."""
