@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from flowloom.data import Examples
@@ -13,6 +14,7 @@ from flowloom_registry.cli import main
 from flowloom_registry.runs.columns import joined
 
 SORTED = """
+import pytest
 import torch
 from flowloom.data import Examples, Tensors
 from flowloom.metrics import Metric
@@ -55,3 +57,32 @@ def test_every_draw_of_a_row_has_its_own_length() -> None:
     assert both.layout.real.sum(1).tolist() == [1, 3, 2, 2]
     assert both.cond["mask"].sum(1).tolist() == [1, 3, 2, 2]
     assert joined([Examples(torch.randn(2, 3)), Examples(torch.randn(2, 3))]).layout is None
+
+
+TWICE = """
+from flowloom.codecs import Identity
+from flowloom.data import Examples
+
+
+class Twice(Identity):
+    lossy = True
+
+    def compared(self, examples):
+        return {"twice": Examples(2 * examples.x, examples.cond)}
+"""
+
+
+def test_samples_and_real_rows_go_through_the_decoders_that_a_codec_compares(tmp_path: Path) -> None:
+    (tmp_path / "sorted.py").write_text(SORTED)
+    (tmp_path / "twice.py").write_text(TWICE)
+    (tmp_path / "r.yaml").write_text(
+        "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
+        "codec: ./twice.py:Twice\nmetrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\n"
+        "train: {steps: 2, batch: 8}\n"
+    )
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    columns = json.loads((tmp_path / "out" / "evaluation.json").read_text())["columns"]
+    assert list(columns)[:2] == ["samples", "samples through twice"]
+    assert columns["samples"]["mean"] != 0
+    for own, others in (("samples", "samples through twice"), ("through the codec", "through twice")):
+        assert columns[others]["mean"] == pytest.approx(2 * columns[own]["mean"], rel=1e-5)

@@ -48,7 +48,8 @@ def test_a_network_goes_on_from_pre_training_and_is_heard_by_the_vocoder(tmp_pat
     assert main(["run", str(tmp_path / "staged.yaml"), "--out", str(tmp_path / "run")]) == 0
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert set(found["tasks"]["enhance"]["columns"]) >= {"samples", "as asked"}
-    assert set(found["columns"]) >= {"through the codec", "through Griffin-Lim"}
+    others = {"samples through Griffin-Lim", "through the codec", "through Griffin-Lim"}
+    assert set(found["columns"]) >= others
     enhance, before = load(tmp_path / "run"), load(tmp_path / "run" / "stages" / "pretrained")
     vocoder = load(tmp_path / "run" / "stages" / "vocoder")
     old, new = (one.flow.model.state_dict() for one in (before, enhance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,15 +28,23 @@ class Drawn:
         examples: data, with their conditions.
         nfe: network evaluations of each.
         seconds: spent on all.
+        otherwise: the same by other decoders than the codec's own, by their names (`Codec.compared`).
     """
 
     examples: Examples
     nfe: int
     seconds: float
+    otherwise: Mapping[str, Examples] = field(default_factory=dict)
 
 
 def drawn(
-    assembly: Assembly, solver: Solver, rows: Examples, few: int | None, notes: Notes, again: int = 0
+    assembly: Assembly,
+    solver: Solver,
+    rows: Examples,
+    few: int | None,
+    notes: Notes,
+    again: int = 0,
+    otherwise: bool = False,
 ) -> Drawn:
     """As many samples as rows, under their conditions.
 
@@ -47,6 +55,7 @@ def drawn(
         few: how many are really drawn and then repeated; all where None.
         notes: whether this is a rehearsal.
         again: number of the draw; each has its own noise.
+        otherwise: whether other decoders are asked as well.
     """
     config = assembly.evaluate
     require_told(assembly.flow, rows.cond)
@@ -63,8 +72,12 @@ def drawn(
             on_step=on_step,
         )
     seconds = time.perf_counter() - began
-    examples = assembly.drawn(solution, asked.cond)
-    return Drawn(rehearsed(examples, asked, len(rows), few, notes), solution.nfe, seconds)
+    others = assembly.otherwise(solution, asked.cond) if otherwise else {}
+    found, *beside = (
+        rehearsed(one, asked, len(rows), few, notes)
+        for one in (assembly.drawn(solution, asked.cond), *others.values())
+    )
+    return Drawn(found, solution.nfe, seconds, dict(zip(others, beside, strict=True)))
 
 
 def drawn_again(

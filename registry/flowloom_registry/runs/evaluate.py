@@ -113,7 +113,7 @@ class _Judging:
         nfe, seconds, name = 0, 0.0, ""
         solver = assembly.flow.solver
         with notes.about("sampling"):
-            first = drawn(assembly, solver, real, self.few, notes)
+            first = drawn(assembly, solver, real, self.few, notes, otherwise=True)
             nfe, seconds = first.nfe, first.seconds
 
             def draw(i: int, count: int) -> list[Examples]:
@@ -122,6 +122,8 @@ class _Judging:
                 return drawn_again(assembly, solver, real, self.few, notes, i, count)
 
             columns[SAMPLES] = judge.of(draw, real)
+            for other, same_drawn in first.otherwise.items():
+                columns[f"{SAMPLES} through {other}"] = judge.of(same(same_drawn), real, 1)
         if SAMPLES not in columns and notes.rehearsing:
             judge.of(same(real), real)
         if self.held_out is not None:
