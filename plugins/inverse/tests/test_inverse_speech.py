@@ -20,7 +20,7 @@ from flowloom_inverse.restorers import Autoregressive, PseudoInverse, Smoothest
 
 @pytest.fixture(scope="module", params=["vowels", "espeak-ng"])
 def speech(request, tmp_path_factory):
-    """Rows of 1,024 samples at 8 kHz, of root mean square 1: vowels, and speech of espeak-ng if it is here."""
+    """Rows of 1,024 samples at 8 kHz, of root mean square 1: vowels, and espeak-ng where it is."""
     if request.param == "espeak-ng":
         if not shutil.which("espeak-ng"):
             pytest.skip("espeak-ng is not installed")
