@@ -171,20 +171,23 @@ class Assembly:
     def drawn(self, solution: Solution, asked: Cond) -> Examples:
         """What a solve drew, as data on the CPU, with the conditions asked for and those that it made up."""
         with torch.no_grad(), self.flow.evaluating():
-            data = self.flow.decode(Examples(solution.x, solution.cond))
+            data = self.flow.decode(Examples(solution.x, solution.cond)).to("cpu")
         return self._told(data, asked)
 
     def otherwise(self, solution: Solution, asked: Cond) -> dict[str, Examples]:
         """The same by the decoders that the codec compares its own with, by their names."""
+        found = self.compared(Examples(solution.x, solution.cond))
+        return {name: self._told(data, asked) for name, data in found.items()}
+
+    def compared(self, states: Examples) -> dict[str, Examples]:
+        """States by those decoders, as data on the CPU."""
         codec = self.flow.codec
         if codec is None:
             return {}
         with torch.no_grad(), self.flow.evaluating():
-            found = codec.compared(Examples(solution.x, solution.cond))
-        return {name: self._told(data, asked) for name, data in found.items()}
+            return {name: data.to("cpu") for name, data in codec.compared(states).items()}
 
     def _told(self, data: Examples, asked: Cond) -> Examples:
-        data = data.to("cpu")
         return Examples(data.x, {**asked, **{name: data.cond[name] for name in self.flow.objective.invents}})
 
     def to_ask(self, cond: Mapping[str, _T]) -> dict[str, _T]:

@@ -73,11 +73,12 @@ def drawn(
         )
     seconds = time.perf_counter() - began
     others = assembly.otherwise(solution, asked.cond) if otherwise else {}
-    found, *beside = (
-        rehearsed(one, asked, len(rows), few, notes)
-        for one in (assembly.drawn(solution, asked.cond), *others.values())
-    )
-    return Drawn(found, solution.nfe, seconds, dict(zip(others, beside, strict=True)))
+
+    def told(answers: Examples) -> Examples:
+        return rehearsed(answers, asked, len(rows), few, notes)
+
+    beside = {name: told(one) for name, one in others.items()}
+    return Drawn(told(assembly.drawn(solution, asked.cond)), solution.nfe, seconds, beside)
 
 
 def drawn_again(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.state import map_state
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.evaluation import THROUGH
 
@@ -27,9 +25,8 @@ def through_the_codec(assembly: Assembly, rows: Examples, few: int | None) -> di
     some = rows if few is None else rows.take(torch.arange(min(few, len(rows))))
     states = assembly.encode(some, assembly.flow.device)
     found = {THROUGH: assembly.decode(states.x, states.cond)}
-    with torch.no_grad(), assembly.flow.evaluating():
-        for name, other in codec.compared(Examples(states.x, states.cond)).items():
-            found[f"through {name}"] = map_state(Tensor.cpu, other.x)
+    for name, other in assembly.compared(Examples(states.x, states.cond)).items():
+        found[f"through {name}"] = other.x
     columns = {name: Examples(x, some.cond) for name, x in found.items()}
     if few is None:
         return columns

@@ -135,5 +135,4 @@ class PreEmphasis(Codec):
         frames = None if self.level is None else cond.get(self.level)
         if frames is None:
             return self.std.to(x)
-        levels = loudness(frames.to(x), self.largest, self.floor, x.shape[-1])
-        return self.std.to(x) * levels.view(len(x), *[1] * (x.ndim - 2), -1)
+        return self.std.to(x) * loudness(frames.to(x), self.largest, self.floor, x.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,8 @@ def energy(frames: Tensor) -> Tensor:
     return frames.exp().square().sum(-1).sqrt()
 
 
-def loudness(frames: Tensor, largest: Tensor, floor: float, samples: int) -> Tensor:
-    r"""Share of the loudest frame that every sample has, interpolated: ``(batch, samples)`` in [floor, 1].
+def loudness(frames: Tensor, largest: Tensor, floor: float, shape: Sequence[int]) -> Tensor:
+    r"""Share of the loudest frame that samples have, interpolated: ``(batch, 1..., samples)`` in [floor, 1].
 
     .. math:: \sigma_k = \max(\mathrm{floor}, e_k / \max e) \quad\text{(PriorGrad 2106.06406)}
 
@@ -24,8 +26,8 @@ def loudness(frames: Tensor, largest: Tensor, floor: float, samples: int) -> Ten
         frames: logarithms of magnitudes ``(batch, frames, bands)``.
         largest: energy of the loudest frame there is.
         floor: least loudness.
-        samples: that the frames are of.
+        shape: of the waveforms ``(batch, ..., samples)`` that the frames are of.
     """
     shares = (energy(frames) / largest.to(frames)).clamp(floor, 1.0)
-    places = torch.arange(samples, device=frames.device) * (frames.shape[1] / samples)
-    return between(shares, places)
+    places = torch.arange(shape[-1], device=frames.device) * (frames.shape[1] / shape[-1])
+    return between(shares, places).view(len(frames), *[1] * (len(shape) - 2), -1)

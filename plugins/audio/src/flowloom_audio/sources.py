@@ -70,8 +70,8 @@ class FrameEnergy(nn.Module, Source):
         frames = cond.get(self.mel)
         if frames is None:
             return torch.full(tuple(shape), self.scale, device=like.device, dtype=like.dtype)
-        std = self.scale * loudness(frames.to(like), self.largest, self.floor, shape[-1])
-        return std.view(len(std), *[1] * (len(shape) - 2), -1).expand(tuple(shape))
+        std = self.scale * loudness(frames.to(like), self.largest, self.floor, shape)
+        return std.expand(tuple(shape))
 
     def log_prob(self, x: Any, cond: Cond | None = None, layout: Layout | None = None) -> Tensor:
         """Of independent normal entries."""

@@ -17,6 +17,7 @@ from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
 from flowloom_audio.between import between
+from flowloom_audio.models.frames_told import frames_told
 
 __all__ = ["PeriodWave"]
 
@@ -67,14 +68,7 @@ class PeriodWave(nn.Module):
     ) -> None:
         super().__init__()
         require_sizes(width=width, stages=stages, blocks=blocks, mel_width=mel_width, mel_depth=mel_depth)
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(f"periodwave reads waveforms (samples,), not {spec.event_shape()}")
-        frames = spec.conditions.get(mel)
-        if frames is None or len(frames.shape) != 2 or spec.shape[0] % frames.shape[0]:
-            raise IncompatibleError(
-                f"periodwave is told frames in the condition '{mel}', each of a whole number of the "
-                f"{spec.shape[0]} samples; add the view mel-beside"
-            )
+        frames = frames_told(spec, mel, "periodwave")
         further = None if beside is None else spec.conditions.get(beside)
         if beside is not None and (further is None or further.shape[1:] != spec.shape):
             raise IncompatibleError(

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowloom.conditions import withheld
-from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models import ConditionEmbedding, TimeEmbedding
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
 from flowloom.state import State, Time
+from flowloom_audio.models.frames_told import frames_told
 
 __all__ = ["SpectralVocoder"]
 
@@ -59,14 +59,7 @@ class SpectralVocoder(nn.Module):
     ) -> None:
         super().__init__()
         require_sizes(width=width, depth=depth, kernel=kernel)
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(f"spectral-vocoder reads waveforms (samples,), not {spec.event_shape()}")
-        frames = spec.conditions.get(mel)
-        if frames is None or len(frames.shape) != 2 or spec.shape[0] % frames.shape[0]:
-            raise IncompatibleError(
-                f"spectral-vocoder is told frames in the condition '{mel}', each of a whole number of the "
-                f"{spec.shape[0]} samples; add the view mel-beside"
-            )
+        frames = frames_told(spec, mel, "spectral-vocoder")
         if kernel % 2 == 0:
             raise ValueError(f"kernel is odd, got {kernel}")
         self.spec, self.name = spec, mel
