@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from flowloom.errors import DataError
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Role, Spec
-from flowloom.state import Cond, State, batch_size, shape_of, take, to_device
+from flowloom.state import Cond, State, batch_size, concat, shape_of, take, to_device
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class Examples:
         """Rows ``rows`` (int64, shape ``(k,)``) of states and conditions alike."""
         layout = None if self.layout is None else self.layout.take(rows)
         return Examples(take(self.x, rows), {name: value[rows] for name, value in self.cond.items()}, layout)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Examples]) -> Examples:
+        """The rows of all parts one after another, with the layouts that they have, if all have one."""
+        cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}
+        layouts = [part.layout for part in parts if part.layout is not None]
+        layout = Layout.concat(layouts) if len(layouts) == len(parts) else None
+        return cls(concat([part.x for part in parts]), cond, layout)
 
     def to(self, device: torch.device | str) -> Examples:
         """The same examples on another device."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.errors import DataError
 from flowloom.spec import Spec
-from flowloom.state import concat
 
 __all__ = ["Mixed"]
 
@@ -60,8 +59,7 @@ class Mixed(Dataset):
             begin = int(self._ends[number - 1]) if number else 0
             order.append(here)
             found.append(self.parts[number].take(rows[here] - begin))
-        cond = {name: torch.cat([one.cond[name] for one in found]) for name in found[0].cond}
-        return Examples(concat([one.x for one in found]), cond).take(torch.cat(order).argsort())
+        return Examples.concat(found).take(torch.cat(order).argsort())
 
     def split(self, name: str) -> Dataset:
         """``train`` (itself), or a split of the first part.

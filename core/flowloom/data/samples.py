@@ -17,7 +17,7 @@ from flowloom.errors import DataError, IncompatibleError
 from flowloom.seeds import derive
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Condition, Spec
-from flowloom.state import State, concat, leaves, with_batch
+from flowloom.state import State, leaves, with_batch
 
 if TYPE_CHECKING:
     from flowloom.solvers import Solver
@@ -96,8 +96,7 @@ class Samples(Dataset):
             here = (rows // self.batch == chunk).nonzero()[:, 0]
             order.append(here)
             parts.append(self._chunk(chunk).take(rows[here] % self.batch))
-        cond = {name: torch.cat([part.cond[name] for part in parts]) for name in parts[0].cond}
-        return Examples(concat([part.x for part in parts]), cond).take(torch.cat(order).argsort())
+        return Examples.concat(parts).take(torch.cat(order).argsort())
 
     def split(self, name: str) -> Dataset:
         """``train`` (itself), or a held-out split of the run's own real data.

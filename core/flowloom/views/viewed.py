@@ -10,7 +10,6 @@ from torch import Tensor
 from flowloom.data.base import Dataset, Examples
 from flowloom.seeds import generator
 from flowloom.spec import Spec
-from flowloom.state import concat
 from flowloom.views.base import View, spec_through, through
 
 __all__ = ["Viewed"]
@@ -49,8 +48,7 @@ class Viewed(Dataset):
         if not len(rows) or not self.rowwise or not any(view.random for view in self.views):
             return self._seen(examples, int(rows[0]) if len(rows) else 0)
         each = [self._seen(examples.take(torch.tensor([i])), row) for i, row in enumerate(rows.tolist())]
-        cond = {name: torch.cat([one.cond[name] for one in each]) for name in each[0].cond}
-        return Examples(concat([one.x for one in each]), cond)
+        return Examples.concat(each)
 
     def split(self, name: str) -> Dataset:
         """The same split of the data, viewed with draws of its own."""

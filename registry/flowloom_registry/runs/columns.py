@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-import torch
-
 from flowloom.data import Examples
 from flowloom.errors import IncompatibleError
-from flowloom.layout import Layout
 from flowloom.metrics import Metric
-from flowloom.state import concat
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.evaluation import SEEN
 from flowloom_registry.runs.matched import matched_rows
@@ -161,9 +157,5 @@ def named(part: object) -> str:
 
 def joined(drawn: list[Examples]) -> Examples:
     """All rows once, then all rows again, as a paired metric wants them."""
-    if len(drawn) == 1:
-        return drawn[0]
-    cond = {name: torch.cat([one.cond[name] for one in drawn]) for name in drawn[0].cond}
-    # Every draw has its own: a flow may make up how long a row is.
-    layouts = [one.layout for one in drawn if one.layout is not None]
-    return Examples(concat([one.x for one in drawn]), cond, Layout.concat(layouts) if layouts else None)
+    # Every draw has a layout of its own: a flow may make up how long a row is.
+    return drawn[0] if len(drawn) == 1 else Examples.concat(drawn)

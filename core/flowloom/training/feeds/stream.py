@@ -13,7 +13,6 @@ from flowloom.errors import DataError
 from flowloom.objectives import Batch
 from flowloom.seeds import generator as generator_of
 from flowloom.spec import Spec
-from flowloom.state import concat
 from flowloom.training.feeds.base import Feed, Feeding, coupled
 from flowloom.views import View, spec_through, through
 
@@ -153,10 +152,7 @@ class _Reader:
 
 def joined(pieces: Sequence[Examples]) -> Examples:
     """Examples one after the other."""
-    if len(pieces) == 1:
-        return pieces[0]
-    cond = {name: torch.cat([p.cond[name] for p in pieces]) for name in pieces[0].cond}
-    return Examples(concat([p.x for p in pieces]), cond)
+    return pieces[0] if len(pieces) == 1 else Examples.concat(pieces)
 
 
 def _spec_of(read: Callable[[int], Iterable[Examples]]) -> Spec:
