@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flowloom.data import Examples
+from flowloom.errors import IncompatibleError
 from flowloom.metrics import MSE, BesideReal, ByClass, Metric
 from flowloom.spec import Condition, Spec
 
@@ -102,3 +103,28 @@ def test_what_was_said_of_real_rows_is_forgotten_by_another_fit():
     assert metric(rows(1.0, -1.0), real) == {"right_beside_real": pytest.approx(0.5)}
     metric.fit(0.5)
     assert metric(rows(1.0, -1.0), real) == {"right_beside_real": pytest.approx(0.5)}
+
+
+def test_values_of_all_rows_and_the_values_themselves_are_told_where_they_are_asked_for():
+    """One judge that is slow tells a table what three of it would."""
+    spec = Spec((1,), conditions={"who": Condition(2, names=("ann", "bob"))})
+    metric = BesideReal(ByClass(spec, Right(), "who", whole=True), plain=["right"])
+    real = rows(1.0, 1.0, 1.0, -1.0)
+    found = metric(rows(1.0, 1.0, -1.0, -1.0), real)
+    assert found == {
+        "right": 0.5,
+        "right_beside_real": pytest.approx(2 / 3),
+        "right_ann_beside_real": pytest.approx(0.5),
+        "right_bob_beside_real": pytest.approx(1.0),
+    }
+    assert set(found) == set(metric.better)
+
+
+def test_a_distance_is_told_plainly_without_a_ratio():
+    metric = BesideReal(MSE(draws=1), plain=["mse"])
+    found = metric(rows(1.0, 2.0), rows(1.0, 1.0))
+    assert found["mse"] == pytest.approx(0.5)
+    assert metric.better["mse"] == "lower"
+    assert not [name for name in found if name.endswith("_beside_real")]
+    with pytest.raises(IncompatibleError, match="its metric has no value 'mes'; it has: mse"):
+        BesideReal(MSE(draws=1), plain=["mes"])

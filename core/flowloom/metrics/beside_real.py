@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 
 from flowloom.data.base import Dataset, Examples
+from flowloom.errors import IncompatibleError
 from flowloom.metrics.around import Around
 from flowloom.metrics.base import Metric
 
@@ -24,12 +25,23 @@ class BesideReal(Around):
 
     Args:
         metric: that is asked, of samples and of real rows.
+        plain: values of the samples that are told as well, under their own names.
+
+    Raises:
+        IncompatibleError: the metric has no such value.
     """
 
     silent = "it is 0 of real rows"
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, plain: Sequence[str] = ()) -> None:
         super().__init__(metric)
+        unknown = [name for name in plain if name not in metric.better]
+        if unknown:
+            raise IncompatibleError(
+                f"metric beside-real: its metric has no value '{unknown[0]}'; "
+                f"it has: {', '.join(metric.better)}"
+            )
+        self.plain = tuple(plain)
         self._judged: tuple[Examples, int] | None = None
         self._theirs: Mapping[str, float] = {}
 
@@ -40,19 +52,21 @@ class BesideReal(Around):
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
-        """Those of the metric of which more is better."""
+        """Those of the metric of which more is better, and those that are told plainly."""
         ways = self.metric.better
-        return {f"{name}_beside_real": way for name, way in ways.items() if way == "higher"}
+        ratios = {f"{name}_beside_real": way for name, way in ways.items() if way == "higher"}
+        return {name: ways[name] for name in self.plain} | ratios
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
-        """Ratios of the values that both have."""
+        """Ratios of the values that both have, and the values that are told plainly."""
         self.require_rows(samples, real)
         ours, theirs = self.metric(samples, real), self._of_real(real, len(samples))
-        return {
+        ratios = {
             f"{name}_beside_real": ours[name] / theirs[name]
             for name, way in self.metric.better.items()
             if way == "higher" and name in ours and theirs.get(name)
         }
+        return {name: ours[name] for name in self.plain if name in ours} | ratios
 
     def _of_real(self, real: Examples, samples: int) -> Mapping[str, float]:
         """Its values of real rows in as many draws as there are samples: the same for all columns."""

@@ -27,6 +27,7 @@ class ByClass(Around):
         spec: of the data; injected from the recipe.
         metric: that is asked.
         condition: name of the class, one for a row.
+        whole: whether its values of all rows are told as well, under their own names.
 
     Raises:
         IncompatibleError: the data have no such class.
@@ -34,7 +35,7 @@ class ByClass(Around):
 
     silent = "no row is of that class"
 
-    def __init__(self, spec: Spec, metric: Metric, condition: str = "label") -> None:
+    def __init__(self, spec: Spec, metric: Metric, condition: str = "label", whole: bool = False) -> None:
         found = spec.conditions.get(condition)
         if found is None or found.classes is None or found.shape:
             classes = [n for n, c in spec.conditions.items() if c.classes is not None and not c.shape]
@@ -43,19 +44,21 @@ class ByClass(Around):
                 f"{', '.join(classes) or 'none'}"
             )
         super().__init__(metric)
-        self.condition = condition
+        self.condition, self.whole = condition, whole
         self.classes = tuple(found.names or map(str, range(found.classes)))
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
-        """Those of the metric, for every class."""
+        """Those of the metric, for every class, and of all rows where they are told."""
         ways = self.metric.better
-        return {f"{value}_{name}": way for value, way in ways.items() for name in self.classes}
+        return (dict(ways) if self.whole else {}) | {
+            f"{value}_{name}": way for value, way in ways.items() for name in self.classes
+        }
 
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Its values for every class that has rows on both sides."""
         self.require_rows(samples, real)
-        found: dict[str, float] = {}
+        found: dict[str, float] = dict(self.metric(samples, real)) if self.whole else {}
         for i, name in enumerate(self.classes):
             rows = self._of(real, i)
             mine = self._drawn(rows, len(samples), len(real)) if self.paired else self._of(samples, i)

@@ -53,17 +53,28 @@ def test_frames_do_not_depend_on_padding(data, codec):
     assert 0.6 < float(real.std()) < 1.4
 
 
-def test_griffin_lim_is_compared_where_a_vocoder_decodes(data, codec, monkeypatch):
+@pytest.mark.parametrize(("decoder", "other"), [("vocoder", "Griffin-Lim"), ("griffin-lim", "the vocoder")])
+def test_the_decoder_that_is_not_asked_is_compared(data, codec, monkeypatch, decoder, other):
+    """Samples are heard by the decoder that is named, and tables tell what the other makes of them."""
     states = codec.encode(data.take(torch.arange(2)))
     plain = codec.decode(states)
     assert codec.compared(states) == {}
     monkeypatch.setattr(codec, "vocoder", object())
-    monkeypatch.setattr(codec, "waveform", lambda frames: torch.ones(len(frames), 128 * frames.shape[1]))
-    assert not torch.equal(codec.decode(states).x, plain.x)
-    (name, found), *others = codec.compared(states).items()
-    assert (name, others) == ("Griffin-Lim", [])
-    assert torch.equal(found.x, plain.x)
-    assert torch.equal(found.cond["mask"], plain.cond["mask"])
+    monkeypatch.setattr(codec, "vocoded", lambda frames: torch.ones(len(frames), 128 * frames.shape[1]))
+    monkeypatch.setattr(codec, "decoder", decoder)
+    found = codec.compared(states)
+    assert list(found) == [other]
+    heard = {other: found[other], "own": codec.decode(states)}
+    by_griffin_lim = "own" if decoder == "griffin-lim" else other
+    for name, examples in heard.items():
+        assert torch.equal(examples.x, plain.x) == (name == by_griffin_lim)
+        assert torch.equal(examples.cond["mask"], plain.cond["mask"])
+
+
+def test_a_vocoder_that_is_not_there_cannot_decode():
+    with pytest.raises(ValueError, match=r"decoder vocoder is asked of a vocoder, and none is given"):
+        LogMel(Spec((1024,)), rate=8000, decoder="vocoder")
+    assert LogMel(Spec((1024,)), rate=8000).decoder == "griffin-lim"
 
 
 def test_griffin_lim_sounds_as_the_frames_say(data, codec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,10 @@ from flowloom_audio.codecs.mel import FLOOR, Mel
 from flowloom_audio.rates import rate_of
 from flowloom_audio.vocoder import Vocoder
 
-__all__ = ["LogMel"]
+__all__ = ["Decoder", "LogMel"]
+
+Decoder = Literal["vocoder", "griffin-lim"]
+"""What makes frames heard."""
 
 
 class LogMel(Codec):
@@ -30,8 +33,9 @@ class LogMel(Codec):
 
     Decoding asks a vocoder for the waveform, where one is given. Without, it finds one by Griffin-Lim
     (Griffin and Lim 1984, with the momentum of Perraudin et al. 2013) from magnitudes that the pseudo-inverse
-    of the mel bands gives. Marks of real samples become marks of real frames; the conditions named in
-    ``also`` are waveforms too and are encoded alike.
+    of the mel bands gives. Where there is a vocoder, tables tell what the other of the two makes of frames.
+    Marks of real samples become marks of real frames; the conditions named in ``also`` are waveforms too and
+    are encoded alike.
 
     Args:
         spec: of the data; injected from the recipe.
@@ -42,9 +46,11 @@ class LogMel(Codec):
         also: further conditions that are waveforms; those that the data lack are passed over.
         iterations: of Griffin-Lim.
         vocoder: a trained flow of waveforms that is told such frames: ``{run: runs/vocode-digits}``.
+        decoder: ``vocoder`` or ``griffin-lim``; the vocoder, where there is one, if None.
 
     Raises:
         IncompatibleError: the data are no waveforms, or the vocoder is of other frames.
+        ValueError: the decoder is a vocoder, and none is given.
     """
 
     lossy: ClassVar[bool] = True
@@ -61,6 +67,7 @@ class LogMel(Codec):
         also: Sequence[str] = ("prompt", "degraded", "reference"),
         iterations: int = 60,
         vocoder: Trained | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         super().__init__(spec)
         if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
@@ -72,7 +79,10 @@ class LogMel(Codec):
         self.mel = Mel(rate_of(spec, rate, "codec log-mel"), bands, window, hop)
         self.also = tuple(name for name in also if name in spec.conditions)
         self.iterations = iterations
+        if decoder == "vocoder" and vocoder is None:
+            raise ValueError("decoder vocoder is asked of a vocoder, and none is given")
         self.vocoder = vocoder
+        self.decoder: Decoder = decoder or ("griffin-lim" if vocoder is None else "vocoder")
         if vocoder is not None:
             self._require_frames_of(vocoder.flow)
         self.register_buffer("mean", torch.zeros(bands))
@@ -138,8 +148,12 @@ class LogMel(Codec):
         return self._decoded(examples, self.waveform)
 
     def compared(self, examples: Examples) -> Mapping[str, Examples]:
-        """By Griffin-Lim, where a vocoder decodes."""
-        return {} if self.vocoder is None else {"Griffin-Lim": self._decoded(examples, self.griffin_lim)}
+        """By Griffin-Lim where a vocoder decodes, and by a vocoder that is there and does not."""
+        if self.vocoder is None:
+            return {}
+        if self.decoder == "vocoder":
+            return {"Griffin-Lim": self._decoded(examples, self.griffin_lim)}
+        return {"the vocoder": self._decoded(examples, self.vocoded)}
 
     def _decoded(self, examples: Examples, waveform: Callable[[Tensor], Tensor]) -> Examples:
         assert isinstance(examples.x, Tensor)
@@ -168,12 +182,15 @@ class LogMel(Codec):
 
     def waveform(self, frames: Tensor) -> Tensor:
         """Log magnitudes ``(batch, frames, bands)`` to waveforms ``(batch, frames * hop)``."""
-        if self.vocoder is not None:
-            return Vocoder(self.vocoder.flow)(frames)
-        return self.griffin_lim(frames)
+        return self.vocoded(frames) if self.decoder == "vocoder" else self.griffin_lim(frames)
+
+    def vocoded(self, frames: Tensor) -> Tensor:
+        """Log magnitudes to waveforms by the vocoder."""
+        assert self.vocoder is not None
+        return Vocoder(self.vocoder.flow)(frames)
 
     def griffin_lim(self, frames: Tensor) -> Tensor:
-        """Log magnitudes to waveforms as `waveform` gives them, without a vocoder."""
+        """Log magnitudes to waveforms by Griffin-Lim."""
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)
