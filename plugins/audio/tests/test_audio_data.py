@@ -57,6 +57,20 @@ def test_any_speakers_can_be_left_out_of_training(digits):
         len(SpokenDigits(digits, speakers=["eve"]))
 
 
+def test_a_number_of_speakers_can_be_left_out_whoever_they_are(digits):
+    data = SpokenDigits(digits, unseen=1)
+    assert data.splits == ("train", "test", "unseen")
+    cid = data.names.index("cid")  # the last by name
+    assert set(data.split("unseen").all().cond["speaker"].tolist()) == {cid}
+    for split in ("train", "test"):
+        assert set(data.split(split).all().cond["speaker"].tolist()) == {0, 1}
+    assert SpokenDigits(digits, unseen=0).splits == ("train", "test")
+    with pytest.raises(DataError, match="unseen leaves 3 speakers out, and there are 3"):
+        len(SpokenDigits(digits, unseen=3))
+    with pytest.raises(ValueError, match="unseen is speakers, or how many, got -1"):
+        SpokenDigits(digits, unseen=-1)
+
+
 def test_joined_words_are_of_one_speaker_and_fit(digits):
     data = SpokenDigits(digits, join=3, seconds=1.024, rows=40, prompt=0.3)
     examples = data.all()

@@ -7,14 +7,14 @@ import torch
 
 import flowloom as fl
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import DataError, IncompatibleError
 from flowloom.tasks import Predict
 from flowloom_audio.codecs import LogMel
-from flowloom_audio.data import ToySpeech
+from flowloom_audio.data import SpokenDigits, ToySpeech
 from flowloom_audio.models import SpeechTransformer
 from flowloom_audio.objective import SpeechMatching
 from flowloom_audio.renderer import AudioPlayers
-from flowloom_audio.tasks import ConvertVoice
+from flowloom_audio.tasks import Clone, ConvertVoice
 from flowloom_audio.views import AddNoise
 
 
@@ -71,6 +71,21 @@ def test_inversion_under_the_same_voice_gives_the_recording_back(flow, data):
 def test_one_voice_has_nobody_to_become():
     with pytest.raises(IncompatibleError, match="another speaker"):
         ConvertVoice().pose(ToySpeech(voices=1, takes=3, prompt=0.128), 2, draws())
+
+
+def test_voices_that_training_never_heard_are_cloned(digits):
+    data = SpokenDigits(digits, seconds=1.024, prompt=0.3, unseen=1)
+    asked, truth = Clone().pose(data.split("test"), 5, draws())
+    cid = data.names.index("cid")
+    assert set(truth.cond["speaker"].tolist()) == set(asked.cond["speaker"].tolist()) == {cid}
+    prompts = Clone().untouched(asked)
+    assert prompts.x.shape == truth.x.shape
+    assert prompts.layout.real.sum(1).tolist() == [2400] * 5
+    assert torch.equal(prompts.x[prompts.layout.real].view(5, -1), asked.cond["prompt"])
+    long = Examples(asked.x[:, :1600], asked.cond)  # rows that are shorter than a prompt
+    assert torch.equal(Clone().untouched(long).x, asked.cond["prompt"][:, :1600])
+    with pytest.raises(DataError, match="has no split 'unseen'; it has: train, test"):
+        Clone().pose(SpokenDigits(digits, prompt=0.3), 5, draws())
 
 
 def test_a_noisy_recording_is_an_answer_too(data):

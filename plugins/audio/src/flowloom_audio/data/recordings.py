@@ -48,7 +48,8 @@ class Recordings(Dataset):
         mix: lowest and highest ratio in dB at which a recording of another speaker is added (of the same one
             where there is no other), as the condition ``degraded``; None for none.
         speakers: use these alone; all where empty.
-        unseen: speakers left out of every split but ``unseen``, where they are alone.
+        unseen: speakers left out of every split but ``unseen``, where they are alone; a number leaves out as
+            many, the last by name.
         seed: of what is drawn.
     """
 
@@ -64,7 +65,7 @@ class Recordings(Dataset):
     trim: bool = True
     mix: tuple[float, float] | None = None
     speakers: Sequence[str] = ()
-    unseen: Sequence[str] = ()
+    unseen: Sequence[str] | int = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +85,8 @@ class Recordings(Dataset):
             raise ValueError(f"text_length must be at least 1, got {self.text_length}")
         if self.mix is not None and not -math.inf < self.mix[0] <= self.mix[1] < math.inf:
             raise ValueError(f"mix is (lowest, highest) in dB, got {self.mix}")
+        if isinstance(self.unseen, int) and self.unseen < 0:
+            raise ValueError(f"unseen is speakers, or how many, got {self.unseen}")
         self.frontend = Frontend(self.symbols)
         self.part = "train"
         self._shelf: _Shelf | None = None
@@ -139,6 +142,19 @@ class Recordings(Dataset):
     def names(self) -> tuple[str, ...]:
         """Names of all speakers, sorted; those that are left out of training among them."""
         return tuple(sorted({clip.speaker for clip in self.everything()}))
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Names of the speakers that are left out of training.
+
+        Raises:
+            DataError: there are no more speakers than are to be left out.
+        """
+        if not isinstance(self.unseen, int):
+            return frozenset(self.unseen)
+        if self.unseen >= len(self.names):
+            raise DataError(f"unseen leaves {self.unseen} speakers out, and there are {len(self.names)}")
+        return frozenset(self.names[len(self.names) - self.unseen :])
 
     def split(self, name: str) -> Dataset:
         """``train``, ``test``, and ``unseen`` where speakers are left out of training."""
@@ -196,19 +212,21 @@ class Recordings(Dataset):
         if self._all is None:
             found = self.clips()
             known = {clip.speaker for clip in found}
-            for name in (*self.speakers, *self.unseen):
+            unseen = () if isinstance(self.unseen, int) else self.unseen
+            for name in (*self.speakers, *unseen):
                 if name not in known:
                     raise DataError(f"there is no speaker '{name}'; there are: {', '.join(sorted(known))}")
-            wanted = {*self.speakers, *self.unseen} if self.speakers else known
+            wanted = {*self.speakers, *unseen} if self.speakers else known
             self._all = [clip for clip in found if clip.speaker in wanted]
         return self._all
 
     def _clips(self) -> _Shelf:
         if self._shelf is None:
+            left_out = self.left_out
             if self.part == "unseen":
-                mine = [clip for clip in self.everything() if clip.speaker in self.unseen]
+                mine = [clip for clip in self.everything() if clip.speaker in left_out]
             else:
-                seen = [clip for clip in self.everything() if clip.speaker not in self.unseen]
+                seen = [clip for clip in self.everything() if clip.speaker not in left_out]
                 mine = [clip for clip in seen if self.belongs(clip, self.part)]
             self._shelf = _Shelf(self, mine)
         return self._shelf

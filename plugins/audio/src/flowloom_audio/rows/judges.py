@@ -153,6 +153,15 @@ def register(reg: Registrar) -> None:
     )
     reg.add(
         "task",
+        "clone",
+        "flowloom_audio.tasks:Clone",
+        summary="say a text in a voice that training never heard",
+        within="toy-speech",
+        example={"split": "test"},
+        tags=("heavy",),
+    )
+    reg.add(
+        "task",
         "from-recording",
         "flowloom_audio.tasks:FromRecording",
         summary="recordings from degraded or partial copies: enhance, dereverberate, separate, fill in",
