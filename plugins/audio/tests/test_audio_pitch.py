@@ -111,7 +111,7 @@ def test_bad_settings_and_data_are_refused():
         PitchError(lowest=300, highest=200)
     with pytest.raises(ValueError, match="at most half the rate"):
         pitch_of(torch.zeros(1, 100), torch.tensor([100]), 600)
-    with pytest.raises(IncompatibleError, match="judges waveforms"):
+    with pytest.raises(IncompatibleError, match="is for waveforms"):
         PitchError(rate=RATE).fit(Tensors(torch.zeros(4, 3, 2)))
     with pytest.raises(IncompatibleError, match="give rate"):
         PitchError().fit(type("Bare", (), {"spec": Spec((8,))})())

@@ -93,7 +93,7 @@ def test_it_has_derivatives_in_time_and_state():
 def test_other_data_are_refused():
     with pytest.raises(IncompatibleError, match="add the view mel-beside"):
         SpectralVocoder(Spec((1280,)))
-    with pytest.raises(IncompatibleError, match="reads waveforms"):
+    with pytest.raises(IncompatibleError, match="is for waveforms"):
         SpectralVocoder(Spec((20, 8)))
     with pytest.raises(ValueError, match="at least two hops of 64 samples, got 64"):
         SpectralVocoder(SPEC, window=64)

@@ -9,9 +9,10 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import DataError, IncompatibleError, MissingDependencyError
 from flowloom_audio.data.sound import at_level, without_silence
 from flowloom_audio.data.spoken import spoken
-from flowloom_audio.metrics.waves import require_waves, text_of
+from flowloom_audio.metrics.waves import text_of
 from flowloom_audio.rates import rate_of
 from flowloom_audio.text.frontend import Frontend
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["Espeak"]
 

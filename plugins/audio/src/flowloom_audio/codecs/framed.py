@@ -12,10 +12,10 @@ from torch import Tensor
 
 from flowloom.codecs import Codec
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.state import Cond
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["FramedCodec"]
 
@@ -39,10 +39,7 @@ class FramedCodec(Codec):
 
     def __init__(self, spec: Spec, also: Sequence[str], who: str) -> None:
         super().__init__(spec)
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"{who} is for waveforms (samples,); the data has shape {spec.event_shape()}"
-            )
+        require_waves(spec, who)
         self.also = tuple(name for name in also if name in spec.conditions)
 
     @abstractmethod

@@ -21,6 +21,7 @@ from flowloom.trained import Trained
 from flowloom_audio.codecs.mel import FLOOR, Mel
 from flowloom_audio.rates import rate_of
 from flowloom_audio.vocoder import Vocoder
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["Decoder", "LogMel"]
 
@@ -70,10 +71,7 @@ class LogMel(Codec):
         decoder: Decoder | None = None,
     ) -> None:
         super().__init__(spec)
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"codec log-mel is for waveforms (samples,); the data has shape {spec.event_shape()}"
-            )
+        require_waves(spec, "codec log-mel")
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
         self.mel = Mel(rate_of(spec, rate, "codec log-mel"), bands, window, hop)

@@ -15,6 +15,7 @@ from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.models.sizes import require_sizes
 from flowloom.spec import Spec
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["Coded", "WaveCoder"]
 
@@ -73,10 +74,7 @@ class WaveCoder(nn.Module, ABC):
         require_sizes(width=width, latent=latent)
         if not strides or min(strides) < 2:
             raise ValueError(f"strides are at least 2 each, got {list(strides)}")
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"a coder of sound is for waveforms (samples,); the data has shape {spec.event_shape()}"
-            )
+        require_waves(spec, "a coder of sound")
         self.spec, self.latent, self.hop = spec, latent, math.prod(strides)
         self.encodes = coded or latent
         if spec.shape[0] % self.hop:

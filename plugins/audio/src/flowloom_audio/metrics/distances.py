@@ -13,9 +13,10 @@ from flowloom.metrics import Metric
 from flowloom.metrics.frechet import frechet_distance
 from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.codecs.mel import Mel
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import lengths_of, waves_of
 from flowloom_audio.rates import rate_of
 from flowloom_audio.spectra import spectral_distance
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["LogMelFrechet", "SpectralDistance", "spectral_distance"]
 

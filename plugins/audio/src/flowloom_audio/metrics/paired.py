@@ -14,8 +14,9 @@ from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
 from flowloom_audio.metrics.packages import needed_by
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import lengths_of, waves_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["ShortTimeIntelligibility", "SignalRatio", "SpeechQuality", "si_sdr"]
 

@@ -10,9 +10,10 @@ from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom.metrics.pairs import drawn_rows
-from flowloom_audio.metrics.waves import lengths_of, require_waves, waves_of
+from flowloom_audio.metrics.waves import lengths_of, waves_of
 from flowloom_audio.pitch import lags, pitch_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["PitchError"]
 

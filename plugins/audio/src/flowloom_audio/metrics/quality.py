@@ -13,8 +13,9 @@ from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
 from flowloom_audio.metrics.once import Once
 from flowloom_audio.metrics.packages import needed_by
-from flowloom_audio.metrics.waves import require_waves, sounds_of
+from flowloom_audio.metrics.waves import sounds_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["SpeechMOS"]
 

@@ -21,8 +21,9 @@ from flowloom.sources import Source
 from flowloom.training.decays import Cosine
 from flowloom.training.feeds.bucketed import Bucketed
 from flowloom_audio.codecs.log_mel import LogMel
-from flowloom_audio.metrics.waves import require_waves, text_of, word_errors
+from flowloom_audio.metrics.waves import text_of, word_errors
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["Recognise", "Recogniser", "SpeechJudge"]
 

@@ -15,8 +15,9 @@ from flowloom.metrics.frechet import frechet_distance
 from flowloom.seeds import derive
 from flowloom_audio.codecs.pretrained import model_of
 from flowloom_audio.data.sound import resampled
-from flowloom_audio.metrics.waves import require_waves, sounds_of
+from flowloom_audio.metrics.waves import sounds_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["SpeechFrechet"]
 

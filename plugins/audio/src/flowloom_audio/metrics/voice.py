@@ -16,8 +16,9 @@ from flowloom.libraries import torchaudio
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import at_level, resampled
 from flowloom_audio.metrics.packages import lacking
-from flowloom_audio.metrics.waves import require_waves, sounds_of
+from flowloom_audio.metrics.waves import sounds_of
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["SpeakerSimilarity", "VoiceEncoder", "joined"]
 

@@ -8,21 +8,9 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
-from flowloom.spec import Spec
 
-__all__ = ["lengths_of", "require_waves", "sounds_of", "text_of", "waves_of", "word_errors"]
-
-
-def require_waves(spec: Spec, who: str) -> None:
-    """Ask for waveforms.
-
-    Raises:
-        IncompatibleError: the data are something else.
-    """
-    if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-        raise IncompatibleError(f"{who} judges waveforms (samples,); the data has shape {spec.event_shape()}")
+__all__ = ["lengths_of", "sounds_of", "text_of", "waves_of", "word_errors"]
 
 
 def waves_of(examples: Examples) -> Tensor:

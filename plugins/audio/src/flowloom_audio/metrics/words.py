@@ -14,8 +14,9 @@ from flowloom.errors import IncompatibleError
 from flowloom.metrics import Metric
 from flowloom_audio.data.sound import resampled
 from flowloom_audio.metrics.once import Once
-from flowloom_audio.metrics.waves import require_waves, sounds_of, text_of, word_errors
+from flowloom_audio.metrics.waves import sounds_of, text_of, word_errors
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["WordMetric", "words_of"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowloom.errors import IncompatibleError
 from flowloom.spec import Condition, Spec
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["frames_told"]
 
@@ -19,8 +20,7 @@ def frames_told(spec: Spec, mel: str, who: str) -> Condition:
     Raises:
         IncompatibleError: the states are no waveforms, or there are no such frames.
     """
-    if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-        raise IncompatibleError(f"{who} reads waveforms (samples,), not {spec.event_shape()}")
+    require_waves(spec, who)
     frames = spec.conditions.get(mel)
     if frames is None or len(frames.shape) != 2 or spec.shape[0] % frames.shape[0]:
         raise IncompatibleError(

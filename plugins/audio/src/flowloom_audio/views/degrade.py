@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["AddNoise", "Reverberate", "gain"]
 
@@ -36,10 +36,7 @@ class _Degraded(View):
 
     def spec(self, spec: Spec) -> Spec:
         """With the copy."""
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"view {self.word} is for waveforms (samples,); examples have shape {spec.event_shape()}"
-            )
+        require_waves(spec, f"view {self.word}")
         own = spec.conditions.get(self.name)
         if own is not None and own.shape == spec.shape and own.role == "inform" and own.classes is None:
             return spec

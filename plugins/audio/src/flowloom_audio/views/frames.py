@@ -14,6 +14,7 @@ from flowloom.views import View
 from flowloom.views.base import plus
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["MelBeside", "Piece"]
 
@@ -35,8 +36,7 @@ class Piece(View):
 
     def spec(self, spec: Spec) -> Spec:
         """Of pieces."""
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(f"view sound-piece is for waveforms (samples,), not {spec.event_shape()}")
+        require_waves(spec, "view sound-piece")
         conditions = {}
         for name, condition in spec.conditions.items():
             if condition.role in ("real", "given"):

@@ -16,6 +16,7 @@ from flowloom.views import View
 from flowloom.views.base import plus
 from flowloom_audio.rates import rate_of
 from flowloom_audio.views.degrade import AddNoise, Reverberate
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["FrontEnd", "Job"]
 
@@ -58,8 +59,7 @@ class FrontEnd(View):
 
     def spec(self, spec: Spec) -> Spec:
         """With the copy and the class ``job``."""
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(f"view front-end is for waveforms (samples,), not {spec.event_shape()}")
+        require_waves(spec, "view front-end")
         rate_of(spec, self.room.rate, "view front-end")
         mixed = spec.conditions.get(self.name)
         if "extract" in self.jobs and (mixed is None or mixed.shape != spec.shape):

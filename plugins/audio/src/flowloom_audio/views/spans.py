@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
 from flowloom.layout import Layout
 from flowloom.spec import Condition, Spec
 from flowloom.views import View
 from flowloom.views.base import plus
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["KnownSpans"]
 
@@ -45,8 +45,7 @@ class KnownSpans(View):
 
     def spec(self, spec: Spec) -> Spec:
         """With the copy."""
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(f"view known-spans is for waveforms (samples,), not {spec.event_shape()}")
+        require_waves(spec, "view known-spans")
         return plus(spec, "known-spans", **{self.name: Condition(shape=spec.shape)})
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:

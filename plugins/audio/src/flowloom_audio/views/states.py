@@ -15,6 +15,7 @@ from flowloom.spec import Spec
 from flowloom.views import View
 from flowloom_audio.codecs.mel import Mel
 from flowloom_audio.rates import rate_of
+from flowloom_audio.waveforms import require_waves
 
 __all__ = ["SoundFrames"]
 
@@ -53,10 +54,7 @@ class SoundFrames(View):
 
     def spec(self, spec: Spec) -> Spec:
         """Of frames."""
-        if spec.parts or spec.vocab is not None or len(spec.shape) != 1:
-            raise IncompatibleError(
-                f"view sound-frames is for waveforms (samples,), not {spec.event_shape()}"
-            )
+        require_waves(spec, "view sound-frames")
         known = [*spec.named("given"), *spec.named("values")]
         if known:
             raise IncompatibleError(
