@@ -55,10 +55,23 @@ def test_each_class_is_over_its_own_real_rows():
 
 
 def test_a_distance_has_no_ratio():
-    metric = BesideReal(MSE(draws=1))
-    assert metric.paired
-    assert metric.better == {}
-    assert metric(rows(1.0, 2.0), rows(1.0, 1.0)) == {}
+    with pytest.raises(IncompatibleError, match="no value of which more is better; it has: mse"):
+        BesideReal(MSE(draws=1))
+
+
+def test_a_value_that_real_rows_do_not_have_above_zero_has_no_ratio():
+    """Decibels below 0 would turn the order round."""
+
+    class Below(Right):
+        def __call__(self, samples, real):
+            return {"right": float((samples.x > 0).float().mean()) - 2}
+
+    metric = BesideReal(Below(), plain=["right"])
+    assert metric(rows(1.0, -1.0), rows(1.0, 1.0)) == {"right": pytest.approx(-1.5)}
+    assert metric.silent == "it is 0 of real rows"
+    spec = Spec((1,), conditions={"who": Condition(2, names=("ann", "bob"))})
+    within = BesideReal(ByClass(spec, Right(), "who"))
+    assert within.silent == "no row is of that class, or it is 0 of real rows"
 
 
 def test_real_rows_are_drawn_as_often_as_samples():

@@ -34,6 +34,14 @@ def test_errors_of_a_class_are_those_of_its_rows_in_every_draw():
     assert set(found) <= set(metric.better)
 
 
+def test_samples_that_are_no_whole_number_of_draws_are_refused():
+    truth = Examples(torch.zeros(6, 2), {"job": LABELS})
+    for n in (4, 7):
+        samples = Examples(torch.zeros(n, 2), {"job": torch.zeros(n, dtype=torch.long)})
+        with pytest.raises(ShapeError, match="do not belong to 6 rows of truth"):
+            ByClass(SPEC, MSE(draws=2), "job")(samples, truth)
+
+
 def test_sets_are_compared_class_with_class():
     draws = torch.Generator().manual_seed(0)
     x, y = (Examples(torch.randn(40, 2, generator=draws), {"job": torch.arange(40) % 3}) for _ in range(2))

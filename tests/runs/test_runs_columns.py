@@ -86,3 +86,23 @@ def test_samples_and_real_rows_go_through_the_decoders_that_a_codec_compares(tmp
     assert columns["samples"]["mean"] != 0
     for own, others in (("samples", "samples through twice"), ("through the codec", "through twice")):
         assert columns[others]["mean"] == pytest.approx(2 * columns[own]["mean"], rel=1e-5)
+
+
+def test_a_decoder_beside_the_own_one_takes_no_column_with_it(tmp_path: Path) -> None:
+    """It fails after training alone (a rehearsal would have told)."""
+    (tmp_path / "sorted.py").write_text(SORTED)
+    failing = TWICE.replace(
+        "        return {",
+        "        if len(examples.x) > 2:\n            raise ValueError('no memory')\n        return {",
+    )
+    (tmp_path / "twice.py").write_text(failing)
+    (tmp_path / "r.yaml").write_text(
+        "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
+        "codec: ./twice.py:Twice\nmetrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\n"
+        "train: {steps: 2, batch: 8}\n"
+    )
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {"samples", "through the codec"} <= set(found["columns"])
+    assert not [name for name in found["columns"] if "twice" in name]
+    assert len([note for note in found["notes"] if "other decoders" in note and "no memory" in note]) == 2

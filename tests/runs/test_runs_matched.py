@@ -28,3 +28,6 @@ def test_classes_that_are_rare_repeat_and_unknown_ones_are_left_out():
     found = matched_rows(data(), like, "label", 0)
     assert found.cond["label"].tolist() == [2, 2, 2, 2, 0]
     assert sorted(found.x[:4, 0].tolist()) == [98.0, 98.0, 99.0, 99.0]
+    # No rows at all are not asked for: a view of nothing may have no answer.
+    unseen = Examples(torch.zeros(2, 1), {"label": torch.tensor([5, 6])})
+    assert matched_rows(data(), unseen, "label", 0) is None

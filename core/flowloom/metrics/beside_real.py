@@ -21,17 +21,15 @@ class BesideReal(Around):
     A value ``words`` becomes ``words_beside_real``: the share that is right in samples, over that in held-out
     rows. For judges that are no perfect ear or eye: 1 says that samples are as clear to them as real rows
     are. Around ``by-class`` it is of the rows of each class. Values of which less is better are left out:
-    real rows are at no distance from themselves. So is a value that is 0 of real rows.
+    real rows are at no distance from themselves. So is a value that is 0 of real rows, or less.
 
     Args:
         metric: that is asked, of samples and of real rows.
         plain: values of the samples that are told as well, under their own names.
 
     Raises:
-        IncompatibleError: the metric has no such value.
+        IncompatibleError: the metric has no such value, or nothing would be told.
     """
-
-    silent = "it is 0 of real rows"
 
     def __init__(self, metric: Metric, plain: Sequence[str] = ()) -> None:
         super().__init__(metric)
@@ -41,6 +39,11 @@ class BesideReal(Around):
                 f"metric beside-real: its metric has no value '{unknown[0]}'; "
                 f"it has: {', '.join(metric.better)}"
             )
+        if not plain and "higher" not in metric.better.values():
+            raise IncompatibleError(
+                "metric beside-real tells shares of what real rows have, and its metric has no value of "
+                f"which more is better; it has: {', '.join(metric.better)}"
+            )
         self.plain = tuple(plain)
         self._judged: tuple[Examples, int] | None = None
         self._theirs: Mapping[str, float] = {}
@@ -49,6 +52,12 @@ class BesideReal(Around):
         """Prepare the metric; what it said before of real rows is forgotten."""
         super().fit(train)
         self._judged = None
+
+    @property
+    def silent(self) -> str:  # type: ignore[override]
+        """Its own reason, or that of the metric."""
+        theirs = self.metric.silent
+        return f"{theirs}, or it is 0 of real rows" if theirs else "it is 0 of real rows"
 
     @property
     def better(self) -> Mapping[str, Literal["lower", "higher"]]:  # type: ignore[override]
@@ -64,7 +73,7 @@ class BesideReal(Around):
         ratios = {
             f"{name}_beside_real": ours[name] / theirs[name]
             for name, way in self.metric.better.items()
-            if way == "higher" and name in ours and theirs.get(name)
+            if way == "higher" and name in ours and theirs.get(name, 0.0) > 0
         }
         return {name: ours[name] for name in self.plain if name in ours} | ratios
 

@@ -12,6 +12,7 @@ from flowloom.data.base import Examples
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.metrics.around import Around
 from flowloom.metrics.base import Metric
+from flowloom.metrics.pairs import drawn_rows
 from flowloom.spec import Spec
 
 __all__ = ["ByClass"]
@@ -58,6 +59,8 @@ class ByClass(Around):
     def __call__(self, samples: Examples, real: Examples) -> dict[str, float]:
         """Its values for every class that has rows on both sides."""
         self.require_rows(samples, real)
+        if self.paired:
+            drawn_rows(samples, real)  # refuses what is no whole number of draws
         found: dict[str, float] = dict(self.metric(samples, real)) if self.whole else {}
         for i, name in enumerate(self.classes):
             rows = self._of(real, i)

@@ -130,7 +130,7 @@ def test_a_recording_is_enhanced_into_a_file(enhancer, tmp_path, tone, capsys):
         )
     capsys.readouterr()
     for given, more, said in (
-        ("none.wav", (), "cannot read none.wav"),
+        ("none.wav", (), "there is no file none.wav"),
         (str(tone(tmp_path / "quiet.wav", level=0.0)), (), "is silent"),
         (str(tmp_path / "a b.wav"), ("--prompt", "none.wav"), "trained without prompts"),
     ):
@@ -158,9 +158,9 @@ def test_a_recording_of_any_length_is_vocoded_at_once_and_in_chunks(tmp_path, to
     ("text", "more", "said"),
     [
         ("∞", (), "has no symbol"),
-        ("", (), "the text is empty"),
+        ("", (), "holds nothing that is said"),
         ("masamasamasa", (), "more than the"),
-        ("masa", ("--prompt", "none.wav"), "cannot read none.wav"),
+        ("masa", ("--prompt", "none.wav"), "there is no file none.wav"),
         ("masa", ("--prompt", "{short}"), "less than a frame"),
         ("masa", ("--prompt", "{silent}"), "is silent"),
         ("masa", ("--prompt", "{click}"), "too short for a sample"),

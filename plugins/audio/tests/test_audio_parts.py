@@ -306,3 +306,28 @@ def test_every_row_has_a_job_and_what_it_needs(digits):
         view.spec(SpokenDigits(digits, prompt=0.2).spec)
     with pytest.raises(IncompatibleError, match=r"set data\.prompt"):
         view.spec(SpokenDigits(digits, mix=(0.0, 0.0)).spec)
+
+
+def test_jobs_that_need_no_voice_are_told_silence(digits):
+    from flowloom_audio.data import SpokenDigits
+
+    data = SpokenDigits(digits, mix=(0.0, 0.0), prompt=0.2)
+    told = FrontEnd(("enhance",))(data.all().laid_out(data.spec), torch.Generator().manual_seed(0))
+    assert not told.cond["prompt"].any()
+
+
+@pytest.mark.parametrize(
+    ("window", "hop", "frames"), [(512, 128, 1), (512, 128, 2), (512, 64, 4), (256, 128, 1)]
+)
+def test_griffin_lim_makes_a_sound_of_any_number_of_frames(window, hop, frames):
+    codec = LogMel(Spec((4000,), rate=8000), bands=16, window=window, hop=hop)
+    tone = torch.sin(torch.arange(4096) * 0.3)[None]
+    states = codec.standardised(codec.mel(tone))[:, :frames]
+    wave = codec.decode(Examples(states)).x
+    assert wave.shape == (1, frames * hop)
+    assert float(wave.abs().max()) > 0.05
+
+
+def test_windows_are_even():
+    with pytest.raises(ValueError, match="window must be even and at least 4, got 255"):
+        Mel(8000, 8, 255, 100)

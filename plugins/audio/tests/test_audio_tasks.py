@@ -11,10 +11,11 @@ from flowloom.errors import DataError, IncompatibleError
 from flowloom.tasks import Predict
 from flowloom_audio.codecs import LogMel
 from flowloom_audio.data import SpokenDigits, ToySpeech
+from flowloom_audio.metrics import SpeechJudge
 from flowloom_audio.models import SpeechTransformer
 from flowloom_audio.objective import SpeechMatching
 from flowloom_audio.renderer import AudioPlayers
-from flowloom_audio.tasks import Clone, ConvertVoice
+from flowloom_audio.tasks import Clone, ConvertVoice, FromRecording
 from flowloom_audio.views import AddNoise
 
 
@@ -86,6 +87,28 @@ def test_voices_that_training_never_heard_are_cloned(digits):
     assert torch.equal(Clone().untouched(long).x, asked.cond["prompt"][:, :1600])
     with pytest.raises(DataError, match="has no split 'unseen'; it has: train, test"):
         Clone().pose(SpokenDigits(digits, prompt=0.3), 5, draws())
+
+
+def test_a_clone_that_is_given_no_prompt_has_a_voice_of_the_split(digits):
+    data = SpokenDigits(digits, seconds=1.024, prompt=0.3, unseen=1)
+    unseen = data.split("unseen").all().cond["prompt"]
+    said = Clone().read("two", data.split("test"), 4).cond["prompt"]
+    assert all(bool((unseen == one).all(1).any()) for one in said)
+    with pytest.raises(DataError, match="has no split 'nope'"):
+        Clone(split="nope").read("two", data, 1)
+
+
+def test_prompts_are_judged_as_rows_of_their_own_length(digits):
+    data = SpokenDigits(digits, seconds=1.024, prompt=0.3, unseen=1)
+    asked, truth = Clone().pose(data.split("test"), 5, draws())
+    judge = SpeechJudge(steps=2)
+    judge.fit(data)
+    assert set(judge(Clone().untouched(asked), truth)) == {"judge_words", "judge_speaker"}
+
+
+def test_a_row_by_its_number_has_a_prompt_of_its_own(data, tmp_path):
+    with pytest.raises(IncompatibleError, match="a row of the data has a prompt of its own"):
+        FromRecording(prompt=tmp_path / "voice.wav").read("0", data, 1)
 
 
 def test_a_noisy_recording_is_an_answer_too(data):

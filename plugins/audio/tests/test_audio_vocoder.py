@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import flowloom as fl
 from flowloom.codecs import Standardize
 from flowloom.data import Examples, Tensors
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.spec import Spec
 from flowloom.trained import Trained
 from flowloom_audio.codecs import LogMel
 from flowloom_audio.codecs.mel import Mel
+from flowloom_audio.emphasis import PreEmphasis
 from flowloom_audio.models import PeriodWave
 from flowloom_audio.sources import FrameEnergy
 from flowloom_audio.vocoder import Vocoder
@@ -76,6 +79,13 @@ def test_a_codec_decodes_by_its_vocoder(flow):
     wave = codec.decode(Examples(states)).x
     assert torch.equal(wave, Vocoder(flow)(codec.logarithms(states)))
     assert not any(p.requires_grad for p in codec.parameters())
+    at_16k = Trained(fl.Flow(flow.model, spec=flow.spec, source=flow.source))
+    at_16k.flow.model.spec = replace(flow.model.spec, rate=16000)
+    try:
+        with pytest.raises(IncompatibleError, match="the vocoder is of sound at 16000 Hz, and codec log-mel"):
+            LogMel(Spec((1280,), rate=8000), bands=8, window=256, hop=64, vocoder=at_16k)
+    finally:
+        flow.model.spec = replace(flow.model.spec, rate=None)
     with pytest.raises(IncompatibleError, match="8 bands every 64 samples"):
         LogMel(Spec((1280,), rate=8000), bands=8, hop=128, vocoder=Trained(flow))
 
@@ -123,3 +133,26 @@ def test_a_frame_is_heard_around_the_middle_of_its_window():
     silence, time = torch.zeros(1, 16 * hop), torch.zeros(1)
     heard = (network(silence, time, mel=other) - network(silence, time, mel=mel)).abs()[0].detach()
     assert abs(float((heard * places).sum() / heard.sum()) - k * hop) < hop / 8
+
+
+def test_a_vocoder_is_told_one_kind_of_frames_of_its_own_bands(flow):
+    both = Spec((1280,), conditions={name: fl.spec.Condition(shape=(20, 8)) for name in ("mel", "mel2")})
+    for other in ({"source": FrameEnergy("mel2")}, {"codec": PreEmphasis(both, level="mel2")}):
+        parts = {"source": flow.source, **other}
+        with pytest.raises(IncompatibleError, match=r"its model 'mel', its (source|codec) .* 'mel2'"):
+            Vocoder(fl.Flow(flow.model, spec=flow.spec, **parts))
+    for frames in (torch.randn(2, 5, 9), torch.randn(2, 0, 8), torch.randn(5, 8)):
+        with pytest.raises(ShapeError, match=r"takes frames \(batch, frames, 8\)"):
+            Vocoder(flow)(frames)
+    double = torch.randn(2, 5, 8, dtype=torch.float64)
+    assert torch.equal(Vocoder(flow)(double), Vocoder(flow)(double.float()))
+
+
+def test_chunks_reach_as_far_back_as_their_codec_remembers(flow):
+    """The sum of pre-emphasis forgets slowly: 16 frames of 64 samples keep 0.36 of it at 0.999."""
+    codec = PreEmphasis(flow.spec, factor=0.999)
+    beside = fl.Flow(flow.model, spec=flow.spec, source=flow.source, solver=flow.solver, codec=codec)
+    frames = torch.randn(1, 60, 8, generator=torch.Generator().manual_seed(1))
+    whole = Vocoder(beside)(frames)
+    joined = torch.cat(list(Vocoder(beside).chunks(frames, size=8, context=12)), 1)
+    assert float((joined - whole).abs().max()) < 0.01 * float(whole.abs().max())

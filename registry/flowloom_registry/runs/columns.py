@@ -106,8 +106,8 @@ class Judge:
             None where training has none of these classes, for all of them are kept out of it.
         """
         data = self.assembly.require_data("samples are judged beside training rows")
-        some = self.assembly.in_range(matched_rows(data, like, self.assembly.class_condition(), seed))
-        return self.of(same(some), None) if len(some) else None
+        some = matched_rows(data, like, self.assembly.class_condition(), seed)
+        return None if some is None else self.of(same(self.assembly.in_range(some)), None)
 
     def explain(self, columns: Mapping[str, Mapping[str, float]]) -> None:
         """A note for values that some columns have and others have not, and why not.

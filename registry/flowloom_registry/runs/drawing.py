@@ -72,13 +72,15 @@ def drawn(
             on_step=on_step,
         )
     seconds = time.perf_counter() - began
-    others = assembly.otherwise(solution, asked.cond) if otherwise else {}
 
     def told(answers: Examples) -> Examples:
         return rehearsed(answers, asked, len(rows), few, notes)
 
-    beside = {name: told(one) for name, one in others.items()}
-    return Drawn(told(assembly.drawn(solution, asked.cond)), solution.nfe, seconds, beside)
+    own, beside = told(assembly.drawn(solution, asked.cond)), dict[str, Examples]()
+    if otherwise:
+        with notes.about("what other decoders make of samples"):
+            beside = {name: told(one) for name, one in assembly.otherwise(solution, asked.cond).items()}
+    return Drawn(own, solution.nfe, seconds, beside)
 
 
 def drawn_again(

@@ -132,7 +132,7 @@ class _Judging:
                 if trained is not None:
                     columns[SEEN] = trained
         with notes.about(f"column '{THROUGH}'"):
-            for column, kept in through_the_codec(assembly, real, self.few).items():
+            for column, kept in through_the_codec(assembly, real, self.few, notes).items():
                 columns[column] = judge.of(same(kept), real, 1)
         with notes.about("the baseline"):
             simple = baseline(assembly, self.seen, real, judge.draws, notes)

@@ -13,7 +13,7 @@ _LOOKED_AT = 50
 """Training rows looked at, at most, for every row wanted."""
 
 
-def matched_rows(data: Dataset, like: Examples, by: str | None, seed: int) -> Examples:
+def matched_rows(data: Dataset, like: Examples, by: str | None, seed: int) -> Examples | None:
     """Random rows of ``data``, class for class as many as ``like`` has, in the order of their classes there.
 
     What perfect samples would score is of rows under the same classes; other shares of them would be another
@@ -25,6 +25,9 @@ def matched_rows(data: Dataset, like: Examples, by: str | None, seed: int) -> Ex
         like: held-out rows.
         by: condition that is the class; any rows, as many, where None.
         seed: of the choice.
+
+    Returns:
+        None where there is no row of any of these classes.
     """
     if by is None or by not in like.cond:
         return rows_of(data, len(like), seed)
@@ -44,4 +47,5 @@ def matched_rows(data: Dataset, like: Examples, by: str | None, seed: int) -> Ex
         members: Tensor = order[classes == value]
         if len(members):
             chosen[places] = members[torch.arange(len(places)) % len(members)]
-    return data.take(chosen[chosen >= 0])
+    found = chosen[chosen >= 0]
+    return data.take(found) if len(found) else None

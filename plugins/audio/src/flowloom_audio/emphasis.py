@@ -120,6 +120,10 @@ class PreEmphasis(Codec):
         heard = F.conv1d(F.pad(whole, (reach - 1, 0)), powers.to(whole.dtype)[None, None])
         return Examples(heard.reshape(x.shape), examples.cond)
 
+    def memory(self, least: float = 1e-3) -> int:
+        """Samples after which what came before has faded to ``least`` of itself in what `decode` makes."""
+        return math.ceil(math.log(least) / math.log(self.factor)) if self.factor > 0 else 0
+
     def log_det(self, examples: Examples) -> Tensor:
         """``-log s_n`` of every real sample of a row: the matrix of differences has ones on its diagonal."""
         x, layout = examples.x, Layout.of(self.data_spec, examples.cond)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from flowloom.codecs import Identity, Standardize
 from flowloom.data import Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import IncompatibleError, ShapeError
 from flowloom.flow import Flow
 from flowloom.seeds import derive
 from flowloom.solvers import Solver
@@ -73,6 +74,16 @@ class Vocoder:
                 "a vocoder makes waveforms of any length: its codec is none, pre-emphasis, or "
                 "{use: standardize, per_entry: false}"
             )
+        name, told = flow.model.name, dict[str, str | None]()
+        if isinstance(flow.source, FrameEnergy):
+            told["source frame-energy"] = flow.source.mel
+        if isinstance(codec, PreEmphasis):
+            told["codec pre-emphasis"] = codec.level
+        for who, frames in told.items():
+            if frames is not None and frames != name:
+                raise IncompatibleError(
+                    f"a vocoder is told one kind of frames: its model '{name}', its {who} '{frames}'"
+                )
         self.flow, self.solver, self.model = flow, solver or flow.solver, flow.model
 
     def __call__(self, frames: Tensor, *, seed: int = 0) -> Tensor:
@@ -81,6 +92,9 @@ class Vocoder:
         Args:
             frames: log magnitudes, as the view mel-beside gives them.
             seed: of the noise.
+
+        Raises:
+            ShapeError: there are no frames, or frames of other bands.
         """
         return self._solved(frames, 0, seed)
 
@@ -90,21 +104,27 @@ class Vocoder:
         Args:
             frames: see `__call__`.
             size: frames of a piece.
-            context: frames on either side that a piece is solved with.
+            context: frames on either side that a piece is solved with, and so many before it as codec
+                pre-emphasis remembers, at least.
             seed: of the noise.
         """
         if size < 1 or context < 0:
             raise ValueError(f"size must be at least 1 and context not negative, got {size} and {context}")
         hop, count = self.model.hop, frames.shape[1]
+        codec = self.flow.codec
+        memory = math.ceil(codec.memory() / hop) if isinstance(codec, PreEmphasis) else 0
         for start in range(0, count, size):
-            first, last = max(0, start - context), min(count, start + size + context)
+            first, last = max(0, start - max(context, memory)), min(count, start + size + context)
             piece = self._solved(frames[:, first:last], first, seed)
             yield piece[:, (start - first) * hop : (min(count, start + size) - first) * hop]
 
     @torch.no_grad()
     def _solved(self, frames: Tensor, first: int, seed: int) -> Tensor:
         """Waveforms of frames, of which the first is frame ``first`` of the whole."""
-        frames = frames.to(self.flow.device)
+        bands = self.model.spec.conditions[self.model.name].shape[-1]
+        if frames.ndim != 3 or not frames.shape[1] or frames.shape[2] != bands:
+            raise ShapeError(f"a vocoder takes frames (batch, frames, {bands}), got {tuple(frames.shape)}")
+        frames = frames.to(self.flow.device, self.flow.dtype)
         cond = {self.model.name: frames}
         size = (len(frames), frames.shape[1] * self.model.hop)
         with self.flow.evaluating():

@@ -199,13 +199,16 @@ class LogMel(Codec):
         length, hop = frames.shape[1] * self.mel.hop, self.mel.hop
         enough = (n for n in range(1, _PARTS + 1) if hop % n == 0 and 4 * hop <= n * self.mel.window)
         parts = next(enough, 1)
+        # The window of the first and the last frame lies half outside, in which a short sound has no room.
+        short = max(0, self.mel.window // self.mel.hop + 1 - frames.shape[1])
+        frames = torch.cat([frames, torch.full_like(frames[:, -1:], FLOOR).log().expand(-1, short, -1)], 1)
         frames, hop = _between(frames, parts), hop // parts
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)
         # The last frame once more: a transform of F frames is of (F - 1) hops.
         magnitudes = torch.cat([magnitudes, magnitudes[..., -1:]], -1)
-        return torchaudio().functional.griffinlim(
+        waves: Tensor = torchaudio().functional.griffinlim(
             magnitudes,
             window=self.mel.spectrum.spectrogram.window,
             n_fft=self.mel.window,
@@ -214,9 +217,10 @@ class LogMel(Codec):
             power=1.0,
             n_iter=self.iterations,
             momentum=0.99,
-            length=length,
+            length=length + short * self.mel.hop,
             rand_init=False,  # zero phases: the same spectrogram is always the same sound
         )
+        return waves[:, :length]
 
     def _require_frames_of(self, flow: Flow) -> None:
         """Ask for a vocoder of the frames that this codec makes."""
@@ -226,6 +230,11 @@ class LogMel(Codec):
             raise IncompatibleError(
                 f"the vocoder is of {bands} bands every {network.hop} samples, and codec log-mel makes "
                 f"{self.mel.bands} every {self.mel.hop}; set bands and hop alike"
+            )
+        rate = network.spec.rate
+        if rate is not None and rate != self.mel.rate:
+            raise IncompatibleError(
+                f"the vocoder is of sound at {rate} Hz, and codec log-mel is told of {self.mel.rate} Hz"
             )
 
     def _frames(self, examples: Examples) -> Tensor:

@@ -32,6 +32,8 @@ class Mel(nn.Module):
             raise ValueError(
                 f"hop must lie in [1, window], got {hop} and {window}; bands at least 1, got {bands}"
             )
+        if window % 2 or window < 4:
+            raise ValueError(f"window must be even and at least 4, got {window}")
         self.rate, self.bands, self.window, self.hop = rate, bands, window, hop
         # Bands are laid by looking at numbers, which parts that are only planned (meta device) have none of.
         with torch.device("cpu"):

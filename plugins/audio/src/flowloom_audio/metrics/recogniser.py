@@ -13,6 +13,7 @@ import flowloom as fl
 from flowloom.data import Dataset, Examples
 from flowloom.errors import IncompatibleError
 from flowloom.fields import Field, Kind
+from flowloom.layout import Layout
 from flowloom.metrics import Metric
 from flowloom.objectives import Objective
 from flowloom.objectives.base import Batch, Loss, Step
@@ -147,7 +148,7 @@ class SpeechJudge(Metric):
                     f"metric speech-judge needs the condition '{name}', which the data lacks"
                 )
         known = _JUDGES.setdefault(train, {})
-        key = (self.steps, self.batch, self.seed)
+        key = (self.steps, self.batch, self.seed, self.rate)
         if key not in known:
             known[key] = self._trained(train)
         self._flow = known[key]
@@ -184,13 +185,15 @@ class SpeechJudge(Metric):
         assert isinstance(objective, Recognise)
         names = {i: word for word, i in objective.ids.items()}
         wrong = total = right = 0
-        clean = Examples(torch.nan_to_num(_tensor(samples)), samples.cond)
+        real_samples = (samples.layout or Layout()).real
+        marks = {} if real_samples is None else {"mask": real_samples}
+        clean = Examples(torch.nan_to_num(_tensor(samples)), {**samples.cond, **marks})
         for rows in torch.arange(len(samples)).split(64):
             some = clean.take(rows)
             states = self._flow.encode(some)
-            words, speakers, marks = self._flow.model(_tensor(states), states.cond["mask"].bool())
+            words, speakers, halved = self._flow.model(_tensor(states), states.cond["mask"].bool())
             right += int((speakers.argmax(-1) == some.cond["speaker"]).sum())
-            for best, kept, ids in zip(words.argmax(-1), marks, some.cond["text"], strict=True):
+            for best, kept, ids in zip(words.argmax(-1), halved, some.cond["text"], strict=True):
                 path = torch.unique_consecutive(best[kept]).tolist()
                 wanted = text_of(ids, objective.tokens).split()
                 wrong += word_errors([names[i] for i in path if i], wanted)
@@ -201,7 +204,7 @@ class SpeechJudge(Metric):
         }
 
 
-_JUDGES: WeakKeyDictionary[Dataset, dict[tuple[int, int, int], fl.Flow]] = WeakKeyDictionary()
+_JUDGES: WeakKeyDictionary[Dataset, dict[tuple[int, int, int, int | None], fl.Flow]] = WeakKeyDictionary()
 
 
 def _tensor(examples: Examples) -> Tensor:

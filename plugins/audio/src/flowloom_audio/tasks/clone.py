@@ -23,9 +23,9 @@ class Clone(Synthesise):
     say something else. A judge of voices tells what it says of real sound there, one of words almost none.
 
     Args:
-        prompt: see `Synthesise`, as the others.
+        prompt: a sound file of the voice; voices of the split where None.
         split: of the data, whose speakers are asked for.
-        metrics: see there.
+        metrics: see `Synthesise`, as the others.
         draws: see there.
         name: see there.
     """
@@ -48,6 +48,15 @@ class Clone(Synthesise):
             DataError: the data have no such split.
         """
         return super().pose(data.split(self.split), n, generator)
+
+    def read(self, given: str, data: Dataset, n: int) -> Examples:
+        """A text, ``n`` times, in voices of the split where no prompt is given.
+
+        Raises:
+            IncompatibleError: the data are no recordings with text.
+            DataError: the text or the prompt cannot be read, or the data have no such split.
+        """
+        return super().read(given, data if self.prompt is not None else data.split(self.split), n)
 
     def untouched(self, asked: Examples) -> Examples | None:
         """The prompts, cut or filled up to the length of rows."""

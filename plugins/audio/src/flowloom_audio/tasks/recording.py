@@ -67,6 +67,8 @@ class FromRecording(_OfSounds):
             DataError: a file cannot be read.
         """
         if are_digits(given):
+            if self.prompt is not None:
+                raise IncompatibleError("a row of the data has a prompt of its own; leave out the prompt")
             return super().read(given, data, n)
         recordings, spec = _recordings(data, "from-recording"), data.spec
         copies = [

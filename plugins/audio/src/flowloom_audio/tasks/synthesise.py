@@ -23,7 +23,7 @@ class Synthesise(Task):
     """Say a text in the voice of a prompt.
 
     Args:
-        prompt: a sound file of the voice; a voice of the training data is drawn where None. It is cut to what
+        prompt: a sound file of the voice; voices of held-out rows where None. It is cut to what
             the flow was trained with, or repeated.
         metrics: judges of the answers; in a recipe, the recipe's own where none are named.
         draws: answers to every question; as many as the metrics want where None.

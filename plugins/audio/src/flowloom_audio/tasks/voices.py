@@ -40,7 +40,7 @@ def sound_of(file: Path, data: Recordings, what: str, *, trim: bool = True) -> T
     sound = read_sound(file, data.rate, notes)
     notes.tell()
     if float(sound.abs().max()) < SILENT:
-        raise DataError(f"the {what} {file} is silent; give a recording of the voice")
+        raise DataError(f"the {what} {file} is silent; give a recording of a voice")
     sound = without_silence(sound, data.rate) if data.trim and trim else sound
     least = data.rate // 20
     if len(sound) < least:

@@ -67,8 +67,8 @@ class Frontend:
             DataError: it holds a character that has no symbol, or nothing that is said; says which.
         """
         plain = as_said(text)
-        if not plain:
-            raise DataError("the text is empty; give some words")
+        if not any(c.isalnum() for c in plain):
+            raise DataError(f"the text {text!r} holds nothing that is said; give some words")
         if self.symbols == "phonemes" and not self.language.startswith("en"):
             spoken = phonemes(" ".join(unicodedata.normalize("NFC", text).split()), self.language)
             if spoken is not None:

@@ -87,8 +87,8 @@ class FrontEnd(View):
             }[name]()
             copy = torch.where(expand(job == i, made), made, copy)
         cond = {**examples.cond, self.name: copy, "job": job}
-        if self.reference in cond and "extract" in self.jobs:
-            wanted = job == self.jobs.index("extract")
+        if self.reference in cond:
+            wanted = job == (self.jobs.index("extract") if "extract" in self.jobs else -1)
             voice = cond[self.reference]
             cond[self.reference] = torch.where(expand(wanted, voice), voice, torch.zeros_like(voice))
         return Examples(examples.x, cond)
