@@ -325,3 +325,15 @@ def test_the_rate_goes_with_the_data():
         Reverberate().spec(spec)
     with pytest.raises(IncompatibleError, match="do not say it; give rate"):
         LogMel(Spec((64,)))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_folder_of_few_files_holds_one_of_them_out(tmp_path, count):
+    sound = 0.1 * torch.sin(torch.arange(4000) * 0.2)
+    for i in range(count):  # none of these names is of the tenth
+        write_sound(tmp_path / f"u{i}.wav", sound, 8000)
+        (tmp_path / f"u{i}.txt").write_text("one")
+    data = AudioFolder(tmp_path, rate=8000, seconds=1.0)
+    assert (len(data), len(data.split("test"))) == (count - 1, 1)
+    held_out = {clip.file.name for clip in data.everything() if data.belongs(clip, "test")}
+    assert held_out == {clip.file.name for clip in data.everything() if not data.belongs(clip, "train")}

@@ -85,10 +85,16 @@ class SpokenDigits(Recordings):
 class AudioFolder(Recordings):
     """A folder of WAV, FLAC or OGG files with transcripts; a tenth of the files is ``test``, by their names.
 
+    At least one file is: of a folder of five, four are left for training.
+
     Args:
         folder: of the recordings; for a published layout its usual folder in the data home where None, which
             is downloaded where it is not there.
-        layout: how files are named and transcripts written; see `clips_of`.
+        layout: how files are named and transcripts written. ``plain``: sound files anywhere below,
+            ``NAME.txt`` beside each or none, the speaker being the folder that a file is in; ``ljspeech``:
+            ``metadata.csv`` (name, text, normalised text, between ``|``) beside ``wavs``; ``libritts``:
+            ``speaker/chapter/NAME.wav`` with ``NAME.normalized.txt``; ``vctk``: ``wav48*/speaker/NAME.*``
+            with ``txt/speaker/NAME.txt``; ``spoken-digits``: ``{digit}_{speaker}_{take}.wav``.
         rate: see `Recordings`, as the others.
         seconds: see there.
         join: see there.
@@ -112,15 +118,23 @@ class AudioFolder(Recordings):
         super().__post_init__()
         if self.folder is None and self.layout not in _HOMES:
             raise ValueError(f"give the folder; only {', '.join(_HOMES)} are known by name")
+        self._held_out: frozenset[Path] | None = None
 
     def clips(self) -> list[Clip]:
         """Every recording."""
         return clips_of(self._found(), self.layout)
 
     def belongs(self, clip: Clip, split: str) -> bool:
-        """A tenth is test, by a hash of the name: files that are added later move no other."""
-        tenth = hashlib.sha256(clip.file.name.encode()).digest()[0] % 10 == 0
-        return tenth == (split == "test")
+        """A tenth is test, by a hash of the name: files that are added later move no other.
+
+        Where that is none of the few files there are, it is the one with the smallest hash.
+        """
+        if self._held_out is None:
+            left_out = self.left_out
+            seen = [one.file for one in self.everything() if one.speaker not in left_out]
+            tenth = frozenset(file for file in seen if _hash(file)[0] % 10 == 0)
+            self._held_out = tenth or frozenset([min(seen, key=_hash)])
+        return (clip.file in self._held_out) == (split == "test")
 
     def _found(self) -> Path:
         if self.folder is not None:
@@ -130,6 +144,11 @@ class AudioFolder(Recordings):
         if not place.is_dir():
             return _unpacked(home, place, name)
         return place
+
+
+def _hash(file: Path) -> bytes:
+    """Of the name, wherever the file lies."""
+    return hashlib.sha256(file.name.encode()).digest()
 
 
 def _unpacked(home: str, place: Path, name: str) -> Path:

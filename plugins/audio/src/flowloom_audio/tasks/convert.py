@@ -68,7 +68,10 @@ class ConvertVoice(Task):
         pool = some_rows(data, max(200, 4 * n), generator).laid_out(data.spec)
         other = rows.cond["speaker"][:, None] != pool.cond["speaker"]
         if not bool(other.any(1).all()):
-            raise IncompatibleError("convert-voice needs another speaker for every row; the data have one")
+            raise IncompatibleError(
+                "convert-voice needs another speaker for every row, and the data have one; "
+                "leave it out of tasks"
+            )
         same = (rows.cond["text"][:, None] == pool.cond["text"]).all(2)
         partner = (other.float() + 2 * (other & same)).argmax(1)
         truth = pool.take(partner)
