@@ -158,7 +158,7 @@ def test_a_recording_of_any_length_is_vocoded_at_once_and_in_chunks(tmp_path, to
     ("text", "more", "said"),
     [
         ("∞", (), "has no symbol"),
-        ("", (), "holds nothing that is said"),
+        ("", (), "the text is empty"),
         ("masamasamasa", (), "more than the"),
         ("masa", ("--prompt", "none.wav"), "there is no file none.wav"),
         ("masa", ("--prompt", "{short}"), "less than a frame"),

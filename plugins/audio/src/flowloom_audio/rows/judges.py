@@ -157,7 +157,7 @@ def register(reg: Registrar) -> None:
         "flowloom_audio.tasks:Clone",
         summary="say a text in a voice that training never heard",
         within="toy-speech",
-        example={"split": "test"},
+        example={"split": "train"},
         tags=("heavy",),
     )
     reg.add(

@@ -67,8 +67,8 @@ class Frontend:
             DataError: it holds a character that has no symbol, or nothing that is said; says which.
         """
         plain = as_said(text)
-        if not any(c.isalnum() for c in plain):
-            raise DataError(f"the text {text!r} holds nothing that is said; give some words")
+        if not plain:
+            raise DataError("the text is empty; give some words")
         if self.symbols == "phonemes" and not self.language.startswith("en"):
             spoken = phonemes(" ".join(unicodedata.normalize("NFC", text).split()), self.language)
             if spoken is not None:
@@ -83,6 +83,8 @@ class Frontend:
             spoken = phonemes(plain, self.language)
             if spoken is not None:
                 return self._said(spoken, text)
+        if not any(c.isalnum() for c in plain):
+            raise DataError(f"the text {text!r} holds nothing that is said; give some words")
         return [self._ids[c] for c in plain]
 
     def _said(self, spoken: str, text: str) -> list[int]:
