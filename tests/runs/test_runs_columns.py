@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,16 +73,22 @@ class Twice(Identity):
 """
 
 
-def test_samples_and_real_rows_go_through_the_decoders_that_a_codec_compares(tmp_path: Path) -> None:
+def judged(tmp_path: Path, codec: str) -> dict[str, Any]:
+    """The evaluation of a run behind that codec."""
     (tmp_path / "sorted.py").write_text(SORTED)
-    (tmp_path / "twice.py").write_text(TWICE)
+    (tmp_path / "twice.py").write_text(codec)
     (tmp_path / "r.yaml").write_text(
         "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
         "codec: ./twice.py:Twice\nmetrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\n"
         "train: {steps: 2, batch: 8}\n"
     )
     assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
-    columns = json.loads((tmp_path / "out" / "evaluation.json").read_text())["columns"]
+    found: dict[str, Any] = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    return found
+
+
+def test_samples_and_real_rows_go_through_the_decoders_that_a_codec_compares(tmp_path: Path) -> None:
+    columns = judged(tmp_path, TWICE)["columns"]
     assert list(columns)[:2] == ["samples", "samples through twice"]
     assert columns["samples"]["mean"] != 0
     for own, others in (("samples", "samples through twice"), ("through the codec", "through twice")):
@@ -90,19 +97,11 @@ def test_samples_and_real_rows_go_through_the_decoders_that_a_codec_compares(tmp
 
 def test_a_decoder_beside_the_own_one_takes_no_column_with_it(tmp_path: Path) -> None:
     """It fails after training alone (a rehearsal would have told)."""
-    (tmp_path / "sorted.py").write_text(SORTED)
     failing = TWICE.replace(
         "        return {",
         "        if len(examples.x) > 2:\n            raise ValueError('no memory')\n        return {",
     )
-    (tmp_path / "twice.py").write_text(failing)
-    (tmp_path / "r.yaml").write_text(
-        "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
-        "codec: ./twice.py:Twice\nmetrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\n"
-        "train: {steps: 2, batch: 8}\n"
-    )
-    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    found = judged(tmp_path, failing)
     assert {"samples", "through the codec"} <= set(found["columns"])
     assert not [name for name in found["columns"] if "twice" in name]
     assert len([note for note in found["notes"] if "other decoders" in note and "no memory" in note]) == 2

@@ -112,10 +112,7 @@ class PreEmphasis(Codec):
         x = examples.x
         assert isinstance(x, Tensor)
         whole = (x * self._deviation(x, examples.cond)).reshape(-1, 1, x.shape[-1])
-        reach = 1
-        if self.factor > 0:
-            reach = math.ceil(math.log(torch.finfo(whole.dtype).eps / 8) / math.log(self.factor))
-        reach = min(max(1, reach), whole.shape[-1])
+        reach = min(max(1, self.memory(torch.finfo(whole.dtype).eps / 8)), whole.shape[-1])
         powers = self.factor ** torch.arange(reach - 1, -1, -1, device=x.device, dtype=torch.float64)
         heard = F.conv1d(F.pad(whole, (reach - 1, 0)), powers.to(whole.dtype)[None, None])
         return Examples(heard.reshape(x.shape), examples.cond)

@@ -18,6 +18,7 @@ from flowloom.libraries import torchaudio
 from flowloom.spec import Condition, Spec
 from flowloom.state import Cond
 from flowloom.trained import Trained
+from flowloom_audio.between import between
 from flowloom_audio.codecs.mel import FLOOR, Mel
 from flowloom_audio.rates import rate_of
 from flowloom_audio.vocoder import Vocoder
@@ -202,7 +203,8 @@ class LogMel(Codec):
         # The window of the first and the last frame lies half outside, in which a short sound has no room.
         short = max(0, self.mel.window // self.mel.hop + 1 - frames.shape[1])
         frames = torch.cat([frames, torch.full_like(frames[:, -1:], FLOOR).log().expand(-1, short, -1)], 1)
-        frames, hop = _between(frames, parts), hop // parts
+        places = torch.arange(frames.shape[1] * parts, device=frames.device) / parts
+        frames, hop = between(frames.transpose(1, 2), places).transpose(1, 2), hop // parts
         filters = self.mel.spectrum.mel_scale.fb
         inverse = torch.linalg.pinv(filters.double()).to(frames.dtype)
         magnitudes = (frames.exp() @ inverse).clamp_min(0).transpose(1, 2)
@@ -253,10 +255,3 @@ class LogMel(Codec):
         """Marks of samples, a hop a row; what is padded to a whole hop is not marked."""
         padded = nn.functional.pad(marks.bool(), (0, -marks.shape[-1] % self.mel.hop))
         return padded.unflatten(1, (-1, self.mel.hop))
-
-
-def _between(frames: Tensor, parts: int) -> Tensor:
-    """Frames ``(batch, n, bands)`` with those between them, ``(batch, n * parts, bands)``; the last stays."""
-    share = torch.arange(parts, dtype=frames.dtype, device=frames.device)[:, None] / parts
-    following = torch.cat([frames[:, 1:], frames[:, -1:]], 1)
-    return torch.lerp(frames[:, :, None], following[:, :, None], share).flatten(1, 2)

@@ -70,7 +70,7 @@ def read_sound(file: Path, rate: int, notes: Notes | None = None) -> Tensor:
     try:
         samples, own = soundfile.read(file, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
-        if not Path(file).is_file():
+        if not file.is_file():
             raise DataError(f"there is no file {file}") from error
         raise DataError(f"cannot read {file}: {_reason(error)}") from error
     if not len(samples):

@@ -88,7 +88,7 @@ class FrontEnd(View):
             copy = torch.where(expand(job == i, made), made, copy)
         cond = {**examples.cond, self.name: copy, "job": job}
         if self.reference in cond:
-            wanted = job == (self.jobs.index("extract") if "extract" in self.jobs else -1)
+            wanted = torch.tensor([name == "extract" for name in self.jobs])[job]
             voice = cond[self.reference]
             cond[self.reference] = torch.where(expand(wanted, voice), voice, torch.zeros_like(voice))
         return Examples(examples.x, cond)
