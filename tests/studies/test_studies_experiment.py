@@ -191,7 +191,7 @@ def test_stages_of_the_same_words_are_trained_once(write, tmp_path) -> None:
         log.stem for log in study.glob("logs/*") if "first: as another cell trained it" in log.read_text()
     ]
     assert lent == ["short_seed0"]
-    first = {p.parts[-4]: p.read_bytes() for p in study.glob("cells/*/stages/first/environment.json")}
+    first = {p.parts[-4]: p.read_bytes() for p in study.glob("cells/*/stages/first/flow.safetensors")}
     assert first["short_seed0"] == first["long_seed0"] != first["other_seed0"]
     # What follows from a stage that was lent is what follows from an own one.
     found, own = (
