@@ -73,14 +73,14 @@ class Twice(Identity):
 """
 
 
-def judged(tmp_path: Path, codec: str) -> dict[str, Any]:
+def judged(tmp_path: Path, codec: str, more: str = "") -> dict[str, Any]:
     """The evaluation of a run behind that codec."""
     (tmp_path / "sorted.py").write_text(SORTED)
     (tmp_path / "twice.py").write_text(codec)
     (tmp_path / "r.yaml").write_text(
         "data: ./sorted.py:Data\nmodel: {use: mlp, width: 8, depth: 1}\nsolver: {use: euler, steps: 2}\n"
         "codec: ./twice.py:Twice\nmetrics: [./sorted.py:Mean]\nevaluate: {n: 40, sweep_nfe: []}\n"
-        "train: {steps: 2, batch: 8}\n"
+        f"train: {{steps: 2, batch: 8}}\n{more}"
     )
     assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
     found: dict[str, Any] = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -105,3 +105,48 @@ def test_a_decoder_beside_the_own_one_takes_no_column_with_it(tmp_path: Path) ->
     assert {"samples", "through the codec"} <= set(found["columns"])
     assert not [name for name in found["columns"] if "twice" in name]
     assert len([note for note in found["notes"] if "other decoders" in note and "no memory" in note]) == 2
+
+
+HALVES = """
+from flowloom.codecs import Identity
+from flowloom.data import Examples
+
+
+class Twice(Identity):
+    lossy = %s
+
+    def decode(self, examples):
+        return Examples(examples.x / 2 + 1, examples.cond)
+"""
+ASKED = "tasks: [{use: inpaint, metrics: [./sorted.py:Mean]}]\n"
+
+
+def test_what_is_right_goes_through_the_codec_beside_the_answers_of_a_task(tmp_path: Path) -> None:
+    task = judged(tmp_path, HALVES % True, ASKED)["tasks"]["inpaint"]
+    assert task["columns"]["through the codec"]["mean"] == pytest.approx(1.0, abs=2e-2)
+    assert task["columns"]["training data"]["mean"] == pytest.approx(0, abs=0.35)
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_a_task_whose_truth_is_no_data_or_whose_codec_loses_nothing_has_no_such_column(
+    tmp_path: Path, lossy: bool
+) -> None:
+    other = "inpaint"
+    if lossy:
+        other = "./parts.py:Parts"
+        (tmp_path / "parts.py").write_text(
+            "from flowloom.data import Examples\nfrom flowloom.tasks import Inpaint\n\n\n"
+            "class Parts(Inpaint):\n"
+            "    def pose(self, data, n, generator):\n"
+            "        asked, truth = super().pose(data, n, generator)\n"
+            "        return asked, Examples(truth.x[:, :1])\n\n"
+            "    def __call__(self, flow, asked, *, seed=0):\n"
+            "        return Examples(super().__call__(flow, asked, seed=seed).x[:, :1])\n"
+        )
+    found = judged(
+        tmp_path, HALVES % lossy, ASKED.replace("use: inpaint", f"use: {other}")
+    )
+    (task,) = found["tasks"].values()
+    assert "samples" in task["columns"]
+    assert "through the codec" not in task["columns"]
+    assert not [note for note in found["notes"] if "through the codec" in note]

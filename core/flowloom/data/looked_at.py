@@ -38,7 +38,7 @@ def require_rows(data: Dataset, flow: Flow) -> None:
     device = flow.device
     for rows in data.evenly(most).split(_AT_ONCE):
         examples = data.take(rows)
-        _require_form(data.spec, examples)
+        require_form(data.spec, examples)
         _require_classes(data.spec, examples, rows)
         _require_finite(data.spec, examples, rows)
         if not on_geometry:
@@ -54,8 +54,12 @@ def require_rows(data: Dataset, flow: Flow) -> None:
             raise OffManifoldError(error.name, int(rows[error.row]), error.fault) from None
 
 
-def _require_form(spec: Spec, examples: Examples) -> None:
-    """Ask for what the spec promises, before a network trips over it."""
+def require_form(spec: Spec, examples: Examples) -> None:
+    """Ask for what the spec promises, before a network trips over it.
+
+    Raises:
+        DataError: a shape, a kind of number or a condition is another; says which.
+    """
     told, found = spec.event_shape(), shape_of(map_state(lambda leaf: leaf[0], examples.x))
     if told != found:
         raise DataError(f"data: examples have the shape {found}, and the spec of the data says {told}")

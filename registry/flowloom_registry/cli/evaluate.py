@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.overrides, *([] if args.n is None else [f"evaluate.n={args.n}"])]
     name = args.out if args.out is not None or args.n is None else f"n-{args.n}"
     device = pick_device(args.device)
-    assembly, folder = open_run(args.run_folder, trust=args.trust, layers=args.layers, overrides=overrides)
+    assembly, folder = open_run(
+        args.run_folder, trust=args.trust, layers=args.layers, overrides=overrides, judged=True
+    )
     place = folder if name is None else folder.beside(name)
     if name is not None and not assembly.judged:
         raise FlowloomError("this recipe names no metrics, scores or tasks, so there is nothing to evaluate")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from flowloom.clashes import problems
-from flowloom.errors import FlowloomError, IncompatibleError
+from flowloom.errors import FlowloomError, IncompatibleError, MissingDependencyError
 from flowloom_registry.config.check import check, reaches
 from flowloom_registry.config.choose import choose
 from flowloom_registry.config.nodes import Node, Position
@@ -109,6 +109,7 @@ def build(
     needs: Iterable[str] = ("model",),
     runs: Runs | None = None,
     data: Rebuild | None = None,
+    sparing: bool = False,
 ) -> Built:
     """Build every part of a recipe, in the order in which they need each other.
 
@@ -124,6 +125,7 @@ def build(
         runs: opens the runs that it takes parts of.
         data: makes the data, or what stands for them where they are not at hand; they are simply made where
             left out.
+        sparing: leave judges and trackers out whose packages are not installed: who samples needs none.
 
     Raises:
         ConfigError: the recipe has problems, or a constructor refused its values.
@@ -131,7 +133,9 @@ def build(
     """
     wanted, chosen = tuple(needs), dict[str, Node]()
     plan = check(recipe, needs=wanted)
-    making = _Making({}, Places(), runs, data)
+    sections = recipe.catalog.sections.values()
+    spared = {one.name for one in sections if one.judges and one.form == "components"} if sparing else set()
+    making = _Making({}, Places(), runs, data, spared)
     parts = making.parts
     while plan.left_open:
         by_spec = [name for name in plan.left_open if recipe.catalog.sections[name].chosen == "spec"]
@@ -155,12 +159,13 @@ def build(
 
 @dataclass(frozen=True)
 class _Making:
-    """Objects in the making: what is there so far, and what they are made with."""
+    """Objects in the making: what is there so far, what they are made with, and lists that may lack some."""
 
     parts: dict[str, Any]
     places: Places
     runs: Runs | None
     data: Rebuild | None
+    spared: Collection[str]
 
     def make(self, plan: RecipePlan, last: str | None = None) -> None:
         """Construct the sections that are not there yet: all of them, or ``last`` and what it needs.
@@ -183,7 +188,7 @@ class _Making:
         planned, fetch = plan.sections[section], _fetcher(plan, self.parts)
 
         def make() -> Any:
-            return construct(planned, fetch, self.places, self.runs)
+            return construct(planned, fetch, self.places, self.runs, section in self.spared)
 
         if section == "data" and self.data is not None and planned is not None:
             return self.data(make)
@@ -301,7 +306,13 @@ def _conditions(objective: Any) -> dict[str, Any]:
     return dict(ask()) if ask is not None else {}
 
 
-def construct(value: Any, fetch: Fetch, places: Places | None = None, runs: Runs | None = None) -> Any:
+def construct(
+    value: Any,
+    fetch: Fetch,
+    places: Places | None = None,
+    runs: Runs | None = None,
+    sparing: bool = False,
+) -> Any:
     """A checked value with every plan in it made into an object.
 
     Args:
@@ -309,23 +320,38 @@ def construct(value: Any, fetch: Fetch, places: Places | None = None, runs: Runs
         fetch: gives what fills a parameter.
         places: told of everything that is made.
         runs: opens other runs that parts are taken from.
+        sparing: leave out of lists what needs a package that is not installed.
 
     Raises:
         ConfigError: a constructor refused its values.
     """
+
+    def inside(item: Any) -> Any:
+        return construct(item, fetch, places, runs, sparing)
+
     if isinstance(value, (ComponentPlan, RecordPlan)):
-        return _constructed(value, fetch, places or Places(), runs)
+        return _constructed(value, inside, fetch, places or Places())
     if isinstance(value, RunPlan):
         return _taken(value, fetch, runs)
     if isinstance(value, ImportPlan):
         return value.value
     if isinstance(value, Mapping):
-        return {key: construct(item, fetch, places, runs) for key, item in value.items()}
+        return {key: inside(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [construct(item, fetch, places, runs) for item in value]
+        return list(_spared(value, inside)) if sparing else [inside(item) for item in value]
     if isinstance(value, tuple):
-        return tuple(construct(item, fetch, places, runs) for item in value)
+        return tuple(_spared(value, inside) if sparing else (inside(item) for item in value))
     return value
+
+
+def _spared(items: Iterable[Any], inside: Callable[[Any], Any]) -> Iterator[Any]:
+    """Those of them whose packages are here."""
+    for item in items:
+        try:
+            yield inside(item)
+        except ConfigError as error:
+            if not isinstance(error.__cause__, MissingDependencyError):
+                raise
 
 
 def _taken(plan: RunPlan, fetch: Fetch, runs: Runs | None) -> Any:
@@ -342,8 +368,8 @@ def _taken(plan: RunPlan, fetch: Fetch, runs: Runs | None) -> Any:
     return found
 
 
-def _constructed(plan: Plan, fetch: Fetch, places: Places, runs: Runs | None) -> Any:
-    arguments = {name: construct(item, fetch, places, runs) for name, item in plan.arguments.items()}
+def _constructed(plan: Plan, inside: Callable[[Any], Any], fetch: Fetch, places: Places) -> Any:
+    arguments = {name: inside(item) for name, item in plan.arguments.items()}
     for name, filling in plan.injected.items():
         arguments[name] = fetch(filling, plan, name)
     who = getattr(plan.target, "__name__", plan.path)

@@ -18,8 +18,9 @@ from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.baseline import baseline, rules
 from flowloom_registry.runs.columns import Judge, joined, same
 from flowloom_registry.runs.drawing import rehearsed
-from flowloom_registry.runs.evaluation import SAMPLES, SEEN, UNTOUCHED, Asked, Columns
+from flowloom_registry.runs.evaluation import SAMPLES, SEEN, THROUGH, UNTOUCHED, Asked, Columns
 from flowloom_registry.runs.notes import Notes
+from flowloom_registry.runs.through import truth_through_the_codec
 
 
 def ask_all(
@@ -48,8 +49,8 @@ def ask_all(
 def names(assembly: Assembly) -> Mapping[str, Task]:
     """Tasks by the name they give themselves, else that of their component; numbered where two share one."""
     found: dict[str, Task] = {}
-    plans = assembly.built.plan.sections.get("tasks") or []
-    for task, plan in zip(assembly.tasks, plans, strict=True):
+    for task in assembly.tasks:
+        plan = assembly.built.places.plan_of(task)
         assert isinstance(plan, ComponentPlan)
         name = task.name or plan.row.name
         taken = sum(other == name or other.startswith(f"{name}-") for other in found)
@@ -89,6 +90,10 @@ class _Asking:
             unanswered = task.untouched(asked)
             if unanswered is not None:
                 columns[UNTOUCHED] = judge.of(same(unanswered), truth, task.draws)
+        with self.notes.about(f"task {self.name}: column '{THROUGH}'"):
+            kept = truth_through_the_codec(assembly, truth, self.few)
+            if kept is not None:
+                columns[THROUGH] = judge.of(same(kept), truth, task.draws)
         with self.notes.about(f"task {self.name}: the baseline"):
             simple = baseline(assembly, seen, asked, task.draws, self.notes)
             if simple is not None:

@@ -285,7 +285,11 @@ class Assembly:
 
 
 def assemble(
-    recipe: Recipe, *, planned: Mapping[str, Assembly] | None = None, data: Rebuild | None = None
+    recipe: Recipe,
+    *,
+    planned: Mapping[str, Assembly] | None = None,
+    data: Rebuild | None = None,
+    sparing: bool = False,
 ) -> Assembly:
     """Build a recipe under its own seed, so that initial weights repeat.
 
@@ -293,6 +297,7 @@ def assemble(
         recipe: what to build.
         planned: stages before it that are built and not trained yet.
         data: makes its data, or what stands for them; see `flowloom_registry.config.build.build`.
+        sparing: leave judges and trackers out whose packages are not installed.
 
     Raises:
         ConfigError: the recipe has problems.
@@ -300,7 +305,7 @@ def assemble(
     seed = recipe.tree.get("seed")
     value = getattr(seed, "value", 0)
     torch.manual_seed(derive(value if isinstance(value, int) else 0, "init"))
-    built = build(recipe, runs=OtherRuns(recipe, assemble, planned), data=data)
+    built = build(recipe, runs=OtherRuns(recipe, assemble, planned), data=data, sparing=sparing)
     codec = built.get("codec")
     rows, views = built.get("data"), built.get("views") or []
     feed = built.get("feed")
@@ -346,8 +351,8 @@ def assemble(
 def _rules(built: Built) -> dict[str, Baseline]:
     """Baselines by the name they give themselves, else that of their row; numbered where two share one."""
     found: dict[str, Baseline] = {}
-    plans = built.plan.sections.get("baselines") or ()
-    for rule, plan in zip(built.get("baselines") or (), plans, strict=True):
+    for rule in built.get("baselines") or ():
+        plan = built.places.plan_of(rule)
         assert isinstance(plan, ComponentPlan)
         name = rule.name or plan.row.name
         taken = sum(other.rsplit(" ", 1)[0] == name for other in found)

@@ -39,7 +39,12 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def open_run(
-    path: Path, *, trust: bool = False, layers: Sequence[str] = (), overrides: Sequence[str] = ()
+    path: Path,
+    *,
+    trust: bool = False,
+    layers: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    judged: bool = False,
 ) -> tuple[Assembly, RunFolder]:
     """Build the recipe of a run and load its weights; its data need not be at hand unless rows are asked for.
 
@@ -49,6 +54,8 @@ def open_run(
             folder from somebody else should not be trusted with it.
         layers: recipes, or parts of one, laid over the run's recipe; of what is asked of its weights.
         overrides: ``a.b=value`` texts over that, of the same.
+        judged: whether it will be judged anew. Where not, judges and trackers are left out whose packages are
+            not installed.
 
     Raises:
         RunError: the folder is not a run, its files do not fit together, or what is laid over it changes what
@@ -62,7 +69,7 @@ def open_run(
     recipe = load_recipe(
         str(folder.recipe), trusted=trust, trusts_runs=trust, layers=layers, overrides=overrides
     )
-    assembly = assemble(recipe, data=standing_in(folder))
+    assembly = assemble(recipe, data=standing_in(folder), sparing=not judged)
     moved = _moved(assembly, overrides)
     if layers or overrides:
         other = changed(

@@ -123,7 +123,7 @@ class OtherRuns:
                 )
             recipe = load_recipe(str(folder.recipe), trusted=trusted, trusts_runs=trusted)
             data = standing_in(folder, always=True)
-            assembly = self.assemble(replace(recipe, catalog=self.recipe.catalog), data=data)
+            assembly = self.assemble(replace(recipe, catalog=self.recipe.catalog), data=data, sparing=True)
             restore(assembly.flow, folder)
         except ConfigError as error:
             problem = f"run {plan.reference!r} cannot be opened: {error.problems[0]}"
