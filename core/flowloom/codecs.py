@@ -35,9 +35,12 @@ class Codec(nn.Module, ABC):
     Attributes:
         lossy: True where decoding does not give back what was encoded. Evaluation then shows held-out data
             that went through the codec as a column: no flow behind it can be better.
+        decoding: arguments of the constructor that only `decode` and `compared` look at, such as a vocoder.
+            The weights of a run may be asked with others than those that it was trained beside.
     """
 
     lossy: ClassVar[bool] = False
+    decoding: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

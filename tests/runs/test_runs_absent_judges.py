@@ -53,7 +53,9 @@ data: {use: eight-gaussians, n: 400, labelled: false}
 model: {use: mlp, width: 8, depth: 1}
 solver: {use: euler, steps: 2}
 metrics: [./judges.py:Listens, energy-distance]
-tasks: [{use: inpaint, metrics: [./judges.py:Listens]}, {use: inpaint, name: other, metrics: [energy-distance]}]
+tasks:
+  - {use: inpaint, metrics: [./judges.py:Listens]}
+  - {use: inpaint, name: other, metrics: [energy-distance]}
 trackers: [./judges.py:Follows]
 train: {steps: 2, batch: 8}
 evaluate: {n: 16, reference: 16, questions: 8, sweep_nfe: []}

@@ -143,9 +143,7 @@ def test_a_task_whose_truth_is_no_data_or_whose_codec_loses_nothing_has_no_such_
             "    def __call__(self, flow, asked, *, seed=0):\n"
             "        return Examples(super().__call__(flow, asked, seed=seed).x[:, :1])\n"
         )
-    found = judged(
-        tmp_path, HALVES % lossy, ASKED.replace("use: inpaint", f"use: {other}")
-    )
+    found = judged(tmp_path, HALVES % lossy, ASKED.replace("use: inpaint", f"use: {other}"))
     (task,) = found["tasks"].values()
     assert "samples" in task["columns"]
     assert "through the codec" not in task["columns"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -142,13 +143,17 @@ def test_quality_is_asked_of_whole_recordings_at_16_khz(monkeypatch, data):
     sizes = few.cond["mask"].sum(1)[few.evenly(2)].tolist()
     for (sound, rate), n in zip(heard, sizes, strict=True):
         assert rate == 16_000
-        assert len(sound) == pytest.approx(2 * n, abs=2)
+        # Repeated to the nine seconds that are looked at, and no more: each further one would be looked at.
+        assert len(sound) == 144_160
+        assert not np.array_equal(sound[: n - 9], sound[9:n])
+        turn = next(k for k in (2 * n - 1, 2 * n, 2 * n + 1) if np.array_equal(sound[:k], sound[k : 2 * k]))
+        assert np.array_equal(sound[turn:], sound[:-turn])
         assert abs(sound).max() <= 1
-    # Nothing at all is a little silence: the package would repeat it for ever.
+    # Nothing at all is silence: the package would repeat it for ever.
     empty = Examples(few.x, {**few.cond, "mask": torch.zeros_like(few.cond["mask"])}).laid_out(data.spec)
     heard.clear()
     metric(empty, few)
-    assert all(len(sound) == 160 for sound, _ in heard)
+    assert all(len(sound) == 144_160 and not sound.any() for sound, _ in heard)
 
 
 def test_quality_falls_with_noise(data):

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         here = not isinstance(assembly.built.get("data"), Remembered)
         require_same_data(folder.data, assembly.spec, assembly.data if here else None)
         if name is not None:
-            place.ask(assembly.built.resolved(place.recipe.parent))
+            place.ask(assembly.built.resolved(place.recipe.parent, used={}))
         result = judge_and_report(assembly, place, again=True)
     if result is None:
         raise FlowloomError("the run's recipe names no metrics, scores or tasks; only its report was written")

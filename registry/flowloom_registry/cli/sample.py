@@ -21,6 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", help="name of a solver (default: the recipe's)")
     parser.add_argument("--steps", type=count, help="its number of steps")
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=VALUE",
+        help="ask differently: guidance.scale=3, or codec.decoder=griffin-lim",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
         "--out", type=place, help="folder for states and pictures (default: RUN/samples/drawn, or shards)"
@@ -67,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("jobs", "batch", "shard_rows"):
         if getattr(args, name) is not None:
             raise FlowloomError(f"--{name.replace('_', '-')} is for --shards; add it")
-    assembly, folder = open_run(args.run_folder, trust=args.trust)
+    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=args.overrides)
     assembly.flow.objective.require_generates()
     assembly.to(device)
     cond = assembly.conditions_left(conditions(args.cond, assembly, args.n), args.n)
@@ -102,6 +110,7 @@ def _to_shards(args: argparse.Namespace, device: str) -> int:
         args.steps,
         args.seed,
         args.trust,
+        overrides=tuple(args.overrides),
     )
     index = write_shards(
         make,
@@ -124,6 +133,7 @@ def open_drawer(
     seed: int,
     trust: bool,
     device: str,
+    overrides: Sequence[str] = (),
 ) -> Drawer:
     """What draws the samples of a command, opened in the process that draws them."""
     from flowloom_registry.cli.conditions import Given
@@ -131,7 +141,7 @@ def open_drawer(
     from flowloom_registry.runs.chosen import chosen_solver
     from flowloom_registry.runs.open import open_run, pick_device
 
-    assembly, folder = open_run(path, trust=trust)
+    assembly, folder = open_run(path, trust=trust, overrides=overrides)
     assembly.flow.objective.require_generates()
     assembly.to(pick_device(device))
     return Drawer(
@@ -141,5 +151,6 @@ def open_drawer(
         seed,
         chosen_solver(assembly, solver, steps),
         Given.read(words, assembly, n),
-        {"solver": solver, "steps": steps, "cond": list(words)},
+        {"solver": solver, "steps": steps, "cond": list(words)}
+        | ({"set": list(overrides)} if overrides else {}),
     )

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an argument of the task",
+        help="an argument of the task; with a dot, what the run is asked with: guidance.scale=3",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the answers (default: 0)")
     parser.add_argument(
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
     found = catalog()
     # A task that nobody knows is told before what it would be given.
     use, named = _meant(args.task, args.run_folder, found)
-    said = {**named, **settings(args.arguments)}
+    overrides = [word for word in args.arguments if "." in word.partition("=")[0]]
+    said = {**named, **settings(word for word in args.arguments if word not in overrides)}
     if args.env is not None:
         said["env"] = value(args.env, f"--env {args.env}")
     if args.prompt is not None:
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     usual = task.unasked if args.given is None else (4 if file is None else 1)
     n = args.n if args.n is not None else usual
     device = pick_device(args.device)
-    assembly, folder = open_run(args.run_folder, trust=args.trust)
+    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=overrides)
     flow = assembly.flow
     flow.to(device)
     viewed, data = assembly.require_data("a task is asked about data"), assembly.built["data"]

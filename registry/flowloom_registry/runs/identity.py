@@ -41,16 +41,23 @@ def changed(
     apart = asked_again(assembly, trained)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     default = defaults_at(assembly.built.recipe, assembly.built.plan)
-    for place in but:
+    for place in (*but, *(decoding(assembly) if trained else ())):
         section, _, key = place.partition(".")
-        if isinstance(old.get(section), dict) and key in old[section]:
-            new[section] = {**new[section], key: old[section][key]}
+        if isinstance(old.get(section), dict) and isinstance(new.get(section), dict):
+            rest = {name: value for name, value in new[section].items() if name != key}
+            new[section] = {**rest, **{k: v for k, v in old[section].items() if k == key}}
     for name in dict.fromkeys((*new, *old)):
         if name not in apart:
             found = _difference(name, old.get(name, _ABSENT), new.get(name, _ABSENT), default)
             if found is not None:
                 return found
     return None
+
+
+def decoding(assembly: Assembly) -> list[str]:
+    """Places of what only decoding looks at, which is no part of what was trained (`Codec.decoding`)."""
+    codec = assembly.flow.codec
+    return [] if codec is None else [f"codec.{name}" for name in codec.decoding]
 
 
 def asked_again(assembly: Assembly, trained: bool = False) -> set[str]:

@@ -10,9 +10,10 @@ import torch
 
 from flowloom.errors import FlowloomError, RunError
 from flowloom_registry.config.recipe import load_recipe
+from flowloom_registry.config.taken import USED, taken_in
 from flowloom_registry.runs.assembly import Assembly, assemble
 from flowloom_registry.runs.folder import RunFolder, read_text
-from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed
+from flowloom_registry.runs.identity import NOT_PARTS, asked_again, changed, decoding
 from flowloom_registry.runs.remembered import standing_in
 from flowloom_registry.runs.same_data import require_same_data
 from flowloom_registry.runs.weights import restore
@@ -72,11 +73,10 @@ def open_run(
     assembly = assemble(recipe, data=standing_in(folder), sparing=not judged)
     moved = _moved(assembly, overrides)
     if layers or overrides:
-        other = changed(
-            read_text(folder.recipe), assembly.built.resolved(path), assembly, moved, trained=True
-        )
+        now = assembly.built.resolved(path, _own(assembly, path))
+        other = changed(read_text(folder.recipe), now, assembly, moved, trained=True)
         if other is not None:
-            free = ", ".join(sorted(asked_again(assembly, trained=True) - NOT_PARTS))
+            free = ", ".join(sorted({*asked_again(assembly, trained=True), *decoding(assembly)} - NOT_PARTS))
             raise RunError(
                 f"{_asked_by(layers, overrides)} changes what {path} was trained by ({other}); "
                 f"what can be asked again: {free}"
@@ -87,6 +87,13 @@ def open_run(
     restore(assembly.flow, folder)
     assembly.flow.eval()
     return assembly, folder
+
+
+def _own(assembly: Assembly, path: Path) -> dict[str, str]:
+    """The runs that lie in this one, by identity, as its recipe names them; others go by their folders."""
+    home = (path / USED).resolve()
+    runs = {one.folder.resolve() for one in taken_in(assembly.built.plan.sections) if one.folder is not None}
+    return {str(folder): f"{USED}/{folder.name}" for folder in runs if folder.parent == home}
 
 
 def _moved(assembly: Assembly, overrides: Sequence[str]) -> set[str]:

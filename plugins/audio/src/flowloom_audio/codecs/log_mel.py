@@ -58,6 +58,7 @@ class LogMel(Codec):
     """
 
     lossy: ClassVar[bool] = True
+    decoding: ClassVar[tuple[str, ...]] = ("iterations", "vocoder", "decoder")
     mean: Tensor
     std: Tensor
 
