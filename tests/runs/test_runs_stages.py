@@ -67,6 +67,16 @@ def test_every_stage_is_a_run_and_the_folder_itself_is_the_last(staged):
     assert main(["sample", str(staged / "stages" / "base"), "-n", "2"]) == 0
 
 
+def test_the_summary_is_said_of_the_last_stage(tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(
+        BASE.replace("steps: 6", "steps: 1")
+        + "name: two\nsummary: both together\nstages: [{name: first}, {name: second}]\n"
+    )
+    assert main(["run", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]) == 0
+    said = [line.split(maxsplit=1)[1] for line in capsys.readouterr().err.splitlines() if line[:4] == "run "]
+    assert said == ["two-first", "two-second: both together"]
+
+
 def test_what_is_frozen_keeps_its_weights_and_what_is_not_moves_on(staged):
     coder, base, first = (everything(staged / "stages" / name) for name in ("coder", "base", "student-1"))
     last = everything(staged)

@@ -32,8 +32,10 @@ def opening(
     given = f", given {', '.join(told)}" if told else ""
     threads = f", {environment['threads']} threads" if environment["device"] == "cpu" else ""
     objective = type(assembly.flow.objective).__name__
+    stage = assembly.built.recipe.stage
+    summary = assembly.built.recipe.summary if stage is None or stage.last else ""  # it is of the whole
     lines = {
-        "run": f"{assembly.name}: {assembly.built.recipe.summary}".removesuffix(": "),
+        "run": f"{assembly.name}: {summary}".removesuffix(": "),
         "data": f"{rows}{shape}{given}",
         "network": f"{type(assembly.flow.model).__name__}, {parameters:,} parameters",
         "training": f"{objective}, {config.steps:,} steps of {config.batch} examples",

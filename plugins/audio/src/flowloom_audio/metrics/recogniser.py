@@ -129,6 +129,11 @@ class SpeechJudge(Metric):
     """
 
     better: ClassVar = {"judge_words": "higher", "judge_speaker": "higher"}
+    about: ClassVar = {
+        "judge_words": "one less the share of words wrong, missing or too many, heard by a network that was "
+        "trained on the training recordings",
+        "judge_speaker": "share of samples that such a network takes for the speaker they were asked of",
+    }
 
     def __init__(self, steps: int = 600, batch: int = 32, rate: int | None = None, seed: int = 0) -> None:
         if steps < 1 or batch < 1:
