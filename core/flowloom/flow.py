@@ -295,13 +295,14 @@ class Flow(nn.Module):
         alone = " without the rest" if all_of_it and len(missing) < len(every) else ""
         return f"no {', '.join(missing)} given, which training never withheld{alone}"
 
-    def _warn_of_missing(self, cond: Cond) -> None:
+    def _warn_of_missing(self, cond: Cond, above: int = 0) -> None:
+        """Blames whoever called the method, ``above`` frames of decorators further up."""
         missing = self.missing(cond)
         if missing:
             warnings.warn(
                 f"{self.never_withheld(missing)}: the answers are of no law that was learned; give it, or "
                 "train with objective.condition_dropout",
-                stacklevel=3,
+                stacklevel=3 + above,
             )
 
     def _require_turns(self) -> None:
@@ -527,7 +528,7 @@ class Flow(nn.Module):
         everything = self._with_states({k: v.to(device) for k, v in self.conditions(n, cond or {}).items()})
         with self.evaluating():
             everything = dict(self.objective.complete(everything, n, draws))
-        self._warn_of_missing(everything)
+        self._warn_of_missing(everything, 1)
         if x0 is None:
             shape = with_batch(self.spec.event_shape(), n)
             noise = law.noise(shape, Draw(draws, device=device, dtype=self.dtype), cond=everything)
