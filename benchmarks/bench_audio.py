@@ -1,6 +1,7 @@
 """What speech costs: log-mel frames, batches of different length, and a vocoder against the clock.
 
 Run: python benchmarks/bench_audio.py [--rounds 20]     (one thread)
+     python benchmarks/bench_audio.py --vocoder runs/vocode-digits     (joints of its chunks)
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from flowloom.training import TrainConfig
 from flowloom.training.feeds.bucketed import Bucketed
 from flowloom_audio.codecs import Mel
 from flowloom_audio.models import PeriodWave, SpectralVocoder, SpeechTransformer
+from flowloom_audio.views import MelBeside
 from flowloom_audio.vocoder import Vocoder
+from flowloom_registry import load
 
 WARMUP = 3
 
@@ -88,11 +91,55 @@ def real_time(network, evaluations):
     return min(took) / (62 * 128 / 8000), time.process_time() - began
 
 
+def joints(run, size=16, rows=24):
+    """What chunks of a trained vocoder differ by from one solve, around joints and elsewhere.
+
+    Prints, for so many frames of context: decibels that the difference lies below the sound, within half a hop
+    of a joint and over all; and the step from sample to sample at joints over that everywhere, both root mean
+    square, of chunks and of one solve. One is what a joint has that does not click.
+    """
+    data = run.assembly.built["data"].split("test")
+    some = data.take(data.evenly(rows))
+    view = next(view for view in run.assembly.built["views"] if isinstance(view, MelBeside))
+    hop = run.flow.model.hop
+    frames = view.mel(some.x)
+    vocoder = Vocoder(run.flow)
+    whole = vocoder(frames)
+    at = torch.arange(size, frames.shape[1], size) * hop
+    near = (torch.arange(whole.shape[1])[:, None] - at).abs().amin(1) < hop // 2
+    loud = some.cond["mask"][:, : whole.shape[1]]
+
+    def step(wave):
+        jumps, real = wave.diff(dim=1).square(), loud[:, 1:]
+        inside = real[:, at - 1]
+        return ((jumps[:, at - 1] * inside).sum() / inside.sum() / ((jumps * real).sum() / real.sum())).sqrt()
+
+    print(f"one solve: step at the places of joints {float(step(whole)):.3f} of that everywhere")
+    for context in (0, 4, 8, 16):
+        began = time.process_time()
+        next(vocoder.chunks(frames[:1], size=size, context=context))
+        first = time.process_time() - began
+        pieces = torch.cat(list(vocoder.chunks(frames, size=size, context=context)), 1)
+        off, power = (pieces - whole).square(), whole.square()
+        below = [
+            float(10 * (power[where].mean() / off[where].mean().clamp_min(1e-20)).log10())
+            for where in (loud & near, loud)
+        ]
+        print(
+            f"context {context:2}: {below[0]:5.1f} dB below the sound at joints, {below[1]:5.1f} over all; step "
+            f"at joints {float(step(pieces)):.3f}; first sound after {first:.3f} s"
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--vocoder", help="a trained run, whose chunks are compared with one solve")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.vocoder:
+        joints(load(args.vocoder, device="cpu"))
+        return
     print(mel_ratio(args.rounds))
     print(f"a frame in buckets / at fixed length: {bucket_ratio(args.rounds):.3f}")
     for name, network in vocoders().items():
