@@ -94,9 +94,9 @@ def real_time(network, evaluations):
 def joints(run, size=16, rows=24):
     """What chunks of a trained vocoder differ by from one solve, around joints and elsewhere.
 
-    Prints, for so many frames of context: decibels that the difference lies below the sound, within half a hop
-    of a joint and over all; and the step from sample to sample at joints over that everywhere, both root mean
-    square, of chunks and of one solve. One is what a joint has that does not click.
+    Prints, for so many frames of context: decibels that the difference lies below the sound, within half a
+    hop of a joint and over all; and the step from sample to sample at joints over that everywhere, both root
+    mean square. A joint clicks where that is more than one solve has at the same places.
     """
     data = run.assembly.built["data"].split("test")
     some = data.take(data.evenly(rows))
@@ -125,10 +125,9 @@ def joints(run, size=16, rows=24):
             float(10 * (power[where].mean() / off[where].mean().clamp_min(1e-20)).log10())
             for where in (loud & near, loud)
         ]
-        print(
-            f"context {context:2}: {below[0]:5.1f} dB below the sound at joints, {below[1]:5.1f} over all; step "
-            f"at joints {float(step(pieces)):.3f}; first sound after {first:.3f} s"
-        )
+        quiet = f"{below[0]:5.1f} dB below the sound at joints, {below[1]:5.1f} over all"
+        click = f"step at joints {float(step(pieces)):.3f}; first sound after {first:.3f} s"
+        print(f"context {context:2}: {quiet}; {click}")
 
 
 def main():
