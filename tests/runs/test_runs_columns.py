@@ -125,6 +125,19 @@ def test_what_is_right_goes_through_the_codec_beside_the_answers_of_a_task(tmp_p
     task = judged(tmp_path, HALVES % True, ASKED)["tasks"]["inpaint"]
     assert task["columns"]["through the codec"]["mean"] == pytest.approx(1.0, abs=2e-2)
     assert task["columns"]["training data"]["mean"] == pytest.approx(0, abs=0.35)
+    assert task["example"] == ["0", ""]
+
+
+def test_the_report_asks_tasks_by_the_names_that_commands_know(tmp_path: Path, capsys) -> None:
+    second = ASKED.replace("tasks: [", "tasks: [{use: inpaint, holes: [{use: mask, prefix: 1}]}, ")
+    judged(tmp_path, HALVES % False, second)
+    report = (tmp_path / "out" / "report.html").read_text()
+    for name in ("inpaint", "inpaint-2"):
+        assert f"flowloom task {tmp_path / 'out'} {name} 0" in report
+        assert main(["task", str(tmp_path / "out"), name, "0", "--trust", "-n", "1"]) == 0
+    capsys.readouterr()
+    assert main(["task", str(tmp_path / "out"), "inpaint-3", "0", "--trust"]) == 2
+    assert "names inpaint, inpaint-2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lossy", [True, False])

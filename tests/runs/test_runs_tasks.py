@@ -165,7 +165,7 @@ def test_a_task_of_the_recipe_is_asked_by_its_own_name(
     (named / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["task", str(named), "half", "17", "-n", "2"]) == 0
     assert load_file(named / "samples" / "half" / "answers.safetensors")["x"].shape == (2, 2)
-    told = f"the recipe of {named} names half, by-label"
+    told = f"the recipe of {named} names half, by-label, inpaint"
     assert refused(["task", str(named), "halff", "17"], capsys).endswith(told)
 
 

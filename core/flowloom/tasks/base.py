@@ -108,6 +108,14 @@ class Task(ABC):
         """
         raise IncompatibleError(f"{type(self).__name__} takes examples, which only Python can give")
 
+    def example(self, data: Dataset) -> str:
+        """Words that `read` takes, for the report of a run to show; empty by default, where there are none.
+
+        Args:
+            data: held-out rows, as `read` is given them.
+        """
+        return ""
+
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """One line of text for each answer, empty where answers are no text."""
         return []

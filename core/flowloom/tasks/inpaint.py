@@ -78,6 +78,10 @@ class Inpaint(Task):
         rows = row_given(given, data, n, "inpaint takes")
         return self._posed(rows, data.spec, torch.Generator().manual_seed(int(given)))[0]
 
+    def example(self, data: Dataset) -> str:
+        """A row."""
+        return "0"
+
     def _posed(self, rows: Examples, spec: Spec, generator: torch.Generator) -> tuple[Examples, Examples]:
         holes = self.holes or (() if spec.named("given") else _half_of(spec))
         if holes:

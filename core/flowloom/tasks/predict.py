@@ -68,6 +68,10 @@ class Predict(Task):
         rows = row_given(given, data, n, f"{type(self).__name__.lower()} takes").laid_out(data.spec)
         return self.asked_of(rows, data.spec, torch.Generator().manual_seed(int(given)))
 
+    def example(self, data: Dataset) -> str:
+        """A row."""
+        return "0"
+
     def asked_of(self, truth: Examples, spec: Spec, generator: torch.Generator) -> Examples:
         """What is told of rows, beside empty states.
 

@@ -125,12 +125,15 @@ def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
     from flowloom_registry.config.nodes import plain
     from flowloom_registry.config.yaml import read
     from flowloom_registry.errors import UnknownComponentError
+    from flowloom_registry.runs.ask import numbered
     from flowloom_registry.runs.folder import RunFolder, read_text
 
     recipe = RunFolder(run).recipe
     text = plain(read(read_text(recipe), str(recipe)).root) if recipe.is_file() else None
     asked = (text.get("tasks") or []) if isinstance(text, dict) else []
-    own = {one["name"]: one for one in asked if isinstance(one, dict) and one.get("name")}
+    known = [one for one in asked if isinstance(one, dict) and one.get("use")]
+    names = numbered(one.get("name") or one["use"].rpartition(":")[2] for one in known)
+    own = dict(zip(names, known, strict=True))
     if name in own:
         # Nobody judges these answers.
         kept = {key: value for key, value in own[name].items() if key not in ("use", "name", "metrics")}

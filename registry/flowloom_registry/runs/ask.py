@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -47,14 +47,22 @@ def ask_all(
 
 
 def names(assembly: Assembly) -> Mapping[str, Task]:
-    """Tasks by the name they give themselves, else that of their component; numbered where two share one."""
-    found: dict[str, Task] = {}
-    for task in assembly.tasks:
+    """Tasks by the name they give themselves, else that of their component; see `numbered`."""
+
+    def called(task: Task) -> str:
         plan = assembly.built.places.plan_of(task)
         assert isinstance(plan, ComponentPlan)
-        name = task.name or plan.row.name
+        return task.name or plan.row.name
+
+    return dict(zip(numbered(map(called, assembly.tasks)), assembly.tasks, strict=True))
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Names, with a number behind those that came before."""
+    found: list[str] = []
+    for name in names:
         taken = sum(other == name or other.startswith(f"{name}-") for other in found)
-        found[f"{name}-{taken + 1}" if taken else name] = task
+        found.append(f"{name}-{taken + 1}" if taken else name)
     return found
 
 
@@ -103,9 +111,17 @@ class _Asking:
             columns[column] = judge.of(rule, truth, task.draws)
         judge.explain(columns)
         better: dict[str, str] = {name: way for metric in task.metrics for name, way in metric.better.items()}
+        figures = self._figures(asked, first, truth)
         return Asked(
-            len(truth), task.draws, columns, better, seconds, first, self._figures(asked, first, truth)
+            len(truth), task.draws, columns, better, seconds, first, figures, self._example(held_out)
         )
+
+    def _example(self, viewed: Dataset) -> tuple[str, str]:
+        """Words that ask this task something, and the kind of file that answers it, for the report."""
+        data = viewed if self.task.viewed else self.assembly.built["data"].split(self.assembly.evaluate.split)
+        with self.notes.about(f"task {self.name}: an example of what to ask"):
+            return self.task.example(data), next(iter(self.task.writes), "")
+        return "", ""
 
     def _answered(self, asked: Examples, truth: Examples, draw: int) -> Examples:
         """One answer to every question, with the layout that the truth has."""

@@ -47,6 +47,7 @@ class Asked:
         seconds: spent on one answer to every question.
         answers: the first answers, for the run folder.
         figures: asked, answered and truth, for the report.
+        example: words of a command line that ask it something, and the ending of a file that it then writes.
     """
 
     n: int
@@ -56,10 +57,11 @@ class Asked:
     seconds: float = 0.0
     answers: Examples | None = None
     figures: list[Figure] = field(default_factory=list)
+    example: tuple[str, str] = ("", "")
 
     def as_json(self) -> dict[str, Any]:
         """Plain data; answers and figures are files of their own."""
-        kept = ("n", "draws", "columns", "better", "seconds")
+        kept = ("n", "draws", "columns", "better", "seconds", "example")
         return {name: getattr(self, name) for name in kept}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -283,12 +283,22 @@ def _use(found: Found) -> Section:
     for name, one in conditions.items() if isinstance(conditions, dict) else ():
         if isinstance(one, dict) and one.get("classes") and not one.get("shape"):
             names = one.get("names") or []
-            shell += ["--cond", f"{name}={names[-1] if names else one['classes'] - 1}"]
+            shell += ["--cond", f"{name}={names[0] if names else one['classes'] - 1}"]
             call.append(f"{name}={one['classes'] - 1}")
             break
     code = f"from flowloom_registry import load\n\nx = load({run!r}).sample({', '.join(call)})"
-    body = [command(shlex.join(shell), "pictures and tensors"), command(code, "in Python")]
+    asked = [command(shlex.join(words), f"task {name}") for name, words in _asking(found)]
+    body = [*asked, command(shlex.join(shell), "pictures and tensors"), command(code, "in Python")]
     return Section("Sample from it", Markup("\n").join([*body, Markup("<h3>Files</h3>"), _files(found)]))
+
+
+def _asking(found: Found) -> Iterator[tuple[str, list[str]]]:
+    """Name and command line of every task that can be asked in words."""
+    for name, one in found.evaluation.get("tasks", {}).items():
+        words, ending = one.get("example") or ("", "")
+        if words:
+            out = ["-o", f"out{ending}"] if ending else []
+            yield name, ["flowloom", "task", str(found.folder.path), name, words, *out]
 
 
 def _files(found: Found) -> Markup:

@@ -129,6 +129,15 @@ def check_leaves_all_alone(make: Make, context: Context) -> None:
     context.holds("the conditions asked about are as before", same)
 
 
+@law("what it shows as an example of words can be read")
+def check_example_is_read(make: Make, context: Context) -> None:
+    """``read`` takes ``example``, where there is one."""
+    task, offer, _ = _suited(make, context)
+    words = task.example(offer.data)
+    if words:
+        context.holds("as many as are wanted", len(task.read(words, offer.data, 2)) == 2, words)
+
+
 @law("words become as many examples as are wanted, or are refused in one line")
 def check_reads_words(make: Make, context: Context) -> None:
     """``read`` of a word on the data at hand: three examples, or an error that a user can read."""

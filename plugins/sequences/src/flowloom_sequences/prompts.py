@@ -56,6 +56,15 @@ class Infill(Inpaint):
         """A prompt such as ``ROMEO: ____ love`` in the data set's own vocabulary; see `encode_prompt`."""
         return encode_prompt(given, data.spec, vocabulary=_vocabulary(data), hole=self.hole, n=n)
 
+    def example(self, data: Dataset) -> str:
+        """The beginning of a row, and an open end."""
+        (length,) = data.spec.shape
+        row = data.take(torch.arange(1)).x
+        assert isinstance(row, Tensor)
+        return _vocabulary(data).decode(row[0, : min(12, length // 2)].tolist()) + self.hole * min(
+            4, length // 2
+        )
+
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """Texts."""
         assert isinstance(answers.x, Tensor)

@@ -13,7 +13,7 @@ from flowloom.flow import Flow
 from flowloom.metrics import Metric
 from flowloom.tasks import Task, some_rows
 from flowloom_audio.data.recordings import Recordings
-from flowloom_audio.metrics.waves import waves_of
+from flowloom_audio.metrics.waves import text_of, waves_of
 from flowloom_audio.tasks.voices import SOUNDS, heard, voice_of, write_answers
 
 __all__ = ["Synthesise"]
@@ -68,6 +68,13 @@ class Synthesise(Task):
         elif self.prompt is not None:
             raise IncompatibleError("this run was trained without prompts; leave out the prompt")
         return Examples(torch.zeros(n, data.samples), cond)
+
+    def example(self, data: Dataset) -> str:
+        """What is said in a row."""
+        if not isinstance(data, Recordings):
+            return ""
+        first = data.take(torch.arange(1)).cond["text"][0]
+        return text_of(first, data.spec.conditions["text"].names)
 
     def __call__(self, flow: Flow, asked: Examples, *, seed: int = 0) -> Examples:
         """Waveforms with marks of what is real, and the conditions they were made under."""

@@ -85,6 +85,10 @@ class PartialSampling(Task):
         self._require_parts(data)
         return self._posed(row_given(given, data, n, "partial-sampling takes").laid_out(data.spec))[0]
 
+    def example(self, data: Dataset) -> str:
+        """A row."""
+        return "0"
+
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """The sequence of every answer."""
         return [sequence(answers, i) for i in range(len(answers))]
