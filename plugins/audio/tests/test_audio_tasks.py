@@ -15,7 +15,7 @@ from flowloom_audio.metrics import SpeechJudge
 from flowloom_audio.models import SpeechTransformer
 from flowloom_audio.objective import SpeechMatching
 from flowloom_audio.renderer import AudioPlayers
-from flowloom_audio.tasks import Clone, ConvertVoice, FromRecording
+from flowloom_audio.tasks import Clone, ConvertVoice, FromRecording, Synthesise
 from flowloom_audio.views import AddNoise
 
 
@@ -39,6 +39,14 @@ def flow(data):
     objective = SpeechMatching(codec.spec, condition_dropout=0.1, ignore=["speaker"])
     return fl.Flow(
         network, objective=objective, codec=codec, spec=codec.spec, solver=fl.solvers.Midpoint(steps=24)
+    )
+
+
+def test_what_a_row_says_is_an_example_of_what_to_say(data):
+    words = Synthesise().example(data)
+    assert words
+    assert torch.equal(
+        Synthesise().read(words, data, 2).cond["text"][0], data.take(torch.arange(1)).cond["text"][0]
     )
 
 

@@ -161,6 +161,16 @@ def test_infilling_keeps_the_prompt(mask):
         Infill()(flow, Examples(torch.zeros(1, 16, dtype=torch.long)))
 
 
+def test_the_beginning_of_a_row_is_an_example_of_a_prompt():
+    data = Markov(length=16)
+    words = Infill(hole="?").example(data)
+    assert words.endswith("????")
+    read = Infill(hole="?").read(words, data, 1)
+    row = data.take(torch.arange(1)).x[0]
+    assert torch.equal(read.x[0, :8], row[:8])
+    assert read.cond["prompt_mask"][0].tolist() == [True] * 8 + [False] * (read.x.shape[1] - 8)
+
+
 def test_infilling_on_the_simplex():
     codec = OneHot(DATA.spec)
     for path in (DirichletPath(), AffinePath()):
