@@ -109,6 +109,15 @@ def test_what_encodes_stays_as_it_was(runs: Path, capsys) -> None:
     assert "codec.gain" in said.partition("can be asked again")[2]
 
 
+def test_another_decoder_trains_nothing(runs: Path, capsys) -> None:
+    capsys.readouterr()
+    other = f"codec.other={{run: {runs / 'b/plain'}, frozen: false}}"
+    assert main(["sample", str(runs / "with"), "-n", "2", "--trust", "--set", other]) == 2
+    said = capsys.readouterr().err
+    assert "changes what" in said
+    assert "codec.other" in said
+
+
 def test_a_run_that_trains_goes_on_with_its_own_decoder(runs: Path, capsys) -> None:
     (runs / "r.yaml").write_text(RECIPE + CODEC.replace("1.0", "2.0"))
     capsys.readouterr()

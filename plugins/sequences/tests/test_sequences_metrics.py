@@ -9,7 +9,7 @@ import torch
 
 import flowloom as fl
 from flowloom import views
-from flowloom.data import Examples
+from flowloom.data import Examples, Tensors
 from flowloom.errors import DataError, IncompatibleError, ShapeError
 from flowloom.geometry import Discrete
 from flowloom.layout import Layout
@@ -23,6 +23,7 @@ from flowloom.trained import Trained
 from flowloom_registry.config.build import build
 from flowloom_registry.config.recipe import load_recipe
 from flowloom_registry.plugins.discovery import catalog
+from flowloom_sequences.data import Text
 from flowloom_sequences.elbo import GeneralizedKL
 from flowloom_sequences.languages import Dyck, Markov, MotifDNA
 from flowloom_sequences.metrics import (
@@ -169,6 +170,16 @@ def test_the_beginning_of_a_row_is_an_example_of_a_prompt():
     row = data.take(torch.arange(1)).x[0]
     assert torch.equal(read.x[0, :8], row[:8])
     assert read.cond["prompt_mask"][0].tolist() == [True] * 8 + [False] * (read.x.shape[1] - 8)
+
+
+def test_an_example_of_a_prompt_can_be_typed(tmp_path):
+    """Four bytes of a row end within its second character; the third row's own underscore is no hole."""
+    for words, begun in (("日本語", "日"), ("a_b" * 9, "a")):
+        (tmp_path / "corpus.txt").write_text(words * 200)
+        data = Text(tmp_path / "corpus.txt", level="bytes", length=8, stride=8)
+        assert Infill().example(data) == begun + "____"
+        assert len(Infill().read(begun + "____", data, 2)) == 2
+    assert Infill().example(Tensors(torch.randn(4, 2, 3))) == ""
 
 
 def test_infilling_on_the_simplex():

@@ -94,6 +94,7 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
     from flowloom_registry.runs.progress import quietly
     from flowloom_registry.runs.stages import carry_out_stages
     from flowloom_registry.runs.table import print_table
+    from flowloom_registry.runs.trust import needs_trust
     from flowloom_registry.runs.words import say
 
     try:
@@ -109,7 +110,7 @@ def _carried_out(args: argparse.Namespace, device: str | None) -> int:
         print(f"report: {folder.report}")
     with quietly(args.quiet):
         shown = shlex.quote(str(folder.path))
-        trust = " --trust" if _needs_trust(folder.recipe) else ""
+        trust = " --trust" if needs_trust(folder.recipe) else ""
         sample = [f"        flowloom sample {shown} -n 16{trust}"] if folder.drawn.is_file() else []
         say([f"next:   flowloom report {shown} --open", *sample])
     return 0
@@ -119,6 +120,7 @@ def _going_on(args: argparse.Namespace, out: Path) -> str:
     """The command that goes on with what was stopped, or begins it where nothing of it was written yet."""
     from flowloom_registry.cli.processes import on_this_machine, size
     from flowloom_registry.runs.folder import RunFolder
+    from flowloom_registry.runs.trust import needs_trust
 
     place = RunFolder(out)
     if on_this_machine() < size():
@@ -127,23 +129,10 @@ def _going_on(args: argparse.Namespace, out: Path) -> str:
     if not (place.status_file.is_file() or place.stages.is_file()):
         options += ["--quiet"] if args.quiet else []
         return command([*_words(args), *options], size())
-    if not options and _needs_trust(place.stages if place.stages.is_file() else place.recipe):
+    if not options and needs_trust(place.stages if place.stages.is_file() else place.recipe):
         options = ["--trust"]
     options += ["--device", args.device] if args.device is not None else []
     return place.going_on(*options)
-
-
-def _needs_trust(recipe: Path) -> bool:
-    """Whether a run can be opened with ``--trust`` alone, as it names code that no installed plugin lists."""
-    from flowloom_registry.config.check import check
-    from flowloom_registry.config.recipe import load_recipe
-    from flowloom_registry.errors import ConfigError
-
-    try:
-        check(load_recipe(recipe, trusted=False))
-    except ConfigError as error:
-        return "--trust" in str(error)
-    return False
 
 
 def _words(args: argparse.Namespace) -> list[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.conditions import HELP
 from flowloom_registry.cli.given import count, place
+from flowloom_registry.numbered import numbered
 
 if TYPE_CHECKING:
     from flowloom.data import Dataset
-    from flowloom_registry.plugins.catalog import Catalog
+    from flowloom.tasks import Task
+    from flowloom_registry.runs.assembly import Assembly
+    from flowloom_registry.runs.folder import RunFolder
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,40 +66,20 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print what can be printed, and write answers and pictures."""
     from dataclasses import replace
 
-    from flowloom.errors import FlowloomError
     from flowloom_registry.cli.conditions import conditions
-    from flowloom_registry.cli.given import require_folder, require_seed, settings, value
-    from flowloom_registry.config.example import build_component
-    from flowloom_registry.plugins.discovery import catalog
-    from flowloom_registry.runs.open import open_run, pick_device
+    from flowloom_registry.cli.given import require_folder, require_seed
+    from flowloom_registry.runs.open import pick_device
     from flowloom_registry.runs.pictures import slug
     from flowloom_registry.runs.samples import show_examples
 
     require_seed(args.seed)
-    found = catalog()
-    # A task that nobody knows is told before what it would be given.
-    use, named = _meant(args.task, args.run_folder, found)
-    overrides = [word for word in args.arguments if "." in word.partition("=")[0]]
-    said = {**named, **settings(word for word in args.arguments if word not in overrides)}
-    if args.env is not None:
-        said["env"] = value(args.env, f"--env {args.env}")
-    if args.prompt is not None:
-        said["prompt"] = args.prompt
-    task = build_component("task", use, said, catalog=found, place=f"task {args.task}")
-    if args.given is None and not task.unasked:
-        raise FlowloomError(
-            f"what is task {args.task} about? say so after its name: flowloom task {args.run_folder} "
-            f"{args.task} GIVEN, the prompt 'ROMEO: ____' of infill or the held-out row 17 of inpaint"
-        )
     file = args.out if args.out is not None and args.out.suffix else None
-    if file is not None:
-        task.require_writes(file)
     if args.out is not None:
         require_folder("--out", args.out if file is None else args.out.parent)
+    device = pick_device(args.device)
+    task, assembly, folder = _opened(args, file)
     usual = task.unasked if args.given is None else (4 if file is None else 1)
     n = args.n if args.n is not None else usual
-    device = pick_device(args.device)
-    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=overrides)
     flow = assembly.flow
     flow.to(device)
     viewed, data = assembly.require_data("a task is asked about data"), assembly.built["data"]
@@ -115,8 +99,58 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
-    """The component that a name means, and its arguments where the run's recipe calls a task so.
+def _opened(args: argparse.Namespace, file: Path | None) -> tuple[Task, Assembly, RunFolder]:
+    """The task that is meant and the run that it is asked of.
+
+    Raises:
+        UnknownComponentError: it is neither one of the run's recipe nor a component.
+        FlowloomError: nothing is said that it could be about, or it writes no such file.
+        RunError, ConfigError: the run cannot be opened.
+    """
+    from flowloom.tasks import Task as AnyTask
+    from flowloom_registry.cli.given import settings, value
+    from flowloom_registry.config.example import build_component
+    from flowloom_registry.plugins.discovery import catalog
+    from flowloom_registry.runs.open import open_run
+
+    # A task that nobody knows is told before what it would be given.
+    own = _own(args.task, args.run_folder)
+    overrides = [word for word in args.arguments if "." in word.partition("=")[0]]
+    said = settings(word for word in args.arguments if word not in overrides)
+    if args.env is not None:
+        said["env"] = value(args.env, f"--env {args.env}")
+    if args.prompt is not None:
+        said["prompt"] = args.prompt
+    if own is None:
+        task = build_component("task", args.task, said, catalog=catalog(), place=f"task {args.task}")
+        _require(task, args, file)
+    else:  # JSON is YAML in which every text is one
+        overrides += [f"tasks.{own}.{name}={json.dumps(one)}" for name, one in said.items()]
+    assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=overrides)
+    if own is not None:
+        made = dict(assembly.built.places.made(AnyTask))
+        if f"tasks[{own}]" not in made:  # its own package is not here; building all of them says which
+            open_run(args.run_folder, trust=args.trust, overrides=overrides, judged=True)
+        task = made[f"tasks[{own}]"]
+        _require(task, args, file)
+    return task, assembly, folder
+
+
+def _require(task: Task, args: argparse.Namespace, file: Path | None) -> None:
+    """Ask for what the task wants before anything is answered."""
+    from flowloom.errors import FlowloomError
+
+    if args.given is None and not task.unasked:
+        raise FlowloomError(
+            f"what is task {args.task} about? say so after its name: flowloom task {args.run_folder} "
+            f"{args.task} GIVEN, the prompt 'ROMEO: ____' of infill or the held-out row 17 of inpaint"
+        )
+    if file is not None:
+        task.require_writes(file)
+
+
+def _own(name: str, run: Path) -> int | None:
+    """Which task of the run's recipe a name means; None where it means a component.
 
     Raises:
         UnknownComponentError: it is neither.
@@ -125,25 +159,22 @@ def _meant(name: str, run: Path, found: Catalog) -> tuple[str, dict[str, Any]]:
     from flowloom_registry.config.nodes import plain
     from flowloom_registry.config.yaml import read
     from flowloom_registry.errors import UnknownComponentError
-    from flowloom_registry.runs.ask import numbered
+    from flowloom_registry.plugins.discovery import catalog
     from flowloom_registry.runs.folder import RunFolder, read_text
 
     recipe = RunFolder(run).recipe
     text = plain(read(read_text(recipe), str(recipe)).root) if recipe.is_file() else None
     asked = (text.get("tasks") or []) if isinstance(text, dict) else []
-    known = [one for one in asked if isinstance(one, dict) and one.get("use")]
-    names = numbered(one.get("name") or one["use"].rpartition(":")[2] for one in known)
-    own = dict(zip(names, known, strict=True))
-    if name in own:
-        # Nobody judges these answers.
-        kept = {key: value for key, value in own[name].items() if key not in ("use", "name", "metrics")}
-        return own[name]["use"], kept
+    known = [(i, one) for i, one in enumerate(asked) if isinstance(one, dict) and one.get("use")]
+    names = numbered(one.get("name") or one["use"].rpartition(":")[2] for _, one in known)
+    if name in names:
+        return known[names.index(name)][0]
     try:
-        found.find("task", name)
+        catalog().find("task", name)
     except UnknownComponentError as error:
-        told = f"; the recipe of {run} names {', '.join(own)}" if own else ""
+        told = f"; the recipe of {run} names {', '.join(names)}" if names else ""
         raise UnknownComponentError(f"{error}{told}") from None
-    return name, {}
+    return None
 
 
 def _held_out(data: Dataset, split: str) -> Dataset:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from flowloom_registry.config.nodes import Position
 from flowloom_registry.config.scope import Filling
+from flowloom_registry.numbered import numbered
 
 RUN, PART, FROZEN = "run", "part", "frozen"
 """The keys of a reference; ``run`` in place of ``use`` makes a mapping one."""
@@ -90,9 +91,5 @@ def names_of(value: Any) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for plan in taken_in(value):
-        if plan.identity not in names:
-            name, count = plan.name, 2
-            while name in names.values():
-                name, count = f"{plan.name}-{count}", count + 1
-            names[plan.identity] = name
-    return names
+        names.setdefault(plan.identity, plan.name)
+    return dict(zip(names, numbered(names.values()), strict=True))

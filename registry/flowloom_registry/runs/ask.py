@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from flowloom.data import Dataset, Examples
-from flowloom.errors import IncompatibleError
+from flowloom.errors import FlowloomError, IncompatibleError
 from flowloom.renderers import Figure
 from flowloom.seeds import derive, generator
 from flowloom.tasks import Task
 from flowloom_registry.config.plan import ComponentPlan
+from flowloom_registry.numbered import numbered
 from flowloom_registry.runs.assembly import Assembly
 from flowloom_registry.runs.baseline import baseline, rules
 from flowloom_registry.runs.columns import Judge, joined, same
@@ -55,15 +56,6 @@ def names(assembly: Assembly) -> Mapping[str, Task]:
         return task.name or plan.row.name
 
     return dict(zip(numbered(map(called, assembly.tasks)), assembly.tasks, strict=True))
-
-
-def numbered(names: Iterable[str]) -> list[str]:
-    """Names, with a number behind those that came before."""
-    found: list[str] = []
-    for name in names:
-        taken = sum(other == name or other.startswith(f"{name}-") for other in found)
-        found.append(f"{name}-{taken + 1}" if taken else name)
-    return found
 
 
 class _Asking:
@@ -119,9 +111,16 @@ class _Asking:
     def _example(self, viewed: Dataset) -> tuple[str, str]:
         """Words that ask this task something, and the kind of file that answers it, for the report."""
         data = viewed if self.task.viewed else self.assembly.built["data"].split(self.assembly.evaluate.split)
-        with self.notes.about(f"task {self.name}: an example of what to ask"):
-            return self.task.example(data), next(iter(self.task.writes), "")
-        return "", ""
+        try:
+            words = self.task.example(data)
+            self.task.read(words, data, 1)
+        except FlowloomError:  # nothing is amiss where such data cannot be asked about in words
+            return "", ""
+        # A command line would take these for an option, or show what nobody can type.
+        return ("", "") if words.startswith("-") or not words.isprintable() else (words, self._ending())
+
+    def _ending(self) -> str:
+        return next(iter(self.task.writes), "")
 
     def _answered(self, asked: Examples, truth: Examples, draw: int) -> Examples:
         """One answer to every question, with the layout that the truth has."""

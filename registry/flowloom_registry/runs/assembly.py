@@ -32,6 +32,7 @@ from flowloom_registry.config.plan import ComponentPlan
 from flowloom_registry.config.recipe import Recipe
 from flowloom_registry.config.taken import RunPlan
 from flowloom_registry.errors import ConfigError
+from flowloom_registry.numbered import numbered
 from flowloom_registry.runs.config import EvaluateConfig, SampleConfig, ValidateConfig
 from flowloom_registry.runs.progress import progress
 from flowloom_registry.runs.used import OtherRuns
@@ -350,14 +351,14 @@ def assemble(
 
 def _rules(built: Built) -> dict[str, Baseline]:
     """Baselines by the name they give themselves, else that of their row; numbered where two share one."""
-    found: dict[str, Baseline] = {}
-    for rule in built.get("baselines") or ():
+
+    def called(rule: Baseline) -> str:
         plan = built.places.plan_of(rule)
         assert isinstance(plan, ComponentPlan)
-        name = rule.name or plan.row.name
-        taken = sum(other.rsplit(" ", 1)[0] == name for other in found)
-        found[f"{name} {taken + 1}" if taken else name] = rule
-    return found
+        return rule.name or plan.row.name
+
+    rules = built.get("baselines") or ()
+    return dict(zip(numbered(map(called, rules), " "), rules, strict=True))
 
 
 def rows_of(data: Dataset, n: int, seed: int) -> Examples:

@@ -12,6 +12,7 @@ from flowloom.parts import tensors
 from flowloom_registry.config.build import Built
 from flowloom_registry.config.nodes import plain
 from flowloom_registry.config.resolve import defaults_at
+from flowloom_registry.config.taken import FROZEN
 from flowloom_registry.config.yaml import read
 from flowloom_registry.runs.assembly import Assembly
 
@@ -41,7 +42,8 @@ def changed(
     apart = asked_again(assembly, trained)
     old, new = (plain(read(text, "recipe.yaml").root) for text in (before, now))
     default = defaults_at(assembly.built.recipe, assembly.built.plan)
-    for place in (*but, *(decoding(assembly) if trained else ())):
+    free = [place for place in (decoding(assembly) if trained else ()) if not _learns(place, old, new)]
+    for place in (*but, *free):
         section, _, key = place.partition(".")
         if isinstance(old.get(section), dict) and isinstance(new.get(section), dict):
             rest = {name: value for name, value in new[section].items() if name != key}
@@ -52,6 +54,14 @@ def changed(
             if found is not None:
                 return found
     return None
+
+
+def _learns(place: str, *recipes: Mapping[str, Any]) -> bool:
+    """Whether one of them trains there on what another run learned: its weights are then this run's."""
+    section, _, key = place.partition(".")
+    said = (recipe.get(section) for recipe in recipes)
+    values = (one.get(key) for one in said if isinstance(one, dict))
+    return any(isinstance(value, dict) and value.get(FROZEN) is False for value in values)
 
 
 def decoding(assembly: Assembly) -> list[str]:

@@ -34,6 +34,7 @@ from flowloom_registry.runs import curves
 from flowloom_registry.runs.evaluation import SAMPLES, SEEN
 from flowloom_registry.runs.folder import RunFolder, write_text
 from flowloom_registry.runs.found import Found, find
+from flowloom_registry.runs.trust import needs_trust
 from flowloom_registry.runs.verdict import beats, standing, verdict
 from flowloom_registry.runs.written import marked_lines
 
@@ -279,15 +280,19 @@ def _use(found: Found) -> Section:
         return Section("Files", _files(found))
     run = str(found.folder.path)
     conditions = found.data.get("conditions", {})
-    shell, call = ["flowloom", "sample", run, "-n", "16"], ["16"]
+    trust = needs_trust(found.folder.recipe)
+    option = ["--trust"] if trust else []
+    shell, call = ["flowloom", "sample", run, "-n", "16", *option], ["16"]
     for name, one in conditions.items() if isinstance(conditions, dict) else ():
         if isinstance(one, dict) and one.get("classes") and not one.get("shape"):
             names = one.get("names") or []
-            shell += ["--cond", f"{name}={names[0] if names else one['classes'] - 1}"]
-            call.append(f"{name}={one['classes'] - 1}")
+            number = 0 if names else one["classes"] - 1
+            shell += ["--cond", f"{name}={names[number] if names else number}"]
+            call.append(f"{name}={number}")
             break
-    code = f"from flowloom_registry import load\n\nx = load({run!r}).sample({', '.join(call)})"
-    asked = [command(shlex.join(words), f"task {name}") for name, words in _asking(found)]
+    opened = f"load({run!r}{', trust=True' if trust else ''})"
+    code = f"from flowloom_registry import load\n\nx = {opened}.sample({', '.join(call)})"
+    asked = [command(shlex.join([*words, *option]), f"task {name}") for name, words in _asking(found)]
     body = [*asked, command(shlex.join(shell), "pictures and tensors"), command(code, "in Python")]
     return Section("Sample from it", Markup("\n").join([*body, Markup("<h3>Files</h3>"), _files(found)]))
 
@@ -295,10 +300,10 @@ def _use(found: Found) -> Section:
 def _asking(found: Found) -> Iterator[tuple[str, list[str]]]:
     """Name and command line of every task that can be asked in words."""
     for name, one in found.evaluation.get("tasks", {}).items():
-        words, ending = one.get("example") or ("", "")
-        if words:
-            out = ["-o", f"out{ending}"] if ending else []
-            yield name, ["flowloom", "task", str(found.folder.path), name, words, *out]
+        example = one.get("example")
+        if isinstance(example, Sequence) and len(example) == 2 and example[0]:
+            out = ["-o", f"out{example[1]}"] if example[1] else []
+            yield name, ["flowloom", "task", str(found.folder.path), name, str(example[0]), *out]
 
 
 def _files(found: Found) -> Markup:

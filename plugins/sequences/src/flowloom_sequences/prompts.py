@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -58,12 +59,13 @@ class Infill(Inpaint):
 
     def example(self, data: Dataset) -> str:
         """The beginning of a row, and an open end."""
-        (length,) = data.spec.shape
         row = data.take(torch.arange(1)).x
-        assert isinstance(row, Tensor)
-        return _vocabulary(data).decode(row[0, : min(12, length // 2)].tolist()) + self.hole * min(
-            4, length // 2
-        )
+        if not isinstance(row, Tensor) or row.ndim != 2:
+            return ""
+        half = row.shape[1] // 2
+        begun = _vocabulary(data).decode(row[0, : min(12, half)].tolist())
+        # Half a character of bytes cannot be typed, and the hole's own character in a row is no hole.
+        return re.split(f"[\ufffd{re.escape(self.hole)}]", begun)[0] + self.hole * min(4, half)
 
     def show(self, answers: Examples, data: Dataset) -> list[str]:
         """Texts."""

@@ -59,6 +59,10 @@ class FromRecording(_OfSounds):
         super().__init__(solver, metrics, draws, name)
         self.prompt = prompt
 
+    def example(self, data: Dataset) -> str:
+        """A row, which has a prompt of its own."""
+        return super().example(data) if self.prompt is None else ""
+
     def read(self, given: str, data: Dataset, n: int) -> Examples:
         """The copy that is in a sound file, or that of a row by its number, ``n`` times.
 
