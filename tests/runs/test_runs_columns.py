@@ -140,12 +140,17 @@ def test_the_report_asks_tasks_by_the_names_that_commands_know(tmp_path: Path, c
     assert "names inpaint, inpaint-2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lossy", [True, False])
-def test_a_task_whose_truth_is_no_data_or_whose_codec_loses_nothing_has_no_such_column(
-    tmp_path: Path, lossy: bool
+@pytest.mark.parametrize("lossy", [True, False, "in part"])
+def test_a_task_whose_truth_is_no_data_or_but_a_part_or_whose_codec_loses_nothing_has_no_such_column(
+    tmp_path: Path, lossy: bool | str
 ) -> None:
     other = "inpaint"
-    if lossy:
+    if lossy == "in part":
+        other = "./parts.py:Parts"
+        (tmp_path / "parts.py").write_text(
+            "from flowloom.tasks import Inpaint\n\n\nclass Parts(Inpaint):\n    exact = False\n"
+        )
+    elif lossy:
         other = "./parts.py:Parts"
         (tmp_path / "parts.py").write_text(
             "from flowloom.data import Examples\nfrom flowloom.tasks import Inpaint\n\n\n"
@@ -156,7 +161,7 @@ def test_a_task_whose_truth_is_no_data_or_whose_codec_loses_nothing_has_no_such_
             "    def __call__(self, flow, asked, *, seed=0):\n"
             "        return Examples(super().__call__(flow, asked, seed=seed).x[:, :1])\n"
         )
-    found = judged(tmp_path, HALVES % lossy, ASKED.replace("use: inpaint", f"use: {other}"))
+    found = judged(tmp_path, HALVES % bool(lossy), ASKED.replace("use: inpaint", f"use: {other}"))
     (task,) = found["tasks"].values()
     assert "samples" in task["columns"]
     assert "through the codec" not in task["columns"]

@@ -36,11 +36,14 @@ class Task(ABC):
         writes: endings of the files that `write` knows, such as ``.wav``; none where answers are no files.
         viewed: whether `read` is given the data after the recipe's views, as `pose` is: where it takes rows
             by number, for views make what is known of them. What a person writes is of the data alone.
+        exact: whether the truth of `pose` answers its question in everything, as a column that went through
+            a codec does. False where it stands for a part of the answer, such as a voice.
     """
 
     unasked: ClassVar[int] = 0
     writes: ClassVar[tuple[str, ...]] = ()
     viewed: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
     def __init__(self, metrics: Sequence[Metric] = (), draws: int | None = None, name: str = "") -> None:
         if draws is not None and draws < 1:

@@ -91,7 +91,7 @@ class _Asking:
             if unanswered is not None:
                 columns[UNTOUCHED] = judge.of(same(unanswered), truth, task.draws)
         with self.notes.about(f"task {self.name}: column '{THROUGH}'"):
-            kept = truth_through_the_codec(assembly, truth, self.few)
+            kept = truth_through_the_codec(assembly, truth, self.few) if task.exact else None
             if kept is not None:
                 columns[THROUGH] = judge.of(same(kept), truth, task.draws)
         with self.notes.about(f"task {self.name}: the baseline"):
