@@ -68,6 +68,13 @@ class Deaf(Again):
         return data.take(torch.arange(1))
 
 
+class Misleading(Again):
+    """Shows words that it does not take."""
+
+    def example(self, data):
+        return "17"
+
+
 class Repeating(Again):
     """Poses as many questions as are wanted, whatever rows there are."""
 
@@ -114,6 +121,7 @@ TWINS = {
     "check_answers_fit": (Short, ()),
     "check_is_deterministic": (Unseeded, ()),
     "check_leaves_all_alone": (Waking, ()),
+    "check_example_is_read": (Misleading, ()),
     "check_reads_words": (Deaf, ()),
     "check_shows_lines": (Garrulous, ()),
 }

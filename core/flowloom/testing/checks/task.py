@@ -134,8 +134,14 @@ def check_example_is_read(make: Make, context: Context) -> None:
     """``read`` takes ``example``, where there is one."""
     task, offer, _ = _suited(make, context)
     words = task.example(offer.data)
-    if words:
-        context.holds("as many as are wanted", len(task.read(words, offer.data, 2)) == 2, words)
+    if not words:
+        return
+    try:
+        read = len(task.read(words, offer.data, 2))
+    except FlowloomError as refusal:
+        context.holds("the example is not refused", False, f"{words!r}: {refusal}")
+    else:
+        context.holds("there are as many as are wanted", read == 2, f"{read} for 2 of {words!r}")
 
 
 @law("words become as many examples as are wanted, or are refused in one line")
