@@ -264,9 +264,8 @@ def labelled(dropout):
 def test_a_condition_that_was_never_withheld_is_missed():
     with pytest.warns(UserWarning, match="no label given, which training never withheld") as told:
         labelled(0.0).sample(2, seed=0)
-    assert (
-        Path(told[0].filename).name == "flow.py"
-    )  # and not a decorator of torch, so that commands tell it in a line
+    # And not a decorator of torch, so that commands tell it in a line.
+    assert Path(told[0].filename).name == "flow.py"
     with pytest.warns(UserWarning, match="no label given"):
         labelled(0.0).log_prob(torch.zeros(2, 2), solver=Euler(1))
     with warnings.catch_warnings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flowloom_registry.cli.given import count, examples
+from flowloom_registry.cli.given import count, examples, takes_overrides
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help="ask differently: lay a recipe, or a part of one, over the run's; takes --out",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=VALUE",
-        help="ask differently: another solver, guidance, metrics, tasks, evaluation; takes --out",
+    takes_overrides(
+        parser, "ask differently: another solver, guidance, metrics, tasks, evaluation; takes --out"
     )
     parser.add_argument(
         "--out", metavar="NAME", help="keep the results in RUN/evaluations/NAME, beside the others"

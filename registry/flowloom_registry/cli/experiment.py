@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from flowloom_registry.cli.given import count, place
+from flowloom_registry.cli.given import count, place, takes_overrides
 
 if TYPE_CHECKING:
     from flowloom_registry.studies.launchers import Launcher
@@ -31,14 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cell", help="carry out this cell alone, as a launcher asks on another machine")
     parser.add_argument("--small", action="store_true", help="its small form, where the file has one")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=VALUE",
-        help="change one value of the recipe of every cell",
-    )
+    takes_overrides(parser, "change one value of the recipe of every cell")
     parser.add_argument("--seeds", metavar="SEEDS", help="in place of the file's: 3,4,5 or 3-5")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: the best one present)")
 

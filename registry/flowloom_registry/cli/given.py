@@ -16,6 +16,18 @@ def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
     parser.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
+def takes_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add ``--set A.B=VALUE``, which may be given several times, as ``args.overrides``.
+
+    Args:
+        parser: of a command.
+        meaning: what is changed by it, for ``--help``.
+    """
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help=meaning
+    )
+
+
 def count(text: str) -> int:
     """How many, from 1: the ``type`` of an argument.
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from flowloom.digits import are_digits
-from flowloom_registry.cli.given import count, examples
+from flowloom_registry.cli.given import count, examples, takes_overrides
 from flowloom_registry.durations import duration
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with", dest="layers", action="append", default=[], metavar="RECIPE", help="lay a recipe over it"
     )
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="A.B=VALUE", help="any value of it"
-    )
+    takes_overrides(parser, "any value of it")
     parser.add_argument(
         "--like",
         metavar="SHAPE",

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from flowloom_registry.cli.given import examples, place
+from flowloom_registry.cli.given import examples, place, takes_overrides
 from flowloom_registry.runs.command import command
 
 
@@ -23,13 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help="lay another recipe, or a part of one, over it; may be given several times",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=VALUE",
-        help="change one value, written as in YAML (stages.NAME.A.B=VALUE: of one stage); may be "
+    takes_overrides(
+        parser,
+        "change one value, written as in YAML (stages.NAME.A.B=VALUE: of one stage); may be "
         "given several times",
     )
     parser.add_argument("--steps", type=int, help="short for --set train.steps=STEPS")

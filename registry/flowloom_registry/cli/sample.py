@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowloom_registry.cli.conditions import HELP
-from flowloom_registry.cli.given import count, examples, place
+from flowloom_registry.cli.given import count, examples, place, takes_overrides
 
 if TYPE_CHECKING:
     from flowloom_registry.delivery.shards import Drawer
@@ -21,14 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", help="name of a solver (default: the recipe's)")
     parser.add_argument("--steps", type=count, help="its number of steps")
     parser.add_argument("--cond", action="append", default=[], metavar="NAME=VALUE", help=HELP)
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=VALUE",
-        help="ask differently: guidance.scale=3, or codec.decoder=griffin-lim",
-    )
+    takes_overrides(parser, "ask differently: guidance.scale=3, or codec.decoder=griffin-lim")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument(
         "--out", type=place, help="folder for states and pictures (default: RUN/samples/drawn, or shards)"

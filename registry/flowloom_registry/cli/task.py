@@ -107,7 +107,7 @@ def _opened(args: argparse.Namespace, file: Path | None) -> tuple[Task, Assembly
         FlowloomError: nothing is said that it could be about, or it writes no such file.
         RunError, ConfigError: the run cannot be opened.
     """
-    from flowloom.tasks import Task as AnyTask
+    from flowloom.tasks import Task
     from flowloom_registry.cli.given import settings, value
     from flowloom_registry.config.example import build_component
     from flowloom_registry.plugins.discovery import catalog
@@ -128,7 +128,7 @@ def _opened(args: argparse.Namespace, file: Path | None) -> tuple[Task, Assembly
         overrides += [f"tasks.{own}.{name}={json.dumps(one)}" for name, one in said.items()]
     assembly, folder = open_run(args.run_folder, trust=args.trust, overrides=overrides)
     if own is not None:
-        made = dict(assembly.built.places.made(AnyTask))
+        made = dict(assembly.built.places.made(Task))
         if f"tasks[{own}]" not in made:  # its own package is not here; building all of them says which
             open_run(args.run_folder, trust=args.trust, overrides=overrides, judged=True)
         task = made[f"tasks[{own}]"]

@@ -117,10 +117,11 @@ class _Asking:
         except FlowloomError:  # nothing is amiss where such data cannot be asked about in words
             return "", ""
         # A command line would take these for an option, or show what nobody can type.
-        return ("", "") if words.startswith("-") or not words.isprintable() else (words, self._ending())
-
-    def _ending(self) -> str:
-        return next(iter(self.task.writes), "")
+        return (
+            ("", "")
+            if words.startswith("-") or not words.isprintable()
+            else (words, next(iter(self.task.writes), ""))
+        )
 
     def _answered(self, asked: Examples, truth: Examples, draw: int) -> Examples:
         """One answer to every question, with the layout that the truth has."""
