@@ -38,7 +38,8 @@ class SoundCoding(Objective):
         bands: of the mel spectra, at most a sixth of the window.
         mel: :math:`w_m`.
         spectral: :math:`w_s`.
-        wave: :math:`w_x`.
+        wave: :math:`w_x`. Spectra without phases do not say where a wave begins, and critics, which would, there
+            are none: this term does. The default is for sound of a root mean square near 0.1.
         bottleneck: :math:`w_b`.
     """
 
@@ -51,7 +52,7 @@ class SoundCoding(Objective):
         bands: int = 64,
         mel: float = 1.0,
         spectral: float = 0.5,
-        wave: float = 1.0,
+        wave: float = 10.0,
         bottleneck: float = 0.02,
     ) -> None:
         super().__init__()
