@@ -49,8 +49,8 @@ class LogMel(Codec):
         hop: samples from frame to frame.
         also: further conditions that are waveforms; those that the data lack are passed over.
         iterations: of Griffin-Lim.
-        vocoder: a trained flow of waveforms that is told such frames: ``{run: runs/vocode-digits}``. Bands, hop
-            and rate are compared; that its frames saw as long a window is yours to see to.
+        vocoder: a trained flow of waveforms that is told such frames: ``{run: runs/vocode-digits}``. Bands,
+            hop and rate are compared; that its frames saw as long a window is yours to see to.
         decoder: ``vocoder`` or ``griffin-lim``; the vocoder, where there is one, if None.
 
     Raises:

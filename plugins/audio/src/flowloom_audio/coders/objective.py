@@ -38,8 +38,8 @@ class SoundCoding(Objective):
         bands: of the mel spectra, at most a sixth of the window.
         mel: :math:`w_m`.
         spectral: :math:`w_s`.
-        wave: :math:`w_x`. Spectra without phases do not say where a wave begins, and critics, which would, there
-            are none: this term does. The default is for sound of a root mean square near 0.1.
+        wave: :math:`w_x`. Spectra do not say where a wave begins; critics would, and there are none, so that
+            this term has to. The default is for sound of a root mean square near 0.1.
         bottleneck: :math:`w_b`.
     """
 
