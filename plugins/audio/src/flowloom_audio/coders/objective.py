@@ -38,8 +38,9 @@ class SoundCoding(Objective):
         bands: of the mel spectra, at most a sixth of the window.
         mel: :math:`w_m`.
         spectral: :math:`w_s`.
-        wave: :math:`w_x`. Spectra do not say where a wave begins; critics would, and there are none, so that
-            this term has to. The default is for sound of a root mean square near 0.1.
+        wave: :math:`w_x`. Spectra do not say where a wave begins; critics would, and there are none. An
+            autoencoder of sound of a root mean square near 0.1 needs about 10; tokens of few bits have
+            none to spare for phases.
         bottleneck: :math:`w_b`.
     """
 
@@ -52,7 +53,7 @@ class SoundCoding(Objective):
         bands: int = 64,
         mel: float = 1.0,
         spectral: float = 0.5,
-        wave: float = 10.0,
+        wave: float = 1.0,
         bottleneck: float = 0.02,
     ) -> None:
         super().__init__()
