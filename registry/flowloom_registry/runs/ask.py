@@ -117,11 +117,9 @@ class _Asking:
         except FlowloomError:  # nothing is amiss where such data cannot be asked about in words
             return "", ""
         # A command line would take these for an option, or show what nobody can type.
-        return (
-            ("", "")
-            if words.startswith("-") or not words.isprintable()
-            else (words, next(iter(self.task.writes), ""))
-        )
+        if words.startswith("-") or not words.isprintable():
+            return "", ""
+        return words, next(iter(self.task.writes), "")
 
     def _answered(self, asked: Examples, truth: Examples, draw: int) -> Examples:
         """One answer to every question, with the layout that the truth has."""
